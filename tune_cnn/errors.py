@@ -1,0 +1,66 @@
+"""What can go wrong, by whose fault, and the exit code that says so."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TuneCnnError(Exception):
+    """Something failed while running; the message is meant for the user as it stands."""
+
+    exit_code = 1
+
+
+class InputError(TuneCnnError):
+    """The user's input is wrong: a spec, a name, a file, a preference."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """A study's spec does not hold together."""
+
+
+class DataError(InputError):
+    """The images or labels can't be used."""
+
+
+class ModelError(InputError):
+    """The model can't be built, or can't take the images."""
+
+
+class ResourceError(InputError):
+    """The machine or the cluster can never give what the study asks for."""
+
+
+class StudyError(InputError):
+    """A study is missing, is somebody else's, is being searched already, or its spec has changed."""
+
+
+class StoreError(TuneCnnError):
+    """The study's tables can't be read or written."""
+
+
+class NothingFits(TuneCnnError):
+    """No point of the front meets the preference."""
+
+    exit_code = 3
+
+
+class Interrupted(TuneCnnError):
+    """The user asked to stop."""
+
+    exit_code = 130
+
+
+class TrialError(Exception):
+    """A trial can't go on: told to the search as its end, never raised out of it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
+    names = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    if close:
+        return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return f"; known are: {shown}" if names else ""

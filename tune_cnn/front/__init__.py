@@ -1,0 +1,1 @@
+"""CHOOSES: epoch points to the front, its hypervolume, and the point that fits a preference."""

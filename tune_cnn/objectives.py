@@ -1,0 +1,123 @@
+"""The table of metrics: name, unit, direction, how ranks are joined, and where each can be measured."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tune_cnn.errors import SpecError, nearest
+
+
+class Direction(StrEnum):
+    MAX = "max"
+    MIN = "min"
+
+
+class Reduce(StrEnum):
+    """How a metric of several ranks becomes one."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    MAX = "max"
+    SAME = "same"  # known to be equal on all ranks, or already reduced: rank 0's value
+
+
+class Where(StrEnum):
+    """The hardware without which a metric is absent (never zero)."""
+
+    ANYWHERE = "anywhere"
+    CUDA = "cuda"
+    WHOLE_GPU = "whole_gpu"  # NVML counts a device, so a shared device tells nothing of one trial
+
+
+class Scale(StrEnum):
+    """How hypervolume and knee see a metric."""
+
+    ERROR = "error"  # 1 - value: a share of correct answers
+    LOG = "log"  # positive quantities over decades: times, energy, sizes
+    LINEAR = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    name: str
+    unit: str
+    direction: Direction
+    reduce: Reduce
+    where: Where = Where.ANYWHERE
+    scale: Scale = Scale.LINEAR
+    meaning: str
+
+
+def _table(*rows: tuple[str, str, Direction, Reduce, Where, Scale, str]) -> dict[str, Metric]:
+    return {
+        name: Metric(name=name, unit=unit, direction=to, reduce=over, where=where, scale=scale, meaning=meaning)
+        for name, unit, to, over, where, scale, meaning in rows
+    }
+
+
+_MAX, _MIN = Direction.MAX, Direction.MIN
+_SUM, _MEAN, _MOST, _SAME = Reduce.SUM, Reduce.MEAN, Reduce.MAX, Reduce.SAME
+_ANY, _CUDA, _WHOLE = Where.ANYWHERE, Where.CUDA, Where.WHOLE_GPU
+_ERR, _LOG, _LIN = Scale.ERROR, Scale.LOG, Scale.LINEAR
+
+METRICS: dict[str, Metric] = _table(
+    ("accuracy", "1", _MAX, _SAME, _ANY, _ERR, "share of validation images classified correctly"),
+    ("val_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean cross-entropy on the validation split"),
+    ("train_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean training loss of the last epoch"),
+    ("train_time_s", "s", _MIN, _MOST, _ANY, _LOG, "first to last training step: no evaluation, checkpoints, start"),
+    ("total_time_s", "s", _MIN, _MOST, _ANY, _LOG, "data ready to weights saved, everything in it"),
+    ("eval_time_s", "s", _MIN, _MOST, _ANY, _LOG, "evaluation on the validation split"),
+    ("compile_time_s", "s", _MIN, _MOST, _ANY, _LOG, "first compile and device warm-up, before the clock"),
+    ("loader_start_s", "s", _MIN, _MOST, _ANY, _LOG, "starting the loader workers, before the clock"),
+    ("checkpoint_time_s", "s", _MIN, _MOST, _ANY, _LOG, "writing checkpoints"),
+    ("data_wait_s", "s", _MIN, _MEAN, _ANY, _LOG, "time the training loop waited for its next batch"),
+    ("step_time_ms", "ms", _MIN, _MOST, _ANY, _LOG, "training time per step in the last epoch"),
+    ("images_per_s", "1/s", _MAX, _SUM, _ANY, _LOG, "training images per second of training time, all ranks"),
+    ("peak_memory_mib", "MiB", _MIN, _MOST, _ANY, _LOG, "peak of the device allocator; on a CPU, resident memory"),
+    ("gpu_util_pct", "%", _MAX, _MEAN, _WHOLE, _LIN, "share of time with a kernel running (NVML)"),
+    ("sm_active_pct", "%", _MAX, _MEAN, _WHOLE, _LIN, "share of SMs with a warp resident (NVML GPM)"),
+    ("gpu_energy_j", "J", _MIN, _SUM, _WHOLE, _LOG, "energy of the trial's GPUs while training"),
+    ("gpu_seconds", "s", _MIN, _SAME, _CUDA, _LOG, "GPU share times training time: the price of a fraction"),
+    ("cpu_util_pct", "%", _MAX, _SUM, _ANY, _LIN, "CPU time of ranks and loader workers per second of training"),
+    ("cotenants", "1", _MIN, _SAME, _ANY, _LIN, "other trials on the same hardware meanwhile"),
+    ("parameters", "1", _MIN, _SAME, _ANY, _LOG, "learned numbers in the model"),
+    ("train_gflops", "GFLOP", _MIN, _SAME, _ANY, _LOG, "arithmetic spent on training so far"),
+    ("inference_gflops", "GFLOP", _MIN, _SAME, _ANY, _LOG, "arithmetic of one image's forward pass"),
+    ("skipped_steps", "1", _MIN, _SAME, _ANY, _LIN, "fp16 steps skipped by loss scaling"),
+    ("grad_underflow_pct", "%", _MIN, _MEAN, _ANY, _LIN, "fp16 gradients that became zero by underflow"),
+)
+
+
+def user_metric(name: str, *, unit: str, direction: str, call: str) -> Metric:
+    """A metric that the user's own function measures; already one value for all ranks."""
+    return Metric(name=name, unit=unit, direction=Direction(direction), reduce=Reduce.SAME, meaning=f"by {call}")
+
+
+def metric(name: str, extra: Mapping[str, Metric] | None = None, *, where: str = "objectives") -> Metric:
+    """Look a metric up in the table and in the user's own ones."""
+    known = {**METRICS, **(extra or {})}
+    if name not in known:
+        raise SpecError(f"{where}: unknown metric {name!r}{nearest(name, known)}")
+    return known[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochPoint:
+    """What a trial is worth after one of its epochs: a model that one could have stopped at."""
+
+    trial: int
+    epoch: int  # epochs trained so far, from 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def unusable(metrics: Mapping[str, Any], names: list[str]) -> str | None:
+    """Why these metrics can't stand for the objectives (missing, NaN, infinite), or None where they can."""
+    for name in names:
+        value = metrics.get(name)
+        if value is None:
+            return f"{name} is missing"
+        if not math.isfinite(value):
+            return f"{name} is {value}"
+    return None

@@ -1,0 +1,105 @@
+"""points.json: a whole study in one file, which the parent run in MLflow holds and readers read first.
+
+    {"format": "tune_cnn study", "version": 1,
+     "study": {name, uid, spec, info, state, reference, searched_s, created, started, updated, experiment_id, run_id},
+     "trials": [{number, params, seed, origin, state, reason, started, ended, attempts, run_id, extra}],
+     "points": [{trial, epoch, reported, metrics: {name: number}}]}
+
+Times are ISO 8601 in UTC. Metrics that are no number are the strings "NaN", "Infinity" and "-Infinity", so that the
+file is JSON to every reader.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tune_cnn.errors import StudyError
+from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord, to_ms
+
+FORMAT = "tune_cnn study"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyArchive:
+    """A study as it stood when it was written down."""
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    points: tuple[PointRecord, ...]
+
+
+def write_document(study: StudyRecord, trials: Sequence[TrialRecord], points: Sequence[PointRecord]) -> str:
+    study_fields = ("name", "uid", "spec", "info", "state", "reference", "searched_s", "experiment_id", "run_id")
+    trial_fields = ("number", "params", "seed", "origin", "state", "reason", "attempts", "run_id", "extra")
+    times = {"created": study.created, "started": study.started, "updated": study.updated}
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "study": {**_fields(study, study_fields), **{name: _iso(moment) for name, moment in times.items()}},
+        "trials": [
+            {**_fields(t, trial_fields), "started": _iso(t.started), "ended": _iso(t.ended) if t.ended else None}
+            for t in trials
+        ],
+        "points": [
+            {"trial": p.trial, "epoch": p.epoch, "reported": _iso(p.reported), "metrics": dict(p.metrics)}
+            for p in points
+        ],
+    }
+    return json.dumps(_strict(document), separators=(",", ":"), allow_nan=False)
+
+
+def read_document(text: str, where: str) -> StudyArchive:
+    """The study in a points.json; StudyError where it is none, or a newer one than this version reads."""
+    try:
+        raw = json.loads(text)
+        if raw["format"] != FORMAT:
+            raise ValueError(f"its format is {raw['format']!r}")
+        if raw["version"] > VERSION:
+            raise StudyError(f"{where}: was written by a newer tune_cnn (version {raw['version']}); update tune_cnn")
+        study = {**raw["study"], "reference": raw["study"]["reference"] and _numbers(raw["study"]["reference"])}
+        return StudyArchive(
+            study=StudyRecord(**{**study, **_moments(study, "created", "started", "updated")}),
+            trials=tuple(TrialRecord(**{**t, **_moments(t, "started", "ended")}) for t in raw["trials"]),
+            points=tuple(_point(number, p) for number, p in enumerate(raw["points"], start=1)),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{where}: is not a study's points.json: {error!r}; upload it again with `sync`") from None
+
+
+def _fields(record: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
+
+
+def _point(number: int, raw: Mapping[str, Any]) -> PointRecord:
+    stamp_ms = to_ms(datetime.fromisoformat(raw["reported"]))
+    metrics = _numbers(raw["metrics"])
+    return PointRecord(
+        trial=raw["trial"], epoch=raw["epoch"], metrics=metrics, id=number, checkpoint=None, reported_ms=stamp_ms
+    )
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in raw.items()}
+
+
+def _moments(raw: Mapping[str, Any], *names: str) -> dict[str, datetime | None]:
+    return {name: datetime.fromisoformat(raw[name]) if raw[name] else None for name in names}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _strict(value: Any) -> Any:
+    """The value with strings for the numbers that JSON lacks."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Mapping):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value

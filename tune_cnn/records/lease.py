@@ -1,0 +1,156 @@
+"""One search per study, and one outbox: a lease with an expiry, kept alive by a thread while its owner works."""
+
+import os
+import platform
+import threading
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tune_cnn.errors import StoreError, StudyError
+from tune_cnn.records.database import Database
+from tune_cnn.records.rows import from_json, from_ms, to_json
+from tune_cnn.records.tables import leases, studies
+
+Role = Literal["search", "outbox"]
+_DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered to MLflow"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A process that can be told from every other, as far as one machine can."""
+
+    host: str
+    machine: str  # boot and PID namespace: only there does a PID mean anything
+    pid: int
+    born_s: float  # PIDs come back; start times don't
+
+    @property
+    def is_dead(self) -> bool:
+        """Known for certain to be gone; False where it can't be known from here."""
+        if self.machine != _machine():
+            return False
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.born_s) > 1.0
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.Error:
+            return False
+
+
+def this_process() -> Owner:
+    return Owner(
+        host=platform.node(), machine=_machine(), pid=os.getpid(), born_s=psutil.Process(os.getpid()).create_time()
+    )
+
+
+def _machine() -> str:
+    parts = [platform.node()]
+    with suppress(OSError):  # Linux; elsewhere the host's name has to do
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return "|".join(parts)
+
+
+class Lease:
+    """The right to do alone, for one study, what `role` says."""
+
+    def __init__(self, database: Database, study_id: int, study: str, *, role: Role, ttl_s: float) -> None:
+        self.study = study
+        self.role = role
+        self.token = uuid.uuid4().hex
+        self._database = database
+        self._study_id = study_id
+        self._ttl_ms = round(ttl_s * 1000)
+        self._ended = threading.Event()
+        self._lost: StudyError | None = None
+        self._thread = threading.Thread(target=self._keep, name=f"lease {study}", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process took over meanwhile (this one slept past the lease's expiry)."""
+        return self._lost is not None
+
+    def acquire(self) -> None:
+        with self._database.write() as connection:
+            # On PostgreSQL two may ask at once: the study's row lets one in after the other.
+            connection.execute(select(studies.c.id).where(studies.c.id == self._study_id).with_for_update())
+            now_ms = self._database.now_ms(connection)
+            held = self._held(connection)
+            if held is not None and held.expires_ms > now_ms and not _owner(held).is_dead:
+                raise StudyError(self._taken(held))
+            connection.execute(delete(leases).where(self._mine))
+            connection.execute(
+                insert(leases).values(
+                    study_id=self._study_id,
+                    role=self.role,
+                    token=self.token,
+                    owner=to_json(asdict(this_process())),
+                    since_ms=now_ms,
+                    expires_ms=now_ms + self._ttl_ms,
+                )
+            )
+
+    def renew(self) -> None:
+        """Put the expiry off. Raises StudyError where somebody else holds the lease now."""
+        with self._database.write() as connection:
+            self.check(connection)
+            connection.execute(
+                update(leases).where(self._mine).values(expires_ms=self._database.now_ms(connection) + self._ttl_ms)
+            )
+
+    def check(self, connection: Connection) -> None:
+        """Raise StudyError unless the lease is still ours; called within each writing transaction."""
+        held = self._held(connection)
+        if held is None:
+            raise StudyError(f"study {self.study!r}: was deleted, or its lease was taken away; this {self.role} ends")
+        if held.token != self.token:
+            raise StudyError(self._taken(held))
+
+    def release(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        # Where the database is gone, what led here says so, and the lease runs out by itself.
+        with suppress(StoreError), self._database.write() as connection:
+            connection.execute(delete(leases).where(self._mine, leases.c.token == self.token))
+
+    def keep(self) -> None:
+        """Renew from now on in a thread, until `release`."""
+        self._thread.start()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._ttl_ms / 1000 / 3):
+            try:
+                self.renew()
+            except StudyError as error:
+                self._lost = error
+                return
+            except StoreError:  # the database may come back before the lease expires
+                continue
+
+    @property
+    def _mine(self) -> Any:
+        return (leases.c.study_id == self._study_id) & (leases.c.role == self.role)
+
+    def _held(self, connection: Connection) -> Any:
+        return connection.execute(select(leases).where(self._mine)).first()
+
+    def _taken(self, row: Any) -> str:
+        owner = _owner(row)
+        return (
+            f"study {self.study!r}: is {_DOING[self.role]} already, by process {owner.pid} on {owner.host} since "
+            f"{from_ms(row.since_ms):%Y-%m-%d %H:%M:%S} UTC; wait for it, end it, or take another name (where that "
+            f"process is gone, its hold ends by itself at {from_ms(row.expires_ms):%H:%M:%S} UTC)"
+        )
+
+
+def _owner(row: Any) -> Owner:
+    return Owner(**from_json(row.owner))

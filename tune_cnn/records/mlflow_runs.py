@@ -1,0 +1,113 @@
+"""Which run in MLflow records what: found before made, so that none is doubled."""
+
+import getpass
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from tune_cnn.records.mlflow_server import STUDY, TRIAL, UID, KnownRun, Server
+from tune_cnn.records.rows import StudyRecord, TrialRecord, to_ms
+from tune_cnn.records.store import Store
+from tune_cnn.spec import DataSpec
+
+
+class StudyRuns:
+    """The experiment, the parent run and the trials' runs of one study on one server."""
+
+    def __init__(self, store: Store, study: str, server: Server) -> None:
+        self._store = store
+        self._server = server
+        self._record = _record(store, study)
+        self.experiment_id = server.experiment(study, self._record.uid)
+        self._found = server.runs(self.experiment_id)
+        self._told: dict[str, str] = {}
+        self._forget_what_is_not_there()
+        self._stored: dict[int | None, str | None] = {t.number: t.run_id for t in store.trials(study)}
+        self._stored[None] = _record(store, study).run_id
+        for some in self._found.values():
+            if some[0].deleted:
+                with server.edge():
+                    server.client.restore_run(some[0].run_id)
+        self.parent = self._parent()
+
+    def tags_of(self, trial: int) -> Mapping[str, str]:
+        """The tags that a trial's run had when we came."""
+        return self._found[trial][0].tags if trial in self._found else {}
+
+    def known_trials(self) -> list[int]:
+        return [trial for trial in self._found if trial is not None]
+
+    def of_trial(self, trial: TrialRecord) -> str:
+        if trial.number not in self._found:
+            tags = self._tags() | {TRIAL: str(trial.number), "mlflow.parentRunId": self.parent}
+            self._make(trial.number, f"trial-{trial.number:04}", to_ms(trial.started), tags)
+        return self._kept(trial.number)
+
+    def tell_status(self, run_id: str, status: str, ended_ms: int) -> None:
+        if self._told.get(run_id) == status:
+            return
+        with self._server.edge():
+            if status == "RUNNING":
+                self._server.client.update_run(run_id, status=status)
+            else:
+                self._server.client.set_terminated(run_id, status=status, end_time=ended_ms)
+        self._told[run_id] = status
+
+    def tell_dataset(self, run_id: str, facts: Mapping[str, Any], data: DataSpec) -> None:
+        """The images as the run's input; told twice, MLflow keeps one."""
+        dataset = Dataset(
+            name=data.name[:500],
+            digest=str(facts.get("key", "unknown"))[:36],
+            source_type="local",
+            source=json.dumps({"uri": data.root}),
+            profile=json.dumps(dict(facts), default=str),
+        )
+        with self._server.edge():
+            self._server.client.log_inputs(
+                run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+            )
+
+    def remove_doubles(self) -> None:
+        """A server that was slow to commit may have made a run twice; the one with the data stays."""
+        for key, some in self._server.runs(self.experiment_id).items():
+            mine = self._found[key][0].run_id if key in self._found else some[0].run_id
+            for double in some:
+                if double.run_id != mine and not double.deleted:
+                    with self._server.edge():
+                        self._server.client.delete_run(double.run_id)
+
+    def _parent(self) -> str:
+        if None not in self._found:
+            self._make(None, self._record.name, to_ms(self._record.created), self._tags())
+        return self._kept(None)
+
+    def _kept(self, key: int | None) -> str:
+        """The run's id, also in the study's tables."""
+        run_id = self._found[key][0].run_id
+        if self._stored.get(key) != run_id:
+            self._store.set_run_id(self._record.name, key, run_id, self.experiment_id, self._server.shown)
+            self._stored[key] = run_id
+        return run_id
+
+    def _make(self, key: int | None, name: str, start_ms: int, tags: Mapping[str, str]) -> None:
+        run_id = self._server.create_run(self.experiment_id, name, start_ms, tags)
+        self._found[key] = [KnownRun(run_id=run_id, deleted=False, tags=tags)]
+
+    def _tags(self) -> dict[str, str]:
+        whose = {STUDY: self._record.name, UID: self._record.uid, "mlflow.user": getpass.getuser()}
+        return whose | {"mlflow.source.name": "tune-cnn search", "mlflow.source.type": "LOCAL"}
+
+    def _forget_what_is_not_there(self) -> None:
+        """Another server than before, or runs removed for good: what was delivered there has to be told again."""
+        here = {run.run_id for some in self._found.values() for run in some}
+        stored = {t.run_id for t in self._store.trials(self._record.name)} | {self._record.run_id}
+        if stored - {None} - here:
+            self._store.redeliver(self._record.name)
+
+
+def _record(store: Store, study: str) -> StudyRecord:
+    record = store.study(study)
+    assert record is not None, f"the study {study} was deleted while its outbox ran"
+    return record

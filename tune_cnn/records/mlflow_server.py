@@ -1,0 +1,204 @@
+"""A tracking server as the outbox and the reader see it: MLflow's client within its limits, errors sorted."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import (
+    MAX_METRICS_PER_BATCH,
+    MAX_PARAM_VAL_LENGTH,
+    MAX_PARAMS_TAGS_PER_BATCH,
+    MAX_TAG_VAL_LENGTH,
+)
+
+from tune_cnn.errors import TuneCnnError
+from tune_cnn.records.mlflow_environment import artifact_folder, database_folder, is_sqlite, shown_uri
+
+STUDY, UID, TRIAL = "tune_cnn.study", "tune_cnn.uid", "tune_cnn.trial"
+PAGE = 1000
+
+
+class Unreachable(TuneCnnError):
+    """The server can't be told now; it may be able to later."""
+
+
+class Refused(TuneCnnError):
+    """The server won't be told until somebody changes something."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownRun:
+    run_id: str
+    deleted: bool
+    tags: Mapping[str, str]
+
+
+class Server:
+    """MLflow's client; each failure is Unreachable or Refused, in one sentence without secrets."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.shown = shown_uri(tracking_uri)
+        self._uri = tracking_uri
+        with self.edge(), _one_creates(tracking_uri):
+            self.client = MlflowClient(tracking_uri=tracking_uri)
+            self.client.search_experiments(max_results=1)  # makes and checks a database's tables
+
+    @contextmanager
+    def edge(self) -> Iterator[None]:
+        try:
+            yield
+        except TuneCnnError:
+            raise
+        except MlflowException as error:
+            raise self._sorted(error) from error
+        except Exception as error:  # requests', SQLAlchemy's and the artifact stores' own
+            raise Unreachable(f"{self.shown}: {self._line(error)}") from error
+
+    def experiment(self, study: str, uid: str) -> str:
+        """The id of the study's experiment, made, or restored where it was deleted; Refused where it isn't ours."""
+        with self.edge():
+            found = self.client.get_experiment_by_name(study)
+            if found is None:
+                folder = artifact_folder(self._uri)
+                place = None if folder is None else str(folder / study)
+                tags = {STUDY: study, UID: uid, "mlflow.experimentKind": "custom_model_development"}
+                return str(self.client.create_experiment(study, artifact_location=place, tags=tags))
+            self._refuse_foreign(found, study, uid)
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def _refuse_foreign(self, found: Experiment, study: str, uid: str) -> None:
+        if found.tags.get(UID) == uid:
+            return
+        trash = ", in its trash" if found.lifecycle_stage == "deleted" else ""
+        whose = "another study of this name" if STUDY in found.tags else "something else than a study of ours"
+        raise Refused(
+            f"{self.shown}: the experiment {study!r} (id {found.experiment_id}{trash}) holds {whose}; rename it there, "
+            "search under another name, or give another --tracking-uri"
+        )
+
+    def runs(self, experiment_id: str) -> dict[int | None, list[KnownRun]]:
+        """The study's runs by trial (None: the parent), deleted ones too; of several for one, the one to use first."""
+        found: dict[int | None, list[tuple[bool, int, str, KnownRun]]] = {}
+        for run in self.search(experiment_id, f"tags.`{STUDY}` != ''", ViewType.ALL):
+            deleted = run.info.lifecycle_stage == "deleted"
+            known = KnownRun(run_id=run.info.run_id, deleted=deleted, tags=run.data.tags)
+            trial = run.data.tags.get(TRIAL)
+            key = None if trial is None else int(trial)
+            found.setdefault(key, []).append((deleted, run.info.start_time, run.info.run_id, known))
+        return {key: [known for *_, known in sorted(some, key=lambda r: r[:3])] for key, some in found.items()}
+
+    def search(self, experiment_id: str, filter_string: str, view: str = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
+        token: str | None = None
+        while True:
+            with self.edge():
+                page = self.client.search_runs([experiment_id], filter_string, view, PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
+        with self.edge():
+            run = self.client.create_run(experiment_id, start_time=start_ms, tags=_short(tags), run_name=name)
+            return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log any number of each, in batches that MLflow takes; a repeat adds nothing."""
+        many_metrics = _chunks(list(metrics), MAX_METRICS_PER_BATCH - MAX_PARAMS_TAGS_PER_BATCH)
+        many_params = _chunks([Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in (params or {}).items()], 50)
+        many_tags = _chunks([RunTag(k, v) for k, v in _short(tags or {}).items()], 50)
+        for number in range(max(len(many_metrics), len(many_params), len(many_tags))):
+            batch = [some[number] if number < len(some) else [] for some in (many_metrics, many_params, many_tags)]
+            with self.edge():
+                self.client.log_batch(run_id, *batch)
+
+    def delete_tags(self, run_id: str, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                with self.edge():
+                    self.client.delete_tag(run_id, name)
+            except TuneCnnError as error:  # gone already: the reply to an earlier try was lost
+                if "No tag with name" not in str(error):
+                    raise
+
+    def upload(self, run_id: str, name: str, source: str | Path) -> None:
+        """Put text, or a file, into a run as the artifact `name`, which may have folders."""
+        target = PurePosixPath(name)
+        folder = None if str(target.parent) == "." else str(target.parent)
+        with self.edge(), tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / target.name
+            if isinstance(source, Path):
+                local.symlink_to(source)  # MLflow names an artifact as its file is named
+            else:
+                local.write_text(source, encoding="utf-8")
+            self.client.log_artifact(run_id, str(local), folder)
+
+    def download_text(self, run_id: str, name: str) -> str:
+        with self.edge(), tempfile.TemporaryDirectory() as scratch:
+            return Path(self.client.download_artifacts(run_id, name, scratch)).read_text(encoding="utf-8")
+
+    def _sorted(self, error: MlflowException) -> TuneCnnError:
+        text, code = self._line(error), error.error_code
+        if code in {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}:
+            return Refused(
+                f"{self.shown}: the server doesn't let us in ({code}); check MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, then run `sync`"
+            )
+        if code == "ENDPOINT_NOT_FOUND" or "error code 404" in text or "not in a valid JSON format" in text:
+            return Refused(f"{self.shown}: what answers there is not an MLflow server; check --tracking-uri")
+        if "database schema" in text:
+            return Refused(
+                f"{self.shown}: its tables are of another MLflow version; run `mlflow db upgrade` on them, or use "
+                "the MLflow version that wrote them"
+            )
+        if "nsupported" in text and "URI" in text:
+            return Refused(f"{self.shown}: is no tracking URI that MLflow knows; give http(s)://… or sqlite:///…")
+        if "API request to" in text and "failed with exception" in text:
+            return Unreachable(f"{self.shown}: server unreachable")
+        return Unreachable(f"{self.shown}: {text}")
+
+    def _line(self, error: Exception) -> str:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return lines[0].replace(self._uri, self.shown)[:300]
+
+
+@contextmanager
+def _one_creates(tracking_uri: str) -> Iterator[None]:
+    """Two processes that find no tables in a SQLite file would both make them, and one would fail half-way."""
+    if not is_sqlite(tracking_uri):
+        yield
+        return
+    database_folder(tracking_uri).mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(tracking_uri.encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"tune-cnn-{os.getuid()}-{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _short(tags: Mapping[str, str]) -> dict[str, str]:
+    limit = MAX_TAG_VAL_LENGTH - 1
+    return {name: value if len(value) <= limit else value[: limit - 1] + "…" for name, value in tags.items()}
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,139 @@
+"""What the store hands out: a study, its trials, its epoch points, and what MLflow has yet to be told."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Row
+
+from tune_cnn.objectives import EpochPoint
+
+StudyState = Literal["running", "finished", "interrupted", "failed"]
+TrialState = Literal["running", "complete", "stopped", "failed", "infeasible"]
+ChangeKind = Literal["study", "trial", "point", "artifact"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    name: str
+    uid: str  # of this study among others of its name
+    spec: Mapping[str, Any]
+    info: Mapping[str, Any]  # hardware, versions, facts about the data
+    state: StudyState
+    reference: Mapping[str, float] | None  # of the hypervolume, in the metrics' units
+    searched_s: float  # spent searching so far, over all resumes
+    created: datetime
+    started: datetime  # of the last (re)start
+    updated: datetime
+    tracking: str | None = None  # MLflow's server that the ids belong to
+    experiment_id: str | None = None
+    run_id: str | None = None
+    delivery_error: str | None = None  # why MLflow is not up to date, where it is not
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    number: int
+    params: Mapping[str, Any]  # flat, as searched
+    seed: int
+    origin: str  # who proposed it
+    state: TrialState
+    reason: str | None
+    started: datetime
+    ended: datetime | None
+    attempts: int
+    run_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRecord(EpochPoint):
+    """An epoch point as committed."""
+
+    id: int  # grows with each point of a study
+    checkpoint: str | None
+    reported_ms: int
+
+    @property
+    def reported(self) -> datetime:
+        return from_ms(self.reported_ms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    id: int
+    kind: ChangeKind
+    trial: int | None = None
+    epoch: int | None = None
+    name: str | None = None  # of an artifact
+    made_ms: int
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """JSON with Python's NaN and Infinity, which `from_json` reads again."""
+    return json.dumps(dict(data), ensure_ascii=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> dict[str, Any]:
+    return dict(json.loads(text))
+
+
+def plain(text: str) -> str:
+    """Text that every database takes: no NUL (PostgreSQL refuses it), no lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def from_ms(stamp_ms: int) -> datetime:
+    return datetime.fromtimestamp(stamp_ms / 1000, tz=UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def study_of(row: Row[Any]) -> StudyRecord:
+    return StudyRecord(
+        name=row.name,
+        uid=row.uid,
+        spec=from_json(row.spec),
+        info=from_json(row.info),
+        state=row.state,
+        reference=None if row.reference is None else from_json(row.reference),
+        searched_s=row.searched_s,
+        created=from_ms(row.created_ms),
+        started=from_ms(row.started_ms),
+        updated=from_ms(row.updated_ms),
+        tracking=row.tracking,
+        experiment_id=row.experiment_id,
+        run_id=row.run_id,
+        delivery_error=row.delivery_error,
+    )
+
+
+def trial_of(row: Row[Any]) -> TrialRecord:
+    return TrialRecord(
+        number=row.number,
+        params=from_json(row.params),
+        seed=row.seed,
+        origin=row.origin,
+        state=row.state,
+        reason=row.reason,
+        started=from_ms(row.started_ms),
+        ended=None if row.ended_ms is None else from_ms(row.ended_ms),
+        attempts=row.attempts,
+        run_id=row.run_id,
+        extra=from_json(row.extra),
+    )
+
+
+def change_of(row: Row[Any]) -> Change:
+    return Change(
+        id=row.id,
+        kind=row.kind,
+        trial=row.trial,
+        epoch=row.epoch,
+        name=row.name,
+        made_ms=row.made_ms,
+    )

@@ -1,0 +1,329 @@
+"""The study's own tables are the truth: a result counts once it is here."""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from tune_cnn.errors import StudyError, nearest
+from tune_cnn.records import outgoing
+from tune_cnn.records.database import Database
+from tune_cnn.records.lease import Lease, Role
+from tune_cnn.records.rows import (
+    Change,
+    PointRecord,
+    StudyRecord,
+    StudyState,
+    TrialRecord,
+    TrialState,
+    from_json,
+    plain,
+    study_of,
+    to_json,
+    trial_of,
+)
+from tune_cnn.records.tables import points, studies, trials
+
+
+class Store:
+    """Studies, trials and epoch points; each method is one transaction, on the disk when it returns.
+
+    Threads may share a store; processes open one each. Failures are StoreError; a study that is missing, taken or
+    there already is StudyError.
+    """
+
+    def __init__(self, url_or_home: str | Path, *, create: bool = True) -> None:
+        """A folder means <folder>/studies.db, anything with :// is a SQLAlchemy URL (SQLite, PostgreSQL).
+
+        Without `create`, a folder that holds no store is a StudyError rather than made.
+        """
+        self._database = Database(url_or_home, create=create)
+        self._leases: dict[str, Lease] = {}
+
+    def __repr__(self) -> str:
+        return f"Store({self._database.shown})"
+
+    @property
+    def url(self) -> str:
+        """What opens this store elsewhere; may hold a password, so it goes into no argv, log or message."""
+        return self._database.url
+
+    @property
+    def shown(self) -> str:
+        """How messages name this store."""
+        return self._database.shown
+
+    def close(self) -> None:
+        self._database.close()
+
+    # Studies
+
+    def create_study(self, name: str, spec: Mapping[str, Any], *, info: Mapping[str, Any]) -> None:
+        now_ms = _now_ms()
+        with self._database.write() as connection:
+            if connection.scalar(select(studies.c.id).where(studies.c.name == name)) is not None:
+                raise StudyError(f"study {name!r}: exists already in {self.shown}; resume it, or choose another name")
+            key = connection.execute(
+                insert(studies).values(
+                    name=name,
+                    uid=uuid.uuid4().hex,
+                    spec=to_json(spec),
+                    info=to_json(info),
+                    state="running",
+                    searched_s=0.0,
+                    created_ms=now_ms,
+                    started_ms=now_ms,
+                    updated_ms=now_ms,
+                )
+            ).inserted_primary_key
+            assert key is not None
+            outgoing.add(connection, key[0], "study", now_ms)
+
+    def study(self, name: str) -> StudyRecord | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(studies).where(studies.c.name == name)).first()
+        return None if row is None else study_of(row)
+
+    def studies(self) -> list[StudyRecord]:
+        """All studies, the last changed first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(studies).order_by(studies.c.updated_ms.desc(), studies.c.id)).all()
+        return [study_of(row) for row in rows]
+
+    def update_study(
+        self,
+        name: str,
+        *,
+        spec: Mapping[str, Any] | None = None,
+        state: StudyState | None = None,
+        reference: Mapping[str, float] | None = None,
+        info: Mapping[str, Any] | None = None,
+        searched_s: float | None = None,
+    ) -> None:
+        """Change what is given. State "running" marks a new start."""
+        values: dict[str, Any] = {
+            "spec": None if spec is None else to_json(spec),
+            "state": state,
+            "reference": None if reference is None else to_json(reference),
+            "info": None if info is None else to_json(info),
+            "searched_s": searched_s,
+            "started_ms": _now_ms() if state == "running" else None,
+        }
+        given = {column: value for column, value in values.items() if value is not None}
+        tell = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
+        with self._change(name, tell) as (connection, key):
+            if given:
+                connection.execute(update(studies).where(studies.c.id == key).values(given))
+
+    def delete_study(self, name: str) -> None:
+        """Forget a study, its trials and points; StudyError while a search holds it."""
+        with self.lease(name), self._database.write() as connection:
+            connection.execute(delete(studies).where(studies.c.name == name))
+
+    @contextmanager
+    def lease(self, name: str, *, role: Role = "search", ttl_s: float = 60) -> Iterator[Lease]:
+        """Hold a study alone; StudyError where another process does.
+
+        Kept alive by a thread. Meanwhile each write to a study searched through this store checks that the lease is
+        still ours, so that a search that slept past its lease can't write into its successor's study. A dead owner on
+        this machine is taken over from at once, any other when its lease runs out.
+        """
+        with self._database.read() as connection:
+            key = self._key(connection, name)
+        lease = Lease(self._database, key, name, role=role, ttl_s=ttl_s)
+        lease.acquire()
+        if role == "search":
+            self._leases[name] = lease
+        lease.keep()
+        try:
+            yield lease
+        finally:
+            if role == "search":
+                del self._leases[name]
+            lease.release()
+
+    # Trials
+
+    def add_trial(
+        self,
+        study: str,
+        number: int,
+        params: Mapping[str, Any],
+        *,
+        seed: int,
+        origin: str = "sampler",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A new trial, running from now on."""
+        with self._change(study, "trial", trial=number) as (connection, key):
+            try:
+                connection.execute(
+                    insert(trials).values(
+                        study_id=key,
+                        number=number,
+                        params=to_json(params),
+                        seed=seed,
+                        origin=plain(origin),
+                        state="running",
+                        started_ms=_now_ms(),
+                        attempts=1,
+                        extra=to_json(extra or {}),
+                    )
+                )
+            except IntegrityError:
+                raise StudyError(f"study {study!r}: trial {number} exists already; two searches at once?") from None
+
+    def trials(self, study: str, *, state: TrialState | None = None) -> list[TrialRecord]:
+        """All trials by number; `state`: those in that state."""
+        with self._database.read() as connection:
+            mine = trials.c.study_id == self._key(connection, study)
+            query = select(trials).where(mine, true() if state is None else trials.c.state == state)
+            rows = connection.execute(query.order_by(trials.c.number)).all()
+        return [trial_of(row) for row in rows]
+
+    def end_trial(self, study: str, number: int, state: TrialState, reason: str | None = None) -> bool:
+        """Close a running trial; the first end wins. Returns whether it was still running."""
+        values = {"state": state, "reason": None if reason is None else plain(reason), "ended_ms": _now_ms()}
+        return self._move_trial(study, number, trials.c.state == "running", values)
+
+    def resume_trial(self, study: str, number: int) -> None:
+        """A trial is trained again, from its checkpoint: running, one attempt more."""
+        values = {"state": "running", "reason": None, "ended_ms": None, "attempts": trials.c.attempts + 1}
+        self._move_trial(study, number, trials.c.number == number, values)
+
+    def update_trial(self, study: str, number: int, *, extra: Mapping[str, Any]) -> None:
+        """Replace what a trial carries besides its columns."""
+        self._move_trial(study, number, trials.c.number == number, {"extra": to_json(extra)})
+
+    def _move_trial(self, study: str, number: int, where: Any, values: Mapping[str, Any]) -> bool:
+        with self._change(study, "trial", trial=number) as (connection, key):
+            row = and_(trials.c.study_id == key, trials.c.number == number)
+            if connection.scalar(select(trials.c.number).where(row)) is None:
+                raise StudyError(f"study {study!r}: has no trial {number}")
+            return connection.execute(update(trials).where(row, where).values(values)).rowcount > 0
+
+    # Epoch points
+
+    def add_point(
+        self, study: str, trial: int, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
+    ) -> bool:
+        """Commit what a trial is worth after an epoch; the first for an epoch wins. Returns whether it was new."""
+        text = to_json({name: float(value) for name, value in metrics.items()})
+        there = and_(points.c.trial == trial, points.c.epoch == epoch)
+        with self._change(study) as (connection, key):
+            if connection.scalar(select(points.c.id).where(points.c.study_id == key, there)) is not None:
+                return False
+            now_ms = _now_ms()
+            connection.execute(
+                insert(points).values(
+                    study_id=key, trial=trial, epoch=epoch, metrics=text, checkpoint=checkpoint, reported_ms=now_ms
+                )
+            )
+            outgoing.add(connection, key, "point", now_ms, trial=trial, epoch=epoch)
+            return True
+
+    def points(self, study: str, *, after_id: int | None = None) -> list[PointRecord]:
+        """The epoch points in the order of their commits; `after_id`: those later than that point's id."""
+        with self._database.read() as connection:
+            key = self._key(connection, study)
+            columns = [points.c[name] for name in ("trial", "epoch", "metrics", "id", "checkpoint", "reported_ms")]
+            query = select(*columns).where(points.c.study_id == key, points.c.id > (after_id or 0))
+            rows = connection.execute(query.order_by(points.c.id)).all()
+        return [
+            PointRecord(
+                trial=trial, epoch=epoch, metrics=from_json(text), id=key, checkpoint=checkpoint, reported_ms=stamp
+            )
+            for trial, epoch, text, key, checkpoint, stamp in rows
+        ]
+
+    def checkpoint(self, study: str, trial: int) -> str | None:
+        """The last checkpoint that a point of this trial names."""
+        with self._database.read() as connection:
+            mine = and_(points.c.study_id == self._key(connection, study), points.c.trial == trial)
+            query = select(points.c.checkpoint).where(mine, points.c.checkpoint.is_not(None))
+            return connection.scalar(query.order_by(points.c.epoch.desc()).limit(1))
+
+    # What MLflow has yet to be told
+
+    def add_artifact(self, study: str, path: str | Path, name: str) -> None:
+        """Have a file uploaded to the study's parent run as `name`, once MLflow's server is there."""
+        with self._change(study) as (connection, key):
+            outgoing.keep_artifact(connection, key, name, str(Path(path).absolute()), _now_ms())
+
+    def artifacts(self, study: str) -> dict[str, str]:
+        """The files of the parent run: name in MLflow to path on this machine."""
+        with self._database.read() as connection:
+            return outgoing.artifact_paths(connection, self._key(connection, study))
+
+    def undelivered(self, study: str, limit: int = 1000) -> list[Change]:
+        with self._database.read() as connection:
+            return outgoing.waiting(connection, self._key(connection, study), limit)
+
+    def pending(self, study: str) -> int:
+        with self._database.read() as connection:
+            return outgoing.count(connection, self._key(connection, study))
+
+    def mark_delivered(self, study: str, ids: Iterable[int]) -> None:
+        with self._database.write() as connection:
+            outgoing.forget(connection, self._key(connection, study), list(ids))
+
+    def redeliver(self, study: str) -> None:
+        """Forget MLflow's ids and queue everything again: for another server than before."""
+        with self._database.write() as connection:
+            outgoing.queue_all(connection, self._key(connection, study), _now_ms())
+
+    def set_run_id(self, study: str, trial: int | None, run_id: str, experiment_id: str, tracking: str) -> None:
+        """Which run in MLflow records a trial, or (trial None) the study."""
+        with self._database.write() as connection:
+            key = self._key(connection, study)
+            if trial is None:
+                values = {"run_id": run_id, "experiment_id": experiment_id, "tracking": tracking}
+                connection.execute(update(studies).where(studies.c.id == key).values(values))
+            else:
+                row = and_(trials.c.study_id == key, trials.c.number == trial)
+                connection.execute(update(trials).where(row).values(run_id=run_id))
+
+    def set_delivery_error(self, study: str, error: str | None) -> None:
+        """Why MLflow can't be told at present, for displays; None once it can."""
+        text = None if error is None else plain(error)
+        with self._database.write() as connection:
+            row = studies.c.id == self._key(connection, study)
+            connection.execute(update(studies).where(row).values(delivery_error=text))
+
+    def delivery(self, study: str) -> tuple[int, str | None]:
+        """How many changes wait for MLflow, and why, where something is wrong."""
+        with self._database.read() as connection:
+            key = self._key(connection, study)
+            error = connection.scalar(select(studies.c.delivery_error).where(studies.c.id == key))
+            return outgoing.count(connection, key), error
+
+    @contextmanager
+    def _change(self, study: str, kind: Any = None, *, trial: int | None = None) -> Iterator[tuple[Connection, int]]:
+        """One transaction on a study, under its lease where this store holds it; tells MLflow of `kind`."""
+        with self._database.write() as connection:
+            key = self._key(connection, study, writing=True)
+            if study in self._leases:
+                self._leases[study].check(connection)
+            yield connection, key
+            now_ms = _now_ms()
+            connection.execute(update(studies).where(studies.c.id == key).values(updated_ms=now_ms))
+            if kind is not None:
+                outgoing.add(connection, key, kind, now_ms, trial=trial)
+
+    def _key(self, connection: Connection, name: str, *, writing: bool = False) -> int:
+        query = select(studies.c.id).where(studies.c.name == name)
+        # Locked for writing (SQLite locks the file instead): a study's changes are committed in their ids' order.
+        key = connection.scalar(query.with_for_update() if writing else query)
+        if key is None:
+            known = connection.scalars(select(studies.c.name).order_by(func.lower(studies.c.name))).all()
+            raise StudyError(f"study {name!r}: does not exist in {self.shown}{nearest(name, known)}")
+        return int(key)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,131 @@
+"""The model card that `tune-cnn train` lays beside the weights, in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tune_cnn.objectives import METRICS, Direction, Metric
+from tune_cnn.reports.numbers import ABSENT, number, setting
+
+
+def model_card(
+    *,
+    title: str,
+    summary: str,
+    origin: Mapping[str, Any],
+    data: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    promise: Mapping[str, float],
+    achieved: Mapping[str, float],
+    hardware: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    weights_file: str,
+    build_code: str,
+    metrics: Mapping[str, Metric] | None = None,
+    classes: Sequence[str] | None = None,
+    inputs: str = "",
+    notes: Sequence[str] = (),
+) -> str:
+    """What the model is, what it was promised to be worth and what it is, and how to load it.
+
+    `origin`: study, trial, epoch, seed and what else tells where the configuration comes from. `data`: name, key,
+    split and counts. `build_code`: Python that binds the network, without its weights, to `model`. `inputs`: what the
+    model expects, in words (shape, range, normalisation). `metrics`: the user's own.
+    """
+    known = {**METRICS, **(metrics or {})}
+    parts = [
+        f"# {_line(title)}",
+        _line(summary),
+        "## What it does, and what was promised",
+        _promise_table(promise, achieved, known),
+        "Off: by how much the achieved value differs from the promised one, and whether that is for the better.",
+        "## How to load it",
+        *([_line(inputs)] if inputs else []),
+        _code(_loading(weights_file, build_code)),
+        *([_classes(classes)] if classes else []),
+    ]
+    for name, values in (
+        ("Configuration", configuration),
+        ("Data", data),
+        ("Origin", origin),
+        ("Hardware", hardware),
+        ("Versions", versions),
+    ):
+        if values:
+            parts += [f"## {name}", _pairs(values)]
+    if notes:
+        parts += ["## Notes", "\n".join(f"- {_line(note)}" for note in notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def off(promised: float | None, achieved: float | None, metric: Metric | None) -> str:
+    """ "+3.1 % (worse)": how far the promise was missed or beaten; "–" where there is nothing to compare."""
+    if promised is None or achieved is None or not promised:
+        return ABSENT
+    share = (achieved - promised) / abs(promised) * 100
+    text = f"{share:+.1f} %"
+    if metric is None or text in ("+0.0 %", "-0.0 %"):
+        return text.replace("-0.0", "+0.0")
+    better = (share > 0) == (metric.direction is Direction.MAX)
+    return f"{text} ({'better' if better else 'worse'})"
+
+
+def _promise_table(promise: Mapping[str, float], achieved: Mapping[str, float], known: Mapping[str, Metric]) -> str:
+    names = list(dict.fromkeys([*promise, *achieved]))
+    rows = ["| metric | unit | promised | achieved | off |", "|---|---|---:|---:|---:|"]
+    for name in names:
+        metric = known.get(name)
+        cells = (
+            name,
+            metric.unit if metric is not None else "",
+            number(promise.get(name), metric),
+            number(achieved.get(name), metric),
+            off(promise.get(name), achieved.get(name), metric),
+        )
+        rows.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(rows)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    rows = ["| | |", "|---|---|"]
+    return "\n".join(rows + [f"| {_cell(str(k))} | {_cell(_written(v))} |" for k, v in values.items()])
+
+
+def _written(value: Any) -> str:
+    return ", ".join(map(setting, value)) if isinstance(value, list | tuple) else _exact(value)
+
+
+def _exact(value: Any) -> str:
+    """A card is what one repeats a training from, so no digit is dropped here."""
+    return repr(value) if isinstance(value, float) else setting(value)
+
+
+def _classes(classes: Sequence[str]) -> str:
+    return "The outputs are, in this order: " + ", ".join(_cell(str(name)) for name in classes) + "."
+
+
+def _loading(weights_file: str, build_code: str) -> str:
+    return (
+        "from safetensors.torch import load_file\n"
+        f"{build_code.rstrip()}\n"
+        f"model.load_state_dict(load_file({weights_file!r}))\n"
+        "model.eval()"
+    )
+
+
+def _code(text: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}python\n{text}\n{fence}"
+
+
+def _line(text: str) -> str:
+    """One line of prose that Markdown takes for text: no heading, no HTML."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _cell(text: str) -> str:
+    escaped = _line(text).replace("\\", "\\\\")
+    for sign in "|`*_[]":
+        escaped = escaped.replace(sign, "\\" + sign)
+    return escaped

@@ -1,0 +1,25 @@
+"""A study's spec: what YAML may say, checked once and trusted from there on."""
+
+from tune_cnn.spec.configuration import Configuration
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range
+from tune_cnn.spec.loading import load_spec, parse_spec, spec_schema, to_yaml
+from tune_cnn.spec.study import Budget, DataSpec, ModelSpec, Resources, SamplerSpec, StudySpec, UserMetric
+
+__all__ = [
+    "Budget",
+    "Choice",
+    "Configuration",
+    "DataSpec",
+    "Dimension",
+    "Fixed",
+    "ModelSpec",
+    "Range",
+    "Resources",
+    "SamplerSpec",
+    "StudySpec",
+    "UserMetric",
+    "load_spec",
+    "parse_spec",
+    "spec_schema",
+    "to_yaml",
+]

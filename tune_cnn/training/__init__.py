@@ -1,0 +1,1 @@
+"""LEARNS: one rank: data, loaders, models, precision, optimiser, loop and meters."""

@@ -1,0 +1,65 @@
+"""Shift and mirror each image by its own amount, a whole batch in one gather; then normalise."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tune_cnn.training.data.order import Augmentation, largest_shift
+from tune_cnn.training.data.readers import Uint8
+
+
+def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    """uint8 in, uint8 out, on the images' device.
+
+    Shifted first, then mirrored, as torchvision's RandomCrop and RandomHorizontalFlip stand in its recipes.
+    What a shift leaves empty is black (0 in uint8), as RandomCrop's padding is.
+    """
+    dy_n, dx_n, flip_n = augmentation.dy_n, augmentation.dx_n, augmentation.flip_n
+    if dy_n is None and dx_n is None and flip_n is None:
+        return images_nchw
+    device = images_nchw.device
+    count, channels, height, width = images_nchw.shape
+    rows = torch.arange(height, device=device).expand(count, height)
+    columns = torch.arange(width, device=device).expand(count, width)
+    if flip_n is not None:
+        columns = torch.where(_column(flip_n, device), columns.flip(1), columns)
+    if dy_n is not None and dx_n is not None:
+        pad_y, pad_x = largest_shift(height), largest_shift(width)
+        images_nchw = F.pad(images_nchw, (pad_x, pad_x, pad_y, pad_y))
+        rows = rows + pad_y - _column(dy_n, device)
+        columns = columns + pad_x - _column(dx_n, device)
+    each = torch.arange(count, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
+    return images_nchw[each, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def augment_image(image_chw: Uint8, dy: int, dx: int, flip: bool) -> Uint8:
+    """What `augment_batch` does, to one image: for loaders that work image by image. Always a copy."""
+    _, height, width = image_chw.shape
+    out = np.zeros_like(image_chw)
+    out[:, max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = image_chw[
+        :, max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)
+    ]
+    return np.ascontiguousarray(out[:, :, ::-1]) if flip else out
+
+
+def _column(values_n: object, device: torch.device) -> torch.Tensor:
+    return torch.as_tensor(values_n).to(device, non_blocking=True)[:, None]
+
+
+class Normaliser:
+    """(x / 255 - mean) / std per channel, on the device, in float32."""
+
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, channels_last: bool
+    ) -> None:
+        # One multiply and one add per pixel: x * scale + offset.
+        scale = [1 / (255 * s) for s in std]
+        offset = [-m / s for m, s in zip(mean, std, strict=True)]
+        self.scale = torch.tensor(scale, device=device)[:, None, None]
+        self.offset = torch.tensor(offset, device=device)[:, None, None]
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        images = images_nchw.to(dtype=torch.float32, memory_format=self.memory_format)
+        return images.mul_(self.scale).add_(self.offset)

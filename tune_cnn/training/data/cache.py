@@ -1,0 +1,118 @@
+"""Images decoded once per node, under a key of their content, mapped by every process that wants them."""
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tune_cnn.errors import DataError
+from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, ROWS, VERSION, checksum, write_entry
+from tune_cnn.training.data.files import locked, sync_folder
+from tune_cnn.training.data.readers import Int64, open_images
+from tune_cnn.training.data.sources.source import PartName, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A set in the cache. Without images (`images` is None) it holds what is known of a set that bypasses it."""
+
+    folder: Path
+    images: np.memmap[Any, np.dtype[np.uint8]] | None
+    labels_n: Int64
+    rows_n: Int64  # the source's row of each image
+    parts: dict[PartName, tuple[int, int]]  # first row, and the row after the last
+    classes: tuple[str, ...]
+    key: str
+    notes: tuple[str, ...]
+    sample: tuple[tuple[float, ...], tuple[float, ...]] | None  # mean and std, where the images aren't kept
+
+    @property
+    def path(self) -> Path | None:
+        return None if self.images is None else self.folder / IMAGES
+
+
+def cached(source: Source, cache_dir: Path) -> Entry:
+    """The set's entry, decoded now if it isn't there or is damaged; of several processes one decodes, all wait."""
+    folder = cache_dir / source.key
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        entry = open_entry(folder, source)
+        if entry is not None:
+            return entry
+        with locked(cache_dir / f"{source.key}.lock"):
+            return open_entry(folder, source) or _build(folder, source)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise
+        raise DataError(
+            f"the cache of decoded images can't be written in {cache_dir} ({error.strerror}); make it a folder that "
+            "you may write"
+        ) from error
+
+
+def open_entry(folder: Path, source: Source) -> Entry | None:
+    """The entry, or None where it is missing, torn or another's."""
+    try:
+        header = json.loads((folder / HEADER).read_text())
+        labels_n = np.load(folder / LABELS, allow_pickle=False)
+        rows_n = np.load(folder / ROWS, allow_pickle=False)
+        images = open_images(folder / IMAGES) if header["cached"] else None
+        whole = (
+            header["version"] == VERSION
+            and header["source"] == source.key
+            and header["checksum"] == checksum(header, labels_n, rows_n)
+            and header["cached"] is not bool(source.bypass)
+            and (images is None or _fits(images, header, folder / IMAGES))
+        )
+        if not whole:
+            return None
+        return Entry(
+            folder=folder,
+            images=images,
+            labels_n=labels_n,
+            rows_n=rows_n,
+            parts={name: (start, stop) for name, (start, stop) in header["parts"].items()},
+            classes=tuple(header["classes"]),
+            key=header["key"],
+            notes=tuple(header["notes"]),
+            sample=tuple(map(tuple, header["sample"])) if header["sample"] else None,  # type: ignore[arg-type]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        return None  # missing, cut short, or not ours: whatever it is, it is decoded again
+
+
+def _fits(images: np.memmap[Any, np.dtype[np.uint8]], header: dict[str, Any], path: Path) -> bool:
+    return images.dtype == np.uint8 and list(images.shape) == header["shape"] and path.stat().st_size == header["bytes"]
+
+
+def _build(folder: Path, source: Source) -> Entry:
+    for left in folder.parent.glob(f"{folder.name}.tmp*"):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed: nobody else holds the lock
+    temporary = folder.with_name(f"{folder.name}.tmp{os.getpid()}")
+    try:
+        temporary.mkdir()
+        write_entry(temporary, source)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        channels, height, width = source.image_shape
+        needed = source.images * channels * height * width
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise DataError(
+            f"the disk under {folder.parent} is full: the decoded images of {source.name} need up to {needed:,} "
+            f"bytes, {shutil.disk_usage(folder.parent).free:,} are free; make room or set another home"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    entry = open_entry(folder, source)
+    assert entry is not None, f"{folder} was written just now"
+    return entry

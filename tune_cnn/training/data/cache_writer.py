@@ -1,0 +1,141 @@
+"""Writing one entry of the cache: images.npy, labels.npy, rows.npy and the header facts.json, in this order."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tune_cnn.errors import DataError
+from tune_cnn.training.data.files import sync_folder
+from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source
+from tune_cnn.training.data.statistics import ChannelSums, channel_sums
+
+HEADER, IMAGES, LABELS, ROWS = "facts.json", "images.npy", "labels.npy", "rows.npy"
+VERSION = 1  # of this layout
+
+
+def checksum(header: dict[str, Any], labels_n: Int64, rows_n: Int64) -> str:
+    """Of everything in an entry but the pixels, which are too many to be read at every start."""
+    said = json.dumps({k: v for k, v in header.items() if k != "checksum"}, sort_keys=True)
+    return hashlib.sha256(said.encode() + labels_n.tobytes() + rows_n.tobytes()).hexdigest()
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What has been seen of a source so far."""
+
+    labels: list[Int64] = field(default_factory=list)
+    rows: list[Int64] = field(default_factory=list)
+    lengths: dict[PartName, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    sums: ChannelSums | None = None  # of the training part
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, chunk: Chunk, *, cached: bool) -> None:
+        assert list(self.lengths) == [p for p in PARTS if p in self.lengths], "parts come in order"
+        self.labels.append(chunk.labels_n)
+        self.rows.append(chunk.rows_n)
+        self.lengths[chunk.part] = self.lengths.get(chunk.part, 0) + len(chunk.labels_n)
+        self.notes.extend(chunk.notes)
+        self.digest.update(chunk.identity)
+        if chunk.images_nchw is None or not len(chunk.images_nchw):
+            return
+        if cached or chunk.identity:  # images that change from reading to reading tell nothing
+            self.digest.update(np.ascontiguousarray(chunk.images_nchw))
+        if not cached and chunk.part == "train":
+            sums = channel_sums(chunk.images_nchw)
+            self.sums = sums if self.sums is None else self.sums + sums
+
+
+def write_entry(folder: Path, source: Source) -> None:
+    """Decode the source into the folder; it counts only once it is renamed."""
+    cached = not source.bypass
+    tally = _Tally()
+    if cached:
+        with (folder / IMAGES).open("wb") as file:
+            _write_images(file, source, tally)
+            _sync(file)
+    else:
+        for chunk in source.chunks():
+            tally.add(chunk, cached=False)
+    if not tally.labels or not sum(tally.lengths.values()):
+        raise DataError(f"data: {source.name} has no images")
+    labels_n, rows_n = np.concatenate(tally.labels), np.concatenate(tally.rows)
+    for name, array in ((LABELS, labels_n), (ROWS, rows_n)):
+        with (folder / name).open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+            _sync(file)
+    header = _header(folder, source, tally, labels_n)
+    header["checksum"] = checksum(header, labels_n, rows_n)
+    with (folder / HEADER).open("w") as text:
+        json.dump(header, text, indent=1)
+        _sync(text)
+    sync_folder(folder)
+
+
+def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dict[str, Any]:
+    parts, start = {}, 0
+    for name, length in tally.lengths.items():
+        parts[name] = (start, start + length)
+        start += length
+    classes = source.classes or _numbered(labels_n[slice(*parts.get("train", (0, 0)))])
+    # Labels, parts and shape too: the same pixels in another split are another data set.
+    tally.digest.update(labels_n.tobytes() + json.dumps([parts, source.image_shape, classes]).encode())
+    cached = not source.bypass
+    return {
+        "version": VERSION,
+        "source": source.key,
+        "name": source.name,
+        "cached": cached,
+        "shape": [start, *source.image_shape],
+        "bytes": (folder / IMAGES).stat().st_size if cached else 0,
+        "parts": {name: list(ends) for name, ends in parts.items()},
+        "classes": list(classes),
+        "key": tally.digest.hexdigest(),
+        "notes": list(tally.notes),
+        "sample": [list(values) for values in tally.sums.mean_std()] if tally.sums else None,
+    }
+
+
+def _numbered(labels_n: Int64) -> tuple[str, ...]:
+    """Names for classes without any, from the training labels: 0 up to the largest."""
+    largest = int(labels_n.max(initial=-1))
+    if largest >= len(labels_n) > 0:
+        raise DataError(
+            f"data: labels must be numbered from 0 without gaps, got {largest} as a label among {len(labels_n)} "
+            "training images"
+        )
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def _write_images(file: BinaryIO, source: Source, tally: _Tally) -> None:
+    """In numpy's format. How many images there are is known only at the end, so its header is written again then.
+
+    By write() rather than through a map: a full disk is then an error, not a signal that kills the process.
+    """
+    length = _write_npy_header(file, (source.images, *source.image_shape))
+    count = 0
+    for chunk in source.chunks():
+        assert chunk.images_nchw is not None and len(chunk.images_nchw) == len(chunk.labels_n)
+        assert chunk.images_nchw.dtype == np.uint8 and chunk.images_nchw.shape[1:] == source.image_shape
+        file.write(np.ascontiguousarray(chunk.images_nchw).data)
+        count += len(chunk.images_nchw)
+        tally.add(chunk, cached=True)
+    file.seek(0)
+    # numpy leaves room in the header for the first dimension to change.
+    assert _write_npy_header(file, (count, *source.image_shape)) == length
+
+
+def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())

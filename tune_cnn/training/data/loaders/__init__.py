@@ -1,0 +1,1 @@
+"""Three ways to deliver the same batches: `device`, `batched` and `stream`."""

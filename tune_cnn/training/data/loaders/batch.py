@@ -1,0 +1,81 @@
+"""What every loader gives and promises."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+
+from tune_cnn.training.data.augment import Normaliser
+from tune_cnn.training.data.facts import DataFacts, check_batch
+from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.order import Request, epoch_requests, padding, steps_per_epoch
+
+
+class Batch(NamedTuple):
+    images_nchw: torch.Tensor  # float32 on the device, normalised
+    labels_n: torch.Tensor  # int64 on the device
+
+
+class BatchLoader(Protocol):
+    """Delivers one rank's share of the training split; same seed and epoch, same batches, whatever the kind."""
+
+    steps: int  # per epoch, equal on all ranks
+    notes: tuple[str, ...]  # for the user
+
+    def start(self) -> None:
+        """Start the loader's processes and wait until they answer; before the clock starts. Idempotent."""
+        ...
+
+    def epoch(self, epoch: int) -> Iterator[Batch]: ...
+
+    def close(self) -> None:
+        """End the loader's processes for sure. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What all kinds of loader share: whose images, in which batches, drawn how, to where."""
+
+    images: ImageSet
+    facts: DataFacts
+    batch_size: int  # over all ranks
+    rank: int
+    ranks: int
+    seed: int
+    augment: str
+    device: torch.device
+    channels_last: bool
+
+    def __post_init__(self) -> None:
+        check_batch(self.facts, self.batch_size, self.ranks)
+
+    @property
+    def steps(self) -> int:
+        return steps_per_epoch(len(self.images), self.batch_size)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        padded = padding(len(self.images), self.batch_size, self.ranks)
+        if not padded:
+            return ()
+        return (
+            f"{padded} image{'s' if padded > 1 else ''} of {len(self.images)} repeated at each epoch's end, "
+            f"so that {self.ranks} ranks share the last batch evenly",
+        )
+
+    def requests(self, epoch: int) -> Iterator[Request]:
+        return epoch_requests(
+            images=len(self.images),
+            image_size=self.facts.image_size,
+            augment=self.augment,
+            batch_size=self.batch_size,
+            rank=self.rank,
+            ranks=self.ranks,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def normaliser(self) -> Normaliser:
+        return Normaliser(self.facts.mean, self.facts.std, self.device, self.channels_last)

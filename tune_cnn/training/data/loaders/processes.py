@@ -1,0 +1,81 @@
+"""Loader processes: forked from a clean server that has imported torch already (DESIGN 11)."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from multiprocessing import connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+import torch
+
+PRELOAD = ["torch", "torch.utils.data", "tune_cnn.training.data.loaders.workers"]
+KILL_AFTER_S = 5.0  # a process that a signal hasn't ended by then gets SIGKILL
+
+
+class LoaderProcess(ForkServerProcess):
+    """A process that doesn't run the parent's main module again (in a Ray actor that is Ray's whole worker)."""
+
+    def start(self) -> None:
+        with _without_main():
+            super().start()
+
+
+class LoaderContext(ForkServerContext):
+    """The forkserver context, and the processes started through it: close() must be sure of their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[LoaderProcess] = []
+        self.set_forkserver_preload(PRELOAD)
+
+    def Process(self, *args: Any, **kwargs: Any) -> LoaderProcess:  # type: ignore[override]  # noqa: N802  # its name
+        process = LoaderProcess(*args, **kwargs)
+        self.processes.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what still lives, and wait for it."""
+        for process in self.processes:
+            if process.pid is not None and process.is_alive():
+                process.terminate()
+        for process in self.processes:
+            if process.pid is None:
+                continue
+            process.join(KILL_AFTER_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            process.close()
+        self.processes.clear()
+
+
+def initialise_process(worker: int) -> None:
+    """First act of a loader process: one thread, deaf to Ctrl-C (the parent decides), gone when the parent is."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # DataLoader watches its process's own parent, which is the fork server here and outlives a killed rank.
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module: multiprocessing would have the child import it, for nothing that a loader needs."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

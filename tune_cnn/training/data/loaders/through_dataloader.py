@@ -1,0 +1,143 @@
+"""The `batched` and `stream` loaders: a torch DataLoader over this rank's requests, in this process or in others."""
+
+from collections.abc import Callable, Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tune_cnn.errors import DataError
+from tune_cnn.training.data.loaders.batch import Batch, Plan
+from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process
+from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
+from tune_cnn.training.data.order import Request
+
+PREFETCH = 2  # batches ahead, per process: torch's default
+
+
+class _EpochSampler(Sampler[Any]):
+    """Hands the DataLoader the requests of the epoch that was set last; none before the first."""
+
+    def __init__(self, plan: Plan, convert: Callable[[Plan, Request], Any]) -> None:
+        self.plan = plan
+        self.convert = convert
+        self.number: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.number is not None:
+            for request in self.plan.requests(self.number):
+                yield self.convert(self.plan, request)
+
+    def __len__(self) -> int:
+        return 0 if self.number is None else self.plan.steps
+
+
+def whole_batch(plan: Plan, request: Request) -> BatchOfRows:
+    """The request with the rows of the cache, or of the reader where there is no cache."""
+    images = plan.images
+    rows = images.rows if images.path is None else images.indices
+    return BatchOfRows(
+        rows_n=rows[request.positions_n],
+        labels_n=images.labels_n[request.positions_n],
+        augmentation=request.augmentation,
+    )
+
+
+def single_images(plan: Plan, request: Request) -> list[OneRow]:
+    """The request image by image."""
+    columns = (
+        plan.images.rows[request.positions_n],
+        plan.images.labels_n[request.positions_n],
+        request.augmentation.dy_n,
+        request.augmentation.dx_n,
+        request.augmentation.flip_n,
+    )
+    values = [[0] * len(request.positions_n) if column is None else column.tolist() for column in columns]
+    return [OneRow(*row) for row in zip(*values, strict=True)]
+
+
+def as_they_are(images: Any) -> Any:
+    """A whole batch needs no collating."""
+    return images
+
+
+class WorkerLoader:
+    """Batches fetched and augmented as uint8 by DataLoader, sent to the device and normalised there."""
+
+    def __init__(self, plan: Plan, *, per_image: bool, workers: int) -> None:
+        self.plan = plan
+        self.steps = plan.steps
+        self.notes = plan.notes
+        self.workers = workers
+        self._sampler = _EpochSampler(plan, single_images if per_image else whole_batch)
+        self._dataset: Dataset[Images] = (
+            SingleImages(plan.images.reader) if per_image else WholeBatches(plan.images.path or plan.images.reader)
+        )
+        self._per_image = per_image
+        self._context: LoaderContext | None = None
+        self._loader: DataLoader[Images] | None = None
+
+    def start(self) -> None:
+        if self._loader is not None:
+            return
+        if self.workers:
+            _check_pickles(self._dataset)
+            self._context = LoaderContext()
+        loader = self._make_loader()
+        self._loader = loader
+        if self.workers:
+            try:
+                iter(loader)  # starts the processes; the sampler is still empty
+                iter(loader)  # asks them to begin anew, and waits for every one's answer
+            except BaseException:
+                self.close()
+                raise
+
+    def _make_loader(self) -> "DataLoader[Images]":
+        # Own generator: DataLoader would draw its processes' seed from torch's global one.
+        generator = torch.Generator().manual_seed(self.plan.seed)
+        common: dict[str, Any] = {
+            "num_workers": self.workers,
+            "pin_memory": self.plan.device.type == "cuda",
+            "generator": generator,
+        }
+        if self.workers:
+            common |= {
+                "multiprocessing_context": self._context,
+                "worker_init_fn": initialise_process,
+                "persistent_workers": True,
+                "prefetch_factor": PREFETCH,
+            }
+        if self._per_image:
+            return DataLoader(self._dataset, batch_sampler=self._sampler, **common)
+        return DataLoader(self._dataset, batch_size=None, sampler=self._sampler, collate_fn=as_they_are, **common)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        self.start()
+        assert self._loader is not None
+        device = self.plan.device
+        normalise = self.plan.normaliser()
+        self._sampler.number = epoch
+        for images_nchw, labels_n in self._loader:
+            yield Batch(
+                normalise(images_nchw.to(device, non_blocking=True)),
+                labels_n.to(device, non_blocking=True),
+            )
+
+    def close(self) -> None:
+        self._loader = None  # its iterator ends its processes when it goes
+        if self._context is not None:
+            self._context.end()
+            self._context = None
+
+
+def _check_pickles(dataset: Dataset[Images]) -> None:
+    try:
+        ForkingPickler.dumps(dataset)
+    except Exception as error:  # the user's own class may raise anything while it is pickled
+        raise DataError(
+            f"data: loader processes need a data set that can be pickled, but yours can't: "
+            f"{type(error).__name__}: {error}; define its class and functions at a module's top level, "
+            "or set loader_workers: 0"
+        ) from error

@@ -1,0 +1,68 @@
+"""What a loader process does: turn a rank's request into augmented uint8 images and labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from tune_cnn.training.data.augment import augment_batch, augment_image
+from tune_cnn.training.data.image_sets import read_images
+from tune_cnn.training.data.order import Augmentation
+from tune_cnn.training.data.readers import Int64, Reader, open_images
+
+Images = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOfRows:
+    """A whole batch, asked of a process that knows only where the images lie."""
+
+    rows_n: Int64
+    labels_n: Int64
+    augmentation: Augmentation
+
+
+class OneRow(NamedTuple):
+    """One image of a batch, in plain numbers: thousands of these cross to the processes each second."""
+
+    row: int
+    label: int
+    dy: int
+    dx: int
+    flip: bool
+
+
+class WholeBatches(Dataset[Images]):
+    """One fancy index over the memory map, or over a reader where there is no cache, and one gather."""
+
+    def __init__(self, source: Path | Reader) -> None:
+        self.source = source
+        self._mapped: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "_mapped": None}
+
+    def __getitem__(self, request: BatchOfRows) -> Images:
+        images_nchw = torch.from_numpy(self._fetch(request.rows_n))
+        return augment_batch(images_nchw, request.augmentation), torch.from_numpy(request.labels_n)
+
+    def _fetch(self, rows_n: Int64) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        if not isinstance(self.source, Path):
+            return read_images(self.source, rows_n)
+        if self._mapped is None:
+            self._mapped = open_images(self.source)
+        return np.asarray(self._mapped[rows_n])
+
+
+class SingleImages(Dataset[Images]):
+    """Per image: read, decode, augment."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def __getitem__(self, request: OneRow) -> Images:
+        image_chw = augment_image(self.reader.image(request.row), request.dy, request.dx, request.flip)
+        return torch.from_numpy(image_chw), torch.tensor(request.label)

@@ -1,0 +1,87 @@
+"""The order of an epoch: every image's turn and augmentation, drawn at once from (seed, epoch)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tune_cnn.training.data.readers import Int64
+
+AUGMENTS = ("none", "flip", "crop", "crop_flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """One value per image of a batch: shift in pixels, down and right (None: no shifting), and mirroring."""
+
+    dy_n: Int64 | None
+    dx_n: Int64 | None
+    flip_n: np.ndarray[tuple[int], np.dtype[np.bool_]] | None
+
+    def __getitem__(self, where: "slice | Int64") -> "Augmentation":
+        return Augmentation(
+            dy_n=None if self.dy_n is None else self.dy_n[where],
+            dx_n=None if self.dx_n is None else self.dx_n[where],
+            flip_n=None if self.flip_n is None else self.flip_n[where],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one rank is to fetch for one step."""
+
+    positions_n: Int64  # in the part
+    augmentation: Augmentation
+
+
+def largest_shift(side: int) -> int:
+    """An eighth of the side, in pixels, at least one."""
+    return max(1, side // 8)
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """The last, smaller batch counts."""
+    return -(-images // batch_size)
+
+
+def padding(images: int, batch_size: int, ranks: int) -> int:
+    """Images that the last batch repeats so that the ranks share it evenly."""
+    return -(images % batch_size) % ranks
+
+
+def epoch_requests(
+    *,
+    images: int,
+    image_size: tuple[int, int],
+    augment: str,
+    batch_size: int,
+    rank: int,
+    ranks: int,
+    seed: int,
+    epoch: int,
+) -> Iterator[Request]:
+    """This rank's requests of one epoch, `steps_per_epoch` of them.
+
+    Step t takes permutation[t·B : (t+1)·B] over all ranks, and a rank every `ranks`-th of these: N ranks see the
+    batches that one rank would see. The last batch is filled up to a multiple of `ranks` with the images that
+    stand first in the epoch, as torch's DistributedSampler does; they keep the augmentation that they had there.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(images).astype(np.int64)
+    drawn = _draw(random, images, image_size, augment)
+    turns = np.concatenate([np.arange(images), np.arange(padding(images, batch_size, ranks))])
+    for step in range(steps_per_epoch(images, batch_size)):
+        # The padding makes the last batch at most batch_size long: both are multiples of `ranks`.
+        mine = turns[step * batch_size : (step + 1) * batch_size][rank::ranks]
+        yield Request(positions_n=order[mine], augmentation=drawn[mine])
+
+
+def _draw(random: np.random.Generator, images: int, image_size: tuple[int, int], augment: str) -> Augmentation:
+    assert augment in AUGMENTS, augment
+    dy, dx = (largest_shift(side) for side in image_size)
+    shifts = flips = None
+    if augment in ("crop", "crop_flip"):
+        shifts = (random.integers(-dy, dy, images, endpoint=True), random.integers(-dx, dx, images, endpoint=True))
+    if augment in ("flip", "crop_flip"):
+        flips = random.random(images) < 0.5
+    return Augmentation(dy_n=shifts[0] if shifts else None, dx_n=shifts[1] if shifts else None, flip_n=flips)

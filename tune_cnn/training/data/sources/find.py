@@ -1,0 +1,33 @@
+"""Find a data set by name."""
+
+from pathlib import Path
+
+from tune_cnn.errors import DataError, nearest
+from tune_cnn.spec import DataSpec
+from tune_cnn.training.data.sources.digits import digits
+from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.source import Source
+from tune_cnn.training.data.sources.torchvision_sets import KNOWN, torchvision_set
+from tune_cnn.training.data.sources.user_data import user_set
+
+
+def data_names() -> tuple[str, ...]:
+    """Sets known by name; any `package.module:name` besides."""
+    return ("digits", *KNOWN, "image_folder")
+
+
+def find_source(data: DataSpec) -> Source:
+    """The raw images, found and readable; nothing is decoded yet."""
+    root = Path(data.root)
+    if data.name == "digits":
+        return digits(data.image_size)
+    if data.name in KNOWN:
+        return torchvision_set(data.name, root, data.image_size, data.offline)
+    if data.name == "image_folder":
+        return image_folder(root, data.image_size, data.max_broken)
+    if ":" in data.name:
+        return user_set(data.name, root, data.image_size)
+    raise DataError(
+        f"there is no data set {data.name!r}{nearest(data.name, data_names())}; "
+        "your own is named as package.module:name"
+    )

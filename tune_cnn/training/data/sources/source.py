@@ -1,0 +1,64 @@
+"""What a source of images offers to the cache."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from tune_cnn.training.data.readers import Int64, Reader, Uint8
+
+PartName = Literal["train", "validation", "test"]
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")
+SAMPLE = 2000  # images from which mean and std are taken where not all are decoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Some images of one part, in order."""
+
+    part: PartName
+    labels_n: Int64
+    rows_n: Int64  # the reader's row of each image
+    # NCHW: all of these images; where the set isn't cached, those of a sample, or none.
+    images_nchw: Uint8 | None
+    identity: bytes = b""  # what tells the images apart where they aren't decoded
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Raw images that were found and can be read; nothing is decoded yet."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> str:
+        """Of the cache: hash of what the images are decoded from, and how."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """At most so many, over all parts."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Empty: numbered by the training labels."""
+        ...
+
+    @property
+    def bypass(self) -> str:
+        """Why the decoded images can't be kept, as a note for the user; empty where they can."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Decode everything once, part by part in the order of PARTS."""
+        ...
+
+    def reader(self) -> Reader | None:
+        """Reads one raw image; None where there is nothing to decode: the cache itself serves."""
+        ...

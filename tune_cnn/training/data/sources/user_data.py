@@ -1,0 +1,181 @@
+"""The user's own data: package.module:name, called as f(root) -> train, validation, test."""
+
+import hashlib
+import importlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tune_cnn.errors import DataError, nearest
+from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
+from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
+
+CHUNK = 256
+PROBED = 16  # items a part that are read twice: a mirror at random goes unseen by these once in 65,536 times
+LISTED = 10_000  # files under the root that are looked at for changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserSource:
+    """The data sets that the user's factory made."""
+
+    name: str
+    key: str
+    datasets: dict[PartName, Any]
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    side: int | None
+    bypass: str
+
+    @property
+    def images(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets.values())
+
+    def reader(self) -> UserReader:
+        return UserReader(self.name, self.datasets, self.side)
+
+    def chunks(self) -> Iterator[Chunk]:
+        row = 0
+        for part, dataset in self.datasets.items():
+            for start in range(0, len(dataset), CHUNK):
+                numbers = range(start, min(start + CHUNK, len(dataset)))
+                items = [self._item(part, number) for number in numbers]
+                yield Chunk(
+                    part=part,
+                    labels_n=np.array([item.label for item in items], np.int64),
+                    rows_n=np.arange(row, row + len(items)),
+                    images_nchw=np.stack([item.image_chw for item in items]),
+                )
+                row += len(items)
+
+    def _item(self, part: PartName, number: int) -> Item:
+        item = read_item(self.name, part, self.datasets[part], number, self.side)
+        if item.image_chw.shape != self.image_shape:
+            raise DataError(
+                f"data {self.name!r}: all images must have one size, got {item.image_chw.shape} at {part}[{number}] "
+                f"and {self.image_shape} at train[0]; resize them, or set data.image_size"
+            )
+        return item
+
+
+def user_set(name: str, root: Path, side: int | None) -> UserSource:
+    """Call the factory, look at what it returns, and find out whether its images are the same at every reading."""
+    module, factory = _find(name)
+    datasets = _call(name, factory, root)
+    changing = False
+    digest = hashlib.sha256(f"{name}|{root}|{side}|{[(p, len(d)) for p, d in datasets.items()]}".encode())
+    digest.update(_sources(module) + _listing(root))
+    shape: tuple[int, ...] = ()
+    for part, dataset in datasets.items():
+        for number in np.unique(np.linspace(0, len(dataset) - 1, PROBED).astype(int)).tolist():
+            first, second = (read_item(name, part, dataset, number, side) for _ in range(2))
+            if first.label != second.label:
+                raise DataError(
+                    f"data {name!r}: the label of {part}[{number}] changes between two readings, "
+                    f"from {first.label} to {second.label}"
+                )
+            shape = shape or first.image_chw.shape
+            changing = changing or not np.array_equal(first.image_chw, second.image_chw)
+            digest.update(b"" if changing else first.image_chw.tobytes() + str(first.label).encode())
+    bypass = (
+        f"the images of {name} change from one reading to the next, so they aren't cached: the loader `device` "
+        "can't be used, and mean and std are of one reading"
+    )
+    channels, height, width = shape
+    return UserSource(
+        name=name,
+        key=hashlib.sha256(digest.digest() + bytes([changing])).hexdigest(),
+        datasets=datasets,
+        image_shape=(channels, height, width),
+        classes=_classes(name, datasets["train"]),
+        side=side,
+        bypass=bypass if changing else "",
+    )
+
+
+def _find(name: str) -> tuple[ModuleType, Any]:
+    module_name, _, attribute = name.partition(":")
+    if not module_name or module_name.startswith(".") or not attribute:
+        raise DataError(f"data {name!r}: your own data are named as package.module:name")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the user's code may raise anything while it is imported
+        near = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
+        raise DataError(
+            f"data {name!r}: importing {module_name} raised {type(error).__name__}: {error}{near}"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        what = "has no" if factory is None else f"has a {type(factory).__name__}, not a callable,"
+        raise DataError(f"data {name!r}: {module_name} {what} {attribute!r}{nearest(attribute, public)}")
+    return module, factory
+
+
+def _call(name: str, factory: Any, root: Path) -> dict[PartName, Any]:
+    try:
+        made = factory(str(root))
+    except Exception as error:  # the user's code may raise anything
+        raise raised(name, f"f({str(root)!r})", error) from error
+    wanted = "must return (train, validation, test), where validation and test may be None"
+    if not isinstance(made, tuple | list):
+        raise DataError(f"data {name!r}: {wanted}, got {type(made).__name__}")
+    if len(made) != len(PARTS):
+        raise DataError(f"data {name!r}: {wanted}, got {len(made)} values")
+    datasets = {part: dataset for part, dataset in zip(PARTS, made, strict=True) if dataset is not None}
+    if "train" not in datasets:
+        raise DataError(f"data {name!r}: {wanted}, got None for train")
+    for part, dataset in datasets.items():
+        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            raise DataError(
+                f"data {name!r}: {part} must be a map-style data set with len() and [index], "
+                f"got {type(dataset).__name__}"
+            )
+        if not len(dataset):
+            raise DataError(f"data {name!r}: {part} has no images")
+    return datasets
+
+
+def _classes(name: str, train: Any) -> tuple[str, ...]:
+    """Names from the data set's `classes`, as torchvision's have them; where there are none, labels are counted."""
+    classes = getattr(train, "classes", None)
+    if classes is None:
+        return ()
+    if not isinstance(classes, list | tuple) or not all(isinstance(each, str) for each in classes) or not classes:
+        raise DataError(f"data {name!r}: train.classes must be a list of names, got {classes!r:.200}")
+    return tuple(classes)
+
+
+def _sources(module: ModuleType) -> bytes:
+    """Hash of the module's source, and of its whole package's where it stands in one."""
+    digest = hashlib.sha256()
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return digest.digest()
+    inner = module.__name__.count(".") + (Path(file).name == "__init__.py")
+    paths = sorted(Path(file).parents[inner - 1].rglob("*.py")) if inner else [Path(file)]
+    for path in paths:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.digest()
+
+
+def _listing(root: Path) -> bytes:
+    """Hash of names, sizes and times of the files under the root, as far as LISTED goes."""
+    digest = hashlib.sha256()
+    count = 0
+    for where, folders, names in os.walk(root):
+        folders.sort()
+        for file in sorted(names):
+            if count == LISTED:
+                return digest.digest()
+            path = Path(where, file)
+            if path.exists():
+                stat = path.stat()
+                digest.update(f"{path.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode(errors="replace"))
+                count += 1
+    return digest.digest()

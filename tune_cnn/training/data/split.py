@@ -1,0 +1,61 @@
+"""Which images are held out: by seed, with every class in its share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tune_cnn.errors import DataError
+from tune_cnn.training.data.readers import Int64
+
+Seed = int | Sequence[int]
+
+
+def stratified_split(
+    labels_n: Int64, share: float, seed: Seed, *, classes: Sequence[str] = (), what: str = "validation"
+) -> tuple[Int64, Int64]:
+    """Positions kept and positions held out, both ascending; of each class `share` is held out, at least one.
+
+    DataError where a class would keep no image.
+    """
+    random = np.random.default_rng(seed)
+    held: list[Int64] = []
+    for label, members in _by_class(labels_n):
+        count = max(1, round(len(members) * share))
+        if count >= len(members):
+            raise DataError(
+                f"data.{what}: every class needs images on both sides of the split, but class "
+                f"{_class_name(label, classes)} has {len(members)} in all and a share of {share:g} takes {count}; "
+                f"add images of it or lower data.{what}"
+            )
+        held.append(random.permutation(members)[:count])
+    held_out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels_n), dtype=np.int64), held_out, assume_unique=True), held_out
+
+
+def stratified_subset(labels_n: Int64, size: int, seed: Seed, *, classes: Sequence[str] = ()) -> Int64:
+    """Positions of `size` images, ascending, each class in its share (largest remainders make the sum exact)."""
+    if size > len(labels_n):
+        raise DataError(
+            f"data.subset: there are {len(labels_n)} training images, got {size}; leave subset out to use them all"
+        )
+    random = np.random.default_rng(seed)
+    members = _by_class(labels_n)
+    exact = np.array([len(m) for _, m in members]) * (size / len(labels_n))
+    counts = np.floor(exact).astype(np.int64)
+    largest_remainders = np.argsort(-(exact - counts), kind="stable")[: size - int(counts.sum())]
+    counts[largest_remainders] += 1
+    for (label, _), count in zip(members, counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"data.subset: {size} images leave class {_class_name(label, classes)} without one; raise data.subset"
+            )
+    drawn = [random.permutation(m)[:count] for (_, m), count in zip(members, counts, strict=True)]
+    return np.sort(np.concatenate(drawn))
+
+
+def _by_class(labels_n: Int64) -> list[tuple[int, Int64]]:
+    return [(int(label), np.flatnonzero(labels_n == label).astype(np.int64)) for label in np.unique(labels_n)]
+
+
+def _class_name(label: int, classes: Sequence[str]) -> str:
+    return repr(classes[label]) if label < len(classes) else str(label)

@@ -1,0 +1,1 @@
+"""Meters: what training costs, measured on one rank. `meters.Meters` puts them together."""

@@ -1,0 +1,105 @@
+"""The NVML calls of one whole device, in this project's units; None where the device or driver can't answer."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+import pynvml
+
+_log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+
+class Nvml:
+    """One device, found by UUID: its index differs from CUDA's wherever CUDA_VISIBLE_DEVICES is set."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._said: set[str] = set()
+        self._gpm_samples: list[Any] = []
+        self._gpm_ready = False  # whether the first of them holds a reading
+
+    @classmethod
+    def open(cls, uuid: str) -> Self | None:
+        """The device with this UUID (with or without "GPU-"), or None without NVML or for a slice of one (MIG), whose
+        share of the counters NVML does not tell. Starts NVML, which `close` ends."""
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            _log.warning("no utilisation and energy of the GPU: NVML can't be started: %s", error)
+            return None
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
+            sliced = _sliced(handle)
+        except pynvml.NVMLError as error:
+            _log.warning("no utilisation and energy of the GPU: NVML knows no device GPU-%s: %s", uuid, error)
+            pynvml.nvmlShutdown()
+            return None
+        if sliced:
+            _log.warning("no utilisation and energy of the GPU: %s is cut into MIG slices", uuid)
+            pynvml.nvmlShutdown()
+            return None
+        return cls(handle)
+
+    def gpu_util_pct(self) -> float | None:
+        """Share of the driver's last window (1/6 to 1 s, by device) in which a kernel ran."""
+        return self._ask("utilisation", lambda: float(pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu))
+
+    def total_energy_j(self) -> float | None:
+        """Energy since the driver was loaded (Volta and newer); the driver renews it every 20 to 100 ms."""
+        return self._ask("energy", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1e3)
+
+    def start_sm_window(self) -> bool:
+        """Begin a window of SM activity (GPM: Hopper and newer); False where there is none."""
+        self._gpm_ready = bool(self._ask("SM activity", self._take_first_gpm_sample))
+        return self._gpm_ready
+
+    def sm_active_pct(self) -> float | None:
+        """Mean share of SMs with a warp resident since the window began (at least 0.1 s ago); begins the next one."""
+        return self._ask("SM activity", self._compare_gpm_samples) if self._gpm_ready else None
+
+    def close(self) -> None:
+        for sample in self._gpm_samples:
+            pynvml.nvmlGpmSampleFree(sample)
+        self._gpm_samples = []
+        self._gpm_ready = False
+        pynvml.nvmlShutdown()
+
+    def _take_first_gpm_sample(self) -> bool:
+        if not self._gpm_samples:
+            if not pynvml.nvmlGpmQueryDeviceSupport(self._handle).isSupportedDevice:
+                return False
+            self._gpm_samples = [pynvml.nvmlGpmSampleAlloc(), pynvml.nvmlGpmSampleAlloc()]
+        pynvml.nvmlGpmSampleGet(self._handle, self._gpm_samples[0])
+        return True
+
+    def _compare_gpm_samples(self) -> float:
+        before, after = self._gpm_samples
+        pynvml.nvmlGpmSampleGet(self._handle, after)
+        self._gpm_samples = [after, before]
+        asked = pynvml.c_nvmlGpmMetricsGet_t()
+        asked.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+        asked.numMetrics = 1
+        asked.sample1, asked.sample2 = before, after
+        asked.metrics[0].metricId = pynvml.NVML_GPM_METRIC_SM_UTIL  # SM_OCCUPANCY is the share of warps
+        answer = pynvml.nvmlGpmMetricsGet(asked).metrics[0]
+        if answer.nvmlReturn != pynvml.NVML_SUCCESS:
+            raise pynvml.NVMLError(answer.nvmlReturn)
+        return float(answer.value)
+
+    def _ask(self, what: str, call: Callable[[], R]) -> R | None:
+        try:
+            return call()
+        except pynvml.NVMLError as error:
+            if what not in self._said:
+                self._said.add(what)
+                _log.warning("no %s of the GPU: %s", what, error)
+            return None
+
+
+def _sliced(handle: Any) -> bool:
+    try:
+        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+    except pynvml.NVMLError_NotSupported:  # a device that can't be cut
+        return False
+    return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)

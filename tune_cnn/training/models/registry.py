@@ -1,0 +1,183 @@
+"""Models by name: find, build and check them."""
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from tune_cnn.errors import ModelError, nearest
+from tune_cnn.training.models.arguments import Factory, check_arguments, named_arguments
+from tune_cnn.training.models.densenet import densenet_bc_100_12
+from tune_cnn.training.models.dpn import dpn92
+from tune_cnn.training.models.lenet import lenet5
+from tune_cnn.training.models.measure import ModelFacts, WeightsOnMeta, measure, measure_unknown, said, takes_images
+from tune_cnn.training.models.resnet import resnet20, resnet32, resnet56
+from tune_cnn.training.models.small_cnn import small_cnn
+from tune_cnn.training.models.torchvision_models import TorchvisionModel, torchvision_names
+
+__all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_arguments", "model_names"]
+
+OURS: dict[str, Factory] = {
+    "small_cnn": small_cnn,
+    "lenet5": lenet5,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet56": resnet56,
+    "densenet_bc_100_12": densenet_bc_100_12,
+    "dpn92": dpn92,
+}
+
+USUAL_SIDES = (8, 16, 28, 32, 64, 96, 128, 224, 256, 299)
+"""Image sides that are tried to tell the user one that would do."""
+
+
+def model_names() -> tuple[str, ...]:
+    """Ours, then torchvision's; any `package.module:name` besides."""
+    return (*OURS, *torchvision_names())
+
+
+def find_model(name: str) -> Factory:
+    """The factory of that name, to be called as f(num_classes=…, in_channels=…, image_size=…, **arguments)."""
+    if name in OURS:
+        return OURS[name]
+    if name in torchvision_names():
+        return TorchvisionModel(name)
+    if ":" in name:
+        return _find_users(name)
+    raise ModelError(
+        f"there is no model {name!r}{nearest(name, model_names())}; your own is named as package.module:name"
+    )
+
+
+def _find_users(name: str) -> Factory:
+    module_name, _, attribute = name.partition(":")
+    if not module_name or module_name.startswith(".") or not attribute:
+        raise ModelError(f"model {name!r}: your own factory is named as package.module:name")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the user's code may raise anything while it is imported
+        near = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
+        raise ModelError(f"model {name!r}: importing {module_name} raised {said(error)}{near}") from error
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ModelError(f"model {name!r}: {module_name} has no {attribute!r}{nearest(attribute, public)}")
+    if not callable(factory):
+        raise ModelError(f"model {name!r} must be a callable that returns an nn.Module, got {type(factory).__name__}")
+    return factory
+
+
+def model_arguments(name: str) -> tuple[str, ...] | None:
+    """The arguments that the model of that name takes; None where its factory takes any."""
+    return named_arguments(name, find_model(name))
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    weights: str | None = None,
+    arguments: Mapping[str, Any] = {},
+) -> nn.Module:
+    """Build a model on the CPU, in training mode, drawn from torch's global generator.
+
+    `image_size` is (height, width). ModelError says what is wrong with the name, the arguments or the weights.
+    """
+    factory = find_model(name)
+    check_arguments(name, factory, arguments)
+    settings = dict(arguments)
+    if weights is not None:
+        if not isinstance(factory, TorchvisionModel):
+            raise ModelError(
+                f"model {name!r}: weights={weights!r} are for torchvision's models only; leave weights out"
+                + (", and load your own inside the factory" if ":" in name else "")
+            )
+        settings["weights"] = weights
+    try:
+        model = factory(num_classes=num_classes, in_channels=in_channels, image_size=tuple(image_size), **settings)
+    except ModelError as error:
+        raise ModelError(_about(f"model {name!r}", error)) from error
+    except Exception as error:  # the factory is the user's code, or torchvision's behind the user's arguments
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        raise ModelError(
+            f"model {name!r} can't be built for {_images(in_channels, image_size)} and {num_classes} classes"
+            f"{f' with {given}' if given else ''}: {said(error)}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model {name!r}: its factory must return an nn.Module, got {type(model).__name__}")
+    _make_lazy_layers(name, model, in_channels, image_size)
+    return model.train()
+
+
+def _about(subject: str, error: ModelError) -> str:
+    """The error's words, opened by whose they are, unless it says so itself."""
+    return str(error) if str(error).startswith("model ") else f"{subject}: {error}"
+
+
+def _images(in_channels: int, image_size: tuple[int, int]) -> str:
+    return f"{in_channels}-channel images of {image_size[0]}×{image_size[1]}"
+
+
+def _make_lazy_layers(name: str, model: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
+    """Let layers such as nn.LazyLinear take their shape now: an optimiser can't hold what has none."""
+    if not any(isinstance(p, nn.UninitializedParameter) for p in model.parameters()):
+        return
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, in_channels, *image_size))
+    except Exception as error:
+        raise ModelError(f"model {name!r} can't take {_images(in_channels, image_size)}: {said(error)}") from error
+
+
+def check_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    weights: str | None = None,
+    arguments: Mapping[str, Any] = {},
+) -> ModelFacts:
+    """Build the model and run two images through it, forward and back; ModelError says why it can't take them.
+
+    Ours and torchvision's are built without data, so that size costs little; the user's is built for real, once.
+    torch's global generator is left as it was.
+    """
+    factory = find_model(name)
+    check_arguments(name, factory, arguments)
+    known = name in OURS or isinstance(factory, TorchvisionModel)
+    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": tuple(image_size)}
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*meta parameter")  # weights loaded into tensors without data
+        try:
+            if known:
+                return measure(_without_data(name, shape, weights, arguments), **shape)
+            model = build_model(name, **shape, weights=weights, arguments=arguments)
+            return measure_unknown(model, **shape)
+        except ModelError as error:
+            message = _about(f"model {name!r} can't take {_images(in_channels, shape['image_size'])}", error)
+            if known and weights is None:
+                message += _size_that_would_do(name, shape, arguments)
+            raise ModelError(message) from error
+
+
+def _without_data(name: str, shape: dict[str, Any], weights: str | None, arguments: Mapping[str, Any]) -> nn.Module:
+    with WeightsOnMeta():
+        return build_model(name, **shape, weights=weights, arguments=arguments).to("meta")
+
+
+def _size_that_would_do(name: str, shape: dict[str, Any], arguments: Mapping[str, Any]) -> str:
+    for side in USUAL_SIDES:
+        other = shape | {"image_size": (side, side)}
+        try:
+            model = _without_data(name, other, None, arguments)
+        except ModelError:
+            continue
+        if takes_images(model, **other):
+            return f"; images of {side}×{side} would do: resize them, or choose another model"
+    return ""

@@ -1,0 +1,71 @@
+"""Residual networks for small images (He et al., "Deep Residual Learning for Image Recognition", 2015,
+https://arxiv.org/abs/1512.03385, section 4.2).
+
+With three channels and ten classes: ResNet-20 0.27 M parameters, ResNet-32 0.46 M, ResNet-56 0.85 M.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tune_cnn.training.models.arguments import at_least
+
+
+def shortcut_a(images_nchw: Tensor, out_channels: int, stride: int) -> Tensor:
+    """The paper's option A: subsample, and fill the new channels with zeros; no parameters."""
+    kept = images_nchw[:, :, ::stride, ::stride] if stride > 1 else images_nchw
+    return F.pad(kept, (0, 0, 0, 0, 0, out_channels - images_nchw.shape[1]))
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside the shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.out_channels = out_channels
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(images_nchw)))))
+        if residual.shape == images_nchw.shape:
+            return F.relu(residual + images_nchw)
+        return F.relu(residual + shortcut_a(images_nchw, self.out_channels, self.stride))
+
+
+def _resnet(num_classes: int, in_channels: int, width: int, blocks: int) -> nn.Module:
+    """6 × blocks + 2 layers in three stages of `width`, 2 `width` and 4 `width` filters."""
+    at_least("width", width, 1)
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    ]
+    channels = width
+    for stage in range(3):
+        for block in range(blocks):
+            out_channels = width * 2**stage
+            layers.append(BasicBlock(channels, out_channels, stride=2 if stage > 0 and block == 0 else 1))
+            channels = out_channels
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def resnet20(*, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 16) -> nn.Module:
+    """20 layers; `width` is the first stage's number of filters."""
+    return _resnet(num_classes, in_channels, width, blocks=3)
+
+
+def resnet32(*, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 16) -> nn.Module:
+    """32 layers; `width` is the first stage's number of filters."""
+    return _resnet(num_classes, in_channels, width, blocks=5)
+
+
+def resnet56(*, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 16) -> nn.Module:
+    """56 layers; `width` is the first stage's number of filters."""
+    return _resnet(num_classes, in_channels, width, blocks=9)

@@ -1,0 +1,45 @@
+"""Optimisers: SGD and AdamW, with weight decay on weights alone."""
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.optim import SGD, AdamW, Optimizer
+
+from tune_cnn.errors import TrialError
+from tune_cnn.spec import Configuration
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+FUSED_ON = frozenset({"cpu", "cuda"})
+
+
+def make_optimiser(model: nn.Module, configuration: Configuration, *, learning_rate: float) -> Optimizer:
+    """The configuration's optimiser over the parameters that learn; fused where torch has it for their device.
+
+    Nesterov needs momentum; without any it is plain SGD, and so asked for as that.
+    """
+    groups = parameter_groups(model, configuration.weight_decay)
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    if not parameters:
+        raise TrialError("the model has no parameter that learns (all have requires_grad=False)")
+    fused = all(p.device.type in FUSED_ON and p.is_floating_point() for p in parameters)
+    if configuration.optimizer == "adamw":
+        return AdamW(groups, lr=learning_rate, fused=fused)
+    momentum = configuration.momentum
+    nesterov = configuration.nesterov and momentum > 0
+    return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: weights with weight decay; norms, biases and other vectors and scalars without."""
+    of_norms = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters()}
+    learning = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in learning if p.ndim > 1 and id(p) not in of_norms]
+    rest = [p for p in learning if p.ndim <= 1 or id(p) in of_norms]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def set_learning_rate(optimiser: Optimizer, learning_rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate

@@ -1,0 +1,76 @@
+"""How a trial can end before its time, and whose fault it is."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from tune_cnn.errors import InputError, TrialError
+
+# Neither CUDA's libraries nor the CPU's allocator have a type of exception for it.
+OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
+
+
+class OutOfMemory(TrialError):
+    """The trial needs more memory than its device, or its share of one, has."""
+
+
+class PeerLost(RuntimeError):
+    """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
+
+
+@contextmanager
+def trial_faults(doing: str) -> Iterator[None]:
+    """Within it, what the trial itself did wrong comes out as TrialError.
+
+    A lost peer comes out as PeerLost; a broken CUDA context as it is: this process can't train anything any more.
+    """
+    try:
+        yield
+    except (TrialError, PeerLost):
+        raise
+    except InputError as error:
+        raise TrialError(f"{doing}: {error}") from error
+    except Exception as error:
+        where = _where(error)
+        # A warm process lives on, and what an error's frames hold (batches, activations) would live on with the error.
+        traceback.clear_frames(error.__traceback__)
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"{doing}: out of memory: {_first_line(error)}") from error
+        if is_peer_lost(error):
+            raise PeerLost(f"{doing}: {_first_line(error)}") from error
+        if breaks_context(error):
+            raise
+        raise TrialError(f"{doing} raised {type(error).__name__}: {_first_line(error)}{where}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no room."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in said for text in OUT_OF_MEMORY)
+    )
+
+
+def is_peer_lost(error: BaseException) -> bool:
+    """Whether a collective failed. Gloo raises plain RuntimeErrors that name its source file."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))
+
+
+def breaks_context(error: BaseException) -> bool:
+    """Whether CUDA failed in a way after which nothing in this process can use the device."""
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or "no message").partition("\n")[0]
+
+
+def _where(error: BaseException) -> str:
+    """Where it was raised: the innermost line outside torch, which is the user's or ours."""
+    inside_torch = str(Path(torch.__file__).parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(inside_torch)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

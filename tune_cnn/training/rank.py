@@ -1,0 +1,175 @@
+"""One rank of training, warm from trial to trial."""
+
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from tune_cnn.errors import TrialError
+from tune_cnn.training.context import TrialContext
+from tune_cnn.training.data.image_sets import ImageSets
+from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.prepare import prepare
+from tune_cnn.training.evaluation import evaluate
+from tune_cnn.training.global_state import reset_global_state
+from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.memory_share import cap_memory
+from tune_cnn.training.meters.meters import Meters
+from tune_cnn.training.models.registry import ModelFacts, check_model
+from tune_cnn.training.outcomes import OutOfMemory, PeerLost, trial_faults
+from tune_cnn.training.precision import PRECISIONS, supported_precisions
+from tune_cnn.training.process_group import ProcessGroup
+from tune_cnn.training.trial import Trial
+
+__all__ = ["OutOfMemory", "PeerLost", "RankTraining"]
+
+_log = logging.getLogger(__name__)
+JOIN_TIMEOUT_S = 1800.0  # torch's own for gloo: rank 0 may spend long in the user's metrics while the others wait
+
+
+class RankTraining:
+    """One process of a trial's group. Lives as long as its process; what a trial computes doesn't depend on that.
+
+    `join` once, then for each trial `begin`, `train_epoch` until done, and whatever else is wanted, then `end`. All but
+    `weights`, `end` and `abort` must be called on all ranks alike. A trial's own faults are raised as TrialError
+    (OutOfMemory among them), a lost peer as PeerLost; anything else means that this process is of no more use.
+    """
+
+    def __init__(self, rank: int = 0) -> None:
+        self._group = ProcessGroup(rank)
+        self._resident = ResidentSets()
+        self._prepared: tuple[str, ImageSets] | None = None
+        self._model_facts: dict[str, ModelFacts] = {}
+        self._trial: Trial | None = None
+
+    def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float = JOIN_TIMEOUT_S) -> None:
+        """Form the group that the trials to come train in, or keep it where it stands already.
+
+        timeout_s: the longest that a rank waits for the others, here and in every gloo collective. After an abort
+        all ranks must join again, under another `init_method` (tcp://host:port of rank 0, file:///path).
+        """
+        self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
+
+    def begin(self, job: TrainingJob) -> int:
+        """Make everything anew for a trial; the number of epochs that its newest checkpoint has already trained."""
+        self.end()
+        assert self._group.ranks == job.ranks, "join the group of all ranks before the trial"
+        try:
+            with self._faults("start of the training"):
+                context = self._context(job)
+                facts = self._facts_of_model(job, context.images) if job.training is None else None
+                self._trial = Trial(context, facts)
+                return self._trial.resume()
+        except BaseException:
+            self.end()
+            raise
+
+    def train_epoch(self) -> EpochResult:
+        """Train one epoch, evaluate it, write a checkpoint where one is due; equal on all ranks."""
+        with self._faults("training"):
+            return self._current.train_epoch()
+
+    def checkpoint(self) -> str | None:
+        """Write a checkpoint now; its path, or None where the trial has no folder or can't be resumed here."""
+        with self._faults("checkpoint"):
+            return self._group.share(self._current.write_checkpoint()) or None
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state on the CPU, each tensor with memory of its own, as safetensors wants them."""
+        state = self._current.model.state_dict()
+        return {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
+        }
+
+    def test(self) -> dict[str, float]:
+        """test_accuracy and test_loss of the model as it is, on the test split."""
+        with self._faults("test"):
+            context = self._current.context
+            result = evaluate(self._current.model, context, context.images.test)
+            return {"test_accuracy": result.accuracy, "test_loss": result.loss}
+
+    def end(self) -> None:
+        """Free what the trial holds: model, optimiser, loader processes, device memory. Idempotent."""
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return
+        try:
+            trial.close()
+        except TrialError as error:
+            _log.warning("%s", error)  # the trial is over, whatever its generator does as it closes
+        del trial
+        gc.collect()  # a model in a reference cycle would keep its memory
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def abort(self) -> None:
+        """From another thread: end a collective in which this rank waits for a peer that has died or given up.
+
+        The waiting call raises PeerLost. All ranks must join again.
+        """
+        self._group.abort()
+
+    @property
+    def _current(self) -> Trial:
+        assert self._trial is not None, "begin comes first"
+        return self._trial
+
+    @contextmanager
+    def _faults(self, doing: str) -> Iterator[None]:
+        try:
+            with trial_faults(doing):
+                yield
+            self._group.check()
+        except Exception as error:
+            if self._group.aborted and not isinstance(error, PeerLost):
+                raise PeerLost(f"{doing}: the group was aborted: {error}") from error
+            raise
+
+    def _context(self, job: TrainingJob) -> TrialContext:
+        configuration = job.configuration
+        device = torch.device("cuda", torch.cuda.current_device()) if job.gpu_share > 0 else torch.device("cpu")
+        reset_global_state(
+            seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
+        )
+        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu)
+        supported = supported_precisions(device.type == "cuda")
+        if configuration.precision not in supported:
+            raise TrialError(
+                f"precision {configuration.precision}: this {device.type} device has {', '.join(sorted(supported))}"
+            )
+        if configuration.loader != "device":
+            self._resident.clear()  # another trial's images would count as this one's memory
+        return TrialContext(
+            job=job,
+            group=self._group,
+            device=device,
+            images=self._images(job),
+            resident=self._resident,
+            precision=PRECISIONS[configuration.precision],
+            meters=Meters(device, gpu_share=job.gpu_share),
+        )
+
+    def _images(self, job: TrainingJob) -> ImageSets:
+        key = f"{job.data.model_dump_json()} {job.split_seed} {job.cache_dir} {job.all_data}"
+        if self._prepared is None or self._prepared[0] != key:
+            images = prepare(job.data, split_seed=job.split_seed, cache_dir=job.cache_dir, all_data=job.all_data)
+            self._prepared = (key, images)
+        return self._prepared[1]
+
+    def _facts_of_model(self, job: TrainingJob, images: ImageSets) -> ModelFacts:
+        """Of equal models measured once: it takes up to a second."""
+        arguments, facts = job.configuration.model, images.facts
+        key = f"{job.model.model_dump_json()} {sorted(arguments.items())!r} {facts.image_shape} {facts.num_classes}"
+        if key not in self._model_facts:
+            self._model_facts[key] = check_model(
+                job.model.name,
+                num_classes=facts.num_classes,
+                in_channels=facts.in_channels,
+                image_size=facts.image_size,
+                weights=job.model.weights,
+                arguments=arguments,
+            )
+        return self._model_facts[key]

@@ -1,0 +1,83 @@
+"""Learning-rate schedules: the share of the peak rate at each step of the horizon."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tune_cnn.spec import Configuration
+
+ONE_CYCLE_START = 1 / 25  # the defaults of torch's OneCycleLR
+ONE_CYCLE_END = ONE_CYCLE_START / 1e4
+ONE_CYCLE_RISE = 0.3
+DROP = 0.1
+
+
+def scaled_learning_rate(configuration: Configuration) -> float:
+    """The peak rate for the batch in use: `lr_rule` carries it there from `lr_base_batch` images."""
+    ratio = configuration.batch_size / configuration.lr_base_batch
+    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[configuration.lr_rule]
+    return configuration.learning_rate * ratio**power
+
+
+def learning_rate_factor(
+    schedule: str, step: int, *, steps_per_epoch: int, epochs: int, warmup_epochs: float = 0.0
+) -> float:
+    """The factor on the peak rate for `step`, counted from 0 over the whole horizon of `epochs`.
+
+    A warm-up longer than the horizon fills it. `plateau` depends on the validation loss and so is 1 here: see Plateau.
+    """
+    total = steps_per_epoch * epochs
+    rise = min(round(warmup_epochs * steps_per_epoch), total)
+    if schedule == "one_cycle":
+        return _one_cycle(step, total, rise if warmup_epochs > 0 else ONE_CYCLE_RISE * total)
+    if step < rise:
+        return (step + 1) / rise
+    if schedule == "cosine":
+        return _between(1.0, 0.0, (step - rise) / (total - rise))
+    if schedule == "step":
+        return DROP ** ((2 * step >= total) + (4 * step >= 3 * total))
+    assert schedule == "plateau", schedule
+    return 1.0
+
+
+def _one_cycle(step: int, total: int, rise: float) -> float:
+    """A cosine from a 25th of the peak up to it, then one down to almost nothing (torch's OneCycleLR)."""
+    top, last = rise - 1, total - 1
+    if step <= top:
+        return _between(ONE_CYCLE_START, 1.0, step / top) if top > 0 else 1.0
+    return _between(1.0, ONE_CYCLE_END, (step - top) / (last - top))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(kw_only=True)
+class Plateau:
+    """A tenth of the rate each time the validation loss has not fallen for `patience_epochs`."""
+
+    patience_epochs: int
+    factor: float = 1.0
+    lowest: float = math.inf
+    epochs_without: int = 0
+
+    @classmethod
+    def over(cls, epochs: int) -> "Plateau":
+        return cls(patience_epochs=max(1, epochs // 10))
+
+    def observe(self, val_loss: float) -> None:
+        """Take in an epoch's validation loss."""
+        if val_loss < self.lowest:
+            self.lowest, self.epochs_without = val_loss, 0
+            return
+        self.epochs_without += 1
+        if self.epochs_without >= self.patience_epochs:
+            self.factor, self.epochs_without = self.factor * DROP, 0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"factor": self.factor, "lowest": self.lowest, "epochs_without": self.epochs_without}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.factor, self.lowest = state["factor"], state["lowest"]
+        self.epochs_without = int(state["epochs_without"])

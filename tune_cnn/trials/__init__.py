@@ -1,0 +1,1 @@
+"""Runs: warm Ray trainables, their ranks and resources, and the loop of Ray Tune around them."""

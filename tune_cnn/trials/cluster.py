@@ -1,0 +1,182 @@
+"""The machines: connect to Ray, say what there is, and work out how many trials fit at a time."""
+
+import math
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_cnn.errors import ResourceError, TuneCnnError
+from tune_cnn.spec import Resources
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.code import carried_modules
+
+import ray  # isort: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """How trials fit onto the hardware."""
+
+    count: int  # trials at a time
+    bundles: tuple[dict[str, float], ...]  # of one trial: one for each rank
+    gpu_share: float  # of one device, for each rank
+    slots_per_gpu: int
+
+
+@contextmanager
+def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str], quiet: bool = True) -> Iterator[None]:
+    """Be connected to Ray: to a cluster, to one that this process has joined already, or to one started here.
+
+    A Ray started here ends, with its session folder, when the block ends. The user's code (`code` and the modules
+    of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment.
+    """
+    sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
+    if ray.is_initialized():
+        yield
+        return
+    started: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
+    folder: str | None = None
+    if address is None:
+        folder = tempfile.mkdtemp(prefix="tune_cnn-")
+        started |= {"_temp_dir": folder, "include_dashboard": False, "num_cpus": len(os.sched_getaffinity(0))}
+    else:
+        started |= {"address": address, "runtime_env": {"py_modules": carried_modules(code, calls)}}
+    try:
+        try:
+            ray.init(**started)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = f"the Ray cluster at {address}" if address else "a Ray on this machine"
+            raise TuneCnnError(f"{where} can't be reached or started: {str(error).splitlines()[0]}") from error
+        yield
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import_folders(code: Sequence[str]) -> list[str]:
+    """Where the user's modules are found: beside the packages that `code` names, and in the working directory."""
+    folders = [str(Path(path).parent if (Path(path) / "__init__.py").exists() else path) for path in code]
+    return [*folders, str(Path.cwd())]
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Resources of the nodes that are up."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def has_gpus() -> bool:
+    return any(node.get("GPU", 0) > 0 for node in nodes())
+
+
+def accelerators() -> set[str]:
+    """Types of GPU on the nodes, as Ray names them."""
+    found = {key.removeprefix("accelerator_type:") for node in nodes() for key in node if "accelerator_type:" in key}
+    return found if has_gpus() else set()
+
+
+def fit(resources: Resources, gpu_share: float | None, *, say: Callable[[str], None] = lambda line: None) -> Slots:
+    """How many trials fit at a time; ResourceError where not one ever will. An autoscaling cluster is waited for."""
+    share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
+    _one_accelerator(resources, share)
+    bundles = _bundles(resources, share)
+    count = _count(bundles, nodes())
+    if not count and _autoscales():
+        count = _wait_for_nodes(bundles, say)
+    if not count:
+        raise ResourceError(_never(bundles, resources))
+    limited = min(count, resources.slots) if resources.slots is not None else count
+    per_gpu = math.floor(1 / share + 1e-9) if share else 1
+    return Slots(count=limited, bundles=tuple(bundles), gpu_share=share, slots_per_gpu=per_gpu)
+
+
+def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
+    """One bundle a rank; cores that don't divide evenly go to the first ranks."""
+    cores, over = divmod(resources.cpus_per_trial, resources.ranks)
+    bundles = []
+    for rank in range(resources.ranks):
+        bundle: dict[str, float] = {"CPU": float(cores + (rank < over))}
+        if share:
+            bundle["GPU"] = share
+            if resources.accelerator:
+                bundle[f"accelerator_type:{resources.accelerator}"] = 0.001
+        bundles.append(bundle)
+    return bundles
+
+
+def _count(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Any]]) -> int:
+    """Trials that fit at a time, by placing their bundles first-fit; a GPU's fractions stay on one device."""
+    free = [_Free(cpus=node.get("CPU", 0), gpus=[1.0] * int(node.get("GPU", 0)), other=node) for node in on]
+    trials = 0
+    while all(any(node.take(bundle) for node in free) for bundle in bundles):
+        trials += 1
+    return trials
+
+
+@dataclass
+class _Free:
+    cpus: float
+    gpus: list[float]
+    other: dict[str, Any]
+
+    def take(self, bundle: dict[str, float]) -> bool:
+        share = bundle.get("GPU", 0.0)
+        device = next((i for i, left in enumerate(self.gpus) if left >= share - 1e-9), None) if share else -1
+        named = all(key in self.other for key in bundle if key.startswith("accelerator_type:"))
+        if self.cpus < bundle["CPU"] or device is None or not named:
+            return False
+        self.cpus -= bundle["CPU"]
+        if device >= 0:
+            self.gpus[device] -= share
+        return True
+
+
+def _one_accelerator(resources: Resources, share: float) -> None:
+    kinds = accelerators()
+    if not share:
+        return
+    if resources.accelerator and kinds and resources.accelerator not in kinds:
+        raise ResourceError(
+            f"resources.accelerator: {resources.accelerator!r} is not in the cluster, which has "
+            f"{', '.join(sorted(kinds))}"
+        )
+    if not resources.accelerator and len(kinds) > 1:
+        raise ResourceError(
+            f"resources.accelerator: the cluster mixes {', '.join(sorted(kinds))}, whose times do not compare; "
+            "name the one to search on"
+        )
+
+
+def _never(bundles: Sequence[dict[str, float]], resources: Resources) -> str:
+    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes())
+    cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
+    return (
+        f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs ({resources.ranks} rank(s), each on one node); "
+        f"the nodes have: {there}. Lower cpus_per_trial, ranks or gpus_per_rank, or use --address with a larger cluster"
+    )
+
+
+def _autoscales() -> bool:
+    """Whether an autoscaler stands behind the cluster: Ray's GCS keeps its configuration then."""
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS  # private, and the one place that tells
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
+
+    return bool(_internal_kv_initialized() and _internal_kv_get(DEBUG_AUTOSCALING_STATUS))
+
+
+def _wait_for_nodes(bundles: Sequence[dict[str, float]], say: Callable[[str], None], *, patience_s: float = 900) -> int:
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[dict(b) for b in bundles])
+    asked = time.monotonic()
+    while not (count := _count(bundles, nodes())) and time.monotonic() - asked < patience_s:
+        say(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
+        time.sleep(5)
+    return count

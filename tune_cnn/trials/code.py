@@ -1,0 +1,48 @@
+"""The code that travels to a cluster's nodes: ours, and the packages that a spec names."""
+
+import importlib.util
+import site
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from tune_cnn.errors import SpecError
+
+OURS = ("tune_cnn", "search_spaces")
+
+
+def carried_modules(code: Sequence[str], calls: Sequence[str]) -> list[str]:
+    """Paths of packages and single-file modules for Ray's `py_modules`.
+
+    `code` are the folders of `resources.code`; `calls` are `package.module:name`, whose top-level packages are
+    found on the path. What is installed into site-packages is expected on every node and stays behind.
+    """
+    paths = [path for folder in code for path in _modules_in(Path(folder))]
+    tops = [call.partition(":")[0].partition(".")[0] for call in calls]
+    paths += [found for top in (*OURS, *tops) if (found := _module_path(top)) is not None]
+    return list(dict.fromkeys(map(str, paths)))
+
+
+def _modules_in(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise SpecError(f"resources.code: {folder} does not exist")
+    if folder.is_file() or (folder / "__init__.py").exists():
+        return [folder]
+    packages = [child for child in folder.iterdir() if (child / "__init__.py").exists()]
+    modules = [child for child in folder.glob("*.py") if child.name != "setup.py"]
+    if not packages and not modules:
+        raise SpecError(f"resources.code: {folder} holds no Python package and no module")
+    return sorted([*packages, *modules])
+
+
+def _module_path(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return None
+    path = Path(spec.submodule_search_locations[0]) if spec.submodule_search_locations else Path(str(spec.origin))
+    installed = name not in OURS and any(path.is_relative_to(folder) for folder in _site_folders())
+    return None if installed else path
+
+
+def _site_folders() -> list[str]:
+    return [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_paths()["stdlib"]]

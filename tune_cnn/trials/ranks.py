@@ -1,0 +1,148 @@
+"""A trial's ranks: rank 0 in the Trainable's own process, the others as actors on the trial's other bundles."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Protocol
+
+from tune_cnn.errors import TrialError
+from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+
+import ray  # isort: skip
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.placement_group import get_current_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+log = logging.getLogger(__name__)
+
+TRAINING = "tune_cnn.training.rank:RankTraining"
+
+
+class Rank(Protocol):
+    """What `trials` needs of one rank's training; the real one is training.rank.RankTraining."""
+
+    def join(self, *, ranks: int, init_method: str, cuda: bool) -> None: ...
+    def begin(self, job: TrainingJob) -> int: ...
+    def train_epoch(self) -> EpochResult: ...
+    def checkpoint(self) -> str | None: ...
+    def weights(self) -> dict[str, Any]: ...
+    def test(self) -> dict[str, float]: ...
+    def end(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+def make_rank(path: str, rank: int) -> Rank:
+    """Import the training named `package.module:Class` and make its rank; torch is imported here, not before."""
+    module, _, name = path.partition(":")
+    made: Rank = getattr(import_module(module), name)(rank)
+    return made
+
+
+@ray.remote(max_restarts=0)
+class RankActor:
+    """A further rank, in a process of its own."""
+
+    def __init__(self, path: str, rank: int) -> None:
+        self._rank = make_rank(path, rank)
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(self._rank, method)(*args, **kwargs)
+        return None if method == "weights" else result  # equal on all ranks; rank 0's own is kept
+
+
+class RankGroup:
+    """All ranks of a trial as one: a call goes to every rank at once, and a failure of one ends the others."""
+
+    def __init__(self, path: str, *, ranks: int, cuda: bool, bundles: list[dict[str, float]]) -> None:
+        self._own = make_rank(path, 0)
+        self._others = [_rank_actor(path, rank, bundles[rank]) for rank in range(1, ranks)]
+        if ranks > 1:
+            address = f"tcp://{ray.util.get_node_ip_address()}:{_free_port()}"
+            self.call("join", ranks=ranks, init_method=address, cuda=cuda)
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method on all ranks; returns rank 0's result. A failed rank's error is raised, whichever it was."""
+        own: Callable[..., Any] = getattr(self._own, method)
+        if not self._others:
+            return own(*args, **kwargs)
+        refs = [other.call.remote(method, *args, **kwargs) for other in self._others]
+        watch = _PeerWatch(refs, self._own.abort)
+        try:
+            result = own(*args, **kwargs)
+            ray.get(refs)
+        except Exception as error:
+            watch.end()
+            self.close()
+            raise watch.cause or _unwrapped(error) from error
+        watch.end()
+        return result
+
+    def free(self) -> None:
+        """Let rank 0 drop what the last trial held, whatever state it is in."""
+        try:
+            self._own.end()
+        except Exception as error:
+            log.warning("rank 0 could not free its last trial: %s", error)
+
+    def close(self) -> None:
+        """End the other ranks, at once; never waits for them. The group can't be called again."""
+        for other in self._others:
+            ray.kill(other)
+        if self._others:
+            self._own.abort()
+
+
+class _PeerWatch:
+    """Looks after the other ranks while rank 0 trains: where one fails, rank 0 would hang in the next collective."""
+
+    def __init__(self, refs: list[Any], abort: Callable[[], None]) -> None:
+        self.cause: Exception | None = None
+        self._refs, self._abort = refs, abort
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peer-watch", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        waiting = list(self._refs)
+        while waiting and not self._ended.is_set():
+            done, waiting = ray.wait(waiting, num_returns=1, timeout=0.5)
+            try:
+                ray.get(done)
+            except RayError as error:
+                self.cause = _unwrapped(error)
+                self._abort()
+                return
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """The error as the rank raised it."""
+    return error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, Exception) else error
+
+
+def lost(error: BaseException) -> bool:
+    """Whether the error means a lost process or a broken CUDA context, which a fresh process may survive."""
+    return isinstance(error, RayActorError) or (not isinstance(error, TrialError) and "CUDA error" in str(error))
+
+
+def _rank_actor(path: str, rank: int, bundle: dict[str, float]) -> Any:
+    group = get_current_placement_group()
+    assert group is not None, "a trial has a placement group of its own"
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
+    options = RankActor.options(  # type: ignore[attr-defined]
+        num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
+    )
+    return options.remote(path, rank)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,147 @@
+"""The warm trial: a Ray Trainable that outlives its trials, and trains one epoch a step."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tune_cnn.errors import TrialError, TuneCnnError
+from tune_cnn.spec import Configuration
+from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+
+import ray  # isort: skip
+from ray import tune
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What all trials of a phase share; goes to every slot once."""
+
+    job: TrainingJob  # all but trial, configuration, seed and checkpoint folder
+    board: Any  # handle of the SlotBoard
+    bundles: list[dict[str, float]]
+    checkpoints: str | None = None  # folder or URI of all trials' checkpoints
+    loop: str = TRAINING
+
+
+def job_of(payload: Payload, config: Mapping[str, Any]) -> TrainingJob:
+    folder = f"{payload.checkpoints}/{config['trial']:06d}" if payload.checkpoints else None
+    return replace(
+        payload.job,
+        trial=config["trial"],
+        configuration=Configuration.from_params(config["params"]),
+        seed=config["seed"],
+        checkpoint_dir=folder,
+    )
+
+
+class WarmTrial(tune.Trainable):
+    """Imports, ranks, process group and images survive from trial to trial; everything else is made anew.
+
+    A trial's own end (complete, failed, infeasible, interrupted) is *returned*; only a lost process or a broken
+    CUDA context is raised, which Tune retries in a fresh process, from the last checkpoint.
+    """
+
+    def setup(self, config: dict[str, Any], payload: Payload | None = None) -> None:
+        assert payload is not None
+        self._payload = payload
+        self._slot = uuid.uuid4().hex
+        self._group: RankGroup | None = None
+        self._assigned, self._begun = config, False
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        # Only stores: an error here would break the search (no retry, the searcher is never told).
+        self._assigned, self._begun = new_config, False
+        self._payload.board.idle.remote(self._slot)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            if not self._begun:
+                ended = self._begin()
+                if ended is not None:
+                    return ended
+            assert self._group is not None
+            return self._report(self._group.call("train_epoch"))
+        except Exception as error:
+            if lost(error):
+                raise
+            log.debug("trial %s ended", self._assigned["trial"], exc_info=True)
+            return self._end(*_end_of(error))
+
+    def cleanup(self) -> None:
+        self._payload.board.idle.remote(self._slot)
+        if self._group is not None:
+            self._group.close()
+
+    def _begin(self) -> dict[str, Any] | None:
+        """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
+        payload = self._payload
+        if self._group is None:
+            cuda = payload.job.gpu_share > 0
+            self._group = RankGroup(payload.loop, ranks=payload.job.ranks, cuda=cuda, bundles=payload.bundles)
+        ray.get(payload.board.arrive.remote(self._slot))
+        if ray.get(payload.board.draining.remote()):
+            return self._end("interrupted", None)
+        self._begun = True
+        ray.get(payload.board.active.remote(self._slot, _place()))
+        job = job_of(payload, self._assigned)
+        done = self._group.call("begin", job)
+        # Trained to the end, but the driver died before it heard: the last epoch is told, not trained, again.
+        return self._end("complete", None) if done >= job.last_epoch else None
+
+    def _report(self, result: EpochResult) -> dict[str, Any]:
+        pulse = ray.get(self._payload.board.pulse.remote(self._slot))
+        report: dict[str, Any] = {
+            "trial": self._assigned["trial"],
+            "epoch": result.epoch,
+            "metrics": {**result.metrics, "cotenants": float(pulse.cotenants)},
+            "checkpoint": result.checkpoint,
+            "end": None,
+            "done": result.done,
+        }
+        if result.done:
+            report["end"] = ("complete", None)
+        elif pulse.draining:
+            assert self._group is not None
+            report["checkpoint"] = self._group.call("checkpoint") if self._payload.checkpoints else None
+            report |= {"end": ("interrupted", None), "done": True}
+        return report
+
+    def _end(self, state: str, reason: str | None) -> dict[str, Any]:
+        self._begun = False
+        if self._group is not None and state in {"failed", "infeasible"}:
+            self._release()
+        return {"trial": self._assigned["trial"], "metrics": None, "end": (state, reason), "done": True}
+
+    def _release(self) -> None:
+        """Free what a failed trial holds. Further ranks were ended with it; the next trial makes them anew."""
+        assert self._group is not None
+        self._group.free()
+        if self._payload.job.ranks > 1:
+            self._group.close()
+            self._group = None
+
+
+def _end_of(error: Exception) -> tuple[str, str]:
+    """State and reason of a trial that raised."""
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return "infeasible", f"out of memory: {_first_line(error)}"
+    if isinstance(error, TrialError | TuneCnnError):
+        return "failed", str(error)
+    return "failed", f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:500]
+
+
+def _place() -> str:
+    """The hardware that cotenants share: a GPU of a node, else the node."""
+    context = ray.get_runtime_context()
+    gpus = ray.get_gpu_ids()
+    return f"{context.get_node_id()}/{','.join(map(str, gpus))}"

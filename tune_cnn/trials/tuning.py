@@ -1,0 +1,177 @@
+"""The loop of Ray Tune around warm trials: asks its conductor for trials, and brings it every epoch."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.board import SlotBoard
+from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.trainable import Payload, WarmTrial
+
+import ray  # isort: skip
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+MAX_FAILURES = 2  # lost processes a trial survives, each time from its last checkpoint
+PATIENCE_S = 120.0  # longest wait for all slots to come up: a cold start is about 10 s, on a busy machine 60 s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A trial to run."""
+
+    trial: int
+    params: Mapping[str, Any]
+    seed: int
+
+
+class Conductor(Protocol):
+    """Who decides. Its methods run in the driver, in Tune's loop, and never raise."""
+
+    def next(self) -> Assignment | None:
+        """The next trial; None when the search is over."""
+
+    def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
+        """Commit an epoch; True stops the trial."""
+
+    def end(self, trial: int, state: str, reason: str | None) -> None:
+        """A trial is over: complete, failed, infeasible or interrupted."""
+
+    def tick(self) -> bool:
+        """Called ten times a second or more; True once no new trial and no further epoch is wanted."""
+
+
+def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most: int | None = None) -> None:
+    """Run the conductor's trials, `slots.count` at a time, until it has no more. Blocks; needs Ray connected."""
+    expected = min(slots.count, at_most) if at_most is not None else slots.count
+    board = SlotBoard.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
+    shared = Payload(**{**payload.__dict__, "board": board, "bundles": list(slots.bundles)})
+    trainable = tune.with_resources(
+        tune.with_parameters(WarmTrial, payload=shared),
+        tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy=_strategy(slots)),
+    )
+    folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
+    bridge = _Bridge(conductor, slots.count, board)
+    try:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(search_alg=_Asker(bridge), num_samples=-1, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=folder,
+                stop=_Listener(bridge),
+                callbacks=[_Losses(bridge)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                verbose=0,
+            ),
+        ).fit()
+    finally:
+        bridge.drain()
+        ray.kill(board)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _strategy(slots: Slots) -> str:
+    """A trial's ranks stay on one node where they fit, since their gradients travel every step."""
+    return "PACK"
+
+
+class _Bridge:
+    """What the three hooks of Tune share: the conductor, the trials that run, and the board."""
+
+    def __init__(self, conductor: Conductor, slots: int, board: Any) -> None:
+        self.conductor = conductor
+        self.slots = slots
+        self.running: dict[str, int] = {}  # Tune's id of a trial -> ours
+        self.finished = False
+        self._board = board
+        self._drained = threading.Event()
+
+    def drain(self) -> None:
+        if not self._drained.is_set():
+            self._drained.set()
+            self._board.drain.remote()
+
+    def end(self, tune_id: str, state: str, reason: str | None) -> None:
+        trial = self.running.pop(tune_id, None)
+        if trial is not None:
+            self.conductor.end(trial, state, reason)
+
+
+class _DriverOnly:
+    """A hook that stays in the driver. Tune copies its searcher, and pickles all hooks into its folder: the copy is
+    the hook itself, the pickle is empty, so that no secret of the conductor's is ever written."""
+
+    def __init__(self, bridge: "_Bridge | None" = None) -> None:
+        super().__init__()
+        if bridge is not None:
+            self.bridge = bridge
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), ())
+
+
+class _Asker(_DriverOnly, Searcher):
+    """Tune's searcher: hands out the conductor's trials, never more than there are slots."""
+
+    def suggest(self, trial_id: str) -> Any:
+        bridge = self.bridge
+        if bridge.finished:
+            return Searcher.FINISHED
+        if len(bridge.running) >= bridge.slots:
+            return None
+        assignment = bridge.conductor.next()
+        if assignment is None:
+            bridge.finished = True
+            return Searcher.FINISHED
+        bridge.running[trial_id] = assignment.trial
+        return {"trial": assignment.trial, "params": dict(assignment.params), "seed": assignment.seed}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # Ends arrive at _Listener and losses at _Losses first; this one catches what Tune ends on its own.
+        self.bridge.end(trial_id, "failed" if error else "interrupted", "its process was lost" if error else None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search is rebuilt from the store."""
+
+
+class _Listener(_DriverOnly, tune.Stopper):
+    """Tune's stopper, the one hook that sees every result, the last one too."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        bridge = self.bridge
+        stop = False
+        if result.get("metrics") is not None:
+            stop = bridge.conductor.point(result["trial"], result["epoch"], result["metrics"], result.get("checkpoint"))
+        ended: Sequence[Any] | None = result.get("end")
+        if ended is not None:
+            bridge.end(trial_id, *ended)
+        elif stop:
+            bridge.end(trial_id, "stopped", None)
+        return stop or ended is not None
+
+    def stop_all(self) -> bool:
+        if self.bridge.conductor.tick():
+            self.bridge.drain()
+        return False  # running trials end at their epoch, not at once
+
+
+class _Losses(_DriverOnly, tune.Callback):
+    """Says why a trial was lost for good."""
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        error = trial.get_error() if hasattr(trial, "get_error") else None
+        last = (str(error).strip().splitlines() or ["unknown"])[-1][:300]
+        self.bridge.end(trial.trial_id, "failed", f"its process was lost {MAX_FAILURES + 1} times: {last}")
