@@ -197,7 +197,7 @@ def test_without_a_folder_nothing_is_ever_due_or_written():
 
 
 def test_one_is_due_when_the_interval_has_passed_since_the_last(tmp_path, monkeypatch):
-    """With an hour between them: not at the start, an hour later, and not again after an attempt, be it a failed one."""
+    """With an hour between them: not at the start, but an hour later, and not again after a try, even a failed one."""
     now_s = [1000.0]
     monkeypatch.setattr("tune_cnn.training.checkpoint.time.monotonic", lambda: now_s[0])
     (tmp_path / "taken").write_text("a file")

@@ -182,6 +182,18 @@ def test_the_compiler_is_not_imported_for_nothing():
     assert done.stdout.strip() == "[]"
 
 
+def test_casts_of_weights_that_an_unfinished_autocast_kept_are_gone():
+    """Weights changed since then are cast anew, not taken from the former trial's cache."""
+    weight, ones = torch.ones(1, 4, requires_grad=True), torch.ones(1, 4)
+    torch.set_autocast_enabled("cpu", True)
+    torch.autocast_increment_nesting()
+    torch.nn.functional.linear(ones, weight)  # its cast is now in the cache
+    weight.data.fill_(2.0)
+    reset_global_state(**SETTINGS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.nn.functional.linear(ones, weight).item() == 8.0
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_is_empty_and_its_random_draws_repeat():

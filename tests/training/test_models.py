@@ -11,6 +11,8 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from tune_cnn.errors import ModelError
+from tune_cnn.training.models.densenet import DenseLayer
+from tune_cnn.training.models.dpn import DualPathBlock, Stage
 from tune_cnn.training.models.measure import IMAGES, WeightsOnMeta, measure, takes_images
 from tune_cnn.training.models.registry import build_model, check_model, find_model, model_arguments, model_names
 from tune_cnn.training.models.resnet import shortcut_a
@@ -180,13 +182,14 @@ def test_a_seed_of_the_global_generator_decides_the_weights(name: str) -> None:
     assert not torch.equal(first[filters], other[filters])
 
 
-def test_checking_leaves_the_global_generator_alone() -> None:
+def test_checking_leaves_the_global_generator_alone(users_module: str) -> None:
     """A check between a seed and a build changes nothing of the build."""
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
     facts("small_cnn", 1, 8)
     facts("efficientnet_b0", 3, 32)
+    facts(f"{users_module}:factory", 1, 8)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -197,6 +200,30 @@ def test_option_a_shortcut_subsamples_and_pads_with_zeros() -> None:
     assert out.shape == (2, 7, 3, 3)
     assert torch.equal(out[:, :3], images[:, :, ::2, ::2])
     assert out[:, 3:].abs().max() == 0
+
+
+def test_a_dense_layer_passes_on_what_it_got_and_adds_to_it() -> None:
+    """The maps that came are the first that leave, with their gradient; the new ones follow."""
+    images = torch.randn(2, 6, 4, 4, requires_grad=True)
+    out = DenseLayer(6, growth_rate=3)(images)
+    assert out.shape == (2, 9, 4, 4)
+    assert torch.equal(out[:, :6], images)
+    out[:, :6].sum().backward()
+    assert torch.equal(images.grad, torch.ones_like(images))
+
+
+@pytest.mark.parametrize(("first", "channels", "leave"), [(True, 8, 16 + 2 * 4), (False, 24, 24 + 4)])
+def test_a_dual_path_block_adds_on_one_path_and_extends_the_other(first: bool, channels: int, leave: int) -> None:
+    """The residual maps stay as many, the dense ones grow by the increment, and every filter made learns."""
+    torch.manual_seed(2)
+    stage = Stage(blocks=2, inner=32, residual=16, increment=4, stride=2)
+    block = DualPathBlock(channels, stage, first=first)
+    out = block(torch.randn(4, channels, 8, 8).relu())
+    assert out.shape == (4, leave, 4 if first else 8, 4 if first else 8) and block.out_channels == leave
+    (out * torch.randn_like(out)).sum().backward()
+    for layer in block.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert (layer.weight.grad.flatten(1).abs().sum(1) > 1e-6).all()
 
 
 @pytest.mark.parametrize(
@@ -453,6 +480,8 @@ def test_a_users_factory_is_built_and_measured(users_module: str) -> None:
         assert model_arguments(name) == ("hidden",)
         checked = facts(name, 1, 8, arguments={"hidden": 6})
         assert checked.parameters == 64 * 6 + 6 + 6 * 10 + 10
+        built = build_model(name, num_classes=10, in_channels=1, image_size=(8, 8))
+        assert not any(isinstance(p, nn.UninitializedParameter) for p in built.parameters()) and built.training
         assert checked.inference_gflops == pytest.approx(2 * (64 * 6 + 60) / 1e9)
         assert "did you mean 'hidden'" in refused(name, 1, 8, arguments={"hiden": 6})
     assert model_arguments(f"{users_module}:greedy") is None

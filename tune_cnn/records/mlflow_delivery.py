@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from tune_cnn.records.description import describe, odd_free, params_of, study_params
 from tune_cnn.records.document import write_document
 from tune_cnn.records.mlflow_front import FrontTags
-from tune_cnn.records.mlflow_runs import StudyRuns
+from tune_cnn.records.mlflow_runs import StudyRuns, record_of
 from tune_cnn.records.mlflow_server import Server
 from tune_cnn.records.offers import Growth, constraints_of, growth
 from tune_cnn.records.rows import Change, PointRecord, StudyRecord, StudyState, TrialRecord, to_ms
@@ -38,7 +38,7 @@ class Delivery:
         self._store = store
         self._study = study
         self._server = server
-        self._orphaned = orphaned
+        self.orphaned = orphaned
         self._retried = retried
         self._points: list[PointRecord] = []
         self._document_due_s = 0.0
@@ -70,7 +70,7 @@ class Delivery:
         """What is told once no change waits: the whole study as points.json and in words; `ended`: without delay."""
         record = self._record()
         trials = self._read()
-        state = (record.updated, record.state, len(self._points))
+        state = (record.updated, record.state, len(self._points), ended, self.orphaned)
         if state == self._document_told or not (ended or time.monotonic() >= self._document_due_s):
             return
         began_s = time.monotonic()
@@ -88,9 +88,7 @@ class Delivery:
         self._document_due_s = time.monotonic() + max(DOCUMENT_EVERY_S, 20 * took_s)
 
     def _record(self) -> StudyRecord:
-        record = self._store.study(self._study)
-        assert record is not None, f"the study {self._study} was deleted while its outbox ran"
-        return record
+        return record_of(self._store, self._study)
 
     def _read(self) -> dict[int, TrialRecord]:
         """The newest points, and then the trials: so that there is a trial to each point."""
@@ -99,7 +97,7 @@ class Delivery:
         return {trial.number: trial for trial in self._store.trials(self._study)}
 
     def _state(self, record: StudyRecord) -> StudyState:
-        return "interrupted" if self._orphaned and record.state == "running" else record.state
+        return "interrupted" if self.orphaned and record.state == "running" else record.state
 
     # The parent run
 
@@ -114,7 +112,7 @@ class Delivery:
 
     def _tell_description(self, record: StudyRecord, spec: StudySpec, trials: Iterable[TrialRecord]) -> None:
         grown = self._grown(record, spec)
-        counts = Counter(trial.state for trial in trials)
+        counts = Counter(str(trial.state) for trial in trials)
         shown = replace(record, state=self._state(record))
         text = describe(spec, shown, counts, grown[-1].hypervolume if grown else None)
         self._server.log(self._runs.parent, tags={"mlflow.note.content": text})

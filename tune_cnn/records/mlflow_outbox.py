@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from tune_cnn.errors import StoreError, StudyError, TuneCnnError
+from tune_cnn.errors import SpecError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.mlflow_delivery import Delivery
 from tune_cnn.records.mlflow_server import Refused, Server
 from tune_cnn.records.store import Store
@@ -79,9 +79,14 @@ def run(settings: Settings, orders: Orders) -> None:
         except StoreError as error:  # can't be written into the store either
             failures += 1
             log.error("%s", error)
-        except (Refused, StudyError) as error:
+        except StudyError as error:  # another outbox is at it, whose search died, or a `sync`: ours comes after it
             failures += 1
-            refusals += isinstance(error, Refused)
+            log.warning("%s", error)
+            if store.study(settings.study) is None:
+                return
+        except (Refused, SpecError) as error:
+            failures += 1
+            refusals += 1
             say(store, settings.study, str(error))
         except TuneCnnError as error:
             failures += 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tune_cnn.errors import StudyError
 from tune_cnn.records.document import StudyArchive, read_document
 from tune_cnn.records.mlflow_environment import absolute_uri
-from tune_cnn.records.mlflow_server import STUDY, TRIAL, Server
+from tune_cnn.records.mlflow_server import KIND, STUDY, Server
 
 
 def read_study(study: str, tracking_uri: str) -> StudyArchive:
@@ -16,11 +16,7 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
     if experiment is None or STUDY not in experiment.tags:
         there = "no study of this name" if experiment is None else "an experiment of this name that is no study"
         raise StudyError(f"study {study!r}: {server.shown} holds {there}; check --home and --tracking-uri")
-    parents = [
-        run
-        for run in server.search(experiment.experiment_id, f"tags.`{STUDY}` = '{study}'")
-        if TRIAL not in run.data.tags
-    ]
+    parents = list(server.search(experiment.experiment_id, f"tags.`{KIND}` = 'study'"))
     if not parents:
         raise StudyError(f"study {study!r}: {server.shown} holds its experiment but no parent run; `sync` it again")
     parent = min(parents, key=lambda run: (run.info.start_time, run.info.run_id))

@@ -7,7 +7,8 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from tune_cnn.records.mlflow_server import STUDY, TRIAL, UID, KnownRun, Server
+from tune_cnn.errors import StudyError
+from tune_cnn.records.mlflow_server import KIND, STUDY, TRIAL, UID, KnownRun, Server
 from tune_cnn.records.rows import StudyRecord, TrialRecord, to_ms
 from tune_cnn.records.store import Store
 from tune_cnn.spec import DataSpec
@@ -19,13 +20,13 @@ class StudyRuns:
     def __init__(self, store: Store, study: str, server: Server) -> None:
         self._store = store
         self._server = server
-        self._record = _record(store, study)
+        self._record = record_of(store, study)
         self.experiment_id = server.experiment(study, self._record.uid)
         self._found = server.runs(self.experiment_id)
         self._told: dict[str, str] = {}
         self._forget_what_is_not_there()
         self._stored: dict[int | None, str | None] = {t.number: t.run_id for t in store.trials(study)}
-        self._stored[None] = _record(store, study).run_id
+        self._stored[None] = record_of(store, study).run_id
         for some in self._found.values():
             if some[0].deleted:
                 with server.edge():
@@ -41,7 +42,7 @@ class StudyRuns:
 
     def of_trial(self, trial: TrialRecord) -> str:
         if trial.number not in self._found:
-            tags = self._tags() | {TRIAL: str(trial.number), "mlflow.parentRunId": self.parent}
+            tags = self._tags("trial") | {TRIAL: str(trial.number), "mlflow.parentRunId": self.parent}
             self._make(trial.number, f"trial-{trial.number:04}", to_ms(trial.started), tags)
         return self._kept(trial.number)
 
@@ -80,7 +81,7 @@ class StudyRuns:
 
     def _parent(self) -> str:
         if None not in self._found:
-            self._make(None, self._record.name, to_ms(self._record.created), self._tags())
+            self._make(None, self._record.name, to_ms(self._record.created), self._tags("study"))
         return self._kept(None)
 
     def _kept(self, key: int | None) -> str:
@@ -95,8 +96,8 @@ class StudyRuns:
         run_id = self._server.create_run(self.experiment_id, name, start_ms, tags)
         self._found[key] = [KnownRun(run_id=run_id, deleted=False, tags=tags)]
 
-    def _tags(self) -> dict[str, str]:
-        whose = {STUDY: self._record.name, UID: self._record.uid, "mlflow.user": getpass.getuser()}
+    def _tags(self, kind: str) -> dict[str, str]:
+        whose = {KIND: kind, STUDY: self._record.name, UID: self._record.uid, "mlflow.user": getpass.getuser()}
         return whose | {"mlflow.source.name": "tune-cnn search", "mlflow.source.type": "LOCAL"}
 
     def _forget_what_is_not_there(self) -> None:
@@ -107,7 +108,8 @@ class StudyRuns:
             self._store.redeliver(self._record.name)
 
 
-def _record(store: Store, study: str) -> StudyRecord:
+def record_of(store: Store, study: str) -> StudyRecord:
     record = store.study(study)
-    assert record is not None, f"the study {study} was deleted while its outbox ran"
+    if record is None:
+        raise StudyError(f"study {study!r}: was deleted from {store.shown} meanwhile")
     return record

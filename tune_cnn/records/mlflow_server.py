@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow_environment import artifact_folder, database_folder, is_sqlite, shown_uri
 
 STUDY, UID, TRIAL = "tune_cnn.study", "tune_cnn.uid", "tune_cnn.trial"
+KIND = "tune_cnn.kind"  # of a run: "study" or "trial"
 PAGE = 1000
 
 
@@ -100,7 +102,7 @@ class Server:
             found.setdefault(key, []).append((deleted, run.info.start_time, run.info.run_id, known))
         return {key: [known for *_, known in sorted(some, key=lambda r: r[:3])] for key, some in found.items()}
 
-    def search(self, experiment_id: str, filter_string: str, view: str = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
+    def search(self, experiment_id: str, filter_string: str, view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
         token: str | None = None
         while True:
             with self.edge():
@@ -124,13 +126,13 @@ class Server:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log any number of each, in batches that MLflow takes; a repeat adds nothing."""
-        many_metrics = _chunks(list(metrics), MAX_METRICS_PER_BATCH - MAX_PARAMS_TAGS_PER_BATCH)
-        many_params = _chunks([Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in (params or {}).items()], 50)
-        many_tags = _chunks([RunTag(k, v) for k, v in _short(tags or {}).items()], 50)
-        for number in range(max(len(many_metrics), len(many_params), len(many_tags))):
-            batch = [some[number] if number < len(some) else [] for some in (many_metrics, many_params, many_tags)]
+        some_metrics = _chunks(list(metrics), MAX_METRICS_PER_BATCH - MAX_PARAMS_TAGS_PER_BATCH)
+        some_params = _chunks([Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in (params or {}).items()], 50)
+        some_tags = _chunks([RunTag(k, v) for k, v in _short(tags or {}).items()], 50)
+        for batch in zip_longest(some_metrics, some_params, some_tags):
+            metrics_n, params_n, tags_n = (part or [] for part in batch)
             with self.edge():
-                self.client.log_batch(run_id, *batch)
+                self.client.log_batch(run_id, metrics_n, params_n, tags_n)
 
     def delete_tags(self, run_id: str, names: Sequence[str]) -> None:
         for name in names:

@@ -84,6 +84,7 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path) -
     it; its settings through stdin, as they may hold passwords. It ends by itself when this process dies.
     """
     tracking_uri = absolute_uri(tracking_uri)
+    store.set_delivery_error(study, None)  # of the time before
     log = folder / LOG
     try:
         folder.mkdir(parents=True, exist_ok=True)

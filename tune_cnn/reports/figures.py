@@ -17,9 +17,9 @@ from tune_cnn.reports.numbers import better, number, quantity, setting, titled
 from tune_cnn.reports.thinning import curve_sample, dominated_sample, usable
 
 FAINT, FRONT, KNEE = "rgba(115,128,150,0.35)", "#2f6fed", "#e8590c"
-MOST_DOMINATED, MOST_FRONT = 2400, 450  # points in a figure: hover of more would make the page too large to open
+MOST_DOMINATED, MOST_FRONT = 1800, 400  # points in a figure: hover of more would make the page too large to open
 MOST_CURVES, MOST_CURVE_POINTS = 200, 6000
-_HOVER_METRICS = 12
+_HOVER_METRICS, _HOVER_SETTINGS = 8, 12  # the latter for points off the front; those on it show all
 _FEW_DECADES = 1e3  # up to this ratio an axis has room for 1, 2 and 5 of each decade
 
 Params = Mapping[int, Mapping[str, Any]]
@@ -38,12 +38,14 @@ def front_figure(
     pairs: list[tuple[Metric, Metric | None]] = [*combinations(objectives, 2)] or [(objectives[0], None)]
     columns = min(len(pairs), 3)
     figure = make_subplots(rows=-(-len(pairs) // columns), cols=columns, horizontal_spacing=0.09, vertical_spacing=0.12)
-    others, _ = dominated_sample(usable(points, objectives), front_points, MOST_DOMINATED // len(pairs))
+    others = dominated_sample(usable(points, objectives), front_points, most_dominated(objectives))
     best = knee(front_points, objectives) if front_points else None
-    shown = best_few(front_points, best, MOST_FRONT // len(pairs)) if best is not None else []
+    shown = best_few(front_points, best, MOST_FRONT) if best is not None else []
     hover_others = [_hover(p, objectives, params_by_trial, objectives) for p in others]
     hover_front = [_hover(p, objectives, params_by_trial, None) for p in shown]
     for at, (up, across) in enumerate(pairs):
+        if at == 1:  # the whole of it once: repeated in every panel it would make up most of the page
+            hover_others, hover_front = [_name(p) for p in others], [_name(p) for p in shown]
         place = {"row": at // columns + 1, "col": at % columns + 1}
         for trace in (
             _points_trace("epoch points", others, up, across, hover_others, size=5, color=FAINT),
@@ -54,6 +56,15 @@ def front_figure(
         figure.update_yaxes(**_axis(up, _values(others + shown, up)), **place)
         figure.update_xaxes(**_across_axis(across, others + shown), **place)
     return _styled(figure, height=520 if columns == 1 else 400 * -(-len(pairs) // columns) + 40)
+
+
+def _panels(objectives: Sequence[Metric]) -> int:
+    return max(1, math.comb(len(objectives), 2))
+
+
+def most_dominated(objectives: Sequence[Metric]) -> int:
+    """How many points off the front are drawn: each stands in every panel."""
+    return MOST_DOMINATED // _panels(objectives)
 
 
 def _xy(points: Sequence[EpochPoint], up: Metric, across: Metric | None) -> dict[str, Any]:
@@ -91,6 +102,10 @@ def _knee_trace(
     return _points_trace(name, best, up, across, hover, size=15, color=KNEE, symbol="diamond", line=edge)
 
 
+def _name(point: EpochPoint) -> str:
+    return f"<b>trial {point.trial}, epoch {point.epoch}</b>"
+
+
 def _hover(
     point: EpochPoint, objectives: Sequence[Metric], params_by_trial: Params, only: Sequence[Metric] | None
 ) -> str:
@@ -99,11 +114,13 @@ def _hover(
     names = [m.name for m in only or objectives]
     if only is None:
         names += [name for name in point.metrics if name not in known][:_HOVER_METRICS]
-    lines = [f"<b>trial {point.trial}, epoch {point.epoch}</b>"]
+    lines = [_name(point)]
     for name in names:
         value = point.metrics[name]
         lines.append(f"{escape(name)}: {quantity(value, known[name]) if name in known else f'{value:.4g}'}")
     settings = [f"{k}={setting(v)}" for k, v in params_by_trial.get(point.trial, {}).items()]
+    if only is not None and len(settings) > _HOVER_SETTINGS:
+        settings = [*settings[:_HOVER_SETTINGS], "…"]
     lines += [escape("  ".join(settings[k : k + 3])) for k in range(0, len(settings), 3)]
     return "<br>".join(lines)
 
@@ -114,8 +131,7 @@ def curves_figure(
     """How each trial's first objective went, over each other objective or over its epochs, as the reader chooses."""
     up, *others = objectives
     good = usable(points, objectives)
-    length = max(1, len(good) // max(1, len({p.trial for p in good})))
-    curves, _ = curve_sample(good, front_points, max(2, min(MOST_CURVES, MOST_CURVE_POINTS // length)))
+    curves = curve_sample(good, front_points, most_curves(good))
     best = knee(front_points, objectives) if front_points else None
     knee_trial = best.trial if best is not None else None
     on_front = {p.trial for p in front_points}
@@ -147,6 +163,12 @@ def curves_figure(
     return _styled(figure, height=460)
 
 
+def most_curves(points: Sequence[EpochPoint]) -> int:
+    """How many trials' curves are drawn: fewer where they are long."""
+    mean_epochs = len(points) / max(1, len({p.trial for p in points}))
+    return max(2, min(MOST_CURVES, int(MOST_CURVE_POINTS / max(mean_epochs, 1))))
+
+
 def _switch(names: Sequence[str], xs: Sequence[list[np.ndarray]], axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Buttons that exchange what the x axis shows."""
     buttons = [
@@ -176,7 +198,6 @@ def _switch(names: Sequence[str], xs: Sequence[list[np.ndarray]], axes: Sequence
         "yanchor": "bottom",
         "pad": {"b": 2},
         "showactive": False,  # plotly.js marks the active one in a light colour that a dark page can't have
-
         "xanchor": "left",
     }
 

@@ -14,12 +14,13 @@ from plotly.offline import get_plotlyjs
 from tune_cnn.errors import InputError
 from tune_cnn.objectives import EpochPoint, Metric
 from tune_cnn.reports.figures import (
-    MOST_CURVES,
-    MOST_DOMINATED,
+    MOST_FRONT,
     curves_figure,
     front_figure,
     hypervolume_figure,
     importances_figure,
+    most_curves,
+    most_dominated,
 )
 from tune_cnn.reports.parallel import MOST_LINES, parallel_coordinates_figure
 from tune_cnn.reports.sections import (
@@ -108,12 +109,14 @@ def _front(
     if not good:
         return ""
     dominated = len(good) - len({key(p) for p in front_points})
-    most = MOST_DOMINATED // max(1, len(objectives) * (len(objectives) - 1) // 2)
+    most = most_dominated(objectives)
     note = (
         "Each dot is a model that one could have stopped at: a trial after one of its epochs. Hover for its settings."
     )
     if dominated > most:
-        note += f" Of {dominated:,} points off the front a random {most:,} are drawn; the front is drawn whole."
+        note += f" Of {dominated:,} points off the front a random {most:,} are drawn."
+    if len(front_points) > MOST_FRONT:
+        note += f" Of {len(front_points):,} points on the front {MOST_FRONT:,} are drawn, spread evenly."
     if len(points) > len(good):
         note += f" {len(points) - len(good):,} points lack an objective and are not drawn."
     figure = front_figure(points, front_points, objectives, params_by_trial)
@@ -126,8 +129,8 @@ def _curves(points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], ob
         return ""
     count = len({p.trial for p in good})
     note = "How each trial went, epoch by epoch."
-    if count > MOST_CURVES or len(good) > len(points):
-        note += f" Of {count:,} trials those of the front and a random choice of the others are drawn."
+    if count > most_curves(good):
+        note += f" Of {count:,} trials a random {most_curves(good):,} are drawn, those of the front first."
     return section("Learning curves", note, _figure("curves", curves_figure(points, front_points, objectives)))
 
 

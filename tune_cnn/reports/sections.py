@@ -13,7 +13,7 @@ from tune_cnn.reports.numbers import better, duration, number, quantity, setting
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec.loading import dump_yaml
 
-MOST_ROWS = 300  # of the front's table: more is for `tune-cnn front --json`
+MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`
 _MOST_NUMBERS = 12  # trials named for one reason of failure
 _MOST_REASONS = 50
 
@@ -135,7 +135,10 @@ def _card(
     searched: Iterable[str],
     style: str = "",
 ) -> str:
-    values = "".join(f'<div class="value">{_value(point, m)}<small>{escape(m.name)}</small></div>' for m in objectives)
+    values = "".join(
+        f'<div class="value{" second" if k else ""}">{_value(point, m)}<small>{escape(m.name)}</small></div>'
+        for k, m in enumerate(objectives)
+    )
     params = params_by_trial.get(point.trial, {})
     settings = " · ".join(escape(f"{k} {setting(params[k])}") for k in searched if k in params)
     return (
@@ -195,9 +198,7 @@ def _yaml(study: str, point: EpochPoint, params: Mapping[str, Any]) -> str:
 
 
 def _copy(label: str, text: str) -> str:
-    return (
-        f'<button type="button" title="{escape("copy: " + text)}" data-copy="{escape(text)}">{escape(label)}</button>'
-    )
+    return f'<button type="button" title="copy to the clipboard" data-copy="{escape(text)}">{escape(label)}</button>'
 
 
 def failures_section(trials: Sequence[TrialRow]) -> str:

@@ -27,26 +27,26 @@ def sample(count: int, most: int) -> list[int]:
     return sorted(np.random.default_rng(0).choice(count, size=most, replace=False).tolist())
 
 
-def dominated_sample(
-    points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], most: int
-) -> tuple[list[EpochPoint], int]:
-    """Some of the points off the front, and how many there are in all."""
+def dominated_sample(points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], most: int) -> list[EpochPoint]:
+    """At most `most` of the points off the front."""
     on_front = {key(p) for p in front_points}
     off = [p for p in points if key(p) not in on_front]
-    return [off[k] for k in sample(len(off), most)], len(off)
+    return [off[k] for k in sample(len(off), most)]
 
 
 def curve_sample(
     points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], most: int
-) -> tuple[dict[int, list[EpochPoint]], int]:
-    """The curves of all trials on the front and of some others, by trial, and how many trials there are in all."""
+) -> dict[int, list[EpochPoint]]:
+    """At most `most` trials' curves, by trial: up to two thirds of them from the front, the rest from the others."""
     curves: dict[int, list[EpochPoint]] = {}
     for point in sorted(points, key=key):
         curves.setdefault(point.trial, []).append(point)
     on_front = {p.trial for p in front_points}
+    first = [trial for trial in curves if trial in on_front]
     others = [trial for trial in curves if trial not in on_front]
-    kept = on_front | {others[k] for k in sample(len(others), max(0, most - len(on_front)))}
-    return {trial: curve for trial, curve in curves.items() if trial in kept}, len(curves)
+    kept = {first[k] for k in sample(len(first), max(most * 2 // 3, most - len(others)))}
+    kept |= {others[k] for k in sample(len(others), most - len(kept))}
+    return {trial: curve for trial, curve in curves.items() if trial in kept}
 
 
 def hypervolume_trace(

@@ -62,6 +62,17 @@ class Search:
         self._running[number] = trial
         return self._space.suggest(trial)
 
+    def resume(self, number: int, params: Mapping[str, Any]) -> None:
+        """Take up a trial that an earlier search left unfinished."""
+        try:
+            encoded, distributions = self._space.encode(params)
+        except ValueError:
+            return  # `finish` will not know it: its points count, the sampler learns nothing
+        frozen = create_trial(params=encoded, distributions=distributions, state=TrialState.RUNNING)
+        self._study.add_trial(frozen)
+        last = self._study.get_trials(deepcopy=False)[-1]
+        self._running[number] = Trial(self._study, last._trial_id)
+
     def observe(self, point: EpochPoint) -> bool:
         """Hear of an epoch; True stops the trial. With `stopper: none` none is ever stopped."""
         return False

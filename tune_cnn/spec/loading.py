@@ -157,7 +157,7 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 def spec_of_export(export: Mapping[str, Any]) -> dict[str, Any]:
     """The spec of a search over an exported configuration alone."""
-    config = {k: v for k, v in export["config"].items() if k != "stop_epoch"}
+    config = {k: v for k, v in export["config"].items() if k not in {"stop_epoch", "trial_seed"}}
     return {"budget": {"trials": 1}, **config}
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -133,10 +134,12 @@ def tcp_connections(descriptors: Iterable[int] | None = None) -> dict[int, Conne
     found = {}
     for fd in descriptors if descriptors is not None else _descriptors():
         try:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
             with socket.socket(fileno=os.dup(fd)) as one:
                 if one.type == socket.SOCK_STREAM and one.family in (socket.AF_INET, socket.AF_INET6):
                     found[fd] = (one.getsockname()[:2], one.getpeername()[:2])
-        except OSError:  # no socket, not connected, or closed while we look
+        except OSError:  # not connected, or closed while we look
             continue
     return found
 

@@ -74,9 +74,9 @@ class RankGroup:
             result = own(*args, **kwargs)
             ray.get(refs)
         except Exception as error:
-            watch.end()
+            cause = _first_cause([error, *watch.end(patience_s=5.0 if _is_peer_lost(error) else 0.0)])
             self.close()
-            raise watch.cause or _unwrapped(error) from error
+            raise cause from error
         watch.end()
         return result
 
@@ -99,8 +99,8 @@ class _PeerWatch:
     """Looks after the other ranks while rank 0 trains: where one fails, rank 0 would hang in the next collective."""
 
     def __init__(self, refs: list[Any], abort: Callable[[], None]) -> None:
-        self.cause: Exception | None = None
         self._refs, self._abort = refs, abort
+        self._errors: list[Exception] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peer-watch", daemon=True)
         self._thread.start()
@@ -112,13 +112,24 @@ class _PeerWatch:
             try:
                 ray.get(done)
             except RayError as error:
-                self.cause = _unwrapped(error)
+                self._errors.append(_unwrapped(error))
                 self._abort()
-                return
 
-    def end(self) -> None:
+    def end(self, *, patience_s: float = 0.0) -> list[Exception]:
+        """Stop watching and return what the other ranks raised, having given them so long to say it."""
+        self._thread.join(patience_s)
         self._ended.set()
         self._thread.join()
+        return self._errors
+
+
+def _first_cause(errors: list[Exception]) -> Exception:
+    """The error that the others followed from: a rank that lost its peer is a consequence."""
+    return next((e for e in map(_unwrapped, errors) if not _is_peer_lost(e)), _unwrapped(errors[0]))
+
+
+def _is_peer_lost(error: Exception) -> bool:
+    return type(error).__name__ == "PeerLost"  # by name: its module needs torch, which the driver does without
 
 
 def _unwrapped(error: Exception) -> Exception:
@@ -128,7 +139,11 @@ def _unwrapped(error: Exception) -> Exception:
 
 def lost(error: BaseException) -> bool:
     """Whether the error means a lost process or a broken CUDA context, which a fresh process may survive."""
-    return isinstance(error, RayActorError) or (not isinstance(error, TrialError) and "CUDA error" in str(error))
+    return (
+        isinstance(error, RayActorError)
+        or type(error).__name__ == "PeerLost"
+        or (not isinstance(error, TrialError) and "CUDA error" in str(error))
+    )
 
 
 def _rank_actor(path: str, rank: int, bundle: dict[str, float]) -> Any:

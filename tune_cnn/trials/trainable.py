@@ -4,11 +4,13 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import TrialError, TuneCnnError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
 
 import ray  # isort: skip
@@ -29,13 +31,14 @@ class Payload:
 
 
 def job_of(payload: Payload, config: Mapping[str, Any]) -> TrainingJob:
-    folder = f"{payload.checkpoints}/{config['trial']:06d}" if payload.checkpoints else None
+    folder = folder_of(payload.checkpoints, config["trial"]) if payload.checkpoints else None
     return replace(
         payload.job,
         trial=config["trial"],
         configuration=Configuration.from_params(config["params"]),
         seed=config["seed"],
         checkpoint_dir=folder,
+        cache_dir=str(Path(payload.job.cache_dir).expanduser()),  # of this node's user
     )
 
 

@@ -11,8 +11,8 @@ from torchvision import datasets
 from torchvision.datasets.utils import extract_archive
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.readers import Int64, Uint8
 from tune_cnn.training.data.files import locked
+from tune_cnn.training.data.readers import Int64, Uint8
 from tune_cnn.training.data.sources.arrays import Arrays, ArraySource, array_key
 
 Part = tuple[Uint8, Int64]
@@ -68,7 +68,6 @@ CIFAR100_NAMES = (
     "wardrobe whale willow_tree wolf woman worm"
 )
 CIFAR100_CLASSES = tuple(CIFAR100_NAMES.split())
-)
 
 KNOWN: dict[str, Known] = {
     "fashion_mnist": Known(

@@ -1,0 +1,247 @@
+"""The commands of `tune-cnn`, a few lines each. With --json stdout carries one JSON document and nothing else."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tune_cnn.errors import Interrupted, NothingFits, TuneCnnError
+
+app = typer.Typer(
+    name="tune-cnn",
+    help="Find the Pareto front of training a CNN: how accurate, in how little time, at what utilisation and energy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+Home = Annotated[Path, typer.Option(envvar="TUNE_CNN_HOME", help="Folder of the studies.")]
+Tracking = Annotated[
+    str | None,
+    typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow's server or database.", show_default="sqlite:///mlflow.db"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use.", show_default="a Ray of its own on this machine"),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what the workers print.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
+
+HOME = Path("studies")
+
+
+@app.command()
+def search(
+    spec: Annotated[str, typer.Argument(metavar="[SPEC|RECIPE]", help="A YAML file or a recipe.")] = "quickstart",
+    overrides: Set = None,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Checkpoints: a folder that all nodes share, or a URI.", show_default="in --home")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, probe twenty steps, say what fits and how fast.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the spec's JSON schema, for editors.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search for the front, or go on with a search that was interrupted: the same command again."""
+    from tune_cnn.spec import load_spec, spec_schema
+
+    if schema:
+        _print_json(spec_schema())
+        return
+    from tune_cnn.study import commands
+
+    checked = load_spec(spec, overrides or [])
+    places = commands.places(home, tracking_uri, address, storage, debug=debug)
+    if dry_run:
+        _print(commands.dry_run(checked, places), as_json, commands.show_dry_run)
+        return
+    again = _shell_words(["tune-cnn", *sys.argv[1:]])
+    _print(commands.search(checked, places, again=again), as_json, commands.show_search)
+
+
+@app.command()
+def status(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+    """How a study stands."""
+    from tune_cnn.study import commands
+
+    _print(commands.study(study, home, tracking_uri).status(), as_json, commands.show_status)
+
+
+@app.command(name="list")
+def list_(home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+    """The studies of a home."""
+    from tune_cnn.study import commands
+
+    _print(commands.list_studies(home), as_json, commands.show_list)
+
+
+@app.command()
+def front(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+    """The front of a study: its non-dominated epoch points."""
+    from tune_cnn.study import commands
+
+    _print(commands.front(study, home, tracking_uri), as_json, commands.show_front)
+
+
+@app.command()
+def export(
+    study: StudyName,
+    max_time: Annotated[float | None, typer.Option(help="Longest training time in seconds.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, from 0 to 1.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC<=V", help="A bound on any metric; may stand more than once.")
+    ] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="The knee of what is inside the bounds.")] = False,
+    trial: Annotated[int | None, typer.Option(help="This trial's point, with --epoch.")] = None,
+    epoch: Annotated[int | None, typer.Option(help="With --trial: the epoch to stop at.")] = None,
+    form: Annotated[str, typer.Option("--format", help="yaml or json.")] = "yaml",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", show_default="stdout")] = None,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """The configuration that fits a preference, with what it promises. Without a preference: the knee."""
+    from tune_cnn.study import commands
+
+    chosen = commands.export(
+        commands.study(study, home, tracking_uri),
+        max_time_s=max_time,
+        min_accuracy=min_accuracy,
+        where=where or [],
+        knee=knee,
+        point=(trial, epoch),
+        form="json" if as_json else form,
+        output=output,
+    )
+    if chosen is not None:
+        sys.stdout.write(chosen)
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="An exported configuration, or a spec without choice.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for weights and model card.", show_default="NAME-model"),
+    ] = None,
+    all_data: Annotated[bool, typer.Option("--all-data", help="Train on the validation split too.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a configuration to its stop epoch, and say how far its promise was kept."""
+    from tune_cnn.study import commands
+
+    places = commands.places(HOME, None, address, None, debug=debug)
+    _print(commands.train(config, places, output=output, all_data=all_data), as_json, commands.show_train)
+
+
+@app.command()
+def report(
+    study: StudyName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")],
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    as_json: Json = False,
+) -> None:
+    """Write the report of a study: one HTML file that needs nothing else."""
+    from tune_cnn.study import commands
+
+    path = commands.study(study, home, tracking_uri).report(output)
+    _print({"study": study, "report": str(path)}, as_json, lambda r: _say(f"Report: {r['report']}"))
+
+
+@app.command()
+def delete(
+    study: StudyName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Delete a study from its home. MLflow keeps its runs."""
+    from tune_cnn.study import commands
+
+    if not yes:
+        typer.confirm(f"Delete study {study} with all its points from {home}?", abort=True, err=True)
+    commands.study(study, home, None).delete()
+    _print({"study": study, "deleted": True}, as_json, lambda r: _say(f"Study {study} is deleted."))
+
+
+@app.command()
+def sync(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+    """Deliver to MLflow what a search still holds."""
+    from tune_cnn.study import commands
+
+    delivered = commands.sync(study, home, tracking_uri)
+    _print({"study": study, "delivered": delivered}, as_json, lambda r: _say(f"{delivered} changes delivered."))
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """The search spaces that come with tune_cnn."""
+    from tune_cnn.study import recipes as shipped
+
+    _print(shipped.recipes(), as_json, shipped.show)
+
+
+def main() -> None:
+    """Run a command; a mistake of the user's is one message and an exit code."""
+    debug = "--debug" in sys.argv
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except Interrupted as end:
+        _say(str(end))
+        sys.exit(end.exit_code)
+    except NothingFits as none:
+        _say(str(none))
+        sys.exit(none.exit_code)
+    except TuneCnnError as error:
+        if debug:
+            raise
+        _say(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        # Ray's own threads and processes must not keep us: the second Ctrl-C ends at once
+        os._exit(130)
+    except BrokenPipeError:
+        os._exit(0)  # the reader of our output has had enough
+
+
+def _print(result: Any, as_json: bool, show: Any) -> None:
+    if as_json:
+        _print_json(result)
+    else:
+        show(result)
+
+
+def _print_json(result: Any) -> None:
+    sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _shell_words(words: list[str]) -> str:
+    import shlex
+
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    main()

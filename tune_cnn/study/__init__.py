@@ -1,0 +1,1 @@
+"""The conductor and the Python face: search, front, export, train, report."""

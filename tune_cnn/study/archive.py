@@ -1,0 +1,49 @@
+"""A study as it was recorded: from the home's store, or from a tracking server alone."""
+
+from pathlib import Path
+
+from tune_cnn.errors import StudyError
+from tune_cnn.front.constraints import feasible
+from tune_cnn.front.dominance import front
+from tune_cnn.objectives import EpochPoint
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.store import Store
+from tune_cnn.spec import StudySpec, parse_spec
+
+
+def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> StudyArchive:
+    """The study's record, its trials and points. The store is asked first; MLflow where it doesn't know the study."""
+    try:
+        store = Store(home, create=False)
+    except StudyError:
+        store = None
+    if store is not None:
+        try:
+            record = store.study(name)
+            if record is not None:
+                return StudyArchive(study=record, trials=tuple(store.trials(name)), points=tuple(store.points(name)))
+            known = [study.name for study in store.studies()]
+        finally:
+            store.close()
+    else:
+        known = []
+    if tracking_uri is not None:
+        from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
+
+        return read_study(name, tracking_uri)
+    there = f"; there are: {', '.join(known[:10])}" if known else ", which holds none yet"
+    raise StudyError(f"study {name!r}: does not exist in {home}{there}. Start it with `tune-cnn search`.")
+
+
+def spec_of(archive: StudyArchive) -> StudySpec:
+    return parse_spec(archive.study.spec, f"the spec of study {archive.study.name!r}")
+
+
+def feasible_points(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
+    """The points that meet the study's constraints."""
+    bounds = {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
+    return list(feasible(archive.points, bounds))
+
+
+def front_of(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
+    return front(feasible_points(archive, spec), spec.objective_metrics)

@@ -1,0 +1,34 @@
+"""The search spaces that ship with tune_cnn."""
+
+from importlib.resources import files
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tune_cnn.spec import load_spec
+from tune_cnn.spec.loading import recipe_names
+
+
+def recipes() -> list[dict[str, Any]]:
+    """Each recipe: name, description, data, model and what it searches."""
+    return [_recipe(name) for name in recipe_names()]
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    spec = load_spec(name)
+    return {
+        "name": name,
+        "description": spec.description,
+        "data": spec.data.name,
+        "model": spec.model.name,
+        "searched": list(spec.searched),
+        "file": str(files("search_spaces").joinpath(f"{name}.yaml")),
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    table = Table("recipe", "data", "model", "searches", "description", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["name"], row["data"], row["model"], ", ".join(row["searched"]), row["description"])
+    Console().print(table)

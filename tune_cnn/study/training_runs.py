@@ -1,0 +1,188 @@
+"""`train`: keep the promise that an export made, and say how far it was kept."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_cnn.errors import InputError, SpecError, TrialError, TuneCnnError
+from tune_cnn.objectives import METRICS
+from tune_cnn.reports.model_card import model_card
+from tune_cnn.spec import Fixed, StudySpec, load_spec, parse_spec
+from tune_cnn.spec.loading import spec_of_export
+from tune_cnn.study.exporting import Export, read_export, write_whole
+from tune_cnn.study.preflight import check
+from tune_cnn.study.searching import Places, user_calls
+from tune_cnn.study.surroundings import differences
+from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.trials.checkpoints import remove
+from tune_cnn.trials.cluster import Slots, connected, fit
+from tune_cnn.trials.solo import solo
+
+WEIGHTS, CARD, CONFIG = "model.safetensors", "README.md", "config.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    folder: str
+    promised: Mapping[str, float]
+    achieved: Mapping[str, float]
+    notes: list[str]
+
+
+def read_config(source: str | Path) -> Export:
+    """An export, or a spec that leaves no choice (it promises nothing); SpecError where there is one left."""
+    try:
+        return read_export(source)
+    except SpecError as error:
+        if not Path(source).is_file():
+            raise
+        try:
+            spec = load_spec(source)
+        except SpecError:
+            raise error from None
+    open_keys = [key for key, dim in spec.space.items() if not isinstance(dim, Fixed)]
+    if open_keys:
+        raise SpecError(
+            f"{source}: leaves {', '.join(open_keys)} open; train needs one configuration: fix them, or export one "
+            "with `tune-cnn export STUDY -o FILE`"
+        )
+    config = spec.model_dump(exclude_defaults=True)
+    config.pop("budget", None)
+    return Export(study=spec.study, config=config, promise={"metrics": {}}, origin={})
+
+
+def train(
+    source: str | Path,
+    places: Places,
+    *,
+    output: Path | None = None,
+    all_data: bool = False,
+    say: Callable[[str], None],
+) -> TrainResult:
+    """Train an export to its stop epoch on its horizon; weights, model card and config go to `output`."""
+    export = read_config(source)
+    spec = parse_spec(spec_of_export(export.as_dict()), str(source))
+    folder = (output or Path(f"{spec.study}-model")).absolute()
+    if not folder.parent.exists():
+        raise InputError(f"{folder}: its parent folder does not exist")
+    with connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug):
+        slots = fit(spec.resources, spec.resources.gpu_phases[0], say=say)
+        checked = check(spec, slots, cache_dir=places.cache_dir)
+        notes = _surprises(export, checked.info)
+        for note in [*checked.notes, *notes]:
+            say(note)
+        job = _job(export, spec, slots, places, folder, all_data=all_data)
+        say(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {job.configuration.epochs} epochs")
+        try:
+            with solo(job, slots, **({"loop": places.loop} if places.loop else {})) as training:
+                last = training.train(job, lambda result: say(_line(result, job)))
+                achieved = dict(last.metrics) if last is not None else {}
+                if spec.training is None:
+                    achieved |= training.test()
+                    _write_bytes(folder / WEIGHTS, training.weights())
+        except TrialError as error:
+            raise TuneCnnError(f"the training failed: {error}") from None
+    promised = export.promise.get("metrics", {})
+    card = _card(export, spec, job, promised, achieved, checked.info, notes)
+    write_whole(folder / CARD, card)
+    export.to_yaml(folder / CONFIG)
+    remove(str(folder / "checkpoints"))
+    return TrainResult(folder=str(folder), promised=promised, achieved=achieved, notes=notes)
+
+
+def _job(export: Export, spec: StudySpec, slots: Slots, places: Places, folder: Path, *, all_data: bool) -> TrainingJob:
+    return TrainingJob(
+        trial=int(export.origin.get("trial", 0)),
+        configuration=spec.configuration({}),
+        data=spec.data,
+        model=spec.model,
+        metrics=spec.metrics,
+        training=spec.training,
+        ranks=spec.resources.ranks,
+        gpu_share=slots.gpu_share,
+        slots_per_gpu=slots.slots_per_gpu,
+        cpus_per_rank=int(min(bundle["CPU"] for bundle in slots.bundles)),
+        seed=int(export.config.get("trial_seed", spec.seed)),
+        split_seed=spec.seed,
+        deterministic=spec.resources.deterministic,
+        cache_dir=str(Path(places.cache_dir).expanduser()),
+        checkpoint_dir=str(folder / "checkpoints"),
+        checkpoint_every_s=spec.resources.checkpoint_every_s,
+        stop_epoch=export.config.get("stop_epoch"),
+        all_data=all_data,
+    )
+
+
+def _surprises(export: Export, info: Mapping[str, Any]) -> list[str]:
+    """Why the promise may not be kept here: other images, other hardware, other versions."""
+    notes = []
+    promised_key, here = export.origin.get("data_key"), info["data"]["key"]
+    if promised_key is not None and promised_key != here:
+        notes.append("the images are not those of the search: its accuracy promises nothing here")
+    for part in ("hardware", "versions"):
+        notes += differences(dict(export.origin.get(part, {})), dict(info[part]))
+    return notes
+
+
+def _line(result: EpochResult, job: TrainingJob) -> str:
+    shown = [
+        f"{name} {result.metrics[name]:.4g}{'' if METRICS[name].unit == '1' else ' ' + METRICS[name].unit}"
+        for name in ("accuracy", "val_loss", "train_loss", "train_time_s")
+        if name in result.metrics
+    ]
+    return f"epoch {result.epoch}/{job.last_epoch}: " + ", ".join(shown)
+
+
+def _card(
+    export: Export,
+    spec: StudySpec,
+    job: TrainingJob,
+    promised: Mapping[str, float],
+    achieved: Mapping[str, float],
+    info: Mapping[str, Any],
+    notes: list[str],
+) -> str:
+    data = info["data"]
+    arguments = "".join(f", {key}={value!r}" for key, value in job.configuration.model.items())
+    shape = (
+        f"num_classes={data['num_classes']}, in_channels={data['in_channels']}, image_size={tuple(data['image_size'])}"
+    )
+    return model_card(
+        title=spec.study,
+        summary=f"{spec.model.name} trained on {data['name']} for {job.last_epoch} of {job.configuration.epochs} epochs"
+        + (" on the training and validation images." if job.all_data else "."),
+        origin={**{k: v for k, v in export.origin.items() if k not in {"hardware", "versions"}}, "seed": job.seed},
+        data={k: v for k, v in data.items() if k not in {"classes", "mean", "std", "notes"}},
+        configuration=job.configuration.params(),
+        promise=promised,
+        achieved=achieved,
+        hardware=info["hardware"],
+        versions=info["versions"],
+        weights_file=WEIGHTS,
+        build_code=(
+            "from tune_cnn.training.models.registry import build_model\n\n"
+            f"model = build_model({spec.model.name!r}, {shape}, arguments=dict({arguments.removeprefix(', ')}))"
+        ),
+        metrics=spec.user_metrics,
+        classes=data["classes"],
+        inputs=(
+            f"float images of {data['in_channels']}×{data['image_size'][0]}×{data['image_size'][1]}: pixels in [0, 1], "
+            f"less the mean {tuple(round(m, 4) for m in data['mean'])}, "
+            f"over the deviation {tuple(round(s, 4) for s in data['std'])}, by channel"
+        ),
+        notes=notes,
+    )
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise InputError(f"{path}: can't be written: {error.strerror or error}") from None

@@ -1,0 +1,29 @@
+"""Where trials keep their checkpoints, and how the driver drops those of trials that have ended."""
+
+import logging
+import shutil
+
+from pyarrow import fs
+
+log = logging.getLogger(__name__)
+
+
+def folder_of(checkpoints: str, trial: int) -> str:
+    return f"{checkpoints}/{trial:06d}"
+
+
+def forget(checkpoints: str, trial: int) -> None:
+    """Remove a trial's checkpoints; one that can't be removed costs room, not the search."""
+    remove(folder_of(checkpoints, trial))
+
+
+def remove(folder: str) -> None:
+    try:
+        if "://" not in folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        storage, path = fs.FileSystem.from_uri(folder)
+        if storage.get_file_info(path).type == fs.FileType.Directory:
+            storage.delete_dir(path)
+    except OSError as error:
+        log.warning("%s could not be removed: %s", folder, error)
