@@ -142,6 +142,10 @@ def test_the_front_is_found_by_its_tag(store: Store, name: str, tracking: str) -
     tell(store, name, tracking)  # another connection knows from the tags what was told
     latest = runs(tracking, name, "tags.front = 'true'")["trial-0002"]
     assert (latest.data.tags["front_epochs"], latest.data.metrics["front.accuracy"]) == ("2", 0.96)
+    store.add_trial(name, 3, {}, seed=3)
+    store.add_point(name, 3, 1, {"accuracy": 0.99, "train_time_s": 0.1})
+    tell(store, name, tracking)
+    assert list(runs(tracking, name, "tags.front = 'true'")) == ["trial-0003"]
 
 
 def test_telling_everything_again_doubles_nothing(store: Store, name: str, tracking: str) -> None:
@@ -226,8 +230,11 @@ def test_deleted_runs_and_experiments_come_back(store: Store, name: str, trackin
     tell(store, name, tracking)
     run, client = runs(tracking, name)["trial-0001"], MlflowClient(tracking)
     client.delete_run(run.info.run_id)
-    client.delete_experiment(run.info.experiment_id)
     store.end_trial(name, 1, "stopped")
+    tell(store, name, tracking)
+    assert runs(tracking, name)["trial-0001"].info.run_id == run.info.run_id
+    client.delete_experiment(run.info.experiment_id)
+    store.update_study(name, state="finished")
     tell(store, name, tracking)
     assert runs(tracking, name, view=ALL)["trial-0001"].info.run_id == run.info.run_id
     assert runs(tracking, name)["trial-0001"].info.status == "FINISHED"
@@ -238,7 +245,8 @@ def test_another_server_is_told_everything(store: Store, name: str, tracking: st
     tell(store, name, tracking)
     second = f"sqlite:///{tmp_path}/second.db"
     tell(store, name, second)
-    assert set(runs(second, name)) == {name, "trial-0000", "trial-0001"}
+    found = runs(second, name)
+    assert set(found) == {name, "trial-0000", "trial-0001"} and "accuracy" in found["trial-0001"].data.metrics
     assert len(read_study(name, second).points) == 6
 
 
@@ -269,6 +277,12 @@ def test_a_study_reads_back_from_its_server_alone(store: Store, name: str, track
     assert [p.metrics["accuracy"] for p in archive.points] == [p.metrics["accuracy"] for p in store.points(name)]
     with pytest.raises(StudyError, match=r"'nowhere': .* holds no study of this name"):
         read_study("nowhere", tracking)
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no such database"):
+        read_study("s", f"sqlite:///{tmp_path}/m.db")
+    assert not (tmp_path / "m.db").exists()
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -45,6 +45,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+        self._figure = None
 
     def handle_data(self, data: str) -> None:
         if self._figure is not None:
@@ -179,7 +180,7 @@ def test_a_large_study_stays_openable_and_says_what_it_leaves_out(tmp_path: Path
 def test_the_report_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     """An older report is replaced, nothing else is left lying, and an unwritable place is the user's error."""
     report(tmp_path, made_up(1))
-    page = report(tmp_path, made_up(2), study="newer")
+    page = report(tmp_path, made_up(2), state="newer")
     assert "newer" in page.text
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     (tmp_path / "file").write_text("")

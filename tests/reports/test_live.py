@@ -83,7 +83,9 @@ def test_a_frame_shows_budget_front_and_running_trials(size: tuple[int, int]) ->
     """At 80 × 24 already: counts, time left, hypervolume with its sparkline, plot, table, running trials, MLflow."""
     text = "\n".join(drawn(progress(), *size))
     for wanted in (
-        "fashion[red]lenet", "7/30 trials", "1 failed", "3 min 20 s left", "1.234", "▁", "accuracy ↑", "train_time_s [s] ↓",
+        "fashion[red]lenet", "7/30 trials", "1 failed", "3 min 20 s left", "1.234", "▁",
+        "accuracy ↑",
+        "train_time_s [s] ↓",
         "◆", "●", "┤", "┬", "#8", "2/5", "0.8123", "batch_size=64", "starting", "12 waiting",
     ):  # fmt: skip
         assert wanted in text, wanted

@@ -12,7 +12,8 @@ from tune_cnn.reports.model_card import model_card, off
 def card(**changes: Any) -> str:
     given: dict[str, Any] = {
         "title": "digits, trial 7", "summary": "A small CNN.", "origin": {"study": "digits", "trial": 7, "epoch": 3},
-        "data": {"name": "digits", "key": "abc123"}, "configuration": {"learning_rate": 0.012345678901, "compile": False},
+        "data": {"name": "digits", "key": "abc123"},
+        "configuration": {"learning_rate": 0.012345678901, "compile": False},
         "promise": {"accuracy": 0.98, "train_time_s": 10.0}, "hardware": {"cpu": "2 cores"},
         "achieved": {"accuracy": 0.97, "train_time_s": 9.0, "test_accuracy": 0.96}, "versions": {"torch": "2.15.0"},
         "weights_file": "weights.safetensors", "build_code": "from torch import nn\nmodel = nn.Linear(2, 3)",

@@ -51,6 +51,6 @@ def test_what_all_share_stands_once() -> None:
 
 def test_an_empty_front_says_so_and_a_long_one_can_be_shortened() -> None:
     """No points: a sentence. Too many: the number that was asked for, and how many there are."""
-    assert "no front" in shown(made_up(0))
+    assert "no front" in " ".join(shown(made_up(0)).split())
     study = made_up(30, ("accuracy", "train_time_s", "peak_memory_mib"))
     assert f"5 of {len(study.front)} points shown" in shown(study, most=5)

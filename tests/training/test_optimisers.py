@@ -65,7 +65,9 @@ def test_sgd_is_torchs(momentum, nesterov):
     configuration = Configuration(momentum=momentum, nesterov=nesterov, weight_decay=0.0)
     ours = one_step(lambda layer: make_optimiser(layer, configuration, learning_rate=0.01))
     plain = one_step(
-        lambda layer: torch.optim.SGD(layer.parameters(), lr=0.01, momentum=momentum, nesterov=nesterov and momentum > 0)
+        lambda layer: torch.optim.SGD(
+            layer.parameters(), lr=0.01, momentum=momentum, nesterov=nesterov and momentum > 0
+        )
     )
     assert torch.allclose(ours, plain, atol=1e-6)
 

@@ -1,9 +1,9 @@
 """The ranks' group: collectives, and breaking one in which a rank waits for a peer that won't come."""
 
-import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import torch
 from ranks import free_address
@@ -14,7 +14,7 @@ from tune_cnn.training.process_group import ProcessGroup, known_to_peers, tcp_co
 
 def joined(rank: int, address: str, group: ProcessGroup | None = None) -> ProcessGroup:
     group = group or ProcessGroup(rank)
-    group.join(ranks=2, init_method=address, cuda=False, timeout_s=60)
+    group.join(ranks=2, init_method=address, cuda=False, timeout_s=600)
     return group
 
 
@@ -35,13 +35,17 @@ def test_only_connections_that_peers_know_are_the_groups():
 
 def test_looking_for_connections_finds_both_ends_and_leaves_nothing_open(tmp_path):
     """Of files, pipes, listeners and connections only the last are found; no descriptor is left behind."""
-    with socket.create_server(("127.0.0.1", 0)) as server, (tmp_path / "file").open("w"):
-        with socket.create_connection(server.getsockname()) as here, server.accept()[0] as there:
-            before = len(os.listdir("/dev/fd"))
-            found = tcp_connections()
-            assert found[here.fileno()] == found[there.fileno()][::-1]
-            assert server.fileno() not in found
-            assert len(os.listdir("/dev/fd")) == before
+    with (
+        (tmp_path / "file").open("w"),
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as here,
+        server.accept()[0] as there,
+    ):
+        before = len(list(Path("/dev/fd").iterdir()))
+        found = tcp_connections()
+        assert found[here.fileno()] == found[there.fileno()][::-1]
+        assert server.fileno() not in found
+        assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def collectives(rank: int, address: str) -> object:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import digits_job, Processes, free_address, same_bits, train
+from ranks import Processes, digits_job, free_address, same_bits, train
 
 from tune_cnn.errors import TrialError
 from tune_cnn.objectives import METRICS, Where
@@ -65,6 +65,11 @@ def test_weights_and_test_tell_of_the_trained_model(rank, folder):
     assert not same_bits(weights, rank.weights())  # a copy: training goes on without it
 
 
+def with_dropout(*, num_classes, in_channels, image_size):
+    pixels = in_channels * image_size[0] * image_size[1]
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.2), torch.nn.Linear(pixels, num_classes))
+
+
 VARIANTS = {
     "one_cycle": {"schedule": "one_cycle", "warmup_epochs": 1.0},
     "step": {"schedule": "step"},
@@ -75,6 +80,7 @@ VARIANTS = {
     "channels_last": {"channels_last": True, "model": "resnet20", "batch_size": 256},
     "batched": {"loader": "batched"},
     "stream": {"loader": "stream"},
+    "dropout": {"model": f"{__name__}:with_dropout"},
 }
 
 
@@ -228,7 +234,7 @@ def leave(rank: RankTraining) -> None:
 
 def one_of_two(number: int, address: str, job, resumed) -> object:
     rank = RankTraining(number)
-    rank.join(ranks=2, init_method=address, cuda=False, timeout_s=60)
+    rank.join(ranks=2, init_method=address, cuda=False, timeout_s=600)
     results, weights = train(rank, job)
     train(rank, resumed, epochs=1)
     rank.begin(resumed)
@@ -271,7 +277,7 @@ def fails_on_rank_1(*, num_classes, in_channels, image_size):
 
 def survives_a_peers_fault(number: int, address: str, next_address: str, failing, job) -> object:
     rank = RankTraining(number)
-    rank.join(ranks=2, init_method=address, cuda=False, timeout_s=60)
+    rank.join(ranks=2, init_method=address, cuda=False, timeout_s=600)
     rank.begin(failing)
     if number == 0:
         threading.Timer(3.0, rank.abort).start()
@@ -283,7 +289,7 @@ def survives_a_peers_fault(number: int, address: str, next_address: str, failing
     if number == 1:
         threading.Event().wait(4.0)  # stays in the group, so that only abort can free rank 0
     rank.end()
-    rank.join(ranks=2, init_method=next_address, cuda=False, timeout_s=60)
+    rank.join(ranks=2, init_method=next_address, cuda=False, timeout_s=600)
     results, _ = train(rank, job)
     leave(rank)
     return said, results[-1].metrics["accuracy"]

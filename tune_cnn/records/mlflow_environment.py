@@ -52,9 +52,14 @@ def is_database(tracking_uri: str) -> bool:
     return tracking_uri.split("://")[0].split("+")[0] in {"sqlite", "postgresql", "mysql", "mssql"}
 
 
+def database_path(tracking_uri: str) -> Path:
+    """The file of a SQLite tracking URI."""
+    return Path(tracking_uri.removeprefix(_SQLITE))
+
+
 def database_folder(tracking_uri: str) -> Path:
     """Where a database without a server keeps its artifacts: beside the file, or in the folder one is in."""
-    return Path(tracking_uri.removeprefix(_SQLITE)).parent if is_sqlite(tracking_uri) else Path.cwd()
+    return database_path(tracking_uri).parent if is_sqlite(tracking_uri) else Path.cwd()
 
 
 def artifact_folder(tracking_uri: str) -> Path | None:

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from tune_cnn.errors import StudyError
 from tune_cnn.records.document import StudyArchive, read_document
-from tune_cnn.records.mlflow_environment import absolute_uri
+from tune_cnn.records.mlflow_environment import absolute_uri, database_path, is_sqlite
 from tune_cnn.records.mlflow_server import KIND, STUDY, Server
 
 
 def read_study(study: str, tracking_uri: str) -> StudyArchive:
     """The study as it was last told to the server; StudyError where it isn't there."""
-    server = Server(absolute_uri(tracking_uri))
+    server = _server(tracking_uri)
     with server.edge():
         experiment = server.client.get_experiment_by_name(study)
     if experiment is None or STUDY not in experiment.tags:
@@ -27,7 +27,7 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
 
 def list_studies(tracking_uri: str) -> list[str]:
     """The names of the studies that a server holds."""
-    server = Server(absolute_uri(tracking_uri))
+    server = _server(tracking_uri)
     names: list[str] = []
     token: str | None = None
     while True:
@@ -37,3 +37,11 @@ def list_studies(tracking_uri: str) -> list[str]:
         token = page.token
         if not token:
             return sorted(names)
+
+
+def _server(tracking_uri: str) -> Server:
+    """Reading makes nothing: where there is no database, MLflow would create one."""
+    uri = absolute_uri(tracking_uri)
+    if is_sqlite(uri) and not database_path(uri).is_file():
+        raise StudyError(f"{database_path(uri)}: no such database of MLflow's; check --home and --tracking-uri")
+    return Server(uri)

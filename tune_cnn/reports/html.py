@@ -219,9 +219,11 @@ def _write(path: Path, text: str) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # gone already where the renaming worked
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"report: {path} can't be written: {error}; choose another file with -o") from None
     return path

@@ -16,6 +16,7 @@ from tune_cnn.training.data.loaders.batch import BatchLoader
 from tune_cnn.training.evaluation import EvaluationLoader, evaluation_loader
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.outcomes import trial_faults
+from tune_cnn.training.seeding import seed_generators
 from tune_cnn.training.supervised import built_model
 from tune_cnn.training.user_calls import find_call
 from tune_cnn.training.user_metrics import number
@@ -59,6 +60,9 @@ class Rank:
     `with rank.meters.training():` even once; from then on only what is inside such stretches has ever counted, and
     `rank.meters.watch(batches)` and `.step(images)` fill in data_wait_s, step_time_ms and images_per_s.
     A metric that the generator yields itself goes before the one measured.
+
+    Random numbers: the global generators are seeded before each epoch from seed, epoch and rank, so a model that the
+    generator makes by itself must be made equal on all ranks (seed them, or share rank 0's weights).
     """
 
     rank: int
@@ -73,7 +77,7 @@ class Rank:
     checkpoint: UserCheckpoint
     first_epoch: int
     autocast: Callable[[], Any]  # a context of the configuration's precision
-    build_model: Callable[[], nn.Module]  # the study's model on the device; also tracked
+    build_model: Callable[[], nn.Module]  # the study's model on the device, equal on all ranks; also tracked
     track: Callable[[nn.Module], nn.Module]  # say which module's weights are to be saved and tested
 
 
@@ -152,7 +156,7 @@ class UserTraining:
             checkpoint=self._checkpoint,
             first_epoch=first_epoch,
             autocast=partial(context.precision.autocast, context.device),
-            build_model=lambda: self._track(built_model(context)),
+            build_model=partial(self._build_model, first_epoch),
             track=self._track,
         )
         generator = self._function(rank)
@@ -162,6 +166,13 @@ class UserTraining:
                 f"{type(generator).__name__}"
             )
         return generator
+
+    def _build_model(self, epoch: int) -> nn.Module:
+        context = self._context
+        seed_generators(context.job.seed)  # of the weights: equal on all ranks
+        model = built_model(context)
+        seed_generators(context.job.seed, epoch, context.group.rank)
+        return self._track(model)
 
     def _track(self, model: nn.Module) -> nn.Module:
         if not isinstance(model, nn.Module):
