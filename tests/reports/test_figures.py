@@ -35,6 +35,13 @@ def test_the_front_figure_shows_every_point_once() -> None:
     assert list(bold.x) == sorted(bold.x)
 
 
+def test_the_steps_go_along_what_the_front_has_reached() -> None:
+    """Where more is better on the x axis too, the steps fall before they go on."""
+    study = made_up(20, ("val_loss", "images_per_s"))
+    figure = front_figure(study.points, study.front, study.objectives, study.params)
+    assert figure.data[1].line.shape == "vh"
+
+
 def test_hover_tells_the_point_its_metrics_and_settings_escaped() -> None:
     """A front point's hover has trial, epoch, the other metrics too, and a user's text only as text."""
     study = made_up(1, epochs=1)

@@ -121,9 +121,10 @@ def test_a_users_text_stays_text(tmp_path: Path) -> None:
     assert "alert('x')" in json.dumps(page.figures["figure-parallel"]), "figures carry it as data"
 
 
-def test_the_copied_command_exports_the_very_point(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("accuracy", "train_time_s"), ("train_time_s", "accuracy", "images_per_s")])
+def test_the_copied_command_exports_the_very_point(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Each row's command names bounds that its point alone meets; its YAML has its parameters."""
-    study = made_up(20)
+    study = made_up(20, names)
     page = report(tmp_path, study, export_options=["--home", "my studies"])
     commands = [c for c in page.copies if c.startswith("tune-cnn export")]
     assert len(commands) == len(study.front)
@@ -132,6 +133,7 @@ def test_the_copied_command_exports_the_very_point(tmp_path: Path) -> None:
         assert words[:3] == ["tune-cnn", "export", "digits"]
         assert words[words.index("--home") + 1] == "my studies"
         bounds = [words[k + 1] for k, word in enumerate(words) if word == "--where"]
+        assert f"accuracy>={point.metrics['accuracy']!r}" in bounds
         assert choose(study.points, study.objectives, Preference().where(bounds)) is point
     yamls = [c for c in page.copies if c.startswith("# study")]
     assert [read_yaml(y, "copied")["space"] for y in yamls] == [study.params[p.trial] for p in study.front]

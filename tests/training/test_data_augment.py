@@ -9,7 +9,8 @@ from tune_cnn.training.data.order import AUGMENTS, Augmentation, epoch_requests,
 
 
 def _requests(augment="crop_flip", **changes):
-    settings = dict(images=100, image_size=(16, 24), augment=augment, batch_size=30, rank=0, ranks=1, seed=5, epoch=2)
+    settings = {"images": 100, "image_size": (16, 24), "augment": augment, "batch_size": 30}
+    settings |= {"rank": 0, "ranks": 1, "seed": 5, "epoch": 2}
     return list(epoch_requests(**settings | changes))
 
 

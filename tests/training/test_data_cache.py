@@ -3,9 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from image_files import write_folder
 from tune_cnn.errors import DataError
 from tune_cnn.training.data import cache_writer
 from tune_cnn.training.data.cache import cached
+from tune_cnn.training.data.loaders.processes import LoaderContext
 from tune_cnn.training.data.sources.digits import digits
 from tune_cnn.training.data.sources.image_folder import image_folder
 
@@ -73,37 +71,33 @@ def test_a_whole_entry_is_not_decoded_again(tmp_path):
     assert (_entry(tmp_path).folder / "images.npy").stat().st_ino == inode
 
 
+def _decode_together(root, cache_dir, together, said):
+    """In a process of its own: tell whether it decoded, what it got, and from which file."""
+    source, decoded = image_folder(root, 64, 0), []
+    original = type(source).chunks
+
+    def chunks(self):
+        decoded.append(1)
+        return original(self)
+
+    type(source).chunks = chunks
+    together.wait()
+    entry = cached(source, cache_dir)
+    said.put((len(decoded), len(entry.labels_n), entry.key, entry.path.stat().st_ino))
+
+
 def test_processes_that_want_it_at_once_decode_it_once(tmp_path):
     """Three processes, started together: one decodes, the others wait for it."""
-    write_folder(tmp_path / "root", per_class=20)
-    code = f"""
-import sys
-from pathlib import Path
-from tune_cnn.training.data import cache
-from tune_cnn.training.data.sources.image_folder import image_folder
-build, built = cache._build, []
-cache._build = lambda *args: (built.append(1), build(*args))[1]
-source = image_folder(Path({str(tmp_path / "root")!r}), 64, 0)
-print("ready", flush=True)
-sys.stdin.readline()
-entry = cache.cached(source, Path({str(tmp_path / "cache")!r}))
-print(len(built), len(entry.labels_n), entry.key)
-"""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        for _ in range(3)
-    ]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate()[0].split() for process in processes]
-    assert sum(int(built) for built, _, _ in said) == 1
-    assert {count for _, count, _ in said} == {"40"} and len({key for _, _, key in said}) == 1
+    root = write_folder(tmp_path / "root", per_class=20)
+    context = LoaderContext()
+    together, said = context.Barrier(3), context.Queue()
+    for _ in range(3):
+        context.Process(target=_decode_together, args=(root, tmp_path / "cache", together, said)).start()
+    answers = [said.get(timeout=60) for _ in range(3)]
+    context.end()
+    assert sorted(decoded for decoded, *_ in answers) == [0, 0, 1]
+    assert {count for _, count, *_ in answers} == {40}
+    assert len({(key, inode) for _, _, key, inode in answers}) == 1
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path):

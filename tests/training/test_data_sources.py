@@ -1,16 +1,17 @@
 """Images from scikit-learn, torchvision's files and folders, and what is wrong with them."""
 
-import os
-
 import numpy as np
 import pytest
+import torch
 from image_files import prepared, write_fashion_mnist, write_folder, write_image
 from PIL import Image
+from torchvision.transforms.v2 import functional as v2
 
 from tune_cnn.errors import DataError
 from tune_cnn.training.data.prepare import data_names
 from tune_cnn.training.data.sources.image_file import decode
 from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.resize import resize_array, resize_image
 
 
 def test_digits_come_whole_and_split(tmp_path):
@@ -60,7 +61,7 @@ def test_fashion_mnist_is_read_from_its_published_files(tmp_path, zipped):
     write_fashion_mnist(tmp_path / "root", zipped=zipped)
     before = sorted((tmp_path / "root").rglob("*"))
     facts = prepared(tmp_path, "fashion_mnist", validation=0.2).facts
-    assert (facts.train_images, facts.validation_images, facts.test_images) == (40, 20, 20)
+    assert (facts.train_images, facts.validation_images, facts.test_images) == (50, 10, 20)
     assert facts.classes[9] == "Ankle boot"
     assert sorted((tmp_path / "root").rglob("*")) == before
 
@@ -160,6 +161,19 @@ def test_sixteen_bit_shades_keep_their_range(tmp_path):
     np.testing.assert_array_equal(decode(path, 16)[0], np.arange(256).reshape(16, 16))
 
 
+@pytest.mark.parametrize("size", [(31, 45), (64, 40), (9, 9), (17, 300)])
+def test_resizing_is_that_of_torchvision(size):
+    """Shorter side, then the middle: the same pixels of files, within one shade of arrays (rounding)."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    wanted = v2.center_crop(v2.resize(image, [16], antialias=True), [16, 16])
+    np.testing.assert_array_equal(np.asarray(resize_image(image, 16)), np.asarray(wanted))
+    array = pixels.transpose(2, 0, 1)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    wanted = v2.center_crop(v2.resize(tensor, [16], antialias=True), [16, 16])
+    np.testing.assert_allclose(resize_array(array, 16).astype(int), wanted.numpy().astype(int), atol=1)
+
+
 def _one_class(root):
     write_image(root / "train/cat/1.png", 1)
 
@@ -211,6 +225,6 @@ def test_a_folder_too_large_for_the_cache_is_read_from_its_files(tmp_path, monke
     assert not list((tmp_path / "cache").rglob("images.npy"))
     first = decode(tmp_path / "root" / sets.train.reader.paths[int(sets.train.rows[0])], 16)
     np.testing.assert_array_equal(sets.train.fetch(np.arange(3), threads=2)[0], first)
-    os.remove(tmp_path / "root" / sets.train.reader.paths[int(sets.train.rows[0])])
+    (tmp_path / "root" / sets.train.reader.paths[int(sets.train.rows[0])]).unlink()
     with pytest.raises(DataError, match="repair or remove"):
         sets.train.fetch(np.arange(1))

@@ -179,7 +179,8 @@ def _hypervolume(
 
 
 def _figure(name: str, figure: go.Figure) -> str:
-    # So that no text inside can end the script element, or open a comment in it
+    # No text inside may end the script element or open a comment in it. Plotly 7 writes "<" as an escape by itself,
+    # but promises it nowhere
     data = figure.to_json().replace("</", "<\\/").replace("<!--", "\\u003c!--")
     height = int(figure.layout.height)
     return (

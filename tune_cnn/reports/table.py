@@ -78,5 +78,5 @@ def _caption(rows: Sequence[EpochPoint], front: Sequence[EpochPoint], same: Mapp
     if len(rows) < len(front):
         parts.append(f"{len(rows)} of {len(front)} points shown")
     if same:
-        parts.append("in all: " + " ".join(f"{k}={v}" for k, v in same.items()))
+        parts.append("in all: " + " ".join(f"{k}={v}" for k, v in same.items() if v != ABSENT))
     return Text(" · ".join(parts))

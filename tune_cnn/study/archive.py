@@ -7,6 +7,7 @@ from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.objectives import EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow_environment import make_quiet
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 
@@ -28,6 +29,7 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
     else:
         known = []
     if tracking_uri is not None:
+        make_quiet(tracking_uri)
         from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
 
         return read_study(name, tracking_uri)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CACHE = "~/.cache/tune_cnn"
 DRAIN_S = 60.0  # what MLflow may still take at the end; the rest waits for `sync` or the next start
+AWAY_S = 3.0  # the same while its server doesn't answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,9 +237,9 @@ def _close(
     files = report_files(archive, places.folder(spec.study), importances=searcher.importances())
     for name, path in files.items():
         store.add_artifact(spec.study, path, name)
-    waiting = outbox.finish(DRAIN_S) if outbox is not None else store.pending(spec.study)
+    why = outbox.status().error if outbox is not None else None
+    waiting = outbox.finish(AWAY_S if why else DRAIN_S) if outbox is not None else store.pending(spec.study)
     if waiting:
-        why = outbox.status().error if outbox is not None else None
         say(
             f"MLflow: {waiting} changes wait{f' ({why})' if why else ''}; nothing is lost: "
             f"`tune-cnn sync {spec.study}` delivers them"

@@ -14,7 +14,15 @@ from typing import Any
 
 import torch
 
-PRELOAD = ["torch", "torch.utils.data", "tune_cnn.training.data.loaders.workers"]
+# What reading needs, imported once by the server rather than by every process.
+PRELOAD = [
+    "torch",
+    "torch.utils.data",
+    "tune_cnn.training.data.loaders.processes",
+    "tune_cnn.training.data.loaders.workers",
+    "tune_cnn.training.data.sources.image_file",
+    "tune_cnn.training.data.sources.user_items",
+]
 KILL_AFTER_S = 5.0  # a process that a signal hasn't ended by then gets SIGKILL
 
 
@@ -51,7 +59,6 @@ class LoaderContext(ForkServerContext):
             if process.is_alive():
                 process.kill()
                 process.join()
-            process.close()
         self.processes.clear()
 
 

@@ -78,7 +78,7 @@ class FolderSource:
         if len(broken) > self.max_broken:
             self._refuse(broken)
         left_out = (f"{len(broken)} broken images are left out: {_some(broken)}",) if broken else ()
-        yield self._chunk(part, [], [], notes=(*self.notes, *left_out))
+        yield self._chunk(self.files[-1].part, [], [], notes=(*self.notes, *left_out))
 
     def _try(self, row: int, decoded: bool) -> Uint8 | str | None:
         """The image; a word on why it can't be read; or nothing, where only its head was looked at."""
