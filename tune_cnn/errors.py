@@ -58,9 +58,11 @@ class TrialError(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
-    names = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    names = {str(k).casefold(): str(k) for k in known}
+    close = difflib.get_close_matches(str(name).casefold(), names, n=3, cutoff=0.5)
     if close:
-        return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
-    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        alike = [difflib.SequenceMatcher(a=str(name).casefold(), b=c).ratio() for c in close]
+        best = [names[c] for c, ratio in zip(close, alike, strict=True) if ratio >= alike[0] - 0.15]
+        return "; did you mean " + " or ".join(repr(c) for c in best) + "?"
+    shown = ", ".join(list(names.values())[:20]) + (", …" if len(names) > 20 else "")
     return f"; known are: {shown}" if names else ""

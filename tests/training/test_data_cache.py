@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from decode_together import decode_together
 from image_files import write_folder
 
 from tune_cnn.errors import DataError
@@ -71,28 +72,13 @@ def test_a_whole_entry_is_not_decoded_again(tmp_path):
     assert (_entry(tmp_path).folder / "images.npy").stat().st_ino == inode
 
 
-def _decode_together(root, cache_dir, together, said):
-    """In a process of its own: tell whether it decoded, what it got, and from which file."""
-    source, decoded = image_folder(root, 64, 0), []
-    original = type(source).chunks
-
-    def chunks(self):
-        decoded.append(1)
-        return original(self)
-
-    type(source).chunks = chunks
-    together.wait()
-    entry = cached(source, cache_dir)
-    said.put((len(decoded), len(entry.labels_n), entry.key, entry.path.stat().st_ino))
-
-
 def test_processes_that_want_it_at_once_decode_it_once(tmp_path):
     """Three processes, started together: one decodes, the others wait for it."""
     root = write_folder(tmp_path / "root", per_class=20)
     context = LoaderContext()
     together, said = context.Barrier(3), context.Queue()
     for _ in range(3):
-        context.Process(target=_decode_together, args=(root, tmp_path / "cache", together, said)).start()
+        context.Process(target=decode_together, args=(root, tmp_path / "cache", together, said)).start()
     answers = [said.get(timeout=60) for _ in range(3)]
     context.end()
     assert sorted(decoded for decoded, *_ in answers) == [0, 0, 1]

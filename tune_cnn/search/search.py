@@ -2,6 +2,8 @@
 
 import logging
 import math
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +12,14 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tune_cnn.objectives import Direction, EpochPoint, Metric, unusable
-from tune_cnn.search.samplers import build_sampler
+from tune_cnn.search.samplers import build_sampler, generation_attrs
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.study import Bound
+from tune_cnn.spec.parts import Bound
 
 log = logging.getLogger(__name__)
+
+COUNTS = {"complete", "stopped"}  # states in which a trial's last point is its result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,47 +35,52 @@ class Search:
     """Optuna in memory, rebuilt from what is past. Knows neither Ray nor torch nor MLflow."""
 
     def __init__(self, spec: StudySpec, *, past: Iterable[Past] = ()) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Below an error Optuna talks of its own affairs: conditional spaces under QMC, trials that failed.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._spec = spec
         self._objectives: list[Metric] = spec.objective_metrics
         self._constraints: Mapping[str, Bound] = spec.constraints
         self._space = SearchSpace(spec.space)
         ended = list(past)
-        arguments = {k: v for k, v in spec.sampler.model_dump().items() if k != "name"}
-        # A resumed search goes on with fresh random numbers, not with those that it has used.
-        sampler = build_sampler(spec.sampler.name, arguments, seed=spec.seed + len(ended))
+        self._taken = len(ended)
+        self._sampler = self._fresh_sampler()
         self._study = optuna.create_study(
             directions=["maximize" if m.direction is Direction.MAX else "minimize" for m in self._objectives],
-            sampler=sampler,
+            sampler=self._sampler,
         )
-        self._study.add_trials([frozen for frozen in map(self._frozen, ended) if frozen is not None])
+        self._study.add_trials(self._frozen(ended))
         self._running: dict[int, Trial] = {}
+        self._queue: deque[dict[str, Any]] = deque()
 
     def queue(self, params: Mapping[str, Any]) -> bool:
-        """Have `ask` give this configuration next; False where it lies outside the space."""
+        """Have `ask` give this configuration next, unless it was tried; False where it lies outside the space."""
         try:
             encoded, _ = self._space.encode(params)
         except ValueError as error:
-            log.warning("warm start: %s is left out: %s", dict(params), error)
+            log.warning("warm start: a configuration is left out: %s", error)
             return False
-        self._study.enqueue_trial(encoded)
+        tried = [trial.params for trial in self._study.get_trials(deepcopy=False)]
+        if encoded not in tried and encoded not in self._queue:
+            self._queue.append(encoded)
         return True
 
     def ask(self, number: int) -> dict[str, Any]:
         """The parameters of the trial with this number."""
-        trial = self._study.ask()
-        self._running[number] = trial
-        return self._space.suggest(trial)
+        return self._start(number, self._queue.popleft() if self._queue else None)
 
     def resume(self, number: int, params: Mapping[str, Any]) -> None:
         """Take up a trial that an earlier search left unfinished."""
         try:
-            encoded, distributions = self._space.encode(params)
-        except ValueError:
-            return  # `finish` will not know it: its points count, the sampler learns nothing
-        frozen = create_trial(params=encoded, distributions=distributions, state=TrialState.RUNNING)
-        self._study.add_trial(frozen)
-        last = self._study.get_trials(deepcopy=False)[-1]
-        self._running[number] = Trial(self._study, last._trial_id)
+            encoded, _ = self._space.encode(params)
+        except ValueError as error:
+            # `finish` will not know it: its points count, the sampler learns nothing
+            log.debug("trial %d is not told to the sampler: %s", number, error)
+            return
+        if encoded in self._queue:
+            self._queue.remove(encoded)
+        self._start(number, encoded)
+        self._taken += 1
+        self._sampler = self._study.sampler = self._fresh_sampler()
 
     def observe(self, point: EpochPoint) -> bool:
         """Hear of an epoch; True stops the trial. With `stopper: none` none is ever stopped."""
@@ -85,27 +94,48 @@ class Search:
         for name, violation in self._violations(state, points).items():
             trial.set_constraint(name, violation)
         values = self._values(state, points)
-        if values is not None:
-            self._study.tell(trial, values)
-        else:
-            self._study.tell(trial, state=TrialState.PRUNED if state == "infeasible" else TrialState.FAIL)
+        self._study.tell(trial, values, state=_told(state, values))
 
     def importances(self) -> dict[str, dict[str, float]]:
-        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA)."""
+        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA).
+
+        Empty while fewer than two trials have ended well, or where nothing is searched.
+        """
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(trials) < 2 or not self._space.searched:
+            return {}
         shares: dict[str, dict[str, float]] = {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         for at, objective in enumerate(self._objectives):
             sign = -1.0 if objective.direction is Direction.MAX else 1.0  # the evaluator takes lower for better
-            try:
-                shares[objective.name] = optuna.importance.get_param_importances(
-                    self._study, evaluator=evaluator, target=_target(at, sign)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "computes the importances of params to achieve low target values"
+                found = optuna.importance.get_param_importances(
+                    self._study,
+                    evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+                    target=_target(at, sign),
                 )
-            except (ValueError, RuntimeError) as error:  # fewer than two finished trials, or nothing searched
-                log.debug("no importances for %s: %s", objective.name, error)
+            shares[objective.name] = {key: float(share) for key, share in found.items()}
         return shares
 
+    def _start(self, number: int, encoded: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Ask Optuna, for this very configuration where one is given."""
+        if encoded is not None:
+            self._study.enqueue_trial(dict(encoded))
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # what the GP's arithmetic says of points that look alike is no user's affair
+            trial = self._study.ask()
+            self._running[number] = trial
+            return self._space.suggest(trial)
+
+    def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
+        """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
+        seed = (self._spec.seed * 1_000_003 + self._taken) % 2**31
+        return build_sampler(self._spec.sampler.name, self._spec.sampler.arguments, seed=seed)
+
     def _values(self, state: str, points: Sequence[EpochPoint]) -> list[float] | None:
-        if state not in {"complete", "stopped"} or not points:
+        if state not in COUNTS or not points:
             return None
         last = max(points, key=lambda p: p.epoch)
         if unusable(last.metrics, [m.name for m in self._objectives]):
@@ -113,34 +143,55 @@ class Search:
         return [last.metrics[m.name] for m in self._objectives]
 
     def _violations(self, state: str, points: Sequence[EpochPoint]) -> dict[str, float]:
-        """By how much each constraint is broken; at most 0 where it is kept."""
+        """By how much each constraint is broken, as a share of its limit; at most 0 where it is kept.
+
+        A metric that was not measured breaks its constraint, as it does for the front; and every trial with a result
+        has all of them, or the GP sampler refuses to go on.
+        """
         violations = {"memory": 1.0} if state == "infeasible" else {}
         if not points:
             return violations
         metrics = max(points, key=lambda p: p.epoch).metrics
         for name, bound in self._constraints.items():
             value = metrics.get(name, math.nan)
-            if math.isfinite(value):
-                over = [value - bound.max] if bound.max is not None else []
-                under = [bound.min - value] if bound.min is not None else []
-                violations[name] = max(over + under)
+            over = [_share(value - bound.max, bound.max)] if bound.max is not None else []
+            under = [_share(bound.min - value, bound.min)] if bound.min is not None else []
+            violations[name] = max(over + under) if math.isfinite(value) else 1.0
         return violations
 
-    def _frozen(self, past: Past) -> FrozenTrial | None:
-        try:
-            encoded, distributions = self._space.encode(past.params)
-        except ValueError:  # a grown space may have dropped a value; the trial keeps its place in the store
-            return None
-        values = self._values(past.state, past.points)
-        missing = TrialState.PRUNED if past.state == "infeasible" else TrialState.FAIL
-        violations = self._violations(past.state, past.points)
-        return create_trial(
-            params=encoded,
-            distributions=distributions,
-            values=values,
-            state=TrialState.COMPLETE if values is not None else missing,
-            system_attrs={f"constraints:{name}": v for name, v in violations.items()},
-        )
+    def _frozen(self, ended: Sequence[Past]) -> list[FrozenTrial]:
+        """The past as Optuna's trials; one that a changed space can't hold keeps its place in the store only."""
+        frozen: list[FrozenTrial] = []
+        results = 0
+        for past in ended:
+            try:
+                encoded, distributions = self._space.encode(past.params)
+            except ValueError as error:
+                log.debug("a past trial is not told to the sampler: %s", error)
+                continue
+            values = self._values(past.state, past.points)
+            trial = create_trial(
+                params=encoded,
+                distributions=distributions,
+                values=values,
+                state=_told(past.state, values),
+                constraints=self._violations(past.state, past.points),
+                system_attrs=generation_attrs(self._sampler, results),
+            )
+            frozen.append(trial)
+            results += values is not None
+        return frozen
+
+
+def _told(state: str, values: Sequence[float] | None) -> TrialState:
+    """Out of memory teaches as a pruned trial with a violated constraint; a failure teaches nothing."""
+    if values is not None:
+        return TrialState.COMPLETE
+    return TrialState.PRUNED if state == "infeasible" else TrialState.FAIL
+
+
+def _share(over: float, limit: float) -> float:
+    return over / abs(limit) if limit else over
 
 
 def _target(at: int, sign: float) -> Callable[[FrozenTrial], float]:

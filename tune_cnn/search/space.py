@@ -1,8 +1,8 @@
 """A spec's space as Optuna sees it: joint, conditional, and with numbers in their order."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -13,59 +13,89 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from tune_cnn.spec import Choice, Configuration, Dimension, Fixed, Range
-from tune_cnn.spec.configuration import ONLY_WHERE
+from tune_cnn.spec import Choice, Dimension, Fixed, Range
+from tune_cnn.spec.configuration import ONLY_WHERE, has_meaning
 
 
-def _ordered(values: tuple[Any, ...]) -> bool:
-    """Whether a choice is of three or more rising numbers, which a sampler should see as neighbours."""
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    return numbers and len(values) > 2 and all(a < b for a, b in itertools.pairwise(values))
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A searched dimension and its distribution: an ordered choice is an integer index, for its neighbours' sake."""
+class EncodedChoice:
+    """A choice by its values' positions; three numbers or more stand in their order, as neighbours of each other."""
 
-    dimension: Choice | Range
+    dimension: Choice
 
     @property
-    def distribution(self) -> BaseDistribution:
-        dim = self.dimension
-        if isinstance(dim, Choice):
-            if _ordered(dim.values):
-                return IntDistribution(0, len(dim.values) - 1)
-            return CategoricalDistribution([_hashable(v) for v in dim.values])
-        if dim.integer:
-            return IntDistribution(int(dim.low), int(dim.high), log=dim.log, step=int(dim.step or 1))
-        return FloatDistribution(dim.low, dim.high, log=dim.log, step=dim.step)
+    def ordered(self) -> bool:
+        return len(self.dimension.values) > 2 and all(_is_number(v) for v in self.dimension.values)
 
-    def encode(self, value: Any) -> Any:
-        """The sampler's value for a configuration's; raises ValueError where it lies outside."""
-        if isinstance(self.dimension, Choice):
-            index = list(self.dimension.values).index(value)
-            return index if _ordered(self.dimension.values) else _hashable(value)
-        if not self.dimension.low <= value <= self.dimension.high:
-            raise ValueError(f"{value} is not between {self.dimension.low} and {self.dimension.high}")
-        return value
+    @property
+    def values(self) -> list[Any]:
+        return sorted(self.dimension.values) if self.ordered else list(self.dimension.values)
+
+    @property
+    def distribution(self) -> IntDistribution | CategoricalDistribution:
+        count = len(self.dimension.values)
+        return IntDistribution(0, count - 1) if self.ordered else CategoricalDistribution(range(count))
+
+    def encode(self, value: Any) -> int:
+        """The sampler's number for a configuration's value; raises ValueError where it is none of the choice."""
+        for at, known in enumerate(self.values):
+            if known == value and isinstance(known, bool) == isinstance(value, bool):
+                return at
+        raise ValueError(f"{value!r} is none of {self.values}")
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        dim, distribution = self.dimension, self.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            chosen = trial.suggest_categorical(key, distribution.choices)
-            return next(v for v in dim.values if _hashable(v) == chosen)  # type: ignore[union-attr]
-        if isinstance(distribution, FloatDistribution):
-            return trial.suggest_float(key, distribution.low, distribution.high, log=distribution.log, step=dim.step)  # type: ignore[union-attr]
-        assert isinstance(distribution, IntDistribution)
-        number = trial.suggest_int(
-            key, distribution.low, distribution.high, log=distribution.log, step=distribution.step
-        )
-        return dim.values[number] if isinstance(dim, Choice) else number
+        distribution = self.distribution
+        if isinstance(distribution, IntDistribution):
+            return self.values[trial.suggest_int(key, distribution.low, distribution.high)]
+        position = trial.suggest_categorical(key, distribution.choices)
+        assert isinstance(position, int)
+        return self.values[position]
 
 
-def _hashable(value: Any) -> Any:
-    """Optuna's categories are scalars; a list or mapping (an argument of a model) stands as its text."""
-    return value if isinstance(value, bool | int | float | str | None) else repr(value)
+@dataclass(frozen=True)
+class EncodedRange:
+    """A range of whole or real numbers."""
+
+    dimension: Range
+
+    @property
+    def distribution(self) -> IntDistribution | FloatDistribution:
+        dim, high = self.dimension, self._high
+        if dim.integer:
+            return IntDistribution(int(dim.low), int(high), log=dim.log, step=int(dim.step or 1))
+        return FloatDistribution(dim.low, high, log=dim.log, step=dim.step)
+
+    @property
+    def _high(self) -> float:
+        """The last value that the steps reach: Optuna would warn of one that they don't."""
+        dim = self.dimension
+        if dim.step is None:
+            return dim.high
+        low, high, step = (Decimal(str(v)) for v in (dim.low, dim.high, dim.step))
+        return float(low + (high - low) // step * step)
+
+    def encode(self, value: Any) -> int | float:
+        """The value itself; raises ValueError where the range doesn't hold it."""
+        dim = self.dimension
+        if not _is_number(value) or not dim.low <= value <= self._high:
+            raise ValueError(f"{value!r} is not between {dim.low} and {self._high}")
+        if dim.integer and value != int(value):
+            raise ValueError(f"{value} is no whole number")
+        if dim.step is not None:
+            steps = (value - dim.low) / dim.step
+            if abs(steps - round(steps)) > 1e-8:
+                raise ValueError(f"{value} is no multiple of {dim.step} from {dim.low}")
+        return int(value) if dim.integer else float(value)
+
+    def suggest(self, trial: Trial, key: str) -> int | float:
+        d = self.distribution
+        if isinstance(d, IntDistribution):
+            return trial.suggest_int(key, d.low, d.high, log=d.log, step=d.step)
+        return trial.suggest_float(key, d.low, d.high, log=d.log, step=d.step)
 
 
 class SearchSpace:
@@ -73,7 +103,12 @@ class SearchSpace:
 
     def __init__(self, space: Mapping[str, Dimension]) -> None:
         self._fixed = {key: dim.value for key, dim in space.items() if isinstance(dim, Fixed)}
-        searched = {key: Encoded(dim) for key, dim in space.items() if isinstance(dim, Choice | Range)}
+        searched: dict[str, EncodedChoice | EncodedRange] = {}
+        for key, dim in space.items():
+            if isinstance(dim, Choice):
+                searched[key] = EncodedChoice(dim)
+            elif isinstance(dim, Range):
+                searched[key] = EncodedRange(dim)
         # Parents first: whether a child exists depends on what was drawn for them.
         self._searched = dict(sorted(searched.items(), key=lambda item: item[0] in ONLY_WHERE))
 
@@ -83,11 +118,7 @@ class SearchSpace:
 
     def exists(self, key: str, drawn: Mapping[str, Any]) -> bool:
         """Whether a key means something beside what is drawn, fixed or left at its default."""
-        if key not in ONLY_WHERE:
-            return True
-        other, values = ONLY_WHERE[key]
-        default = Configuration.model_fields[other].default
-        return drawn.get(other, self._fixed.get(other, default)) in values
+        return has_meaning(key, {**self._fixed, **drawn})
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """Draw a configuration's parameters: searched ones, and the fixed ones that mean something beside them."""
@@ -98,10 +129,19 @@ class SearchSpace:
         return {**{k: v for k, v in self._fixed.items() if self.exists(k, drawn)}, **drawn}
 
     def encode(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-        """Sampler's values and distributions of a configuration; raises ValueError where it is outside the space."""
-        kept = {k: v for k, v in params.items() if k in self._searched and self.exists(k, params)}
-        missing = [k for k in self._searched if self.exists(k, params) and k not in kept]
+        """The sampler's numbers and distributions of a configuration; ValueError where it is outside the space.
+
+        Only what is searched counts: what the space fixes is the space's to say.
+        """
+        drawn = {k: v for k, v in params.items() if k in self._searched}
+        kept = [k for k in self._searched if self.exists(k, drawn)]
+        missing = [k for k in kept if k not in drawn]
         if missing:
             raise ValueError(f"{', '.join(missing)} is missing")
-        encoded = {key: self._searched[key].encode(value) for key, value in kept.items()}
+        encoded: dict[str, Any] = {}
+        for key in kept:
+            try:
+                encoded[key] = self._searched[key].encode(drawn[key])
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
         return encoded, {key: self._searched[key].distribution for key in kept}

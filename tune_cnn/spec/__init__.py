@@ -2,8 +2,10 @@
 
 from tune_cnn.spec.configuration import Configuration
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range
-from tune_cnn.spec.loading import load_spec, parse_spec, spec_schema, to_yaml
-from tune_cnn.spec.study import Budget, DataSpec, ModelSpec, Resources, SamplerSpec, StudySpec, UserMetric
+from tune_cnn.spec.loading import load_spec, parse_spec, to_yaml
+from tune_cnn.spec.parts import Budget, DataSpec, ModelSpec, Resources, SamplerSpec, UserMetric
+from tune_cnn.spec.schema import spec_schema
+from tune_cnn.spec.study import StudySpec
 
 __all__ = [
     "Budget",

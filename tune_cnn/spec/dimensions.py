@@ -8,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.configuration import ONLY_WHERE, OPEN_PREFIXES, SPACE_KEYS, Configuration
+from tune_cnn.spec.messages import must_hold, shown
 
 LATER = {"strategies": "time-efficient training strategies are not built yet"}
 
@@ -44,18 +45,37 @@ def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
         default = Configuration.model_fields[other].default
         given = _values(space.get(other, Fixed(value=default)))
         if key in space and not set(given) & values:
+            unsaid = "" if other in space else ", its default"
             raise SpecError(
-                f"space.{key}: has no meaning where {other} is never {' or '.join(sorted(values))}, "
-                f"got {other}={', '.join(map(str, given))}; leave {key} out"
+                f"space.{key}: has no meaning unless {other} is {' or '.join(sorted(values))}, "
+                f"got {other}: {', '.join(map(str, given))}{unsaid}; leave {key} out or change {other}"
             )
     return space
+
+
+def dimension_out(dimension: Dimension) -> Any:
+    """A dimension as YAML has it; a fixed list or mapping stands in a list of its own, or it would be a choice."""
+    if isinstance(dimension, Fixed):
+        return [dimension.value] if isinstance(dimension.value, list | dict) else dimension.value
+    if isinstance(dimension, Choice):
+        return list(dimension.values)
+    out: dict[str, Any] = {"low": dimension.low, "high": dimension.high}
+    if dimension.log:
+        out["log"] = True
+    if dimension.step is not None:
+        out["step"] = dimension.step
+    return out
 
 
 def _parse(key: str, raw: Any) -> Dimension:
     if key in LATER:
         raise SpecError(f"space.{key}: {LATER[key]}; leave it out")
+    if f"{key}." in OPEN_PREFIXES:
+        raise SpecError(f"space.{key}: arguments stand each under a key of their own, as in {key}.width: 16")
     if not key.startswith(OPEN_PREFIXES) and key not in SPACE_KEYS:
         raise SpecError(f"space: unknown key {key!r}{nearest(key, SPACE_KEYS)}")
+    if key.startswith(OPEN_PREFIXES) and not key.partition(".")[2].isidentifier():
+        raise SpecError(f"space.{key}: must be {key.partition('.')[0]}.<argument>, an argument's name after the dot")
     if isinstance(raw, Mapping):
         return _parse_range(key, raw)
     if isinstance(raw, list):
@@ -63,52 +83,70 @@ def _parse(key: str, raw: Any) -> Dimension:
     return Fixed(value=_check(key, raw))
 
 
-def _parse_choice(key: str, raw: list[Any]) -> Choice:
+def _parse_choice(key: str, raw: list[Any]) -> Fixed | Choice:
     if not raw:
         raise SpecError(f"space.{key}: a choice needs at least one value, got an empty list")
     values = tuple(_check(key, value) for value in raw)
-    if len({(type(v), v) if not isinstance(v, list | dict) else str(v) for v in values}) < len(values):
-        raise SpecError(f"space.{key}: a value stands twice in {raw}; leave one out")
-    return Choice(values=values)
+    for at, value in enumerate(values):
+        if value in values[:at]:  # 4 and 4.0, too: one and the same to a trial's record
+            raise SpecError(f"space.{key}: {shown(value)} stands twice in {shown(raw)}; leave one out")
+    return Choice(values=values) if len(values) > 1 else Fixed(value=values[0])
 
 
 def _parse_range(key: str, raw: Mapping[str, Any]) -> Range:
-    unknown = set(raw) - {"low", "high", "log", "step"}
-    if unknown or not {"low", "high"} <= set(raw):
-        raise SpecError(f"space.{key}: a range is {{low, high[, log][, step]}}, got {dict(raw)}")
+    if set(raw) - {"low", "high", "log", "step"} or not {"low", "high"} <= set(raw):
+        own = "; a mapping as a value stands in a list: [{…}]" if key.startswith(OPEN_PREFIXES) else ""
+        raise SpecError(f"space.{key}: a range is {{low, high[, log][, step]}}, got {shown(dict(raw))}{own}")
     low, high = _check(key, raw["low"]), _check(key, raw["high"])
     log, step = raw.get("log", False), raw.get("step")
-    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
-        raise SpecError(f"space.{key}: a range needs numbers, got low={low!r}, high={high!r}; use a list for a choice")
+    if not _is_number(low) or not _is_number(high):
+        raise SpecError(
+            f"space.{key}: a range needs numbers, got low={shown(low)}, high={shown(high)}; use a list for a choice"
+        )
     if not low < high:
-        raise SpecError(f"space.{key}: low must be less than high, got low={low}, high={high}")
+        raise SpecError(
+            f"space.{key}: low must be less than high, got low={shown(low)}, high={shown(high)}; swap them, "
+            "or give one value"
+        )
     if not isinstance(log, bool):
-        raise SpecError(f"space.{key}: log must be true or false, got {log!r}")
+        raise SpecError(f"space.{key}: log must be true or false, got {shown(log)}")
     if log and low <= 0:
-        raise SpecError(f"space.{key}: a range on a log scale starts above 0, got low={low}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low):
-        raise SpecError(f"space.{key}: step must be between 0 and high - low = {high - low}, got {step!r}")
-    if step is not None and log:
-        raise SpecError(f"space.{key}: step and log can't both be given; drop one")
-    if step is not None and isinstance(low, int) and isinstance(high, int) and not isinstance(step, int):
-        raise SpecError(f"space.{key}: the step of a range of integers must be an integer, got {step!r}")
+        raise SpecError(f"space.{key}: a range on a log scale starts above 0, got low={shown(low)}; raise it")
+    if step is not None:
+        _check_step(key, low, high, step, log=log)
     return Range(low=low, high=high, log=log, step=step)
+
+
+def _check_step(key: str, low: float, high: float, step: Any, *, log: bool) -> None:
+    if not _is_number(step) or not 0 < step <= high - low:
+        raise SpecError(f"space.{key}: step must be more than 0 and at most high - low, got {shown(step)}")
+    if log:
+        raise SpecError(f"space.{key}: step and log can't both be given; drop one")
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(step, int):
+        raise SpecError(f"space.{key}: the step of a range of whole numbers must be one too, got {shown(step)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check(key: str, value: Any) -> Any:
     """The value as the key's type, or a SpecError that says what must hold."""
     if key.startswith(OPEN_PREFIXES):
         return value
-    field = Configuration.model_fields[key]
-    adapter: TypeAdapter[Any] = TypeAdapter(_annotated(field), config=ConfigDict(strict=True))
     try:
-        return adapter.validate_python(value)
+        return _ADAPTERS[key].validate_python(value)
     except ValidationError as error:
-        raise SpecError(f"space.{key}: {error.errors()[0]['msg']}, got {value!r}") from None
+        raise SpecError(f"space.{key}: {must_hold(error.errors()[0])}") from None
 
 
-def _annotated(field: Any) -> Any:
-    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+def _adapter(key: str) -> TypeAdapter[Any]:
+    field = Configuration.model_fields[key]
+    annotated: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return TypeAdapter(annotated, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+_ADAPTERS = {key: _adapter(key) for key in SPACE_KEYS}
 
 
 def _values(dimension: Dimension) -> list[Any]:

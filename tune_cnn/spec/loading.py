@@ -1,52 +1,25 @@
-"""YAML in and out: recipes, `extends:`, `--set`, the schema, and errors that name file and key."""
+"""From files to specs: recipes, `extends:`, `--set`, exports, and errors that name file and key."""
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tune_cnn.errors import SpecError, TuneCnnError, nearest
-from tune_cnn.spec.configuration import OPEN_PREFIXES, Configuration
-from tune_cnn.spec.dimensions import LATER as SPACE_LATER
+from tune_cnn.spec.configuration import OPEN_PREFIXES, SPACE_KEYS
+from tune_cnn.spec.messages import must_hold, shown
+from tune_cnn.spec.plain import plain
 from tune_cnn.spec.study import StudySpec
+from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
+
+__all__ = ["dump_yaml", "load_spec", "merge", "parse_spec", "read_yaml", "recipe_names", "spec_of_export", "to_yaml"]
 
 LATER = {
     "confirm": "training front candidates again is not built yet",
     "patience": "ending a search by its expected gain is not built yet",
 }
-
-
-class _Yaml(yaml.SafeLoader):
-    """Safe YAML with the floats of YAML 1.2 (1e-3 is a number) and without keys given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise SpecError(f"line {node.start_mark.line + 1}: the key {key!r} stands twice; leave one out")
-        return super().construct_mapping(node, deep)
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def read_yaml(text: str, where: str) -> Any:
-    """Parse YAML safely; errors name the file and the line."""
-    try:
-        return yaml.load(text, Loader=_Yaml)  # _Yaml is a SafeLoader
-    except SpecError as error:
-        raise SpecError(f"{where}: {error}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def recipe_names() -> list[str]:
@@ -64,90 +37,54 @@ def load_spec(source: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
 def parse_spec(raw: Mapping[str, Any], where: str = "spec") -> StudySpec:
     """A checked spec from plain data; raises SpecError with file, key, what must hold and what came."""
     if not isinstance(raw, Mapping):
-        raise SpecError(f"{where}: a spec is a mapping of keys, got {type(raw).__name__}")
-    for key, why in LATER.items():
-        if key in raw:
-            raise SpecError(f"{where}: {key}: {why}; leave it out")
+        raise SpecError(f"{where}: a spec is a mapping of keys, got {shown(raw)}")
     try:
-        return StudySpec.model_validate(dict(raw))
+        whole = plain(raw)
+        if "extends" in whole:
+            whole, where = _extended(whole, where, None, ())
+        whole = {key: value for key, value in whole.items() if value is not None}  # a section left empty
+        for key, why in LATER.items():
+            if key in whole:
+                raise SpecError(f"{key}: {why}; leave it out")
+        if whole.get("stopper", "none") != "none":
+            raise SpecError(f"stopper: must be none, got {shown(whole['stopper'])}; others are not built yet")
+        return StudySpec.model_validate(whole)
     except ValidationError as error:
         raise SpecError("\n".join(f"{where}: {_sentence(e)}" for e in error.errors())) from None
     except TuneCnnError as error:
-        raise SpecError(f"{where}: {error}") from None
+        message = str(error)
+        raise SpecError(message if message.startswith(f"{where}: ") else f"{where}: {message}") from None
+    except RecursionError:
+        raise SpecError(f"{where}: not a spec: it is nested too deeply, or holds itself") from None
 
 
 def to_yaml(spec: StudySpec) -> str:
+    """YAML that loads as the same spec; what has its default is left out."""
     return dump_yaml(spec.model_dump(exclude_defaults=True))
 
 
-def dump_yaml(data: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
-
-
-def spec_schema() -> dict[str, Any]:
-    """JSON schema of a spec, for editors."""
-    schema = StudySpec.model_json_schema(mode="validation")
-    space: dict[str, Any] = {}
-    for key, value in Configuration.model_json_schema()["properties"].items():
-        if f"{key}." in OPEN_PREFIXES:
-            continue
-        scalar = {k: v for k, v in value.items() if k not in {"title", "default", "description"}}
-        numeric = scalar.get("type") in {"integer", "number"}
-        ends = {"low": scalar, "high": scalar, "log": {"type": "boolean"}, "step": {"type": "number"}}
-        a_range = {"type": "object", "properties": ends, "required": ["low", "high"], "additionalProperties": False}
-        kinds = [scalar, {"type": "array", "items": scalar, "minItems": 1}, *([a_range] if numeric else [])]
-        space[key] = {"description": value.get("description", ""), "default": value.get("default"), "anyOf": kinds}
-    schema["properties"]["space"] = {
-        "type": "object",
-        "properties": space,
-        "patternProperties": {r"^(model|training)\.": {}},
-        "additionalProperties": False,
+def spec_of_export(export: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a search over an exported configuration alone."""
+    config = export.get("config")
+    if not isinstance(config, Mapping) or not isinstance(config.get("space", {}), Mapping):
+        raise SpecError(f"config: must be the mapping that `tune-cnn export` writes, got {shown(config)}")
+    spec = {k: v for k, v in config.items() if k not in {"stop_epoch", "trial_seed"}}
+    # An export holds values: a list or mapping there is an argument's value, not a choice or a range.
+    space = {
+        k: [v] if isinstance(v, list | tuple | Mapping) and k.startswith(OPEN_PREFIXES) else v
+        for k, v in config.get("space", {}).items()
     }
-    schema["properties"]["extends"] = {"type": "string", "description": "a recipe or a file that this one changes"}
-    schema["properties"]["sampler"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/SamplerSpec"}]}
-    schema["properties"]["warm_start"] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    schema["required"] = []  # what a file leaves out may come from the one that it extends
-    return schema
-
-
-def _read(source: str | Path, seen: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
-    text, where, folder = _text(source)
-    if where in seen:
-        raise SpecError(f"{where}: extends goes round in a circle: {' → '.join((*seen, where))}")
-    raw = read_yaml(text, where)
-    if not isinstance(raw, dict):
-        raise SpecError(f"{where}: a spec is a mapping of keys, got {type(raw).__name__}")
-    if "promise" in raw and "config" in raw:
-        raw = spec_of_export(raw)
-    parent = raw.pop("extends", None)
-    if parent is None:
-        return raw, where
-    if not isinstance(parent, str):
-        raise SpecError(f"{where}: extends: must be a recipe's name or a file, got {parent!r}")
-    beside = folder / parent if folder is not None else None
-    base, _ = _read(beside if beside is not None and beside.is_file() else parent, (*seen, where))
-    return merge(base, raw), where
-
-
-def _text(source: str | Path) -> tuple[str, str, Path | None]:
-    path = Path(source)
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8"), str(source), path.parent
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{source}: can't be read: {error}") from None
-    name = str(source)
-    if name in recipe_names():
-        return files("search_spaces").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), name, None
-    raise SpecError(f"{name}: no such file or recipe{nearest(name, recipe_names())}")
+    return {"budget": {"trials": 1}, **spec, "space": space}
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one spec over another: sections merge key by key, the keys' values replace, null takes a key away."""
     merged = dict(base)
     for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = {k: v for k, v in {**merged[key], **value}.items() if v is not None}
+        if isinstance(value, Mapping):
+            under = merged.get(key)
+            section = {**(under if isinstance(under, Mapping) else {}), **value}
+            merged[key] = {k: v for k, v in section.items() if v is not None}
         elif value is None:
             merged.pop(key, None)
         else:
@@ -155,49 +92,137 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def spec_of_export(export: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a search over an exported configuration alone."""
-    config = {k: v for k, v in export["config"].items() if k not in {"stop_epoch", "trial_seed"}}
-    return {"budget": {"trials": 1}, **config}
+def _read(source: str | Path, seen: tuple[str, ...] = (), *, recipe: bool = False) -> tuple[dict[str, Any], str]:
+    """Raw data of a file or recipe with all that it extends, and how to call it in messages."""
+    text, where, path = _recipe(str(source)) if recipe else _text(source)
+    identity = str(path.resolve()) if path is not None else f"recipe {where}"
+    if identity in seen:
+        raise SpecError(f"{where}: extends goes round in a circle: {' → '.join((*seen, identity))}")
+    raw = read_yaml(text, where)
+    if not isinstance(raw, dict):
+        what = "an empty file" if raw is None else shown(raw)
+        raise SpecError(f"{where}: a spec is a mapping of keys, got {what}")
+    if "promise" in raw and "config" in raw:
+        try:
+            raw = spec_of_export(raw)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
+    return _extended(raw, where, path, (*seen, identity))
+
+
+def _extended(
+    raw: Mapping[str, Any], where: str, path: Path | None, seen: tuple[str, ...]
+) -> tuple[dict[str, Any], str]:
+    """Laid over what it extends: a file beside it, a file by its path, or a recipe; a recipe extends recipes only."""
+    change = {key: value for key, value in raw.items() if key != "extends"}
+    parent = raw.get("extends")
+    if parent is None:
+        return change, where
+    if not isinstance(parent, str) or not parent:
+        raise SpecError(f"{where}: extends: must be a recipe's name or a file, got {shown(parent)}")
+    beside = path.parent / parent if path is not None else None
+    try:
+        if beside is not None and _is_file(beside):
+            base, _ = _read(beside, seen)
+        else:
+            base, _ = _read(parent, seen, recipe=path is None and bool(seen))
+    except SpecError as error:
+        raise SpecError(f"{where}: extends: {error}") from None
+    return merge(base, change), f"{where} (extends {parent})"
+
+
+def _text(source: str | Path) -> tuple[str, str, Path | None]:
+    """Text, name for messages, and the file where it is one."""
+    name = str(source)
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        path = Path(source)
+    if _is_file(path):
+        try:
+            return path.read_text(encoding="utf-8-sig"), name, path  # -sig: an editor's byte order mark is no key
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SpecError(f"{name}: can't be read: {why}") from None
+    if _is_folder(path):
+        raise SpecError(f"{name}: is a folder; name a file in it")
+    return _recipe(name)
+
+
+def _recipe(name: str) -> tuple[str, str, None]:
+    if name not in recipe_names():
+        raise SpecError(f"{shown(name)[1:-1]}: no such file or recipe{nearest(name, recipe_names())}")
+    return files("search_spaces").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), name, None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    if not equals or not path:
+    parts = _key_parts(path.strip())
+    if not equals or not all(parts):
         raise SpecError(f"--set {override}: must be key=value, e.g. --set budget.trials=20")
     value = read_yaml(text, f"--set {path}")
-    section, dot, key = path.partition(".")
     node = raw
-    while dot:
-        child = node.setdefault(section, {})
-        if not isinstance(child, dict):
-            raise SpecError(f"--set {override}: {section} is {child!r}, which has no keys")
-        node = child
-        if key.startswith(OPEN_PREFIXES):  # in `space`, model.width is one key
-            section, dot, key = key, "", ""
-        else:
-            section, dot, key = key.partition(".")
-    node[section] = value
+    for at, part in enumerate(parts[:-1]):
+        child = node.get(part)
+        if child is None:
+            child = {}
+        if not isinstance(child, Mapping):
+            held = ".".join(parts[: at + 1])
+            raise SpecError(f"--set {override}: {held} is {shown(child)}, which has no keys; set {held} as a whole")
+        node[part] = node = dict(child)  # a copy: `raw` may share its sections with a recipe's
+    if value is None:
+        node.pop(parts[-1], None)  # as null does in a file that extends another
+    else:
+        node[parts[-1]] = value
+
+
+def _key_parts(path: str) -> list[str]:
+    """`space.model.width` has two parts: `model.width` is one key of `space`."""
+    section, _, rest = path.partition(".")
+    if section == "space" and rest.startswith(OPEN_PREFIXES):
+        prefix, argument, *deeper = rest.split(".")
+        return [section, f"{prefix}.{argument}", *deeper]
+    return path.split(".")
 
 
 def _sentence(error: Any) -> str:
     """One of pydantic's errors as: key: what must hold, what came, what to do."""
     key = ".".join(str(part) for part in error["loc"])
+    *section, name = (str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        *section, name = (str(part) for part in error["loc"])
-        known = _known(section)
-        later = SPACE_LATER.get(name)
-        return f"unknown key {key!r}" + (f": {later}" if later else nearest(name, known))
-    if error["type"] == "missing":
-        return f"{key}: is required and missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, got {error['input']!r}" if error["type"] != "value_error" else f"{key}: {message}"
+        return f"unknown key {key!r}" + _hint(section, name)
+    return f"{key}: {must_hold(error, _keys(error['loc']))}"
 
 
-def _known(section: Sequence[str]) -> list[str]:
-    model: Any = StudySpec
-    for part in section:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field is not None else None
-    known = list(getattr(model, "model_fields", {}))
-    return sorted(known, key=lambda k: -difflib.SequenceMatcher(a=k, b=section[-1] if section else "").ratio())
+def _hint(section: list[str], name: str) -> str:
+    if not section and name in SPACE_KEYS:
+        return f"; it is a key of `space`: put it there, as space.{name}"
+    if section == ["model"]:
+        return f"; the arguments of a model stand in `space`, as model.{name}: …{nearest(name, ['name', 'weights'])}"
+    return nearest(name, _keys(section))
+
+
+def _keys(location: Sequence[str | int]) -> list[str]:
+    """The keys of the section at this place of a spec; none where it is no section with fixed keys."""
+    kind: Any = StudySpec
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = field.annotation if field is not None else None
+        else:
+            kind = next((a for a in reversed(get_args(kind)) if isinstance(a, type)), None)  # dict[str, Bound]
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ from tune_cnn.objectives import METRICS
 from tune_cnn.records.outbox_process import sync as deliver
 from tune_cnn.records.store import Store
 from tune_cnn.reports.live import LiveDisplay
-from tune_cnn.reports.numbers import quantity
+from tune_cnn.reports.numbers import duration, quantity, setting
 from tune_cnn.reports.table import front_table
 from tune_cnn.spec import StudySpec
 from tune_cnn.study import face
@@ -92,6 +93,43 @@ def _print_front(console: Console, front: Front, *, most: int | None = 12) -> No
         front.points, front.objectives, params, list(front.spec.searched), width=console.width, most=most
     )
     console.print(table)
+
+
+def dry_run(spec: StudySpec, places: Any) -> dict[str, Any]:
+    from tune_cnn.study.dry_run import dry_run as run
+
+    console = Console(stderr=True)
+    return run(spec, places, say=lambda line: console.print(Text(line), highlight=False, soft_wrap=True))
+
+
+def show_dry_run(result: dict[str, Any]) -> None:
+    console, info = Console(), result["info"]
+    data, model = info["data"], info["model"]
+    console.print(
+        f"\n[bold]{result['study']}[/]: {data['num_classes']} classes; {data['train_images']:,} training, "
+        f"{data['validation_images']:,} validation and {data['test_images']:,} test images"
+        + (f"; {model['parameters']:,} parameters" if model else ""),
+        highlight=False,
+    )
+    for phase in result["phases"]:
+        share = f", {phase['gpus_per_rank']:g} GPU a rank" if phase["gpus_per_rank"] else ""
+        console.print(f"{phase['slots']} trial(s) at a time{share}", highlight=False)
+        headings = ("fits", "step [ms]", "images/s", "memory [MiB]", "trial [s]", "configuration")
+        table = Table(*map(escape, headings), box=None)
+        for probe in phase["probes"]:
+            numbers = [probe[k] for k in ("step_time_ms", "images_per_s", "peak_memory_mib", "trial_s")]
+            told = " ".join(f"{k}={setting(v)}" for k, v in probe["params"].items() if k in result["searched"])
+            cells = ["–" if n is None else f"{n:,.1f}" for n in numbers]
+            table.add_row("yes" if probe["fits"] else "no", *cells, Text(told if probe["fits"] else probe["reason"]))
+        console.print(table)
+        if phase["trials_per_hour"]:
+            hours = phase["budget_hours"]
+            console.print(
+                f"About {phase['trials_per_hour']:,.0f} trials an hour"
+                + (f"; the budget takes {duration(hours * 3600)}" if hours is not None else "")
+                + ". Probed one at a time: trials that share the hardware are slower.",
+                highlight=False,
+            )
 
 
 # status, list, front

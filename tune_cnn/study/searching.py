@@ -178,8 +178,9 @@ def _last_of_phase(spec: StudySpec, number: int, phases: int) -> int | None:
     return spec.budget.trials * number // phases
 
 
-def _payload(spec: StudySpec, slots: Slots, places: Places) -> Payload:
-    job = TrainingJob(
+def job_template(spec: StudySpec, slots: Slots, places: Places) -> TrainingJob:
+    """What all trials of a phase share; a trial adds its number, configuration, seed and checkpoint folder."""
+    return TrainingJob(
         trial=0,
         configuration=Configuration(),
         data=spec.data,
@@ -195,7 +196,11 @@ def _payload(spec: StudySpec, slots: Slots, places: Places) -> Payload:
         cache_dir=places.cache_dir,
         checkpoint_every_s=spec.resources.checkpoint_every_s,
     )
+
+
+def _payload(spec: StudySpec, slots: Slots, places: Places) -> Payload:
     loop = {"loop": places.loop} if places.loop else {}
+    job = job_template(spec, slots, places)
     return Payload(job=job, board=None, bundles=[], checkpoints=places.checkpoints(spec.study), **loop)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tune_cnn.spec import Fixed, StudySpec, load_spec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.exporting import Export, read_export, write_whole
 from tune_cnn.study.preflight import check
-from tune_cnn.study.searching import Places, user_calls
+from tune_cnn.study.searching import Places, job_template, user_calls
 from tune_cnn.study.surroundings import differences
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
@@ -93,23 +93,13 @@ def train(
 
 
 def _job(export: Export, spec: StudySpec, slots: Slots, places: Places, folder: Path, *, all_data: bool) -> TrainingJob:
-    return TrainingJob(
+    return replace(
+        job_template(spec, slots, places),
         trial=int(export.origin.get("trial", 0)),
         configuration=spec.configuration({}),
-        data=spec.data,
-        model=spec.model,
-        metrics=spec.metrics,
-        training=spec.training,
-        ranks=spec.resources.ranks,
-        gpu_share=slots.gpu_share,
-        slots_per_gpu=slots.slots_per_gpu,
-        cpus_per_rank=int(min(bundle["CPU"] for bundle in slots.bundles)),
         seed=int(export.config.get("trial_seed", spec.seed)),
-        split_seed=spec.seed,
-        deterministic=spec.resources.deterministic,
         cache_dir=str(Path(places.cache_dir).expanduser()),
         checkpoint_dir=str(folder / "checkpoints"),
-        checkpoint_every_s=spec.resources.checkpoint_every_s,
         stop_epoch=export.config.get("stop_epoch"),
         all_data=all_data,
     )

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pyarrow import fs as arrow_fs  # type: ignore[import-untyped]  # PyArrow ships no types
-from pyarrow.lib import ArrowInvalid  # type: ignore[import-untyped]  # likewise
+from pyarrow import fs as arrow_fs
+from pyarrow.lib import ArrowInvalid
 
 from tune_cnn.errors import InputError
 

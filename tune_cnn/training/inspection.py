@@ -3,11 +3,11 @@
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from tune_cnn.errors import DataError, SpecError
 from tune_cnn.spec import Choice, Fixed, Range, StudySpec
@@ -47,7 +47,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         model=model,
         precisions=supported_precisions(cuda),
         hardware=_hardware(cuda),
-        versions={"torch": torch.__version__, "torchvision": torchvision.__version__, **_cuda_version(cuda)},
+        versions={"torch": torch.__version__, "torchvision": version("torchvision"), **_cuda_version(cuda)},
     )
 
 

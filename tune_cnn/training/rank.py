@@ -67,10 +67,19 @@ class RankTraining:
             self.end()
             raise
 
+    def history(self) -> list[EpochResult]:
+        """What the epochs so far gave, those before the resume among them."""
+        return self._current.history()
+
     def train_epoch(self) -> EpochResult:
         """Train one epoch, evaluate it, write a checkpoint where one is due; equal on all ranks."""
         with self._faults("training"):
             return self._current.train_epoch()
+
+    def probe(self, steps: int) -> tuple[dict[str, float], int]:
+        """What some steps and one evaluation cost, and the steps of an epoch; `end` the trial afterwards."""
+        with self._faults("probe"):
+            return self._current.probe(steps)
 
     def checkpoint(self) -> str | None:
         """Write a checkpoint now; its path, or None where the trial has no folder or can't be resumed here."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -68,6 +69,14 @@ class SupervisedTraining:
         if self._plateau is not None:
             self._plateau.observe(evaluation.loss)
         return metrics
+
+    def probe(self, steps: int) -> int:
+        """Train that many steps of the first epoch, on the meters; returns how many steps an epoch has."""
+        meters = self._context.meters
+        meters.epoch()
+        with meters.training():
+            train_steps(self._learner, islice(self._loader.epoch(0), steps), meters, first_step=0)
+        return self._loader.steps
 
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:
         totals = torch.stack([sums.loss, sums.loss.new_tensor(float(sums.images)), sums.skipped_steps.double()])

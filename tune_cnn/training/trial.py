@@ -9,12 +9,15 @@ from torch import nn
 from tune_cnn.errors import InputError, TrialError
 from tune_cnn.training.checkpoint import Checkpoints
 from tune_cnn.training.context import TrialContext
+from tune_cnn.training.evaluation import evaluate
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.training.models.registry import ModelFacts
 from tune_cnn.training.reduction import reduce_metrics
 from tune_cnn.training.seeding import seed_generators
 from tune_cnn.training.supervised import SupervisedTraining
 from tune_cnn.training.user_training import UserTraining
+
+WARM_UP_STEPS = 3  # before a probe: the first steps fill caches and start fetching
 
 
 class Trial:
@@ -28,6 +31,7 @@ class Trial:
         self._former_s = 0.0  # what the trial had taken before it was resumed
         self.context = context
         self._epochs_trained = 0
+        self._reduced: list[dict[str, float]] = []  # the metrics of every epoch so far, over all resumes
         self._checkpoint_path = ""
         job = context.job
         folder = job.checkpoint_dir if context.group.rank == 0 else None
@@ -67,8 +71,15 @@ class Trial:
         self._former_s = state["total_time_s"]
         self._checkpoints.checkpoint_time_s += state["checkpoint_time_s"] if self.context.group.rank == 0 else 0.0
         self._training.load_state(state["training"])
-        self._epochs_trained = state["epoch"]
+        self._epochs_trained, self._reduced = state["epoch"], state["history"]
         return self._epochs_trained
+
+    def history(self) -> list[EpochResult]:
+        """The epochs so far: a checkpoint may hold one that nobody heard of before the search died."""
+        return [
+            EpochResult(epoch=epoch, metrics=metrics, done=epoch >= self.context.job.last_epoch)
+            for epoch, metrics in enumerate(self._reduced, start=1)
+        ]
 
     def train_epoch(self) -> EpochResult:
         group, job = self.context.group, self.context.job
@@ -77,18 +88,28 @@ class Trial:
         metrics = self._training.train_epoch(self._epochs_trained)
         group.check()  # nothing that an aborted collective has touched may be kept
         self._epochs_trained += 1
-        if group.share(self._checkpoints.due()):
-            self.write_checkpoint()
         of_ranks = group.gather(self._with_costs(metrics))
         reduced = reduce_metrics(of_ranks)
         if self.context.device.type == "cuda":
             reduced["gpu_seconds"] = job.gpu_share * reduced["train_time_s"] * group.ranks
+        self._reduced.append(reduced)
+        if group.share(self._checkpoints.due()):  # its time is told with the next epoch
+            self.write_checkpoint()
         return EpochResult(
             epoch=self._epochs_trained,
             metrics=reduced,
             done=self._epochs_trained >= job.last_epoch,
             checkpoint=group.share(self._checkpoint_path) or None,
         )
+
+    def probe(self, steps: int) -> tuple[dict[str, float], int]:
+        """This rank's costs of some steps and one evaluation, and the steps of an epoch. The trial is spent by it."""
+        assert isinstance(self._training, SupervisedTraining), "only our own loop has steps"
+        self._training.probe(WARM_UP_STEPS)
+        steps_per_epoch = self._training.probe(steps)
+        with self.context.timed("eval_time_s"):
+            evaluate(self.model, self.context, self.context.images.validation)
+        return self._with_costs({}), steps_per_epoch
 
     def _with_costs(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """This rank's metrics with what they cost; a metric of the user's own goes before ours."""
@@ -114,6 +135,7 @@ class Trial:
             whole = {
                 "trained_as": trained_as(self.context.job),
                 "epoch": self._epochs_trained,
+                "history": self._reduced,
                 "total_time_s": self._total_time_s(),
                 "checkpoint_time_s": self._checkpoints.checkpoint_time_s,
                 "ranks": of_ranks,

@@ -55,10 +55,11 @@ class WarmTrial(tune.Trainable):
         self._slot = uuid.uuid4().hex
         self._group: RankGroup | None = None
         self._assigned, self._begun = config, False
+        self._former: list[tuple[int, dict[str, float]]] = []  # epochs that the resumed checkpoint tells of
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # Only stores: an error here would break the search (no retry, the searcher is never told).
-        self._assigned, self._begun = new_config, False
+        self._assigned, self._begun, self._former = new_config, False, []
         self._payload.board.idle.remote(self._slot)
         return True
 
@@ -94,7 +95,8 @@ class WarmTrial(tune.Trainable):
         ray.get(payload.board.active.remote(self._slot, _place()))
         job = job_of(payload, self._assigned)
         done = self._group.call("begin", job)
-        # Trained to the end, but the driver died before it heard: the last epoch is told, not trained, again.
+        if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
+            self._former = [(past.epoch, dict(past.metrics)) for past in self._group.call("history")]
         return self._end("complete", None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Any]:
@@ -104,6 +106,7 @@ class WarmTrial(tune.Trainable):
             "epoch": result.epoch,
             "metrics": {**result.metrics, "cotenants": float(pulse.cotenants)},
             "checkpoint": result.checkpoint,
+            "former": self._take_former(),
             "end": None,
             "done": result.done,
         }
@@ -119,7 +122,17 @@ class WarmTrial(tune.Trainable):
         self._begun = False
         if self._group is not None and state in {"failed", "infeasible"}:
             self._release()
-        return {"trial": self._assigned["trial"], "metrics": None, "end": (state, reason), "done": True}
+        return {
+            "trial": self._assigned["trial"],
+            "metrics": None,
+            "former": self._take_former(),
+            "end": (state, reason),
+            "done": True,
+        }
+
+    def _take_former(self) -> list[tuple[int, dict[str, float]]]:
+        former, self._former = self._former, []
+        return former
 
     def _release(self) -> None:
         """Free what a failed trial holds. Further ranks were ended with it; the next trial makes them anew."""

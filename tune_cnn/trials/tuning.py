@@ -153,6 +153,8 @@ class _Listener(_DriverOnly, tune.Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         bridge = self.bridge
         stop = False
+        for epoch, metrics in result.get("former", []):
+            bridge.conductor.point(result["trial"], epoch, metrics, None)
         if result.get("metrics") is not None:
             stop = bridge.conductor.point(result["trial"], result["epoch"], result["metrics"], result.get("checkpoint"))
         ended: Sequence[Any] | None = result.get("end")

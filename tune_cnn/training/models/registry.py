@@ -16,7 +16,6 @@ from tune_cnn.training.models.lenet import lenet5
 from tune_cnn.training.models.measure import ModelFacts, WeightsOnMeta, measure, measure_unknown, said, takes_images
 from tune_cnn.training.models.resnet import resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
-from tune_cnn.training.models.torchvision_models import TorchvisionModel, torchvision_names
 
 __all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_arguments", "model_names"]
 
@@ -36,20 +35,30 @@ USUAL_SIDES = (8, 16, 28, 32, 64, 96, 128, 224, 256, 299)
 
 def model_names() -> tuple[str, ...]:
     """Ours, then torchvision's; any `package.module:name` besides."""
-    return (*OURS, *torchvision_names())
+    return (*OURS, *_torchvision().torchvision_names())
 
 
 def find_model(name: str) -> Factory:
     """The factory of that name, to be called as f(num_classes=…, in_channels=…, image_size=…, **arguments)."""
     if name in OURS:
         return OURS[name]
-    if name in torchvision_names():
-        return TorchvisionModel(name)
     if ":" in name:
         return _find_users(name)
+    if name in _torchvision().torchvision_names():
+        factory: Factory = _torchvision().TorchvisionModel(name)
+        return factory
     raise ModelError(
         f"there is no model {name!r}{nearest(name, model_names())}; your own is named as package.module:name"
     )
+
+
+def _torchvision() -> Any:
+    """torchvision's models, imported when one is asked for: it takes 4 s, which every slot would pay at its start."""
+    return importlib.import_module("tune_cnn.training.models.torchvision_models")
+
+
+def _is_torchvisions(factory: Factory) -> bool:
+    return type(factory).__name__ == "TorchvisionModel"
 
 
 def _find_users(name: str) -> Factory:
@@ -92,7 +101,7 @@ def build_model(
     check_arguments(name, factory, arguments)
     settings = dict(arguments)
     if weights is not None:
-        if not isinstance(factory, TorchvisionModel):
+        if not _is_torchvisions(factory):
             raise ModelError(
                 f"model {name!r}: weights={weights!r} are for torchvision's models only; leave weights out"
                 + (", and load your own inside the factory" if ":" in name else "")
@@ -150,7 +159,7 @@ def check_model(
     """
     factory = find_model(name)
     check_arguments(name, factory, arguments)
-    known = name in OURS or isinstance(factory, TorchvisionModel)
+    known = name in OURS or _is_torchvisions(factory)
     shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": tuple(image_size)}
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*meta parameter")  # weights loaded into tensors without data

@@ -1,10 +1,12 @@
 """scikit-learn's handwritten digits: 1,797 images of 8×8, embedded in the package, without a test part."""
 
 import hashlib
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
+from tune_cnn.errors import DataError
 from tune_cnn.training.data.readers import Int64, Uint8
 from tune_cnn.training.data.sources.arrays import ArraySource, array_key
 
@@ -26,6 +28,14 @@ def digits(side: int | None) -> ArraySource:
 
 
 def _arrays() -> tuple[Uint8, Int64]:
-    raw = load_digits()
-    images_nchw = np.round(raw.images * (255 / MAX_VALUE)).astype(np.uint8)[:, None]
-    return images_nchw, raw.target.astype(np.int64)
+    """The package's own table, 64 pixels and a label a row; importing scikit-learn for it would cost 3 s a slot."""
+    found = find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise DataError("data: digits come with scikit-learn, which is not installed; pip install scikit-learn")
+    path = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    try:
+        rows = np.loadtxt(path, delimiter=",")
+    except (OSError, ValueError) as error:
+        raise DataError(f"data: digits can't be read from {path}: {error}; reinstall scikit-learn") from error
+    images_nchw = np.round(rows[:, :-1] * (255 / MAX_VALUE)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return images_nchw, rows[:, -1].astype(np.int64)

@@ -1,21 +1,19 @@
-"""Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN through torchvision's readers."""
+"""Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN: what is published of them, and their files.
+
+torchvision reads them (torchvision_readers.py), imported only when there is something to read: it takes 4 s, which
+every slot would pay at its start although the images are in the cache.
+"""
 
 import hashlib
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-
-import numpy as np
-from torchvision import datasets
-from torchvision.datasets.utils import extract_archive
+from typing import Any
 
 from tune_cnn.errors import DataError
 from tune_cnn.training.data.files import locked
-from tune_cnn.training.data.readers import Int64, Uint8
 from tune_cnn.training.data.sources.arrays import Arrays, ArraySource, array_key
-
-Part = tuple[Uint8, Int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +26,6 @@ class Known:
     images: int
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    read: Callable[[Path, bool, bool], Part]  # root, training part?, download?
-
-
-def _mnist(root: Path, train: bool, download: bool) -> Part:
-    raw = datasets.FashionMNIST(root, train=train, download=download)
-    return raw.data.numpy()[:, None], raw.targets.numpy().astype(np.int64)
-
-
-def _cifar(kind: type[datasets.CIFAR10]) -> Callable[[Path, bool, bool], Part]:
-    def read(root: Path, train: bool, download: bool) -> Part:
-        raw = kind(root, train=train, download=download)
-        if kind is datasets.CIFAR100 and tuple(raw.classes) != CIFAR100_CLASSES:
-            raise DataError(f"data: {root}/{raw.base_folder}/meta names other classes than CIFAR-100 has")
-        return np.ascontiguousarray(raw.data.transpose(0, 3, 1, 2)), np.asarray(raw.targets, dtype=np.int64)
-
-    return read
-
-
-def _svhn(root: Path, train: bool, download: bool) -> Part:
-    raw = datasets.SVHN(root, split="train" if train else "test", download=download)
-    return np.ascontiguousarray(raw.data), np.asarray(raw.labels, dtype=np.int64)
 
 
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -76,8 +53,10 @@ KNOWN: dict[str, Known] = {
         where="https://github.com/zalandoresearch/fashion-mnist",
         images=70_000,
         image_shape=(1, 28, 28),
-        classes=tuple(datasets.FashionMNIST.classes),
-        read=_mnist,
+        classes=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
     ),
     "cifar10": Known(
         files=tuple(f"cifar-10-batches-py/{name}" for name in _CIFAR10_FILES),
@@ -86,7 +65,6 @@ KNOWN: dict[str, Known] = {
         images=60_000,
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        read=_cifar(datasets.CIFAR10),
     ),
     "cifar100": Known(
         files=tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
@@ -95,7 +73,6 @@ KNOWN: dict[str, Known] = {
         images=60_000,
         image_shape=(3, 32, 32),
         classes=CIFAR100_CLASSES,
-        read=_cifar(datasets.CIFAR100),
     ),
     "svhn": Known(
         files=("train_32x32.mat", "test_32x32.mat"),
@@ -104,7 +81,6 @@ KNOWN: dict[str, Known] = {
         images=99_289,
         image_shape=(3, 32, 32),
         classes=_DIGITS,
-        read=_svhn,
     ),
 }
 
@@ -156,10 +132,11 @@ def _download(name: str, known: Known, root: Path) -> None:
     """By torchvision, one process at a time: the others find the files when their turn comes."""
     try:
         root.mkdir(parents=True, exist_ok=True)
+        read = _readers().READERS[name]
         with locked(root / f".{name}.lock"):
             if not _present(known, root):
                 for train in (True, False):
-                    known.read(root, train, True)
+                    read(root, train, True)
     except Exception as error:  # urllib's, the file system's or torchvision's bare RuntimeError
         raise DataError(
             f"data: {name} isn't in {root} and couldn't be downloaded ({type(error).__name__}: {error}); "
@@ -173,8 +150,9 @@ def _read(name: str, known: Known, root: Path) -> Arrays:
     paths = _present(known, root)
     try:
         if paths != [root / file for file in known.files]:
-            return _read_archives(known, root)
-        return {"train": known.read(root, True, False), "test": known.read(root, False, False)}
+            return _read_archives(name, known, root)
+        read = _readers().READERS[name]
+        return {"train": read(root, True, False), "test": read(root, False, False)}
     except DataError:
         raise
     except Exception as error:  # torchvision's bare RuntimeError, pickle's, zlib's, scipy's …
@@ -184,12 +162,16 @@ def _read(name: str, known: Known, root: Path) -> Arrays:
         ) from error
 
 
-def _read_archives(known: Known, root: Path) -> Arrays:
+def _read_archives(name: str, known: Known, root: Path) -> Arrays:
     """Unpack aside: data.root may be shared, or not writable."""
     with tempfile.TemporaryDirectory(prefix="tune_cnn-") as folder:
         for archive in known.archives:
             target = (Path(folder) / archive).parent
             target.mkdir(parents=True, exist_ok=True)
-            extract_archive(root / archive, target)
-        aside = Path(folder)
-        return {"train": known.read(aside, True, False), "test": known.read(aside, False, False)}
+            _readers().extract_archive(root / archive, target)
+        read, aside = _readers().READERS[name], Path(folder)
+        return {"train": read(aside, True, False), "test": read(aside, False, False)}
+
+
+def _readers() -> Any:
+    return import_module("tune_cnn.training.data.sources.torchvision_readers")

@@ -1,0 +1,253 @@
+"""The search: ask, observe, finish; rebuilt from what is past; the same for every sampler."""
+
+import warnings
+from collections import Counter
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tune_cnn.errors import SpecError
+from tune_cnn.objectives import EpochPoint
+from tune_cnn.search.samplers import build_sampler
+from tune_cnn.search.search import Past, Search
+from tune_cnn.spec.parts import SAMPLER_ARGUMENTS
+
+SAMPLERS = list(SAMPLER_ARGUMENTS)
+OBJECTIVES = (["accuracy"], ["accuracy", "train_time_s"], ["accuracy", "train_time_s", "peak_memory_mib"])
+SMALL = {"tpe": {"n_startup_trials": 5}, "gp": {"n_startup_trials": 5}, "nsga2": {"population_size": 5}}
+
+
+def trials_of(search: Search) -> list[optuna.trial.FrozenTrial]:
+    return search._study.get_trials(deepcopy=False)
+
+
+def run(search: Search, curve, count: int, first: int = 0) -> list[Past]:
+    """Trials two at a time: one in five fails, one runs out of memory, one lacks its constraint's metric."""
+    ended, running = [], []
+    for number in range(first, first + count):
+        running.append((number, search.ask(number)))
+        if len(running) == 2 or number == first + count - 1:
+            ended += [end(search, curve, *running.pop(0)) for _ in range(len(running) if number % 2 else 1)]
+    ended += [end(search, curve, *one) for one in running]
+    return ended
+
+
+def end(search: Search, curve, number: int, params) -> Past:
+    points, state = curve(number, params), ("failed", "infeasible").__getitem__(number % 5) if number % 5 < 2 else None
+    if state is None:
+        state = "complete" if number % 2 else "stopped"
+        if number % 5 == 4:
+            metrics = {k: v for k, v in points[-1].metrics.items() if k != "images_per_s"}
+            points = [*points[:-1], EpochPoint(trial=number, epoch=2, metrics=metrics)]
+    else:
+        points = points[: number % 2]
+    for point in points:
+        assert search.observe(point) is False
+    search.finish(number, state, points)
+    return Past(params=params, state=state, points=points)
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES, ids=len)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_searches_the_joint_space(spec, curve, name, objectives):
+    """With 1, 2 and 3 objectives, constraints, failures and trials without memory; no warning reaches the user."""
+    whole = spec(
+        objectives=objectives,
+        constraints={"train_time_s": {"max": 15}, "images_per_s": {"min": 1}},
+        sampler={"name": name, **SMALL.get(name, {})},
+    )
+    if name == "gp":
+        import torch  # noqa: F401  (optuna imports it on first use, with warnings of its own)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search = Search(whole)
+        ended = run(search, curve, 15)
+        shares = search.importances()
+    assert Counter(t.state for t in trials_of(search)) == {
+        TrialState.COMPLETE: 9,
+        TrialState.FAIL: 3,
+        TrialState.PRUNED: 3,
+    }
+    for past in ended:
+        whole.configuration(past.params)  # a valid configuration
+        assert ("loader_workers" in past.params) == (past.params["loader"] != "device")
+    assert set(shares) == set(objectives)
+    for share in shares.values():
+        assert set(share) <= set(whole.searched)
+        assert sum(share.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_seed_decides_what_is_proposed(spec, curve, name):
+    """The same seed and the same results give the same proposals; another seed gives others."""
+
+    def proposals(seed: int):
+        small = {"batch_size": [32, 64, 128], "learning_rate": {"low": 0.01, "high": 1.0, "log": True}}
+        whole = spec(small, seed=seed, sampler={"name": name, **SMALL.get(name, {})})
+        return [past.params for past in run(Search(whole), curve, 8)]
+
+    assert proposals(3) == proposals(3)
+    assert proposals(3) != proposals(4)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_search_rebuilt_from_its_past_knows_what_the_first_one_knew(spec, curve, name):
+    """The same trials with the same results; it goes on without repeating itself; nothing is left running."""
+    whole = spec(constraints={"train_time_s": {"max": 15}}, sampler={"name": name, **SMALL.get(name, {})})
+    first = Search(whole)
+    past = run(first, curve, 12)
+    again = Search(whole, past=past)
+    known, rebuilt = trials_of(first), trials_of(again)
+    facts = lambda t: (t.state, t.values, t.params, t.distributions, t.constraints)  # noqa: E731
+    assert sorted(map(repr, map(facts, known))) == sorted(map(repr, map(facts, rebuilt)))
+    later = run(again, curve, 6, first=12)
+    assert all(new.params not in [p.params for p in past] for new in later)
+    assert not [t for t in trials_of(again) if not t.state.is_finished()]
+
+
+def test_a_rebuilt_genetic_search_breeds_from_its_past(spec, curve):
+    """Past trials belong to generations: the next one is not drawn at random again."""
+    whole = spec(sampler={"name": "nsga2", "population_size": 4})
+    past = run(Search(whole), curve, 15)  # 9 with a result: two generations and one trial
+    again = Search(whole, past=past)
+    again.ask(15)
+    key = optuna.samplers.NSGAIISampler._get_generation_key()
+    assert trials_of(again)[-1].system_attrs[key] == 2
+
+
+def test_an_unfinished_trial_is_taken_up_with_its_parameters(spec, curve):
+    """Its end is told as that of any other; the proposals beside it are not those of the first search."""
+    whole = spec(sampler={"name": "random"})
+    first = Search(whole)
+    unfinished = [first.ask(number) for number in range(2)]
+    again = Search(whole)
+    for number, params in enumerate(unfinished):
+        again.resume(number, params)
+    fresh = again.ask(2)
+    assert fresh not in unfinished
+    for number, params in enumerate([*unfinished, fresh]):
+        again.finish(number, "complete", curve(number, params))
+    assert [t.state for t in trials_of(again)] == [TrialState.COMPLETE] * 3
+    assert trials_of(again)[0].params == trials_of(first)[0].params
+
+
+def test_an_unfinished_trial_outside_the_space_does_no_harm(spec, curve):
+    """Its points count in the store; the sampler is not told."""
+    search = Search(spec())
+    search.resume(0, {"batch_size": 7})
+    search.finish(0, "complete", curve(0, {}))
+    assert not trials_of(search)
+
+
+def test_queued_configurations_are_asked_first_and_each_once(spec, caplog):
+    """In their order; what lies outside is said and left out; what was tried is not tried again."""
+    whole = spec({"batch_size": [32, 64, 128], "optimizer": ["sgd", "adamw"], "momentum": [0.5, 0.9]})
+    tried = {"batch_size": 32, "optimizer": "sgd", "momentum": 0.5}
+    warm = [{"batch_size": 128, "optimizer": "adamw"}, {"batch_size": 64, "optimizer": "sgd", "momentum": 0.9}]
+    search = Search(whole, past=[Past(params=tried, state="failed")])
+    assert all(search.queue(params) for params in [warm[0], warm[0], tried, warm[1]])
+    assert not search.queue({"batch_size": 33, "optimizer": "adamw"})
+    assert "batch_size" in caplog.text
+    assert [search.ask(1), search.ask(2)] == warm
+    search.ask(3)
+    assert len(trials_of(search)) == 4
+
+
+def test_a_resumed_trial_leaves_the_queue(spec):
+    """A warm configuration that is being trained already is not handed out a second time."""
+    search = Search(spec({"batch_size": [32, 64, 128]}))
+    search.queue({"batch_size": 64})
+    search.queue({"batch_size": 128})
+    search.resume(0, {"batch_size": 64})
+    assert search.ask(1) == {"batch_size": 128}
+
+
+def test_the_last_point_is_what_a_trial_is_worth(spec, curve):
+    """By epoch, not by arrival; maximised and minimised as the table says."""
+    search = Search(spec())
+    points = curve(0, search.ask(0))
+    search.finish(0, "stopped", list(reversed(points)))
+    assert trials_of(search)[0].values == [points[-1].metrics["accuracy"], points[-1].metrics["train_time_s"]]
+    assert [d.name for d in search._study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+@pytest.mark.parametrize(
+    ("state", "metrics", "told"),
+    [
+        ("complete", {"accuracy": 0.5, "train_time_s": 3.0}, TrialState.COMPLETE),
+        ("complete", {"accuracy": float("nan"), "train_time_s": 3.0}, TrialState.FAIL),
+        ("complete", {"accuracy": 0.5, "train_time_s": float("inf")}, TrialState.FAIL),
+        ("complete", {"accuracy": 0.5}, TrialState.FAIL),
+        ("complete", None, TrialState.FAIL),
+        ("failed", {"accuracy": 0.5, "train_time_s": 3.0}, TrialState.FAIL),
+        ("infeasible", None, TrialState.PRUNED),
+    ],
+)
+def test_a_trial_without_a_whole_result_is_never_left_running(spec, state, metrics, told):
+    """NaN, infinite and missing objectives fail; out of memory is a violated constraint."""
+    search = Search(spec())
+    search.ask(0)
+    search.finish(0, state, [EpochPoint(trial=0, epoch=1, metrics=metrics)] if metrics is not None else [])
+    (trial,) = trials_of(search)
+    assert trial.state is told
+    assert (trial.constraints.get("memory", 0) > 0) == (state == "infeasible")
+    search.finish(0, "complete", [])  # a second end of the same trial changes nothing
+    assert trial.state is told
+
+
+def test_constraints_are_told_as_shares_of_their_limits(spec):
+    """Above 0 is broken; both sides count; a metric that was not measured breaks its constraint."""
+    whole = spec(
+        constraints={
+            "peak_memory_mib": {"max": 100},
+            "val_loss": {"min": 1, "max": 2},
+            "images_per_s": {"min": 10},
+            "skipped_steps": {"max": 0},
+        }
+    )
+    search = Search(whole)
+    search.ask(0)
+    metrics = {"accuracy": 0.5, "train_time_s": 3.0, "peak_memory_mib": 150, "val_loss": 1.5, "skipped_steps": 2}
+    search.finish(0, "complete", [EpochPoint(trial=0, epoch=1, metrics=metrics)])
+    assert trials_of(search)[0].constraints == pytest.approx(
+        {"peak_memory_mib": 0.5, "val_loss": -0.25, "images_per_s": 1.0, "skipped_steps": 2.0}
+    )
+
+
+def test_importances_find_what_matters(spec, curve):
+    """The batch decides the time of the made-up curves; before two results there are none."""
+    space = {"batch_size": [32, 64, 128, 256], "weight_decay": {"low": 0.0, "high": 0.1}}
+    search = Search(spec(space, sampler={"name": "random"}))
+    assert search.importances() == {}
+    for number in range(40):
+        params = search.ask(number)
+        search.finish(number, "complete", curve(number, params))
+    share = search.importances()["train_time_s"]
+    assert share["batch_size"] > 0.8
+    assert Search(spec({"batch_size": 32})).importances() == {}
+
+
+def test_a_space_without_a_choice_can_be_asked(spec, curve):
+    """An export searched again: one configuration, every trial the same."""
+    search = Search(spec({"batch_size": 32, "epochs": 1}))
+    assert [search.ask(n) for n in range(3)] == [{"batch_size": 32, "epochs": 1}] * 3
+    for number in range(3):
+        search.finish(number, "complete", curve(number, {}))
+    assert search.importances() == {}
+
+
+def test_arguments_reach_the_sampler_and_wrong_ones_are_refused(spec):
+    """A multivariate of false takes the groups along; what Optuna refuses is a SpecError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_sampler("tpe", {"multivariate": False}, seed=0)
+        for name in SAMPLERS:
+            build_sampler(name, {}, seed=0)
+    assert build_sampler("nsga2", {"population_size": 7}, seed=0).population_size == 7
+    with pytest.raises(SpecError, match="sampler: random refuses"):
+        build_sampler("random", {"population_size": 7}, seed=0)
+    with pytest.raises(SpecError, match="sampler: qmc refuses"):
+        build_sampler("qmc", {"qmc_type": "lattice"}, seed=0)
+    with pytest.raises(SpecError, match="sampler: tpe takes no population_size"):
+        spec(sampler={"population_size": 7})

@@ -1,0 +1,98 @@
+"""A search that dies or is stopped loses nothing and doubles nothing."""
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from study.commands import SMALL, points_of, run, run_json, start
+from tune_cnn.errors import StudyError
+
+LONG = SMALL.replace("epochs: 3", "epochs: 12").replace("trials: 4", "trials: 6") + (
+    "resources: {checkpoint_every_s: 0}\n"
+)
+
+
+def _wait_for_points(folder: Path, study: str, least: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if len(points_of(folder, study)) >= least:
+                return
+        except StudyError:  # not there yet
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"no {least} points within two minutes")
+
+
+def _nothing_doubled(folder: Path, study: str, trials: int, epochs: int) -> None:
+    counts = Counter((trial, epoch) for trial, epoch, _ in points_of(folder, study))
+    assert set(counts) == {(t, e) for t in range(trials) for e in range(1, epochs + 1)}
+    assert set(counts.values()) == {1}
+
+
+def _runs(folder: Path, study: str) -> list[tuple[str | None, str]]:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name(study).experiment_id])
+    return [(r.data.tags.get("tune_cnn.trial"), r.info.status) for r in runs]
+
+
+def test_killed_driver_resumes_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
+    """kill -9 of the driver in the middle; the same command ends the study, and MLflow has one run a trial."""
+    (tmp_path / "long.yaml").write_text(LONG)
+    driver = start(tmp_path, "search", "long.yaml")
+    try:
+        _wait_for_points(tmp_path, "small", 5)
+    finally:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.communicate()
+    before = points_of(tmp_path, "small")
+    assert len(before) < 6 * 12
+    result = run_json(tmp_path, "search", "long.yaml")
+    assert result["trials"]["complete"] == 6
+    after = points_of(tmp_path, "small")
+    assert after[: len(before)] == before
+    _nothing_doubled(tmp_path, "small", 6, 12)
+    runs = _runs(tmp_path, "small")
+    assert Counter(trial for trial, _ in runs if trial is not None) == {str(n): 1 for n in range(6)}
+    assert {status for _, status in runs} == {"FINISHED"}
+
+
+def test_first_sigint_ends_at_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
+    """Exit code 130, checkpoints kept, the resuming command printed, no process left; a resume goes on from there."""
+    (tmp_path / "long.yaml").write_text(LONG)
+    driver = start(tmp_path, "search", "long.yaml")
+    _wait_for_points(tmp_path, "small", 3)
+    descendants = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130, err
+    assert "search long.yaml" in err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(descendants, timeout=20)
+    assert not alive
+    status = run_json(tmp_path, "status", "small")
+    assert status["state"] == "interrupted"
+    unfinished = status["trials"]["running"]
+    checkpoints = list((tmp_path / "studies" / "small" / "checkpoints").glob("*/checkpoint-*.pt"))
+    assert len({c.parent for c in checkpoints}) == unfinished
+    assert {state for _, state in _runs(tmp_path, "small")} <= {"FINISHED", "KILLED"}
+    assert run_json(tmp_path, "search", "long.yaml")["trials"]["complete"] == 6
+    _nothing_doubled(tmp_path, "small", 6, 12)
+    assert not list((tmp_path / "studies" / "small" / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9"])
+def test_search_goes_on_while_the_tracking_server_is_away(tmp_path: Path, address: str) -> None:
+    """An unreachable server costs a line on stderr; the study is whole, and `sync` delivers it later."""
+    (tmp_path / "small.yaml").write_text(SMALL)
+    ended = run(tmp_path, "search", "small.yaml", "--tracking-uri", address)
+    assert "tune-cnn sync small" in ended.stderr
+    assert len(points_of(tmp_path, "small")) == 12
+    assert run_json(tmp_path, "sync", "small", "--tracking-uri", f"sqlite:///{tmp_path}/late.db")["delivered"] > 0

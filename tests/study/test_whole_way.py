@@ -1,0 +1,148 @@
+"""From a spec to an exported configuration and a trained model, as a user types it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.commands import SMALL, points_of, run, run_json
+from tune_cnn import Study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("whole-way")
+    (place / "small.yaml").write_text(SMALL)
+    return place
+
+
+@pytest.fixture(scope="module")
+def searched(folder: Path) -> Any:
+    return run_json(folder, "search", "small.yaml")
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path, searched: Any) -> Any:
+    run(folder, "export", "small", "-o", "best.yaml")
+    return yaml.safe_load((folder / "best.yaml").read_text())
+
+
+def test_search_ends_with_every_trial_and_every_epoch_in_the_store(folder: Path, searched: Any) -> None:
+    """Four trials of three epochs give twelve points, and the document tells the same as the store."""
+    assert searched["study"] == "small"
+    assert searched["state"] == "finished"
+    assert searched["trials"] == {"complete": 4, "stopped": 0, "failed": 0, "infeasible": 0}
+    points = points_of(folder, "small")
+    assert sorted((trial, epoch) for trial, epoch, _ in points) == [(t, e) for t in range(4) for e in (1, 2, 3)]
+    assert searched["points"] == 12
+    for _, _, metrics in points:
+        assert 0 <= metrics["accuracy"] <= 1
+        assert 0 < metrics["train_time_s"] <= metrics["total_time_s"]
+
+
+def test_front_is_what_no_other_point_beats(folder: Path, searched: Any) -> None:
+    """`front --json` gives exactly the non-dominated points of the store, by a slow check of its own."""
+    points = points_of(folder, "small")
+
+    def beaten(metrics: dict[str, float]) -> bool:
+        a, t = metrics["accuracy"], metrics["train_time_s"]
+        return any(
+            m["accuracy"] >= a and m["train_time_s"] <= t and (m["accuracy"], m["train_time_s"]) != (a, t)
+            for _, _, m in points
+        )
+
+    slow = {(trial, epoch) for trial, epoch, metrics in points if not beaten(metrics)}
+    document = run_json(folder, "front", "small")
+    assert {(p["trial"], p["epoch"]) for p in document["points"]} == slow
+    assert [o["name"] for o in document["objectives"]] == ["accuracy", "train_time_s"]
+    assert document["hypervolume"] == pytest.approx(searched["hypervolume"])
+
+
+def test_again_is_resume_and_a_finished_study_stays_as_it_is(folder: Path, searched: Any) -> None:
+    """The same command on a spent budget adds nothing; a grown budget goes on where it ended."""
+    before = points_of(folder, "small")
+    again = run_json(folder, "search", "small.yaml", "--set", "budget.trials=5")
+    assert again["trials"]["complete"] == 5
+    assert points_of(folder, "small")[:12] == before
+    assert len(points_of(folder, "small")) == 15
+
+
+def test_export_promises_a_point_of_the_front(folder: Path, searched: Any, exported: Any) -> None:
+    """The exported metrics are those of one stored point, and its configuration is whole."""
+    origin = exported["origin"]
+    stored = {(t, e): m for t, e, m in points_of(folder, "small")}
+    assert exported["promise"]["metrics"] == stored[(origin["trial"], origin["epoch"])]
+    assert exported["config"]["stop_epoch"] == origin["epoch"]
+    assert exported["config"]["space"]["epochs"] == 3
+    assert {"torch", "ray", "python"} <= set(origin["versions"])
+    assert len(origin["data_key"]) == 64
+
+
+def test_export_by_deadline_gives_the_most_accurate_inside(folder: Path, searched: Any) -> None:
+    """A deadline that all meet gives the most accurate point of all; one that none meets, exit code 3."""
+    best = json.loads(run(folder, "export", "small", "--max-time", "1000", "--format", "json").stdout)
+    highest = max(metrics["accuracy"] for _, _, metrics in points_of(folder, "small"))
+    assert best["promise"]["metrics"]["accuracy"] == highest
+    none = run(folder, "export", "small", "--max-time", "0.0000001", code=3)
+    assert "train_time_s" in none.stderr
+    assert none.stdout == ""
+
+
+def test_train_repeats_the_promise_bit_for_bit(folder: Path, exported: Any) -> None:
+    """On the same CPU with the same threads, `train` reaches the very losses that the search saw."""
+    result = run_json(folder, "train", "best.yaml", "-o", "model")
+    promised, achieved = exported["promise"]["metrics"], result["achieved"]
+    for name in ("accuracy", "val_loss", "train_loss"):
+        assert achieved[name] == promised[name]
+    assert 0 <= achieved["test_accuracy"] <= 1
+    assert (folder / "model" / "model.safetensors").stat().st_size > 1000
+    assert "Configuration" in (folder / "model" / "README.md").read_text()
+    assert not (folder / "model" / "checkpoints").exists()
+
+
+def test_mlflow_holds_a_parent_and_a_child_for_every_trial(folder: Path, searched: Any) -> None:
+    """The outbox has delivered all: params, metrics by epoch, tags, the front and the parent's artifacts."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small")
+    runs = client.search_runs([experiment.experiment_id])
+    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    assert len(children) >= 4
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    for child in children:
+        assert {"batch_size", "learning_rate", "model.width"} <= set(child.data.params)
+        assert len(client.get_metric_history(child.info.run_id, "accuracy")) == 3
+    on_front = client.search_runs([experiment.experiment_id], "tags.front = 'true'")
+    fronts = {p["trial"] for p in run_json(folder, "front", "small")["points"]}
+    assert {int(r.data.tags["tune_cnn.trial"]) for r in on_front} == fronts
+    (parent,) = [r for r in runs if r not in children]
+    names = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert {"spec.yaml", "points.json", "report.html", "front.html"} <= names
+
+
+def test_front_can_be_read_from_the_tracking_server_alone(folder: Path, searched: Any, tmp_path: Path) -> None:
+    """Another machine with an empty home sees the same front by --tracking-uri."""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    here = run_json(folder, "front", "small")["points"]
+    there = run_json(tmp_path, "front", "small", "--tracking-uri", uri)["points"]
+    assert [(p["trial"], p["epoch"], p["metrics"]) for p in there] == [
+        (p["trial"], p["epoch"], p["metrics"]) for p in here
+    ]
+
+
+def test_status_list_report_and_python_tell_the_same(folder: Path, searched: Any) -> None:
+    """The reading commands agree with each other and with the Python face."""
+    status = run_json(folder, "status", "small")
+    assert status["state"] == "finished"
+    assert status["trials"]["running"] == 0
+    assert [row["study"] for row in run_json(folder, "list")] == ["small"]
+    run(folder, "report", "small", "-o", "again.html")
+    assert "small" in (folder / "again.html").read_text()
+    study = Study("small", home=folder / "studies")
+    assert study.status() == status
+    assert [(p.trial, p.epoch) for p in study.front()] == [
+        (p["trial"], p["epoch"]) for p in run_json(folder, "front", "small")["points"]
+    ]

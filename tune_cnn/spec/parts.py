@@ -1,0 +1,228 @@
+"""The parts of a study's spec: data, model, metrics and bounds, resources, budget, sampler."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tune_cnn.errors import SpecError, StudyError, nearest
+from tune_cnn.spec.messages import shown
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+# Sets known by name; the readers stand in training/data/sources, and a test holds the two together.
+DATA_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100", "svhn", "image_folder")
+
+
+def study_name(name: str) -> str:
+    """The name itself, where it is safe as a folder, a table key and an MLflow experiment."""
+    if not NAME.fullmatch(name):
+        raise StudyError(
+            f"study: a name is 1 to 128 of A-Z a-z 0-9 . _ - and starts with a letter or digit, got {name[:140]!r}"
+        )
+    return name
+
+
+def absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:  # ~somebody who has no home here
+        raise ValueError(f"there is no home folder for {path.split('/')[0]!r}; write the path out") from None
+
+
+def _call(text: str) -> str:
+    if not CALL.fullmatch(text):
+        raise ValueError(f"must be package.module:name, got {text!r}")
+    return text
+
+
+Call = Annotated[str, AfterValidator(_call)]
+Filled = Annotated[str, Field(min_length=1)]
+
+
+class SpecPart(BaseModel):
+    """A section of a spec: strict, frozen, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSpec(SpecPart):
+    """Which images."""
+
+    name: Filled = Field(description=f"{', '.join(DATA_NAMES)} or your own as package.module:name")
+    root: Filled = Field(
+        "./data",
+        validate_default=True,
+        description="folder of the images, from the working directory; made absolute when the spec is loaded",
+    )
+    validation: float = Field(0.1, gt=0, lt=1, description="share of the training set held out, by seed and class")
+    test: float = Field(0.1, gt=0, lt=1, description="share split off for testing, where the set has no test part")
+    subset: int | None = Field(None, ge=2, description="use this many training images only, drawn by seed and class")
+    image_size: int | None = Field(None, ge=1, description="resize to this side in pixels (image_folder: default 224)")
+    offline: bool = Field(False, description="never download")
+    max_broken: int = Field(0, ge=0, description="unreadable images that image_folder may leave out, each named")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATA_NAMES and not CALL.fullmatch(name):
+            own = "your own is named as package.module:name"
+            raise ValueError(f"there is no data set {name!r}{nearest(name, DATA_NAMES).rstrip('?')}; {own}")
+        return name
+
+    @field_validator("root")
+    @classmethod
+    def _absolute(cls, root: str) -> str:
+        return absolute(root)
+
+
+class ModelSpec(SpecPart):
+    """Which network. Its factory's arguments stand in `space` as `model.<argument>`."""
+
+    name: Filled = Field(
+        description="small_cnn, lenet5, resnet20, resnet32, resnet56, densenet_bc_100_12, dpn92, a classification "
+        "model of torchvision, or your own as package.module:name"
+    )
+    weights: str | None = Field(None, description="pretrained weights of a torchvision model, e.g. DEFAULT")
+
+    @field_validator("name")
+    @classmethod
+    def _callable(cls, name: str) -> str:
+        return _call(name) if ":" in name else name
+
+
+class Bound(SpecPart):
+    """A constraint on a metric."""
+
+    max: float | None = Field(None, description="the metric may be this at most")
+    min: float | None = Field(None, description="the metric must be this at least")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("needs max, min or both, as in {max: 20000}; got neither")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min must be at most max, got min={self.min:g}, max={self.max:g}; nothing lies between")
+        return self
+
+
+class UserMetric(SpecPart):
+    """A metric of your own: call(model, loader) -> float, after each epoch on the validation split."""
+
+    call: Call = Field(description="package.module:name, called as f(model, loader) -> float after each epoch")
+    unit: str = Field(description="unit to show, `1` for a share or a count")
+    direction: Literal["max", "min"] = Field(description="which way is better")
+
+
+class Resources(SpecPart):
+    """What one trial gets; fixed for the study."""
+
+    ranks: int = Field(1, ge=1, description="processes of a trial's data-parallel group")
+    gpus_per_rank: float | list[float] | None = Field(
+        None, description="0, a fraction or 1; a list runs as successive phases; default 1 where there are GPUs, else 0"
+    )
+    cpus_per_trial: int = Field(1, ge=1, description="cores of one trial: ranks, their threads and loader workers")
+    slots: int | None = Field(None, ge=1, description="trials at a time at most; default: what the hardware holds")
+    accelerator: Filled | None = Field(None, description="type of GPU as Ray names it, on a mixed cluster")
+    deterministic: bool = Field(False, description="bit-identical repeats on a GPU, at a cost in speed")
+    code: list[Filled] = Field(default_factory=list, description="folders or packages of yours to carry to the nodes")
+    checkpoint_every_s: float = Field(30.0, ge=0, description="shortest time between two checkpoints of a trial")
+
+    @field_validator("code")
+    @classmethod
+    def _absolute(cls, paths: list[str]) -> list[str]:
+        return [absolute(path) for path in paths]
+
+    @field_validator("gpus_per_rank", mode="before")
+    @classmethod
+    def _shares(cls, raw: Any) -> Any:
+        shares = raw if isinstance(raw, list) else [] if raw is None else [raw]
+        if isinstance(raw, list) and not raw:
+            raise ValueError("a list needs at least one value, got []")
+        for share in shares:
+            if isinstance(share, bool) or not isinstance(share, int | float):
+                raise ValueError(f"must be 0, a fraction, 1, or a list of these, got {shown(raw)}")
+            if not 0 <= share <= 1:
+                raise ValueError(
+                    f"must be 0, a fraction or 1, got {shown(share)}; a rank trains on one GPU: set ranks for more"
+                )
+        if len(set(shares)) < len(shares):
+            raise ValueError(f"a value stands twice in {shown(raw)}; each is a phase of its own, leave one out")
+        return raw
+
+    @property
+    def gpu_phases(self) -> list[float | None]:
+        return list(self.gpus_per_rank) if isinstance(self.gpus_per_rank, list) else [self.gpus_per_rank]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for share in self.gpu_phases:
+            if self.ranks > 1 and share is not None and 0 < share < 1:
+                raise SpecError(
+                    f"resources: ranks={self.ranks} needs whole GPUs, got gpus_per_rank={share}; "
+                    "NCCL refuses two ranks on one GPU. Set ranks: 1 or gpus_per_rank: 1."
+                )
+        if self.cpus_per_trial < self.ranks:
+            raise SpecError(
+                f"resources: {self.ranks} ranks need at least a core each, got cpus_per_trial={self.cpus_per_trial}; "
+                f"set cpus_per_trial: {self.ranks} or more, or fewer ranks"
+            )
+        return self
+
+
+class Budget(SpecPart):
+    """When a search ends: whichever comes first, counted over all resumes."""
+
+    trials: int | None = Field(None, ge=1, description="trials at most, those of earlier starts among them")
+    hours: float | None = Field(None, gt=0, description="hours of searching at most, over all starts")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.trials is None and self.hours is None:
+            raise ValueError("needs trials, hours or both, as in {trials: 100}; a search without either never ends")
+        return self
+
+
+# Which of Optuna's samplers takes which argument.
+SAMPLER_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "tpe": ("n_startup_trials", "n_ei_candidates", "multivariate", "group", "constant_liar"),
+    "gp": ("n_startup_trials", "deterministic_objective"),
+    "nsga2": ("population_size", "crossover_prob", "swapping_prob", "mutation_prob"),
+    "random": (),
+    "qmc": ("qmc_type", "scramble"),
+}
+
+
+class SamplerSpec(SpecPart):
+    """Who proposes configurations; the other keys are Optuna's arguments, with Optuna's defaults unless said."""
+
+    name: Literal["tpe", "gp", "nsga2", "random", "qmc"] = Field("tpe", description="sampler of Optuna")
+    n_startup_trials: int | None = Field(None, ge=0, description="tpe, gp: random trials before the model")
+    n_ei_candidates: int | None = Field(None, ge=1, description="tpe: candidates a proposal is the best of")
+    multivariate: bool | None = Field(None, description="tpe: model the parameters jointly; on unless said")
+    group: bool | None = Field(None, description="tpe: model conditional parameters by group; on unless said")
+    constant_liar: bool | None = Field(None, description="tpe: keep away from what is running")
+    deterministic_objective: bool | None = Field(None, description="gp: take the objectives to be without noise")
+    population_size: int | None = Field(None, ge=2, description="nsga2: trials a generation")
+    crossover_prob: float | None = Field(None, ge=0, le=1, description="nsga2: probability of a crossover")
+    swapping_prob: float | None = Field(None, ge=0, le=1, description="nsga2: probability that parents swap a value")
+    mutation_prob: float | None = Field(None, ge=0, le=1, description="nsga2: probability that a value mutates")
+    qmc_type: Literal["sobol", "halton"] | None = Field(None, description="qmc: sequence")
+    scramble: bool | None = Field(None, description="qmc: scramble the sequence by seed; on unless said")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was set, by Optuna's names."""
+        return {key: value for key, value in self.model_dump(exclude_none=True).items() if key != "name"}
+
+    @model_validator(mode="after")
+    def _takes(self) -> Self:
+        taken = SAMPLER_ARGUMENTS[self.name]
+        for key in self.arguments:
+            if key not in taken:
+                takes = f"it takes {', '.join(taken)}" if taken else "it takes no arguments"
+                raise ValueError(f"{self.name} takes no {key}; {takes}")
+        if self.group and self.multivariate is False:
+            raise ValueError("group: true needs multivariate: true, got multivariate: false; drop one")
+        return self

@@ -1,0 +1,65 @@
+"""The JSON schema of a spec, for editors that complete and check YAML."""
+
+from typing import Any
+
+from tune_cnn.spec.configuration import OPEN_PREFIXES, Configuration
+from tune_cnn.spec.study import StudySpec
+
+
+def spec_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of a spec as a file holds it."""
+    schema = StudySpec.model_json_schema(mode="validation")
+    properties = schema["properties"]
+    properties["space"] = {
+        "type": "object",
+        "description": properties["space"]["description"],
+        "properties": {key: _dimension(field) for key, field in space_properties().items()},
+        "patternProperties": {r"^(model|training)\.[A-Za-z_]\w*$": _open_dimension()},
+        "additionalProperties": False,
+    }
+    properties["extends"] = {"type": "string", "description": "a recipe or a file that this one changes"}
+    sampler, warm = properties["sampler"], properties["warm_start"]
+    names = schema["$defs"]["SamplerSpec"]["properties"]["name"]["enum"]
+    properties["sampler"] = {**_told(sampler), "anyOf": [{"type": "string", "enum": names}, _untold(sampler)]}
+    properties["warm_start"] = {**_told(warm), "anyOf": [{"type": "string"}, _untold(warm)]}
+    # What a file leaves out may come from the one that it extends.
+    for part in (schema, schema["$defs"]["DataSpec"], schema["$defs"]["ModelSpec"]):
+        part.pop("required", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def space_properties() -> dict[str, Any]:
+    """The schema of each key of `space` as a single value, with its default and meaning."""
+    properties = Configuration.model_json_schema()["properties"]
+    return {key: value for key, value in properties.items() if f"{key}." not in OPEN_PREFIXES}
+
+
+def _dimension(field: dict[str, Any]) -> dict[str, Any]:
+    scalar = {k: v for k, v in field.items() if k not in {"title", "default", "description"}}
+    kinds = [scalar, {"type": "array", "items": scalar, "minItems": 1, "uniqueItems": True}]
+    if scalar.get("type") in {"integer", "number"}:
+        kinds.append(_range(scalar, {"type": scalar["type"], "exclusiveMinimum": 0}))
+    return {"description": field["description"], "default": field["default"], "anyOf": kinds}
+
+
+def _open_dimension() -> dict[str, Any]:
+    scalar = {"type": ["string", "number", "boolean"]}
+    values = {"type": "array", "minItems": 1, "uniqueItems": True}
+    return {"anyOf": [scalar, values, _range({"type": "number"}, {"type": "number", "exclusiveMinimum": 0})]}
+
+
+def _range(end: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"low": end, "high": end, "log": {"type": "boolean"}, "step": step},
+        "required": ["low", "high"],
+        "additionalProperties": False,
+    }
+
+
+def _told(field: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in field.items() if k in {"description", "default", "title"}}
+
+
+def _untold(field: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in field.items() if k not in {"description", "default", "title"}}
