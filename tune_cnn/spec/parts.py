@@ -63,18 +63,16 @@ class DataSpec(SpecPart):
     offline: bool = Field(False, description="never download")
     max_broken: int = Field(0, ge=0, description="unreadable images that image_folder may leave out, each named")
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in DATA_NAMES and not CALL.fullmatch(name):
-            own = "your own is named as package.module:name"
-            raise ValueError(f"there is no data set {name!r}{nearest(name, DATA_NAMES).rstrip('?')}; {own}")
-        return name
-
     @field_validator("root")
     @classmethod
     def _absolute(cls, root: str) -> str:
         return absolute(root)
+
+
+def check_data_name(name: str) -> None:
+    if name not in DATA_NAMES and not CALL.fullmatch(name):
+        near = nearest(name, DATA_NAMES).rstrip("?")
+        raise SpecError(f"data.name: there is no data set {name!r}{near}; your own is named as package.module:name")
 
 
 class ModelSpec(SpecPart):

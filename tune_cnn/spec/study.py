@@ -23,6 +23,7 @@ from tune_cnn.spec.parts import (
     SpecPart,
     UserMetric,
     absolute,
+    check_data_name,
     study_name,
 )
 
@@ -111,6 +112,7 @@ class StudySpec(SpecPart):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
+        check_data_name(self.data.name)
         _check_metrics(self.objectives, list(self.constraints), self.user_metrics)
         if self.training is None and any(key.startswith("training.") for key in self.space):
             raise SpecError(

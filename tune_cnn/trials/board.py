@@ -15,41 +15,38 @@ class Pulse:
 
 
 @dataclass
-class _Slot:
+class _Active:
     place: str
-    active: bool = False
-    most: int = 0
+    most: int = 0  # cotenants since the last pulse
 
 
 @dataclass
 class Occupancy:
-    """Who trains where. Plain, so that it can be tried without Ray."""
+    """Which trials train where. Plain, so that it can be tried without Ray.
 
-    slots: dict[str, _Slot] = field(default_factory=dict)
+    Counted by trial: a process that dies can't say so, but its trial begins again elsewhere or ends.
+    """
 
-    def active(self, slot: str, place: str) -> None:
-        self.slots.setdefault(slot, _Slot(place=place)).active = True
-        self._count(place)
+    trials: dict[int, _Active] = field(default_factory=dict)
 
-    def idle(self, slot: str) -> None:
-        if slot in self.slots:
-            self.slots[slot].active = False
-            self.slots[slot].most = 0
+    def active(self, trial: int, place: str) -> None:
+        self.trials[trial] = _Active(place=place)
+        others = self._others(place)
+        for one in self.trials.values():
+            if one.place == place:
+                one.most = max(one.most, others)
 
-    def pulse(self, slot: str) -> int:
+    def idle(self, trial: int) -> None:
+        self.trials.pop(trial, None)
+
+    def pulse(self, trial: int) -> int:
         """Most cotenants since the last pulse."""
-        mine = self.slots[slot]
+        mine = self.trials[trial]
         most, mine.most = mine.most, self._others(mine.place)
         return most
 
     def _others(self, place: str) -> int:
-        return sum(s.active for s in self.slots.values() if s.place == place) - 1
-
-    def _count(self, place: str) -> None:
-        others = self._others(place)
-        for slot in self.slots.values():
-            if slot.place == place and slot.active:
-                slot.most = max(slot.most, others)
+        return sum(one.place == place for one in self.trials.values()) - 1
 
 
 @ray.remote(num_cpus=0)
@@ -80,17 +77,20 @@ class SlotBoard:
             return False
         return True
 
-    async def slots_up(self) -> int:
-        return len(self._up)
+    async def expect(self, slots: int) -> None:
+        """There are fewer trials than was thought: wait for so many slots at most."""
+        self._expected = min(self._expected, slots)
+        if len(self._up) >= self._expected:
+            self._all_up.set()
 
-    async def active(self, slot: str, place: str) -> None:
-        self._occupancy.active(slot, place)
+    async def active(self, trial: int, place: str) -> None:
+        self._occupancy.active(trial, place)
 
-    async def idle(self, slot: str) -> None:
-        self._occupancy.idle(slot)
+    async def idle(self, trial: int) -> None:
+        self._occupancy.idle(trial)
 
-    async def pulse(self, slot: str) -> Pulse:
-        return Pulse(cotenants=self._occupancy.pulse(slot), draining=self._draining)
+    async def pulse(self, trial: int) -> Pulse:
+        return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining)
 
     async def draining(self) -> bool:
         return self._draining
