@@ -3,17 +3,22 @@
 import json
 import logging
 import os
+import shlex
+import signal
 import sys
+import threading
+import traceback
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tune_cnn.errors import Interrupted, NothingFits, TuneCnnError
+from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 
 app = typer.Typer(
     name="tune-cnn",
-    help="Find the Pareto front of training a CNN: how accurate, in how little time, at what utilisation and energy.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,15 +35,31 @@ Address = Annotated[
     typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use.", show_default="a Ray of its own on this machine"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what the workers print.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what libraries and workers print.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
 
 HOME = Path("studies")
+KEYBOARD_INTERRUPT = 130  # what typer makes of one
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"tune-cnn {version('tune-cnn')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find the Pareto front of training a CNN: how accurate, in how little time, at what utilisation and energy."""
 
 
 @app.command()
 def search(
-    spec: Annotated[str, typer.Argument(metavar="[SPEC|RECIPE]", help="A YAML file or a recipe.")] = "quickstart",
+    spec: Annotated[str, typer.Argument(metavar="SPEC|RECIPE", help="A YAML file or a recipe.")] = "quickstart",
     overrides: Set = None,
     home: Home = HOME,
     tracking_uri: Tracking = None,
@@ -59,35 +80,46 @@ def search(
     if schema:
         _print_json(spec_schema())
         return
+    from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
     checked = load_spec(spec, overrides or [])
     places = commands.places(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
-        _print(commands.dry_run(checked, places), as_json, commands.show_dry_run)
+        _print(commands.dry_run(checked, places), as_json, shown.dry_run)
         return
-    again = _shell_words(["tune-cnn", *sys.argv[1:]])
+    again = shlex.join(["tune-cnn", *sys.argv[1:]])
     _print(commands.search(checked, places, again=again), as_json, commands.show_search)
 
 
 @app.command()
-def status(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+def status(
+    study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
+) -> None:
     """How a study stands."""
+    from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
-    _print(commands.study(study, home, tracking_uri).status(), as_json, commands.show_status)
+    _print(commands.study(study, home, tracking_uri).status(), as_json, shown.status)
 
 
 @app.command(name="list")
-def list_(home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+def list_(home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False) -> None:
     """The studies of a home."""
+    from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
-    _print(commands.list_studies(home), as_json, commands.show_list)
+    rows = commands.list_studies(home)
+    if rows or as_json:
+        _print(rows, as_json, shown.studies)
+    else:
+        _say(f"No studies in {home} yet; start one with `tune-cnn search`.")
 
 
 @app.command()
-def front(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+def front(
+    study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
+) -> None:
     """The front of a study: its non-dominated epoch points."""
     from tune_cnn.study import commands
 
@@ -110,6 +142,7 @@ def export(
     home: Home = HOME,
     tracking_uri: Tracking = None,
     as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """The configuration that fits a preference, with what it promises. Without a preference: the knee."""
     from tune_cnn.study import commands
@@ -121,11 +154,12 @@ def export(
         where=where or [],
         knee=knee,
         point=(trial, epoch),
-        form="json" if as_json else form,
+        form=form,
+        as_json=as_json,
         output=output,
     )
     if chosen is not None:
-        sys.stdout.write(chosen)
+        _write(lambda: sys.stdout.write(chosen))
 
 
 @app.command()
@@ -143,10 +177,11 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a configuration to its stop epoch, and say how far its promise was kept."""
+    from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
     places = commands.places(HOME, None, address, None, debug=debug)
-    _print(commands.train(config, places, output=output, all_data=all_data), as_json, commands.show_train)
+    _print(commands.train(config, places, output=output, all_data=all_data), as_json, shown.training)
 
 
 @app.command()
@@ -156,6 +191,7 @@ def report(
     home: Home = HOME,
     tracking_uri: Tracking = None,
     as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Write the report of a study: one HTML file that needs nothing else."""
     from tune_cnn.study import commands
@@ -170,18 +206,24 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     home: Home = HOME,
     as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Delete a study from its home. MLflow keeps its runs."""
     from tune_cnn.study import commands
 
+    studied = commands.known_study(study, home)
     if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("delete: asks first, and there is no terminal to answer on; give --yes")
         typer.confirm(f"Delete study {study} with all its points from {home}?", abort=True, err=True)
-    commands.study(study, home, None).delete()
+    studied.delete()
     _print({"study": study, "deleted": True}, as_json, lambda r: _say(f"Study {study} is deleted."))
 
 
 @app.command()
-def sync(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False) -> None:
+def sync(
+    study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
+) -> None:
     """Deliver to MLflow what a search still holds."""
     from tune_cnn.study import commands
 
@@ -190,57 +232,84 @@ def sync(study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_
 
 
 @app.command()
-def recipes(as_json: Json = False) -> None:
+def recipes(as_json: Json = False, debug: Debug = False) -> None:
     """The search spaces that come with tune_cnn."""
+    from tune_cnn.reports import shown
     from tune_cnn.study import recipes as shipped
 
-    _print(shipped.recipes(), as_json, shipped.show)
+    _print(shipped.recipes(), as_json, shown.recipes)
 
 
 def main() -> None:
     """Run a command; a mistake of the user's is one message and an exit code."""
     debug = "--debug" in sys.argv
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         app()
-    except Interrupted as end:
-        _say(str(end))
-        sys.exit(end.exit_code)
-    except NothingFits as none:
-        _say(str(none))
-        sys.exit(none.exit_code)
     except TuneCnnError as error:
         if debug:
-            raise
-        _say(f"Error: {error}")
+            traceback.print_exc()
+        _say(str(error) if isinstance(error, Interrupted | NothingFits) else f"Error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("Interrupted.")
-        # Ray's own threads and processes must not keep us: the second Ctrl-C ends at once
-        os._exit(130)
-    except BrokenPipeError:
-        os._exit(0)  # the reader of our output has had enough
+    except SystemExit as end:
+        if end.code == KEYBOARD_INTERRUPT:
+            _end_at_once()
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        _say(
+            f"Error: unexpected {type(error).__name__}: {error}\n"
+            "What was stored is kept. This should not happen: run it again with --debug, and report what it prints."
+        )
+        sys.exit(1)
+
+
+def _as_ctrl_c(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_at_once() -> None:
+    """Outside a search's epochs, and at the second Ctrl-C within them: nothing is waited for, nothing left behind."""
+    from psutil import Error, Process
+
+    _say("Interrupted; what was stored is kept.")
+    for child in Process().children(recursive=True):  # Ray's, where it was still starting
+        try:
+            child.kill()
+        except Error:
+            continue
+    sys.stdout.flush()
+    os._exit(KEYBOARD_INTERRUPT)  # Ray's threads would keep an orderly exit waiting
 
 
 def _print(result: Any, as_json: bool, show: Any) -> None:
     if as_json:
         _print_json(result)
     else:
-        show(result)
+        _write(lambda: show(result))
 
 
 def _print_json(result: Any) -> None:
-    sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+    _write(lambda: sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n"))
+
+
+def _write(write: Callable[[], Any]) -> None:
+    """Write to stdout: a reader that has had enough (`| head -1`) is no failure, a full disk is."""
+    try:
+        write()
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else the interpreter tries again as it exits
+        if not isinstance(error, BrokenPipeError):
+            raise TuneCnnError(f"stdout can't be written: {error.strerror or error}") from None
 
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
-
-
-def _shell_words(words: list[str]) -> str:
-    import shlex
-
-    return shlex.join(words)
 
 
 if __name__ == "__main__":

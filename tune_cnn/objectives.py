@@ -90,9 +90,10 @@ METRICS: dict[str, Metric] = _table(
 )
 
 
-def user_metric(name: str, *, unit: str, direction: str, call: str) -> Metric:
-    """A metric that the user's own function measures; already one value for all ranks."""
-    return Metric(name=name, unit=unit, direction=Direction(direction), reduce=Reduce.SAME, meaning=f"by {call}")
+def user_metric(name: str, *, unit: str, direction: str, call: str | None) -> Metric:
+    """A metric that the user's own function or training measures; already one value for all ranks."""
+    meaning = f"by {call or 'your own training'}"
+    return Metric(name=name, unit=unit, direction=Direction(direction), reduce=Reduce.SAME, meaning=meaning)
 
 
 def metric(name: str, extra: Mapping[str, Metric] | None = None, *, where: str = "objectives") -> Metric:

@@ -45,6 +45,11 @@ MISTAKES = [
     ("constraints: {accuracy: {min: .nan}}", "constraints.accuracy.min: must be a finite number, got nan"),
     ("constraints: {acuracy: {min: 0.1}}", "constraints: unknown metric 'acuracy'"),
     ("metrics: {f1: {call: f, unit: '1', direction: max}}", "metrics.f1.call: must be package.module:name, got 'f'"),
+    ("metrics: {f1: {unit: '1', direction: max}}", "metrics.f1.call: is required and missing"),
+    (
+        "training: 'a:t'\nmetrics: {f1: {call: 'a:f', unit: '1', direction: max}}",
+        "metrics.f1.call: is never called beside `training`",
+    ),
     ("metrics: {f1: {call: 'a:f', unit: '1', direction: up}}", "metrics.f1.direction: must be max or min, got 'up'"),
     ("metrics: {accuracy: {call: 'a:f', unit: '1', direction: max}}", "metrics: accuracy is a metric of the table"),
     ("metrics: {'f 1;': {call: 'a:f', unit: '1', direction: max}}", "metrics: a name is 1 to 64 of"),

@@ -2,54 +2,83 @@
 
 import os
 import time
+from pathlib import Path
+from typing import Any
 
 from tune_cnn.errors import TrialError
 from tune_cnn.training.job import EpochResult, TrainingJob
 
 
+class OutOfMemory(TrialError):
+    """As training's own is named."""
+
+
 class SleepingLoop:
-    """One rank that sleeps `training.seconds` an epoch; `training.fault` makes it fail in a named way."""
+    """One rank that sleeps `training.seconds` an epoch; `training.fault` makes rank `training.rank` fail by name."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
+        self.trials = 0  # that this process has begun
+        self.aborted = False
 
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None:
         self.ranks = ranks
 
     def begin(self, job: TrainingJob) -> int:
         self.job, self.epoch = job, 0
+        self.arguments: dict[str, Any] = dict(job.configuration.training)
+        self.trials += 1
         return 0
 
     def history(self) -> list[EpochResult]:
         return []
 
     def train_epoch(self) -> EpochResult:
-        arguments = self.job.configuration.training
         began = time.time()
-        time.sleep(arguments.get("seconds", 0.05))
-        fault = arguments.get("fault")
-        if fault == "raise" and self.rank == arguments.get("rank", 0):
-            raise TrialError("the loss became NaN")
-        if fault == "memory":
-            raise MemoryError("asked for too much")
-        if fault == "die" and not os.path.exists(arguments["marker"]):
-            open(arguments["marker"], "w").close()
-            os._exit(1)
+        time.sleep(self.arguments.get("seconds", 0.02))
+        if self.rank == self.arguments.get("rank", 0):
+            self._fail(self.arguments.get("fault", ""))
         self.epoch += 1
-        metrics = {"accuracy": 0.5, "train_time_s": 1.0, "began": began, "ended": time.time(), "pid": float(os.getpid())}
+        metrics = {"began": began, "ended": time.time(), "pid": float(os.getpid()), "begun": float(self.trials)}
         return EpochResult(epoch=self.epoch, metrics=metrics, done=self.epoch >= self.job.last_epoch)
 
+    def _fail(self, fault: str) -> None:
+        if fault == "raise":
+            raise TrialError("the loss became NaN")
+        if fault == "bug":
+            raise ZeroDivisionError("in the user's code")
+        if fault == "memory":
+            raise MemoryError("asked for too much")
+        if fault == "device memory":
+            raise OutOfMemory("training: out of memory: tried to allocate 2 GiB")
+        if fault == "cuda":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if fault == "die":
+            os._exit(1)
+        if fault == "die once" and not Path(self.arguments["marker"]).exists():
+            Path(self.arguments["marker"]).touch()
+            os._exit(1)
+
     def checkpoint(self) -> str | None:
-        return "kept"
+        return f"{self.job.checkpoint_dir}/{self.epoch}"
 
     def weights(self) -> dict[str, object]:
         return {}
 
     def test(self) -> dict[str, float]:
-        return {}
+        return {"test_accuracy": 0.5, "trials": float(self.trials)}
 
     def end(self) -> None:
         pass
 
     def abort(self) -> None:
-        pass
+        self.aborted = True
+
+
+def place() -> dict[str, Any]:
+    """Where a function called on a node runs."""
+    return {"pid": os.getpid()}
+
+
+def fail() -> None:
+    raise TrialError("as it was raised")

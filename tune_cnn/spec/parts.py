@@ -106,9 +106,12 @@ class Bound(SpecPart):
 
 
 class UserMetric(SpecPart):
-    """A metric of your own: call(model, loader) -> float, after each epoch on the validation split."""
+    """A metric of your own: call(model, loader) -> float after each epoch, or what your own training yields."""
 
-    call: Call = Field(description="package.module:name, called as f(model, loader) -> float after each epoch")
+    call: Call | None = Field(
+        None,
+        description="package.module:name, called as f(model, loader) -> float; absent where your training yields it",
+    )
     unit: str = Field(description="unit to show, `1` for a share or a count")
     direction: Literal["max", "min"] = Field(description="which way is better")
 

@@ -114,6 +114,7 @@ class StudySpec(SpecPart):
     def _holds_together(self) -> Self:
         check_data_name(self.data.name)
         _check_metrics(self.objectives, list(self.constraints), self.user_metrics)
+        _check_calls(self.metrics, self.training)
         if self.training is None and any(key.startswith("training.") for key in self.space):
             raise SpecError(
                 "space: training.<argument> is for your own training generator, and none is given; "
@@ -141,6 +142,18 @@ def _check_metrics(objectives: list[str], constraints: list[str], own: Mapping[s
         table.metric(name, own, where="objectives")
     for name in constraints:
         table.metric(name, own, where="constraints")
+
+
+def _check_calls(metrics: Mapping[str, UserMetric], training: str | None) -> None:
+    for name, own in metrics.items():
+        if training is None and own.call is None:
+            raise SpecError(
+                f"metrics.{name}.call: is required and missing; give package.module:name of f(model, loader) -> float"
+            )
+        if training is not None and own.call is not None:
+            raise SpecError(
+                f"metrics.{name}.call: is never called beside `training`, which yields its metrics itself; leave it out"
+            )
 
 
 def _fits_ranks(space: Mapping[str, Dimension], resources: Resources) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tune_cnn.errors import StudyError
+from tune_cnn.errors import StudyError, nearest
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.objectives import EpochPoint
@@ -33,8 +33,8 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
         from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
 
         return read_study(name, tracking_uri)
-    there = f"; there are: {', '.join(known[:10])}" if known else ", which holds none yet"
-    raise StudyError(f"study {name!r}: does not exist in {home}{there}. Start it with `tune-cnn search`.")
+    there = nearest(name, known) if known else ", which holds none yet; start one with `tune-cnn search`"
+    raise StudyError(f"study {name!r}: does not exist in {home}{there}")
 
 
 def spec_of(archive: StudyArchive) -> StudySpec:

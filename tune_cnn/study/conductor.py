@@ -95,7 +95,7 @@ class Conductor:
 
     @never_raises(None)
     def next(self) -> Assignment | None:
-        if self.stopping or self._budget_spent:
+        if self.stopping or self._time_is_up:
             return None
         resumed = self._take_unfinished()
         if resumed is not None:
@@ -169,7 +169,8 @@ class Conductor:
         """How many trials this phase will hand out; None where only time ends it."""
         if self._last_number == float("inf"):
             return None
-        return len(self._unfinished) + max(0, int(self._last_number) - self._next_number)
+        unfinished = sum(map(self._of_this_phase, self._unfinished))
+        return unfinished + max(0, int(self._last_number) - self._next_number)
 
     @property
     def stopping(self) -> bool:
@@ -223,16 +224,23 @@ class Conductor:
     # Inside
 
     def _take_unfinished(self) -> Assignment | None:
-        if not self._unfinished:
+        mine = [t for t in self._unfinished if self._of_this_phase(t)]
+        if not mine:
             return None
-        trial: TrialRecord = self._unfinished.pop(0)
+        trial: TrialRecord = mine[0]
+        self._unfinished.remove(trial)
         self._store.resume_trial(self._spec.study, trial.number)
         self._search.resume(trial.number, trial.params)
         return self._start(trial.number, trial.params, trial.seed)
 
+    def _of_this_phase(self, trial: TrialRecord) -> bool:
+        """Whether an unfinished trial had the GPU share of this phase, or the study knows only one."""
+        return len(self._spec.resources.gpu_phases) == 1 or trial.extra.get("gpu_share") == self.gpu_share
+
     def _start(self, number: int, params: Mapping[str, Any], seed: int) -> Assignment:
         epochs = self._spec.configuration(params).epochs
-        self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=params)
+        searched = {key: params[key] for key in self._spec.searched if key in params}
+        self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=searched)
         return Assignment(trial=number, params=params, seed=seed)
 
     def _track(self, point: EpochPoint) -> None:
@@ -255,10 +263,6 @@ class Conductor:
     def _time_is_up(self) -> bool:
         hours = self._spec.budget.hours
         return hours is not None and self.searched_s >= hours * 3600
-
-    @property
-    def _budget_spent(self) -> bool:
-        return self._time_is_up or (not self._unfinished and self._next_number >= self._last_number)
 
     def _time_left_s(self) -> float | None:
         """By the pace so far, never beyond the budget of hours."""

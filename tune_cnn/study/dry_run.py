@@ -7,6 +7,7 @@ from typing import Any
 from tune_cnn.search.search import Search
 from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.dimensions import largest, smallest
+from tune_cnn.study.interrupts import terminable
 from tune_cnn.study.preflight import check
 from tune_cnn.study.searching import Places, job_template, user_calls
 from tune_cnn.trials.cluster import connected, fit
@@ -19,7 +20,10 @@ DRAWN = 6  # configurations drawn from the space, besides its smallest and large
 
 def dry_run(spec: StudySpec, places: Places, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Nothing is stored. Raises what a search would raise before its first trial."""
-    with connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug):
+    with (
+        connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug),
+        terminable(),
+    ):
         phases = []
         for share in spec.resources.gpu_phases:
             slots = fit(spec.resources, share, say=say)

@@ -1,5 +1,6 @@
 """The front as a user holds it, and a configuration exported from it with what it promises."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +14,12 @@ from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.constraints import nothing_feasible
 from tune_cnn.objectives import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.spec import StudySpec
+from tune_cnn.spec import Fixed, StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import feasible_points, front_of, spec_of
+
+_SECTIONS = {"config", "promise", "origin"}
+EXPORT_KEYS = {"study", *_SECTIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +48,44 @@ class Export:
 def read_export(path: str | Path) -> Export:
     """An export from its file, YAML or JSON; SpecError where it is none."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: can't be read: {error}") from None
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SpecError(f"{path}: can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: can't be read: it is not UTF-8 text") from None
     raw = read_yaml(text, str(path))
-    keys = {"study", "config", "promise", "origin"}
-    if not isinstance(raw, dict) or set(raw) != keys or not all(isinstance(raw[k], dict) for k in keys - {"study"}):
+    if not isinstance(raw, dict) or set(raw) != EXPORT_KEYS or not all(isinstance(raw[k], dict) for k in _SECTIONS):
         raise SpecError(
-            f"{path}: is not an exported configuration (a mapping of {', '.join(sorted(keys))}); "
-            "make one with `tune-cnn export STUDY -o FILE`"
+            f"{path}: is not an exported configuration, or not all of it (a mapping of "
+            f"{', '.join(sorted(EXPORT_KEYS))}); make one with `tune-cnn export STUDY -o FILE`"
         )
     return Export(**raw)
+
+
+def read_config(source: str | Path) -> Export:
+    """An export, or a spec that leaves no choice (it promises nothing); SpecError where there is one left."""
+    path = Path(source).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise SpecError(
+            f"{source}: {what}; give an export (`tune-cnn export STUDY -o FILE`) or a spec without a choice"
+        )
+    try:
+        spec = load_spec(path)
+    except SpecError:
+        read_export(path)  # says what is wrong with an export, where it is meant to be one
+        raise
+    if _SECTIONS & set(read_yaml(path.read_text(encoding="utf-8-sig"), str(path))):
+        return read_export(path)
+    open_keys = [key for key, dimension in spec.space.items() if not isinstance(dimension, Fixed)]
+    if open_keys:
+        raise SpecError(
+            f"{source}: leaves {', '.join(open_keys)} open, and one configuration is needed; fix them, or export one "
+            "with `tune-cnn export STUDY -o FILE`"
+        )
+    config = spec.model_dump(exclude_defaults=True)
+    config.pop("budget", None)
+    return Export(study=spec.study, config=config, promise={"metrics": {}}, origin={})
 
 
 class Front:
@@ -93,6 +124,10 @@ class Front:
         `where`: bounds such as "peak_memory_mib<=8000" on any metric that was measured. NothingFits where no point
         does, with the nearest.
         """
+        if max_time_s is not None and not max_time_s > 0:
+            raise InputError(f"max_time: must be more than 0 seconds, got {max_time_s:g}")
+        if min_accuracy is not None and not 0 <= min_accuracy <= 1:
+            raise InputError(f"min_accuracy: must be from 0 to 1, got {min_accuracy:g}; 95 % is 0.95")
         time_s = next((m.name for m in self.objectives if m.name in {"train_time_s", "total_time_s"}), "train_time_s")
         preference = Preference(
             max={time_s: max_time_s} if max_time_s is not None else {},
@@ -176,11 +211,16 @@ class Front:
 
 def write_whole(path: Path, text: str) -> None:
     """Write under a temporary name, then rename; InputError where the place can't be written."""
+    write_whole_bytes(path, text.encode())
+
+
+def write_whole_bytes(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise InputError(f"{path}: can't be written: {error.strerror or error}") from None

@@ -3,9 +3,6 @@
 from importlib.resources import files
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from tune_cnn.spec import load_spec
 from tune_cnn.spec.loading import recipe_names
 
@@ -25,10 +22,3 @@ def _recipe(name: str) -> dict[str, Any]:
         "searched": list(spec.searched),
         "file": str(files("search_spaces").joinpath(f"{name}.yaml")),
     }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("recipe", "data", "model", "searches", "description", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["name"], row["data"], row["model"], ", ".join(row["searched"]), row["description"])
-    Console().print(table)

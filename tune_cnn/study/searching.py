@@ -2,25 +2,27 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import Interrupted, StoreError, StudyError, TuneCnnError
+from tune_cnn.errors import InputError, Interrupted, SpecError, StoreError, StudyError, TuneCnnError
 from tune_cnn.objectives import EpochPoint
+from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.outbox_process import Outbox, start_outbox
 from tune_cnn.records.store import Store
 from tune_cnn.reports.live import LiveDisplay
 from tune_cnn.search.search import Past, Search
-from tune_cnn.spec import StudySpec, load_spec
+from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.configuration import Configuration
+from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.conductor import Conductor
-from tune_cnn.study.exporting import Front, read_export
-from tune_cnn.study.interrupts import interruptible
-from tune_cnn.study.preflight import Checked, check, check_unchanged
+from tune_cnn.study.exporting import Front, read_config
+from tune_cnn.study.interrupts import interruptible, terminable
+from tune_cnn.study.preflight import Checked, check, check_measurable, check_unchanged
 from tune_cnn.study.reporting import report_files
 from tune_cnn.training.job import TrainingJob
 from tune_cnn.trials.checkpoints import forget
@@ -66,7 +68,7 @@ class SearchResult:
     points: int
     hypervolume: float | None
     front: Front
-    report: str
+    report: str | None  # None: it could not be written
 
 
 def open_store(home: Path) -> Store:
@@ -83,11 +85,16 @@ def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callab
         if known is not None:
             check_unchanged(known.spec, spec)
             stack.enter_context(store.lease(spec.study))
+        fresh = known is None or not store.trials(spec.study)
+        warm = [params for source in spec.warm_start for params in warm_params(source, places)] if fresh else []
         say("starting Ray" if places.address is None else f"joining the Ray cluster at {places.address}")
         calls = user_calls(spec)
         code = spec.resources.code
         stack.enter_context(connected(places.address, code=code, calls=calls, quiet=not places.debug))
+        stack.enter_context(terminable())
         phases = [fit(spec.resources, share, say=say) for share in spec.resources.gpu_phases]
+        for slots in phases:
+            check_measurable(spec, slots.gpu_share)
         say("checking data, model and hardware")
         checked = check(spec, phases[0], cache_dir=places.cache_dir)
         for note in checked.notes:
@@ -97,12 +104,12 @@ def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callab
             stack.enter_context(store.lease(spec.study))
         else:
             store.update_study(spec.study, spec=spec.model_dump(), state="running", info=checked.info)
-        return _run(store, checked, phases, places, display=display, say=say)
+        return _run(store, checked, phases, places, warm, display=display, say=say)
 
 
 def user_calls(spec: StudySpec) -> list[str]:
     """Every package.module:name of the user's that a spec names."""
-    named = [spec.data.name, spec.model.name, spec.training or "", *(m.call for m in spec.metrics.values())]
+    named = [spec.data.name, spec.model.name, spec.training or "", *(m.call or "" for m in spec.metrics.values())]
     return [name for name in named if ":" in name]
 
 
@@ -111,12 +118,13 @@ def _run(
     checked: Checked,
     phases: Sequence[Slots],
     places: Places,
+    warm: Sequence[Mapping[str, Any]],
     *,
     display: LiveDisplay,
     say: Callable[[str], None],
 ) -> SearchResult:
     spec = checked.spec
-    searcher = _search(store, spec, places, say)
+    searcher = _search(store, spec, warm, say)
     outbox = _start_outbox(store, spec.study, places, say)
     conductor = Conductor(
         store,
@@ -137,12 +145,12 @@ def _run(
                     run_trials(conductor, payload, slots, at_most=conductor.trials_to_run)
             conductor.finish()
         return _close(store, spec, searcher, conductor, outbox, places, say)
-    except BaseException:
-        _give_up(store, spec.study, outbox)
+    except BaseException as end:
+        _give_up(store, spec.study, outbox, at_once=isinstance(end, KeyboardInterrupt))
         raise
 
 
-def _search(store: Store, spec: StudySpec, places: Places, say: Callable[[str], None]) -> Search:
+def _search(store: Store, spec: StudySpec, warm: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> Search:
     """The search, rebuilt from what is past; a fresh study starts with its warm configurations."""
     trials = store.trials(spec.study)
     points: dict[int, list[EpochPoint]] = {}
@@ -150,23 +158,21 @@ def _search(store: Store, spec: StudySpec, places: Places, say: Callable[[str], 
         points.setdefault(point.trial, []).append(point)
     ended = [t for t in trials if t.state not in {"running", "interrupted"}]
     searcher = Search(spec, past=[Past(params=t.params, state=t.state, points=points.get(t.number, [])) for t in ended])
-    if not trials:
-        warm = [params for source in spec.warm_start for params in warm_params(source, places)]
+    if warm:
         taken = sum(searcher.queue(params) for params in warm)
-        if warm:
-            say(f"warm start: {taken} of {len(warm)} configurations lie in the space and are tried first")
+        say(f"warm start: {taken} of {len(warm)} configurations lie in the space and are tried first")
     return searcher
 
 
 def warm_params(source: str, places: Places) -> list[dict[str, Any]]:
     """Configurations to start from: an export, a spec without a choice, or the front of another study."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        try:
-            return [dict(read_export(path).config["space"])]
-        except TuneCnnError:
-            return [load_spec(path).configuration({}).params()]
-    front = Front(read_archive(source, places.home, places.tracking_uri))
+    if Path(source).expanduser().is_file():
+        spec = parse_spec(spec_of_export(read_config(source).as_dict()), source)
+        return [spec.configuration({}).params()]
+    try:
+        front = Front(read_archive(source, places.home, places.tracking_uri))
+    except InputError as error:
+        raise SpecError(f"warm_start: {source!r} is no file; {error}") from None
     seen = {point.trial: front.params(point) for point in front.points}
     return [front.spec.configuration(params).params() for params in seen.values()]
 
@@ -199,7 +205,7 @@ def job_template(spec: StudySpec, slots: Slots, places: Places) -> TrainingJob:
 
 
 def _payload(spec: StudySpec, slots: Slots, places: Places) -> Payload:
-    loop = {"loop": places.loop} if places.loop else {}
+    loop: dict[str, Any] = {"loop": places.loop} if places.loop else {}
     job = job_template(spec, slots, places)
     return Payload(job=job, board=None, bundles=[], checkpoints=places.checkpoints(spec.study), **loop)
 
@@ -239,9 +245,11 @@ def _close(
     nothing = state == "finished" and not conductor.front and sum(counts.values()) > 0
     store.update_study(spec.study, state="failed" if nothing else state)  # type: ignore[arg-type]
     archive = read_archive(spec.study, places.home, None)
-    files = report_files(archive, places.folder(spec.study), importances=searcher.importances())
+    files = _report(archive, places, searcher, say)
     for name, path in files.items():
         store.add_artifact(spec.study, path, name)
+    if outbox is not None and (pending := store.pending(spec.study)):
+        say(f"telling MLflow the last {pending} changes")
     why = outbox.status().error if outbox is not None else None
     waiting = outbox.finish(AWAY_S if why else DRAIN_S) if outbox is not None else store.pending(spec.study)
     if waiting:
@@ -258,11 +266,21 @@ def _close(
         points=len(archive.points),
         hypervolume=conductor.hypervolume,
         front=Front(archive),
-        report=str(files["report.html"]),
+        report=str(files["report.html"]) if files else None,
     )
     if conductor.interrupted:
         raise SearchInterrupted(result)
     return result
+
+
+def _report(archive: StudyArchive, places: Places, searcher: Search, say: Callable[[str], None]) -> Mapping[str, Path]:
+    """The files to look at. A search whose points are all stored has not failed because a file could not be written."""
+    study = archive.study.name
+    try:
+        return report_files(archive, places.folder(study), importances=searcher.importances())
+    except (OSError, InputError) as error:
+        say(f"the report is not written ({error}); `tune-cnn report {study} -o FILE` writes it from the store")
+        return {}
 
 
 class SearchInterrupted(Interrupted):
@@ -284,14 +302,15 @@ def _why_nothing(store: Store, study: str) -> str:
     return f"study {study!r}: none of {len(trials)} trials gave a point that counts:\n" + "\n".join(lines)
 
 
-def _give_up(store: Store, study: str, outbox: Outbox | None) -> None:
+def _give_up(store: Store, study: str, outbox: Outbox | None, *, at_once: bool) -> None:
     """Leave things as they are after a failure: what is stored is stored, MLflow hears of it later."""
     try:
-        store.update_study(study, state="interrupted")
-    except (StoreError, StudyError) as error:
-        log.debug("the study's state could not be written: %s", error)
-    if outbox is not None:
-        try:
+        record = store.study(study)
+        if record is not None and record.state == "running":  # one that has ended keeps the state it ended in
+            store.update_study(study, state="interrupted")
+        if outbox is not None and at_once:
+            outbox.kill()
+        elif outbox is not None:
             outbox.finish(5.0)
-        except StoreError as error:
-            log.debug("the outbox could not be asked: %s", error)
+    except (StoreError, StudyError) as error:
+        log.debug("the study's state could not be written, or MLflow not told: %s", error)

@@ -1,17 +1,17 @@
 """`train`: keep the promise that an export made, and say how far it was kept."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import InputError, SpecError, TrialError, TuneCnnError
+from tune_cnn.errors import InputError, TrialError, TuneCnnError
 from tune_cnn.objectives import METRICS
 from tune_cnn.reports.model_card import model_card
-from tune_cnn.spec import Fixed, StudySpec, load_spec, parse_spec
+from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
-from tune_cnn.study.exporting import Export, read_export, write_whole
+from tune_cnn.study.exporting import Export, read_config, write_whole, write_whole_bytes
+from tune_cnn.study.interrupts import terminable
 from tune_cnn.study.preflight import check
 from tune_cnn.study.searching import Places, job_template, user_calls
 from tune_cnn.study.surroundings import differences
@@ -31,28 +31,6 @@ class TrainResult:
     notes: list[str]
 
 
-def read_config(source: str | Path) -> Export:
-    """An export, or a spec that leaves no choice (it promises nothing); SpecError where there is one left."""
-    try:
-        return read_export(source)
-    except SpecError as error:
-        if not Path(source).is_file():
-            raise
-        try:
-            spec = load_spec(source)
-        except SpecError:
-            raise error from None
-    open_keys = [key for key, dim in spec.space.items() if not isinstance(dim, Fixed)]
-    if open_keys:
-        raise SpecError(
-            f"{source}: leaves {', '.join(open_keys)} open; train needs one configuration: fix them, or export one "
-            "with `tune-cnn export STUDY -o FILE`"
-        )
-    config = spec.model_dump(exclude_defaults=True)
-    config.pop("budget", None)
-    return Export(study=spec.study, config=config, promise={"metrics": {}}, origin={})
-
-
 def train(
     source: str | Path,
     places: Places,
@@ -65,9 +43,11 @@ def train(
     export = read_config(source)
     spec = parse_spec(spec_of_export(export.as_dict()), str(source))
     folder = (output or Path(f"{spec.study}-model")).absolute()
-    if not folder.parent.exists():
-        raise InputError(f"{folder}: its parent folder does not exist")
-    with connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug):
+    _writable(folder)
+    with (
+        connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug),
+        terminable(),
+    ):
         slots = fit(spec.resources, spec.resources.gpu_phases[0], say=say)
         checked = check(spec, slots, cache_dir=places.cache_dir)
         notes = _surprises(export, checked.info)
@@ -81,7 +61,7 @@ def train(
                 achieved = dict(last.metrics) if last is not None else {}
                 if spec.training is None:
                     achieved |= training.test()
-                    _write_bytes(folder / WEIGHTS, training.weights())
+                    write_whole_bytes(folder / WEIGHTS, training.weights())
         except TrialError as error:
             raise TuneCnnError(f"the training failed: {error}") from None
     promised = export.promise.get("metrics", {})
@@ -90,6 +70,15 @@ def train(
     export.to_yaml(folder / CONFIG)
     remove(str(folder / "checkpoints"))
     return TrainResult(folder=str(folder), promised=promised, achieved=achieved, notes=notes)
+
+
+def _writable(folder: Path) -> None:
+    """Before the training, not after it: hours may lie between."""
+    if not folder.parent.is_dir():
+        raise InputError(f"{folder}: its parent folder does not exist")
+    probe = folder / ".written-by-tune-cnn"
+    write_whole(probe, "")
+    probe.unlink()
 
 
 def _job(export: Export, spec: StudySpec, slots: Slots, places: Places, folder: Path, *, all_data: bool) -> TrainingJob:
@@ -164,15 +153,3 @@ def _card(
         ),
         notes=notes,
     )
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: can't be written: {error.strerror or error}") from None

@@ -36,7 +36,8 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     data = prepare(spec.data, split_seed=spec.seed, cache_dir=folder).facts
     _check_batches(spec, data)
     for name, own in spec.metrics.items():
-        find_call(own.call, where=f"metrics.{name}.call")
+        if own.call is not None:
+            find_call(own.call, where=f"metrics.{name}.call")
     model = None
     if spec.training is not None:
         find_call(spec.training, where="training")

@@ -15,7 +15,8 @@ from tune_cnn.training.user_calls import find_call
 
 
 def find_metrics(context: TrialContext) -> dict[str, Callable[..., Any]]:
-    return {name: find_call(metric.call, where=f"metrics.{name}.call") for name, metric in context.job.metrics.items()}
+    calls = {name: metric.call for name, metric in context.job.metrics.items() if metric.call is not None}
+    return {name: find_call(call, where=f"metrics.{name}.call") for name, call in calls.items()}
 
 
 def measure_metrics(

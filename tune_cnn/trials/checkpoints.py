@@ -1,9 +1,10 @@
 """Where trials keep their checkpoints, and how the driver drops those of trials that have ended."""
 
+import contextlib
 import logging
 import shutil
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,11 @@ def forget(checkpoints: str, trial: int) -> None:
 def remove(folder: str) -> None:
     try:
         if "://" not in folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
             return
         storage, path = fs.FileSystem.from_uri(folder)
         if storage.get_file_info(path).type == fs.FileType.Directory:
             storage.delete_dir(path)
-    except OSError as error:
+    except (OSError, ArrowException) as error:
         log.warning("%s could not be removed: %s", folder, error)

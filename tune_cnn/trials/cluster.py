@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -18,6 +19,8 @@ from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import carried_modules
 
 import ray  # isort: skip
+
+PROBE_TIMEOUT_S = 10.0  # for one TCP connection, across the world on a bad day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +47,12 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
     started: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
     folder: str | None = None
     if address is None:
-        folder = tempfile.mkdtemp(prefix="tune_cnn-")
-        started |= {"_temp_dir": folder, "include_dashboard": False, "num_cpus": len(os.sched_getaffinity(0))}
+        folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
+        cpus = len(os.sched_getaffinity(0))
+        # "local": else RAY_ADDRESS, where it is set, would win.
+        started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
     else:
+        _probe(address)
         started |= {"address": address, "runtime_env": {"py_modules": carried_modules(code, calls)}}
     try:
         try:
@@ -63,8 +69,33 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
 
 def _import_folders(code: Sequence[str]) -> list[str]:
     """Where the user's modules are found: beside the packages that `code` names, and in the working directory."""
-    folders = [str(Path(path).parent if (Path(path) / "__init__.py").exists() else path) for path in code]
+    alone = [Path(path).is_file() or (Path(path) / "__init__.py").exists() for path in code]
+    folders = [str(Path(path).parent if one else path) for path, one in zip(code, alone, strict=True)]
     return [*folders, str(Path.cwd())]
+
+
+def _folder_for_sockets() -> str:
+    """Ray's sockets lie in its session folder, and a socket's path has at most 107 bytes, of which Ray adds 75."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= 16 else "/tmp"
+
+
+def _probe(address: str) -> None:
+    """Raise where nobody listens at host:port; Ray itself would try for minutes and then end the process."""
+    if "://" in address:
+        raise TuneCnnError(
+            f"--address {address}: Ray Client can't carry a search; give HOST:PORT of the cluster's head "
+            "(or auto) on one of its nodes"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return  # "auto": Ray looks for a cluster on this node, and says at once where there is none
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise TuneCnnError(
+            f"the Ray cluster at {address} can't be reached: {error}; is `ray start --head` running there?"
+        ) from None
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -157,8 +188,9 @@ def _one_accelerator(resources: Resources, share: float) -> None:
 def _never(bundles: Sequence[dict[str, float]], resources: Resources) -> str:
     there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes())
     cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
+    kind = f" of type {resources.accelerator}" if gpus and resources.accelerator else ""
     return (
-        f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs ({resources.ranks} rank(s), each on one node); "
+        f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs{kind} ({resources.ranks} rank(s), each on one node); "
         f"the nodes have: {there}. Lower cpus_per_trial, ranks or gpus_per_rank, or use --address with a larger cluster"
     )
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import site
+import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,22 @@ def carried_modules(code: Sequence[str], calls: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(map(str, paths)))
 
 
+def import_folders() -> tuple[str, ...]:
+    """Where this process finds modules, beside Python's own and the installed ones: the user's code among them.
+
+    Ray shows its workers the driver's working directory and script folder, but nothing that was added to `sys.path`.
+    """
+    installed = [Path(folder) for folder in (*_site_folders(), sys.prefix, sys.base_prefix)]
+    folders = [Path(folder or ".").absolute() for folder in sys.path]
+    own = [f for f in folders if f.is_dir() and not any(f.is_relative_to(other) for other in installed)]
+    return tuple(dict.fromkeys(map(str, own)))
+
+
+def add_import_folders(folders: Sequence[str]) -> None:
+    """In a worker: find modules there too, last, so that what Ray carried to this node comes first."""
+    sys.path += [folder for folder in folders if folder not in sys.path and Path(folder).is_dir()]
+
+
 def _modules_in(folder: Path) -> list[Path]:
     if not folder.exists():
         raise SpecError(f"resources.code: {folder} does not exist")
@@ -41,7 +58,7 @@ def _module_path(name: str) -> Path | None:
         return None
     path = Path(spec.submodule_search_locations[0]) if spec.submodule_search_locations else Path(str(spec.origin))
     installed = name not in OURS and any(path.is_relative_to(folder) for folder in _site_folders())
-    return None if installed else path
+    return path if path.exists() and not installed else None  # built-in modules have no path
 
 
 def _site_folders() -> list[str]:

@@ -3,13 +3,14 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
 from tune_cnn.errors import TrialError
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.code import add_import_folders
 
 import ray  # isort: skip
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -46,7 +47,8 @@ def make_rank(path: str, rank: int) -> Rank:
 class RankActor:
     """A further rank, in a process of its own."""
 
-    def __init__(self, path: str, rank: int) -> None:
+    def __init__(self, path: str, rank: int, import_folders: Sequence[str]) -> None:
+        add_import_folders(import_folders)
         self._rank = make_rank(path, rank)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -57,9 +59,18 @@ class RankActor:
 class RankGroup:
     """All ranks of a trial as one: a call goes to every rank at once, and a failure of one ends the others."""
 
-    def __init__(self, path: str, *, ranks: int, cuda: bool, bundles: list[dict[str, float]]) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        ranks: int,
+        cuda: bool,
+        bundles: Sequence[Mapping[str, float]],
+        import_folders: Sequence[str] = (),
+    ) -> None:
+        # The others are asked for first, so that all import torch at the same time.
+        self._others = [_rank_actor(path, rank, bundles[rank], import_folders) for rank in range(1, ranks)]
         self._own = make_rank(path, 0)
-        self._others = [_rank_actor(path, rank, bundles[rank]) for rank in range(1, ranks)]
         if ranks > 1:
             address = f"tcp://{ray.util.get_node_ip_address()}:{_free_port()}"
             self.call("join", ranks=ranks, init_method=address, cuda=cuda)
@@ -147,14 +158,14 @@ def lost(error: BaseException) -> bool:
     )
 
 
-def _rank_actor(path: str, rank: int, bundle: dict[str, float]) -> Any:
+def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folders: Sequence[str]) -> Any:
     group = get_current_placement_group()
     assert group is not None, "a trial has a placement group of its own"
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
     options = RankActor.options(  # type: ignore[attr-defined]
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
-    return options.remote(path, rank)
+    return options.remote(path, rank, tuple(import_folders))
 
 
 def _free_port() -> int:

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.code import add_import_folders, import_folders
 
 import ray  # isort: skip
 from ray.exceptions import RayTaskError
@@ -17,12 +18,13 @@ def call_on_node(path: str, bundle: Mapping[str, float], *args: Any, **kwargs: A
         num_cpus=bundle.get("CPU", 1), num_gpus=bundle.get("GPU", 0), resources=other or None, max_retries=1
     )
     try:
-        return ray.get(task.remote(path, args, kwargs))
+        return ray.get(task.remote(path, args, kwargs, import_folders()))
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, Exception) else error) from None
 
 
 @ray.remote
-def _call(path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], folders: tuple[str, ...]) -> Any:
+    add_import_folders(folders)
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)(*args, **kwargs)

@@ -1,6 +1,6 @@
 """One configuration trained alone on its resources: what `train` does with an export."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,6 +8,7 @@ from tune_cnn.errors import TrialError
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.code import add_import_folders, import_folders
 from tune_cnn.trials.ranks import TRAINING, RankGroup
 
 import ray  # isort: skip
@@ -22,8 +23,11 @@ PACK = "tune_cnn.training.weights:pack"
 class SoloActor:
     """Rank 0 and, through it, all ranks of one training."""
 
-    def __init__(self, path: str, job: TrainingJob, bundles: list[dict[str, float]]) -> None:
-        self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles)
+    def __init__(
+        self, path: str, job: TrainingJob, bundles: Sequence[Mapping[str, float]], folders: Sequence[str]
+    ) -> None:
+        add_import_folders(folders)
+        self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles, import_folders=folders)
 
     def call(self, method: str, *args: Any) -> Any:
         return self._group.call(method, *args)
@@ -48,7 +52,7 @@ def solo(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["S
     )
     actor = SoloActor.options(  # type: ignore[attr-defined]
         num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
-    ).remote(loop, job, list(slots.bundles))
+    ).remote(loop, job, list(slots.bundles), import_folders())
     try:
         yield Solo(actor)
     finally:

@@ -10,7 +10,9 @@ from typing import Any
 from tune_cnn.errors import TrialError, TuneCnnError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
+from tune_cnn.trials.code import add_import_folders
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
 
 import ray  # isort: skip
@@ -28,6 +30,7 @@ class Payload:
     bundles: list[dict[str, float]]
     checkpoints: str | None = None  # folder or URI of all trials' checkpoints
     loop: str = TRAINING
+    import_folders: tuple[str, ...] = ()  # where the driver finds the user's modules
 
 
 def job_of(payload: Payload, config: Mapping[str, Any]) -> TrainingJob:
@@ -51,6 +54,7 @@ class WarmTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], payload: Payload | None = None) -> None:
         assert payload is not None
+        add_import_folders(payload.import_folders)
         self._payload = payload
         self._slot = uuid.uuid4().hex
         self._group: RankGroup | None = None
@@ -60,7 +64,6 @@ class WarmTrial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # Only stores: an error here would break the search (no retry, the searcher is never told).
         self._assigned, self._begun, self._former = new_config, False, []
-        self._payload.board.idle.remote(self._slot)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -78,7 +81,7 @@ class WarmTrial(tune.Trainable):
             return self._end(*_end_of(error))
 
     def cleanup(self) -> None:
-        self._payload.board.idle.remote(self._slot)
+        # Nothing is waited for: Tune gives processes that take long to end up to 15 s.
         if self._group is not None:
             self._group.close()
 
@@ -87,12 +90,18 @@ class WarmTrial(tune.Trainable):
         payload = self._payload
         if self._group is None:
             cuda = payload.job.gpu_share > 0
-            self._group = RankGroup(payload.loop, ranks=payload.job.ranks, cuda=cuda, bundles=payload.bundles)
+            self._group = RankGroup(
+                payload.loop,
+                ranks=payload.job.ranks,
+                cuda=cuda,
+                bundles=payload.bundles,
+                import_folders=payload.import_folders,
+            )
         ray.get(payload.board.arrive.remote(self._slot))
         if ray.get(payload.board.draining.remote()):
             return self._end("interrupted", None)
         self._begun = True
-        ray.get(payload.board.active.remote(self._slot, _place()))
+        ray.get(payload.board.active.remote(self._assigned["trial"], _place()))
         job = job_of(payload, self._assigned)
         done = self._group.call("begin", job)
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
@@ -100,7 +109,7 @@ class WarmTrial(tune.Trainable):
         return self._end("complete", None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Any]:
-        pulse = ray.get(self._payload.board.pulse.remote(self._slot))
+        pulse = ray.get(self._payload.board.pulse.remote(self._assigned["trial"]))
         report: dict[str, Any] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,

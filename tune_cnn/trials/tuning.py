@@ -1,19 +1,22 @@
 """The loop of Ray Tune around warm trials: asks its conductor for trials, and brings it every epoch."""
 
+import os
 import shutil
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.board import SlotBoard
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.trainable import Payload, WarmTrial
 
 import ray  # isort: skip
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -50,15 +53,16 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
     """Run the conductor's trials, `slots.count` at a time, until it has no more. Blocks; needs Ray connected."""
     expected = min(slots.count, at_most) if at_most is not None else slots.count
     board = SlotBoard.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
-    shared = Payload(**{**payload.__dict__, "board": board, "bundles": list(slots.bundles)})
+    shared = replace(payload, board=board, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared),
-        tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy=_strategy(slots)),
+        # Packed: gradients travel every step, so a trial's ranks stay on one node where they fit.
+        tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy="PACK"),
     )
     folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
     bridge = _Bridge(conductor, slots.count, board)
     try:
-        tune.Tuner(
+        tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(search_alg=_Asker(bridge), num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
@@ -70,16 +74,32 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
             ),
-        ).fit()
+        )
+        with _starting_at_once(slots.count):
+            tuner.fit()
     finally:
-        bridge.drain()
+        bridge.close()
         ray.kill(board)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _strategy(slots: Slots) -> str:
-    """A trial's ranks stay on one node where they fit, since their gradients travel every step."""
-    return "PACK"
+@contextmanager
+def _starting_at_once(slots: int) -> Iterator[None]:
+    """Let Tune start all slots' processes at the same time; with a searcher it would start one after another.
+
+    One more than there are slots: at its limit, Tune hands a cached process to whichever trial waits, also to one
+    whose own process is just being started, which would then be thrown away.
+    """
+    name = "TUNE_MAX_PENDING_TRIALS_PG"
+    before = os.environ.get(name)
+    os.environ[name] = str(slots + 1)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Bridge:
@@ -90,18 +110,36 @@ class _Bridge:
         self.slots = slots
         self.running: dict[str, int] = {}  # Tune's id of a trial -> ours
         self.finished = False
-        self._board = board
-        self._drained = threading.Event()
+        self.board = board
+        self._handed_out = 0
+        self._draining = False
+
+    def next(self) -> Assignment | None:
+        """The next trial; None when there will be no more."""
+        assignment = None if self.finished else self.conductor.next()
+        if assignment is not None:
+            self._handed_out += 1
+        elif not self.finished:
+            self.finished = True
+            self.board.expect.remote(self._handed_out)
+        return assignment
 
     def drain(self) -> None:
-        if not self._drained.is_set():
-            self._drained.set()
-            self._board.drain.remote()
+        """No new trials; those that run end at their epoch."""
+        if not self._draining:
+            self._draining = self.finished = True
+            self.board.drain.remote()
 
     def end(self, tune_id: str, state: str, reason: str | None) -> None:
         trial = self.running.pop(tune_id, None)
         if trial is not None:
+            self.board.idle.remote(trial)
             self.conductor.end(trial, state, reason)
+
+    def close(self) -> None:
+        """Where Tune's loop was broken off, what ran is unfinished."""
+        for tune_id in list(self.running):
+            self.end(tune_id, "interrupted", None)
 
 
 class _DriverOnly:
@@ -125,20 +163,18 @@ class _Asker(_DriverOnly, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         bridge = self.bridge
-        if bridge.finished:
-            return Searcher.FINISHED
-        if len(bridge.running) >= bridge.slots:
+        if not bridge.finished and len(bridge.running) >= bridge.slots:
             return None
-        assignment = bridge.conductor.next()
+        assignment = bridge.next()
         if assignment is None:
-            bridge.finished = True
             return Searcher.FINISHED
         bridge.running[trial_id] = assignment.trial
         return {"trial": assignment.trial, "params": dict(assignment.params), "seed": assignment.seed}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        # Ends arrive at _Listener and losses at _Losses first; this one catches what Tune ends on its own.
-        self.bridge.end(trial_id, "failed" if error else "interrupted", "its process was lost" if error else None)
+        # Ends have been told by _Listener, and losses will be by _Losses: this catches what Tune ends on its own.
+        if not error:
+            self.bridge.end(trial_id, "interrupted", None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the record."""
@@ -171,9 +207,19 @@ class _Listener(_DriverOnly, tune.Stopper):
 
 
 class _Losses(_DriverOnly, tune.Callback):
-    """Says why a trial was lost for good."""
+    """Hears of lost processes; says why a trial was lost for good."""
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.bridge.board.idle.remote(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_error() if hasattr(trial, "get_error") else None
-        last = (str(error).strip().splitlines() or ["unknown"])[-1][:300]
-        self.bridge.end(trial.trial_id, "failed", f"its process was lost {MAX_FAILURES + 1} times: {last}")
+        self.bridge.end(trial.trial_id, "failed", f"given up after {MAX_FAILURES + 1} tries: {_why(trial)}")
+
+
+def _why(trial: Trial) -> str:
+    """What Tune's last try died of, in a line."""
+    error = trial.get_pickled_error()
+    cause = getattr(error, "cause", error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or ["no reason was given"]
+    detail = next((line for line in lines if "exit detail:" in line), "") if isinstance(cause, RayActorError) else ""
+    return " ".join([lines[0], detail]).strip()[:500]

@@ -1,0 +1,69 @@
+"""One configuration trained alone, as `train` does."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from conductors import LOOP, cpu_slots, payload
+from loops import fail, place
+
+from tune_cnn.errors import TrialError
+from tune_cnn.spec import Configuration
+from tune_cnn.training.job import TrainingJob
+from tune_cnn.trials.remote import call_on_node
+from tune_cnn.trials.solo import solo
+
+
+def job(*, ranks: int = 1, epochs: int = 3, stop_epoch: int | None = None, **training: object) -> TrainingJob:
+    configuration = Configuration(epochs=epochs, training=training)
+    return replace(payload(ranks=ranks).job, trial=0, configuration=configuration, stop_epoch=stop_epoch)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_it_trains_to_the_last_epoch_and_tells_of_each(one_ray, ranks):
+    told = []
+    one = job(ranks=ranks)
+    with solo(one, cpu_slots(1, ranks=ranks), loop=LOOP) as training:
+        last = training.train(one, lambda result: told.append(result.epoch))
+        assert training.test()["test_accuracy"] == 0.5
+    assert told == [1, 2, 3]
+    assert last is not None
+    assert last.done
+
+
+def test_it_keeps_the_stop_epoch(one_ray):
+    one = job(epochs=9, stop_epoch=2)
+    with solo(one, cpu_slots(1), loop=LOOP) as training:
+        last = training.train(one, lambda result: None)
+    assert last is not None
+    assert last.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "rank", "said"),
+    [("raise", 0, "the loss became NaN"), ("raise", 1, "the loss became NaN"), ("die", 0, "process was lost")],
+)
+def test_a_fault_is_raised_as_the_trials(one_ray, fault, rank, said):
+    one = job(ranks=2, fault=fault, rank=rank)
+    with pytest.raises(TrialError, match=said), solo(one, cpu_slots(1, ranks=2), loop=LOOP) as training:
+        training.train(one, lambda result: None)
+
+
+def test_its_resources_are_free_afterwards(one_ray):
+    """All five cores, again and again."""
+    for _ in range(3):
+        with solo(job(), cpu_slots(1, cpus=5), loop=LOOP) as training:
+            training.test()
+
+
+def test_a_function_runs_on_a_node_in_another_process(one_ray):
+    """The users' modules are found there as they are here, whoever started Ray."""
+    found = call_on_node("loops:place", {"CPU": 1.0})
+    assert found["pid"] != place()["pid"] == os.getpid()
+
+
+def test_what_a_function_raised_there_is_raised_here(one_ray):
+    with pytest.raises(TrialError, match="as it was raised"):
+        fail()
+    with pytest.raises(TrialError, match="as it was raised"):
+        call_on_node("loops:fail", {"CPU": 1.0})
