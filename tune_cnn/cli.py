@@ -39,7 +39,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what libra
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
 
 HOME = Path("studies")
-KEYBOARD_INTERRUPT = 130  # what typer makes of one
+# What typer makes of a Ctrl-C, and what Ray, while it starts, of a SIGTERM
+INTERRUPTED = (130, signal.SIGTERM)
 
 
 def _version(asked: bool) -> None:
@@ -254,7 +255,7 @@ def main() -> None:
         _say(str(error) if isinstance(error, Interrupted | NothingFits) else f"Error: {error}")
         sys.exit(error.exit_code)
     except SystemExit as end:
-        if end.code == KEYBOARD_INTERRUPT:
+        if end.code in INTERRUPTED:
             _end_at_once()
         raise
     except Exception as error:
@@ -282,7 +283,7 @@ def _end_at_once() -> None:
         except Error:
             continue
     sys.stdout.flush()
-    os._exit(KEYBOARD_INTERRUPT)  # Ray's threads would keep an orderly exit waiting
+    os._exit(Interrupted.exit_code)  # Ray's threads would keep an orderly exit waiting
 
 
 def _print(result: Any, as_json: bool, show: Any) -> None:

@@ -161,3 +161,13 @@ def test_reader_that_leaves_early_is_no_failure_and_a_full_disk_is(tmp_path: Pat
             )
         assert ended.returncode == 1
         assert ended.stderr == "Error: stdout can't be written: No space left on device\n"
+
+
+def test_unfinished_trials_are_not_called_running_once_the_search_has_ended(command: Command, home: Path) -> None:
+    """A reader sees that they wait for the next start; a script keeps its key."""
+    store = Store(home)
+    store.add_trial("made-up", 3, {}, seed=3)
+    store.update_study("made-up", state="interrupted")
+    store.close()
+    assert "3 complete, 1 unfinished" in command("status", "made-up").out
+    assert command("status", "made-up", "--json").document["trials"]["running"] == 1

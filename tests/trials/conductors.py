@@ -1,6 +1,5 @@
 """A conductor that hands out a list of trials and notes what it is told."""
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +40,6 @@ class Script:
         self.ends: dict[int, tuple[str, str | None]] = {}
         self.started: list[int] = []
         self.drained_at: int | None = None
-        self.ended_at: dict[int, float] = {}
 
     def next(self) -> Assignment | None:
         if not self._left or self.drained_at is not None:
@@ -57,7 +55,6 @@ class Script:
     def end(self, trial: int, state: str, reason: str | None) -> None:
         assert trial not in self.ends, f"trial {trial} ended twice"
         self.ends[trial] = (state, reason)
-        self.ended_at[trial] = time.time()
 
     def tick(self) -> bool:
         if self.drain_after is not None and len(self.points) >= self.drain_after and self.drained_at is None:

@@ -6,8 +6,17 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def one_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests that need a Ray of their own must not run while this one stands: Ray knows one to a process."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ray's processes keep what they compile, also where the tests' own must not: each would compile all of Ray."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def one_ray(compiled: None) -> Iterator[None]:
+    """A process knows one Ray at a time: tests of another one run in a process of their own."""
     from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 
     import ray  # isort: skip

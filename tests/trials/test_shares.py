@@ -34,9 +34,6 @@ def test_shares_are_searched_one_after_another(one_ray):
     assert seen == [(4, 4), (1, 1)]
 
 
-CPUS = {"CPU": 8.0}
-
-
 def node(cpus: float = 8, gpus: float = 0, kind: str | None = None) -> dict[str, float]:
     found = {"CPU": float(cpus)}
     if gpus:
@@ -128,5 +125,5 @@ def test_what_never_fits_is_refused_with_what_is_there(machines, resources, shar
 
 def test_gpus_on_a_machine_without_are_refused(machines):
     machines(node(8))
-    with pytest.raises(ResourceError, match="asks for 1 CPUs and 1 GPUs.*the nodes have: 8 CPUs and 0 GPUs"):
+    with pytest.raises(ResourceError, match=r"asks for 1 CPUs and 1 GPUs.*the nodes have: 8 CPUs and 0 GPUs"):
         fit(Resources(), 1.0)

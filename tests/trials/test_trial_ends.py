@@ -1,38 +1,33 @@
 """However a trial ends, the search hears of it once and goes on."""
 
-import time
+import tempfile
 
-import pytest
 from conductors import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials.tuning import MAX_FAILURES, run_trials
+from tune_cnn.trials import tuning
+from tune_cnn.trials.cluster import connected
+from tune_cnn.trials.tuning import run_trials
 
 
-@pytest.mark.parametrize(
-    ("fault", "end"),
-    [
-        ("raise", ("failed", "the loss became NaN")),
-        ("bug", ("failed", "ZeroDivisionError: in the user's code")),
-        ("memory", ("infeasible", "out of memory: asked for too much")),
-        ("device memory", ("infeasible", "training: out of memory: tried to allocate 2 GiB")),
-    ],
-)
-def test_a_trials_own_fault_is_its_end_and_its_process_stays_warm(one_ray, fault, end):
-    script = Script([trial(), trial(fault=fault), trial(), trial()])
+def test_a_trials_own_fault_is_its_end_and_its_process_stays_warm(one_ray):
+    ends = {
+        "raise": ("failed", "the loss became NaN"),
+        "bug": ("failed", "ZeroDivisionError: in the user's code"),
+        "memory": ("infeasible", "out of memory: asked for too much"),
+        "device memory": ("infeasible", "training: out of memory: tried to allocate 2 GiB"),
+    }
+    script = Script([trial(), *[trial(fault=fault) for fault in ends], trial()])
     run_trials(script, payload(), cpu_slots(1))
-    assert script.ends == {0: ("complete", None), 1: end, 2: ("complete", None), 3: ("complete", None)}
+    assert script.ends == dict(enumerate([("complete", None), *ends.values(), ("complete", None)]))
     assert len(script.pids()) == 1
 
 
-@pytest.mark.parametrize(
-    ("params", "said"),
-    [({"epochs": 0}, "epochs"), ({"loader_workers": 1, "loader": "device"}, "loader_workers")],
-)
-def test_a_configuration_that_does_not_hold_is_a_failed_trial(one_ray, params, said):
-    script = Script([params, trial()])
+def test_a_configuration_that_does_not_hold_is_a_failed_trial(one_ray):
+    script = Script([{"epochs": 0}, {"loader_workers": 1, "loader": "device"}, trial()])
     run_trials(script, payload(), cpu_slots(1))
-    assert script.states() == ["failed", "complete"]
-    assert said in str(script.ends[0][1])
+    assert script.states() == ["failed", "failed", "complete"]
+    assert "epochs" in str(script.ends[0][1])
+    assert "loader_workers=1 has no meaning with loader='device'" in str(script.ends[1][1])
 
 
 def test_a_loop_that_cannot_be_imported_fails_its_trials(one_ray):
@@ -43,26 +38,26 @@ def test_a_loop_that_cannot_be_imported_fails_its_trials(one_ray):
 
 
 def test_a_process_that_dies_once_is_replaced_and_no_slot_is_lost(one_ray, tmp_path):
-    """The other slot's short trials go on meanwhile, and the trial completes in a fresh process."""
-    short = [trial(epochs=2, seconds=0.02) for _ in range(10)]
-    long = [trial(epochs=4, seconds=0.5) for _ in range(8)]
-    script = Script([*short, trial(fault="die once", marker=str(tmp_path / "died")), *short, *long])
+    """The other slot goes on meanwhile, with trials shorter than the start of the process that replaces the dead."""
+    short = [trial(epochs=1, seconds=0.5) for _ in range(16)]
+    script = Script([*short[:4], trial(fault="die once", marker=str(tmp_path / "died")), *short])
     run_trials(script, payload(), cpu_slots(2))
-    assert script.states() == ["complete"] * 29
+    assert script.states() == ["complete"] * 21
     assert len(script.pids()) == 3, "both first processes and the one that replaced the dead"
-    company = [script.side_by_side(point) for trial in range(23, 29) for point in script.of(trial)]
-    assert company.count(2) >= 16, f"a slot was lost: of 24 last epochs these trained beside: {company}"
+    assert len({point.pid for point in script.points[-4:]}) == 2, "both slots are there to the end"
 
 
-@pytest.mark.parametrize(("fault", "said"), [("die", "exit"), ("cuda", "an illegal memory access")])
-def test_a_process_that_is_lost_every_time_fails_its_trial(one_ray, fault, said):
-    script = Script([trial(fault=fault), trial(), trial()])
-    run_trials(script, payload(), cpu_slots(1))
-    assert script.states() == ["failed", "complete", "complete"]
-    reason = str(script.ends[0][1])
-    assert reason.startswith(f"given up after {MAX_FAILURES + 1} tries: ")
-    assert said in reason
-    assert "\n" not in reason
+def test_a_process_that_is_lost_every_time_fails_its_trial(one_ray, monkeypatch, capfd):
+    """What broke a CUDA context is tried again in a fresh process as well; Ray's own words stay off the screen."""
+    monkeypatch.setattr(tuning, "MAX_FAILURES", 1)
+    script = Script([trial(fault="die"), trial(fault="cuda"), trial(), trial()])
+    with connected(None, code=[], calls=[]):
+        run_trials(script, payload(), cpu_slots(2))
+    assert script.states() == ["failed", "failed", "complete", "complete"]
+    died, broke = str(script.ends[0][1]), str(script.ends[1][1])
+    assert died.startswith("given up after 2 tries: The actor is dead because its worker process has died.")
+    assert broke == "given up after 2 tries: RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_conductor_stops_a_trial_at_any_epoch(one_ray):
@@ -77,14 +72,12 @@ def test_the_conductor_stops_a_trial_at_any_epoch(one_ray):
 def test_draining_ends_trials_at_their_epoch_with_a_checkpoint(one_ray, tmp_path):
     script = Script([trial(epochs=1000, seconds=0.1) for _ in range(6)], drain_after=6)
     run_trials(script, payload(checkpoints=str(tmp_path)), cpu_slots(2))
-    returned = time.time()
     assert script.ends == {0: ("interrupted", None), 1: ("interrupted", None)}
     assert script.started == [0, 1]
     for number in range(2):
         last = script.of(number)[-1]
         assert last.checkpoint == f"{tmp_path}/{number:06d}/{last.epoch}"
         assert last.epoch < 10
-    assert returned - max(script.ended_at.values()) < 5.0, "Tune waits up to 15 s for processes that do not end"
 
 
 def test_a_search_drained_before_it_begins_starts_nothing(one_ray):
@@ -96,12 +89,9 @@ def test_a_search_drained_before_it_begins_starts_nothing(one_ray):
 
 def test_what_tune_writes_holds_nothing_of_the_conductors(one_ray, tmp_path, monkeypatch):
     """Its searcher, stopper and callbacks are pickled into a folder; a conductor knows the store's password."""
-    import tempfile
-
-    from tune_cnn.trials import tuning
-
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(tuning.shutil, "rmtree", lambda *args, **kwargs: None)
+    monkeypatch.setattr(tuning, "MAX_FAILURES", 0)
     script = Script([trial(), trial(fault="die")], secret="hunter2-correct-horse")
     run_trials(script, payload(), cpu_slots(1))
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -110,8 +100,6 @@ def test_what_tune_writes_holds_nothing_of_the_conductors(one_ray, tmp_path, mon
 
 
 def test_tunes_folder_is_gone_afterwards(one_ray, tmp_path, monkeypatch):
-    import tempfile
-
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run_trials(Script([trial()]), payload(), cpu_slots(1))
     assert list(tmp_path.iterdir()) == []

@@ -59,9 +59,11 @@ def search_foot(result: Mapping[str, Any]) -> None:
 
 
 def status(status: Mapping[str, Any]) -> None:
-    volume = status["hypervolume"]
+    volume, trials = status["hypervolume"], dict(status["trials"])
+    if status["state"] != "running":  # the next start goes on with them
+        trials["unfinished"] = trials.pop("running")
     rows = {
-        "trials": _counts(status["trials"]) or "none",
+        "trials": _counts(trials) or "none",
         "hypervolume": f"{volume:.4f}" if volume is not None else "none yet",
         "started": moment(status["started"]),
         "updated": moment(status["updated"]),
@@ -87,7 +89,7 @@ def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
     for at, row in enumerate(rows):
         if at:
             console.print()
-        console.print(Text(row["name"], "bold"), Text(row["description"]), highlight=False)
+        console.print(Text.assemble((row["name"], "bold"), f": {row['description']}"), highlight=False)
         _plain(console, f"  {row['data']}, {row['model']}; searches {', '.join(row['searched']) or 'nothing'}")
         _plain(console, f"  {row['file']}")
 
@@ -96,12 +98,12 @@ def training(result: Mapping[str, Any]) -> None:
     """Promised against achieved, and where the weights are."""
     promised, achieved = result["promised"], result["achieved"]
     own = [name for name in promised if name not in METRICS]
-    table = _table("", "achieved", *(["promised"] if promised else []), right=True)
+    table = _table("", *(["promised"] if promised else []), "achieved", right=True)
     for name in (*TRAINED, *own, "test_accuracy"):
         if name in promised or name in achieved:
             metric = METRICS.get("accuracy" if name == "test_accuracy" else name)
             label = name if metric is None or name == "test_accuracy" else titled(metric)
-            kept = [number(of.get(name), metric) for of in ((achieved, promised) if promised else (achieved,))]
+            kept = [number(of.get(name), metric) for of in ((promised, achieved) if promised else (achieved,))]
             table.add_row(*map(Text, (label, *kept)))
     console = _Stream()
     console.print(table)

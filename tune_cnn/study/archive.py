@@ -1,5 +1,6 @@
 """A study as it was recorded: from the home's store, or from a tracking server alone."""
 
+import os
 from pathlib import Path
 
 from tune_cnn.errors import StudyError, nearest
@@ -12,10 +13,18 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 
 
+def open_store(home: str | Path, *, create: bool = False) -> Store:
+    """The home's store, or the database that TUNE_CNN_STORE names: a URL, which may hold a password, is no argument.
+
+    StudyError where there is none and `create` is off, StoreError where it can't be opened.
+    """
+    return Store(os.environ.get("TUNE_CNN_STORE") or home, create=create)
+
+
 def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> StudyArchive:
     """The study's record, its trials and points. The store is asked first; MLflow where it doesn't know the study."""
     try:
-        store = Store(home, create=False)
+        store = open_store(home)
     except StudyError:
         store = None
     if store is not None:

@@ -6,12 +6,11 @@ from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
 from tune_cnn.records.outbox_process import sync as deliver
-from tune_cnn.records.store import Store
 from tune_cnn.reports import shown
 from tune_cnn.reports.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.study import face
-from tune_cnn.study.archive import read_archive
+from tune_cnn.study.archive import open_store, read_archive
 from tune_cnn.study.exporting import Front, write_whole
 
 
@@ -19,7 +18,7 @@ def places(home: Path, tracking_uri: str | None, address: str | None, storage: s
     from tune_cnn.study.searching import Places  # with it comes Ray, which takes seconds
 
     return Places(
-        home=home.expanduser().absolute(),
+        home=_folder(home).expanduser().absolute(),
         tracking_uri=tracking_uri or face.TRACKING,
         address=address,
         storage=storage if storage is None or "://" in storage else str(Path(storage).expanduser().absolute()),
@@ -204,7 +203,7 @@ def train(config: str, places: Any, *, output: Path | None, all_data: bool) -> d
 
 def sync(name: str, home: Path, tracking_uri: str | None) -> int:
     of = study(name, home, tracking_uri)
-    store = Store(of.home, create=False)
+    store = open_store(of.home)
     try:
         return deliver(store, of.name, of.tracking_uri, folder=of.home / of.name)
     finally:

@@ -20,6 +20,7 @@ from tune_cnn.study.archive import feasible_points, front_of, spec_of
 
 _SECTIONS = {"config", "promise", "origin"}
 EXPORT_KEYS = {"study", *_SECTIONS}
+LAST_KEY = "exported"  # of an export's text, in its origin: a file that was cut short lacks it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,8 @@ def read_export(path: str | Path) -> Export:
     except UnicodeDecodeError:
         raise SpecError(f"{path}: can't be read: it is not UTF-8 text") from None
     raw = read_yaml(text, str(path))
-    if not isinstance(raw, dict) or set(raw) != EXPORT_KEYS or not all(isinstance(raw[k], dict) for k in _SECTIONS):
+    whole = isinstance(raw, dict) and set(raw) == EXPORT_KEYS and all(isinstance(raw[k], dict) for k in _SECTIONS)
+    if not whole or LAST_KEY not in raw["origin"]:
         raise SpecError(
             f"{path}: is not an exported configuration, or not all of it (a mapping of "
             f"{', '.join(sorted(EXPORT_KEYS))}); make one with `tune-cnn export STUDY -o FILE`"
@@ -153,7 +155,7 @@ class Front:
         return Export(
             study=study.name,
             config={
-                "study": f"{study.name}-t{point.trial}-e{point.epoch}"[:128],
+                "study": _named(study.name, f"-t{point.trial}-e{point.epoch}"),
                 **{key: spec[key] for key in kept if key in spec},
                 "space": self.spec.configuration(trial.params).params(),
                 "resources": {k: v for k, v in resources.items() if k != "slots"},
@@ -170,7 +172,7 @@ class Front:
                 "data_key": info.get("data", {}).get("key"),
                 "hardware": dict(info.get("hardware", {})),
                 "versions": dict(info.get("versions", {})),
-                "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+                LAST_KEY: datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
 
@@ -209,12 +211,18 @@ class Front:
         ]
 
 
+def _named(study: str, point: str) -> str:
+    """A name of its own, of 128 characters at most: the study's is cut rather than the point's."""
+    return study[: 128 - len(point)] + point
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write under a temporary name, then rename; InputError where the place can't be written."""
     write_whole_bytes(path, text.encode())
 
 
 def write_whole_bytes(path: Path, content: bytes) -> None:
+    path = path.absolute()  # "." has no name
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,9 @@ from tune_cnn.errors import StudyError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.rows import StudyRecord
-from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.study import study_name
-from tune_cnn.study.archive import feasible_points, read_archive, spec_of
+from tune_cnn.study.archive import feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.exporting import Front
 
 TRACKING = "sqlite:///mlflow.db"
@@ -82,7 +81,7 @@ class Study:
         """Delete the study from the home: its record and its folder. MLflow keeps its runs."""
         import shutil
 
-        store = Store(self.home, create=False)
+        store = open_store(self.home)
         try:
             store.delete_study(self.name)
         finally:
@@ -121,7 +120,7 @@ def hypervolume_of(archive: StudyArchive) -> float | None:
 def list_studies(home: str | Path) -> list[StudyRecord]:
     """All studies of a home, the last changed first; none where there is no store yet."""
     try:
-        store = Store(home, create=False)
+        store = open_store(home)
     except StudyError:
         return []
     try:

@@ -18,7 +18,7 @@ from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.configuration import Configuration
 from tune_cnn.spec.loading import spec_of_export
-from tune_cnn.study.archive import read_archive
+from tune_cnn.study.archive import open_store, read_archive
 from tune_cnn.study.conductor import Conductor
 from tune_cnn.study.exporting import Front, read_config
 from tune_cnn.study.interrupts import interruptible, terminable
@@ -71,14 +71,9 @@ class SearchResult:
     report: str | None  # None: it could not be written
 
 
-def open_store(home: Path) -> Store:
-    """The home's store, made where there is none; StoreError where the home can't be written."""
-    return Store(home)
-
-
 def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callable[[str], None]) -> SearchResult:
     """Search until the budget is spent, or go on with a search that was interrupted. Raises TuneCnnError."""
-    store = open_store(places.home)
+    store = open_store(places.home, create=True)
     with ExitStack() as stack:
         stack.callback(store.close)
         known = store.study(spec.study)

@@ -17,6 +17,7 @@ from tune_cnn.errors import ResourceError, TuneCnnError
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import carried_modules
+from tune_cnn.trials.ray_output import kept_off_stdout
 
 import ray  # isort: skip
 
@@ -41,9 +42,16 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
     of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment.
     """
     sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
-    if ray.is_initialized():
-        yield
-        return
+    with kept_off_stdout(quiet=quiet):
+        if ray.is_initialized():
+            yield
+        else:
+            with _joined(address, code, calls, quiet=quiet):
+                yield
+
+
+@contextmanager
+def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, quiet: bool) -> Iterator[None]:
     started: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
     folder: str | None = None
     if address is None:
@@ -190,8 +198,9 @@ def _never(bundles: Sequence[dict[str, float]], resources: Resources) -> str:
     cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
     kind = f" of type {resources.accelerator}" if gpus and resources.accelerator else ""
     return (
-        f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs{kind} ({resources.ranks} rank(s), each on one node); "
-        f"the nodes have: {there}. Lower cpus_per_trial, ranks or gpus_per_rank, or use --address with a larger cluster"
+        f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs{kind} ({resources.ranks} rank(s), each on one "
+        f"node); the nodes have: {there}. Lower cpus_per_trial, ranks or gpus_per_rank, or use --address with a larger "
+        "cluster"
     )
 
 

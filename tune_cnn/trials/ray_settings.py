@@ -1,6 +1,7 @@
 """Ray's environment: what must stand there before ray is imported, each with its reason."""
 
 import os
+from pathlib import Path
 
 _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` makes every worker build an environment of its own
@@ -21,6 +22,16 @@ def apply() -> None:
     """Set what the user has not set otherwise."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    if _has_token():
+        # As `ray start` does by itself where a token exists, and `ray.init(address=…)` doesn't (Ray 2.60): a driver
+        # without it is refused by its own cluster. A cluster without authentication ignores it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _has_token() -> bool:
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or path.is_file()
 
 
 apply()

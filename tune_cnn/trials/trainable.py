@@ -38,11 +38,18 @@ def job_of(payload: Payload, config: Mapping[str, Any]) -> TrainingJob:
     return replace(
         payload.job,
         trial=config["trial"],
-        configuration=Configuration.from_params(config["params"]),
+        configuration=_configuration(config["params"]),
         seed=config["seed"],
         checkpoint_dir=folder,
         cache_dir=str(Path(payload.job.cache_dir).expanduser()),  # of this node's user
     )
+
+
+def _configuration(params: Mapping[str, Any]) -> Configuration:
+    try:
+        return Configuration.from_params(params)
+    except ValueError as error:
+        raise TrialError(f"the configuration does not hold: {' '.join(str(error).split())[:500]}") from None
 
 
 class WarmTrial(tune.Trainable):
@@ -155,7 +162,8 @@ class WarmTrial(tune.Trainable):
 def _end_of(error: Exception) -> tuple[str, str]:
     """State and reason of a trial that raised."""
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
-        return "infeasible", f"out of memory: {_first_line(error)}"
+        said = _first_line(error)
+        return "infeasible", said if "out of memory" in said.lower() else f"out of memory: {said}"
     if isinstance(error, TrialError | TuneCnnError):
         return "failed", str(error)
     return "failed", f"{type(error).__name__}: {_first_line(error)}"

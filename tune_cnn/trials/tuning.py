@@ -6,18 +6,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.board import SlotBoard
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
+from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
 
 import ray  # isort: skip
 from ray import tune
-from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 MAX_FAILURES = 2  # lost processes a trial survives, each time from its last checkpoint
@@ -64,7 +66,9 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
     try:
         tuner = tune.Tuner(
             trainable,
-            tune_config=tune.TuneConfig(search_alg=_Asker(bridge), num_samples=-1, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                search_alg=_Asker(bridge), scheduler=_InOrder(), num_samples=-1, reuse_actors=True
+            ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=folder,
@@ -75,7 +79,7 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
                 verbose=0,
             ),
         )
-        with _starting_at_once(slots.count):
+        with _starting_at_once(slots.count), tune_silent():
             tuner.fit()
     finally:
         bridge.close()
@@ -87,8 +91,7 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
 def _starting_at_once(slots: int) -> Iterator[None]:
     """Let Tune start all slots' processes at the same time; with a searcher it would start one after another.
 
-    One more than there are slots: at its limit, Tune hands a cached process to whichever trial waits, also to one
-    whose own process is just being started, which would then be thrown away.
+    One more than there are slots: at its limit, Tune would again give a free process to any trial that waits.
     """
     name = "TUNE_MAX_PENDING_TRIALS_PG"
     before = os.environ.get(name)
@@ -140,6 +143,15 @@ class _Bridge:
         """Where Tune's loop was broken off, what ran is unfinished."""
         for tune_id in list(self.running):
             self.end(tune_id, "interrupted", None)
+
+
+class _InOrder(FIFOScheduler):
+    """Trials start as they come. Tune's own order gives a process that has become free to the oldest trial that
+    waits, also to one whose own process is being started, and throws that away: after a loss, trials shorter than a
+    cold start would leave the slot empty for good."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        return None  # without a choice of ours, Tune prefers trials that have no process coming
 
 
 class _DriverOnly:
@@ -217,9 +229,9 @@ class _Losses(_DriverOnly, tune.Callback):
 
 
 def _why(trial: Trial) -> str:
-    """What Tune's last try died of, in a line."""
-    error = trial.get_pickled_error()
-    cause = getattr(error, "cause", error)
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or ["no reason was given"]
-    detail = next((line for line in lines if "exit detail:" in line), "") if isinstance(cause, RayActorError) else ""
-    return " ".join([lines[0], detail]).strip()[:500]
+    """What Tune's last try died of, in a line: the first one below the traceback or the actor's particulars."""
+    written = Path(trial.error_file or "")
+    text = written.read_text().rpartition("Failure # ")[2] if written.is_file() else ""
+    lines = [line for line in text.splitlines()[1:] if line.strip()] or ["no reason was given"]
+    said = max((n for n, line in enumerate(lines[:-1], start=1) if line[0].isspace()), default=0)
+    return lines[said][:300]

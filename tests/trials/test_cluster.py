@@ -1,0 +1,84 @@
+"""Connecting to Ray: to one started here, to one already joined, to a cluster."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from drivers import drive, package
+
+from tune_cnn.errors import TuneCnnError
+from tune_cnn.trials.cluster import _folder_for_sockets, connected, nodes
+
+
+def test_a_local_ray_finds_the_users_code_and_leaves_nothing_behind(compiled, tmp_path):
+    """Code in the working directory and in resources.code reaches the workers, and further ranks too.
+
+    Ray's processes and folders are gone afterwards; RAY_ADDRESS of another cluster is not joined unasked.
+    """
+    here, elsewhere, temporary = tmp_path / "here", tmp_path / "elsewhere", tmp_path / "t"
+    temporary.mkdir()
+    beside, named = package(here, "beside"), package(elsewhere, "named")
+    found = drive(
+        f"""
+with connected(None, code=[{str(elsewhere)!r}], calls=[{named!r}]):
+    import ray
+    folder = ray._private.worker._global_node.get_session_dir_path()
+    processes = [p.pid for found in ray._private.worker._global_node.all_processes.values() for p in
+                 [one.process for one in found]]
+    where = [call_on_node({beside!r} + "where", {{"CPU": 1.0}}), call_on_node({named!r} + "where", {{"CPU": 1.0}})]
+    script = Script([trial(epochs=2), trial(fault="die once", marker={str(tmp_path / "died")!r})])
+    run_trials(script, payload(ranks=2, loop={named!r} + "Loop"), cpu_slots(1, ranks=2))
+alive = [pid for pid in processes if os.path.exists(f"/proc/{{pid}}") and "Z" not in open(f"/proc/{{pid}}/stat").read()]
+print(json.dumps([where, script.states(), folder, len(processes), alive]))
+""",
+        cwd=here,
+        TMPDIR=str(temporary),
+        RAY_ADDRESS="127.0.0.1:1",
+    )
+    where, states, folder, processes, alive = found
+    assert where == [str(here / "beside" / "training.py"), str(elsewhere / "named" / "training.py")]
+    assert states == ["complete", "complete"]
+    assert processes > 2
+    assert alive == []
+    assert not Path(folder).parent.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_ray_that_was_there_stays(one_ray):
+    before = nodes()
+    with connected(None, code=[], calls=[]):
+        assert nodes() == before
+    assert nodes() == before
+
+
+@pytest.fixture
+def silent_port():
+    """A port where nobody listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        yield one.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:PORT", "the Ray cluster at 127.0.0.1:PORT can't be reached: .*ray start --head"),
+        ("no.such.host.invalid:6379", "the Ray cluster at no.such.host.invalid:6379 can't be reached"),
+        ("127.0.0.1:head", "the Ray cluster at 127.0.0.1:head can't be reached"),
+        ("ray://127.0.0.1:10001", "Ray Client can't carry a search; give HOST:PORT"),
+    ],
+)
+def test_an_address_where_no_cluster_is_gives_one_clear_sentence(silent_port, address, said):
+    address, said = address.replace("PORT", str(silent_port)), said.replace("PORT", str(silent_port))
+    with pytest.raises(TuneCnnError, match=said) as error, connected(address, code=[], calls=[]):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def test_rays_sockets_fit_into_a_path(monkeypatch, tmp_path):
+    """A long TMPDIR, as batch systems give, would make Ray refuse to start."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 20)))
+    assert _folder_for_sockets() == "/tmp"
+    monkeypatch.setattr("tempfile.tempdir", os.sep + "short")
+    assert _folder_for_sockets() == "/short"

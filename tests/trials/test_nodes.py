@@ -1,0 +1,53 @@
+"""A search on a cluster of two nodes: real ones, on this machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drivers import drive, package
+
+
+@pytest.fixture
+def two_nodes(compiled: None, tmp_path: Path) -> Iterator[str]:
+    """Address of a cluster of two nodes with two cores each, whose workers start elsewhere than the driver."""
+    from ray.cluster_utils import Cluster
+
+    began_in = Path.cwd()
+    os.chdir(tmp_path)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=2)
+        cluster.wait_for_nodes()
+        yield cluster.address
+    finally:
+        os.chdir(began_in)
+        cluster.shutdown()
+
+
+def test_trials_and_the_users_code_spread_over_the_nodes(two_nodes, tmp_path):
+    """The user's package lies outside of the repository; both nodes get it by Ray's own means."""
+    call = package(tmp_path / "project", "mine")
+    found = drive(
+        f"""
+from tune_cnn.spec import Resources
+with connected({two_nodes!r}, code=[{str(tmp_path / "project")!r}, {str(Path(__file__).parent / "loops.py")!r}],
+               calls=[{call + "Loop"!r}]):
+    where = call_on_node({call!r} + "where", {{"CPU": 1.0}})
+    slots = fit(Resources(cpus_per_trial=2), None)
+    script = Script([trial(epochs=3, seconds=0.2) for _ in range(6)])
+    run_trials(script, payload(loop={call!r} + "Loop"), slots)
+    company = [script.side_by_side(point) for point in script.points]
+    places = sorted({{point.metrics["node"] for point in script.points}})
+    tenants = sorted({{point.metrics["cotenants"] for point in script.points}})
+print(json.dumps([where, slots.count, script.states(), company, places, tenants]))
+""",
+        cwd=tmp_path / "project",
+    )
+    where, count, states, company, places, tenants = found
+    assert "py_modules_files" in where, "carried there, not found by its path"
+    assert count == 2
+    assert states == ["complete"] * 6
+    assert len(places) == 2
+    assert company.count(2) >= 12
+    assert tenants == [0.0], "trials on different nodes share no hardware"
