@@ -126,10 +126,11 @@ def unusable(metrics: Mapping[str, Any], names: list[str]) -> str | None:
 
 def metrics_table() -> str:
     """The README's table of metrics, as Markdown."""
-    where = {Where.ANYWHERE: "anywhere", Where.CUDA: "on a GPU", Where.WHOLE_GPU: "on a GPU of its own"}
-    rows = [
-        f"| {m.name} | {'' if m.unit == '1' else m.unit} | {m.direction} | {m.reduce} | {where[m.where]} | {m.meaning} |"
+    needs = {Where.ANYWHERE: "anywhere", Where.CUDA: "on a GPU", Where.WHOLE_GPU: "on a GPU of its own"}
+    cells = [
+        (m.name, "" if m.unit == "1" else m.unit, m.direction, m.reduce, needs[m.where], m.meaning)
         for m in METRICS.values()
     ]
+    rows = ["| " + " | ".join(row) + " |" for row in cells]
     head = ["| metric | unit | better | over ranks | where | meaning |", "|---|---|---|---|---|---|"]
     return "\n".join([*head, *rows]) + "\n"

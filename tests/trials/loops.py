@@ -77,7 +77,7 @@ class SleepingLoop:
 
 def place() -> dict[str, Any]:
     """Where a function called on a node runs."""
-    return {"pid": os.getpid()}
+    return {"pid": os.getpid(), "file": __file__}
 
 
 def fail() -> None:

@@ -1,7 +1,6 @@
 """Connecting to Ray: to one started here, to one already joined, to a cluster."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -52,28 +51,31 @@ def test_a_ray_that_was_there_stays(one_ray):
     assert nodes() == before
 
 
-@pytest.fixture
-def silent_port():
-    """A port where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        yield one.getsockname()[1]
+def test_another_cluster_than_the_joined_one_is_refused(one_ray):
+    with pytest.raises(TuneCnnError, match="127.0.0.1:1: this process has joined the Ray at "):
+        enter("127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("127.0.0.1:PORT", "the Ray cluster at 127.0.0.1:PORT can't be reached: .*ray start --head"),
+        ("127.0.0.1:1", "the Ray cluster at 127.0.0.1:1 can't be reached: .*ray start --head"),
         ("no.such.host.invalid:6379", "the Ray cluster at no.such.host.invalid:6379 can't be reached"),
         ("127.0.0.1:head", "the Ray cluster at 127.0.0.1:head can't be reached"),
         ("ray://127.0.0.1:10001", "Ray Client can't carry a search; give HOST:PORT"),
     ],
 )
-def test_an_address_where_no_cluster_is_gives_one_clear_sentence(silent_port, address, said):
-    address, said = address.replace("PORT", str(silent_port)), said.replace("PORT", str(silent_port))
-    with pytest.raises(TuneCnnError, match=said) as error, connected(address, code=[], calls=[]):
-        pass
+def test_an_address_where_no_cluster_is_gives_one_clear_sentence(monkeypatch, address, said):
+    """At once: Ray itself tries for minutes, writes on stderr and ends the process."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(TuneCnnError, match=said) as error:
+        enter(address)
     assert "\n" not in str(error.value)
+
+
+def enter(address: str) -> None:
+    with connected(address, code=[], calls=[]):
+        raise AssertionError("there is no cluster")
 
 
 def test_rays_sockets_fit_into_a_path(monkeypatch, tmp_path):

@@ -26,14 +26,14 @@ def two_nodes(compiled: None, tmp_path: Path) -> Iterator[str]:
 
 
 def test_trials_and_the_users_code_spread_over_the_nodes(two_nodes, tmp_path):
-    """The user's package lies outside of the repository; both nodes get it by Ray's own means."""
+    """The user's package lies outside of the repository and of the working directory; Ray carries it to both nodes."""
     call = package(tmp_path / "project", "mine")
+    code = [str(tmp_path / "project"), str(Path(__file__).with_name("loops.py"))]
     found = drive(
         f"""
 from tune_cnn.spec import Resources
-with connected({two_nodes!r}, code=[{str(tmp_path / "project")!r}, {str(Path(__file__).parent / "loops.py")!r}],
-               calls=[{call + "Loop"!r}]):
-    where = call_on_node({call!r} + "where", {{"CPU": 1.0}})
+with connected({two_nodes!r}, code={code!r}, calls=[{call + "Loop"!r}]):
+    where = [call_on_node({call!r} + "where", {{"CPU": 1.0}}), call_on_node("loops:place", {{"CPU": 1.0}})["file"]]
     slots = fit(Resources(cpus_per_trial=2), None)
     script = Script([trial(epochs=3, seconds=0.2) for _ in range(6)])
     run_trials(script, payload(loop={call!r} + "Loop"), slots)
@@ -42,10 +42,10 @@ with connected({two_nodes!r}, code=[{str(tmp_path / "project")!r}, {str(Path(__f
     tenants = sorted({{point.metrics["cotenants"] for point in script.points}})
 print(json.dumps([where, slots.count, script.states(), company, places, tenants]))
 """,
-        cwd=tmp_path / "project",
+        cwd=tmp_path,
     )
     where, count, states, company, places, tenants = found
-    assert "py_modules_files" in where, "carried there, not found by its path"
+    assert all("py_modules_files" in path for path in where), f"not carried, but found by their paths: {where}"
     assert count == 2
     assert states == ["complete"] * 6
     assert len(places) == 2

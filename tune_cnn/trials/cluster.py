@@ -42,6 +42,8 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
     of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment.
     """
     sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
+    if address is not None:
+        _probe(address)
     with kept_off_stdout(quiet=quiet):
         if ray.is_initialized():
             yield
@@ -60,7 +62,6 @@ def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, q
         # "local": else RAY_ADDRESS, where it is set, would win.
         started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
     else:
-        _probe(address)
         started |= {"address": address, "runtime_env": {"py_modules": carried_modules(code, calls)}}
     try:
         try:
@@ -98,6 +99,9 @@ def _probe(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not colon:
         return  # "auto": Ray looks for a cluster on this node, and says at once where there is none
+    joined = ray.get_runtime_context().gcs_address if ray.is_initialized() else None
+    if joined is not None and joined.rpartition(":")[2] != port:  # one host has many names; a port has one
+        raise TuneCnnError(f"--address {address}: this process has joined the Ray at {joined}; leave it or its address")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
     except (OSError, ValueError, OverflowError) as error:
