@@ -52,7 +52,7 @@ def test_a_ray_that_was_there_stays(one_ray):
 
 
 def test_another_cluster_than_the_joined_one_is_refused(one_ray):
-    with pytest.raises(TuneCnnError, match="127.0.0.1:1: this process has joined the Ray at "):
+    with pytest.raises(TuneCnnError, match=r"127.0.0.1:1: this process has joined the Ray at "):
         enter("127.0.0.1:1")
 
 
