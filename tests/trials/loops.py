@@ -75,6 +75,14 @@ class SleepingLoop:
         self.aborted = True
 
 
+class StaggeredLoop(SleepingLoop):
+    """Processes that start together are up one after another."""
+
+    def __init__(self, rank: int) -> None:
+        time.sleep(os.getpid() % 4)
+        super().__init__(rank)
+
+
 def place() -> dict[str, Any]:
     """Where a function called on a node runs."""
     return {"pid": os.getpid(), "file": __file__}

@@ -28,7 +28,7 @@ def test_both_slots_train_at_the_same_time(one_ray):
 def test_the_first_trial_waits_until_all_slots_are_up(one_ray):
     """Else the cold starts of other slots would fall into its clock."""
     script = Script([trial(epochs=1, seconds=0.3) for _ in range(4)])
-    run_trials(script, payload(), cpu_slots(4))
+    run_trials(script, payload(loop="loops:StaggeredLoop"), cpu_slots(4))
     assert len(script.pids()) == 4
     began = [point.metrics["began"] for point in script.points]
     ended = [point.metrics["ended"] for point in script.points]
@@ -50,9 +50,11 @@ def test_each_epoch_is_told_once_and_in_order(one_ray):
 
 
 def test_cotenants_are_counted(one_ray):
-    script = Script([trial(epochs=4, seconds=0.1) for _ in range(2)])
+    """While there are some; the one that goes on alone has none."""
+    script = Script([trial(epochs=2, seconds=0.2), trial(epochs=8, seconds=0.1)])
     run_trials(script, payload(), cpu_slots(2))
-    assert {point.metrics["cotenants"] for point in script.points if point.epoch == 2} == {1.0}
+    assert script.of(0)[-1].metrics["cotenants"] == 1.0
+    assert [point.metrics["cotenants"] for point in script.of(1)][0::7] == [1.0, 0.0]
 
 
 def test_an_empty_search_ends(one_ray):
