@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -245,10 +246,9 @@ def main() -> None:
     """Run a command; a mistake of the user's is one message and an exit code."""
     debug = "--debug" in sys.argv
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
-        app()
+        with _signals_end_at_once():
+            app()
     except TuneCnnError as error:
         if debug:
             traceback.print_exc()
@@ -268,8 +268,20 @@ def main() -> None:
         sys.exit(1)
 
 
-def _as_ctrl_c(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _signals_end_at_once() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process where they find it. Raised as KeyboardInterrupt, they could be lost: an
+    import or Ray's start may swallow it. A search takes the signals over while its trials run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: _end_at_once()) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end_at_once() -> None:
