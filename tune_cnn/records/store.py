@@ -196,10 +196,6 @@ class Store:
         values = {"state": "running", "reason": None, "ended_ms": None, "attempts": trials.c.attempts + 1}
         self._move_trial(study, number, trials.c.number == number, values)
 
-    def update_trial(self, study: str, number: int, *, extra: Mapping[str, Any]) -> None:
-        """Replace what a trial carries besides its columns."""
-        self._move_trial(study, number, trials.c.number == number, {"extra": to_json(extra)})
-
     def _move_trial(self, study: str, number: int, where: Any, values: Mapping[str, Any]) -> bool:
         with self._change(study, "trial", trial=number) as (connection, key):
             row = and_(trials.c.study_id == key, trials.c.number == number)
