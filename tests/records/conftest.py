@@ -1,53 +1,12 @@
 """Stores to try: a SQLite file, and a PostgreSQL server of the test's own where the machine has one."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from database_server import postgres_url as postgres_url  # a fixture
 
 from tune_cnn.records.store import Store
-
-
-def _postgres_binaries() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "/nowhere")]
-    return found[-1].parent if found[-1].exists() else None
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server that listens on a socket in a folder only; it refuses to run as root."""
-    binaries = _postgres_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the path")
-    pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
-    as_user: dict[str, Any] = {}
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has 107 characters at most
-    if os.getuid() == 0:
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres")
-        as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        os.chown(folder, user.pw_uid, user.pw_gid)
-
-    def run(*command: str) -> None:
-        with (folder.parent / f"{folder.name}.log").open("a") as out:  # pg_ctl's server would keep a pipe open
-            subprocess.run(command, check=True, cwd="/tmp", stdout=out, stderr=out, **as_user)
-
-    data = str(folder / "data")
-    run(str(binaries / "initdb"), "-D", data, "-A", "trust", "-U", "tester", "--no-sync")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    run(str(binaries / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
-    yield f"postgresql+psycopg://tester@/postgres?host={folder}"
-    run(str(binaries / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder.parent / f"{folder.name}.log").unlink()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
