@@ -21,6 +21,7 @@ from tune_cnn.training.models.torchvision_models import fit_filters
 # name, channels, side, parameters: LeNet-5 and DenseNet-BC to the last one; He et al. give 0.27, 0.46 and 0.85 M
 PAPERS = [
     ("lenet5", 1, 28, 61_706),
+    ("resnet8", 3, 32, 75_290),  # not in the paper: counted layer by layer
     ("resnet20", 3, 32, 269_722),
     ("resnet32", 3, 32, 464_154),
     ("resnet56", 3, 32, 853_018),

@@ -92,6 +92,15 @@ def bare(rank):
         yield {"accuracy": 0.1 * (epoch + 1)}
 
 
+def test_a_model_that_is_not_shown_is_not_tested(rank, folder):
+    """The test split tells nothing of it; asking for its weights says how they would be known."""
+    rank.begin(users(folder, "bare"))
+    rank.train_epoch()
+    assert rank.test() == {}
+    with pytest.raises(InputError, match=r"rank\.track"):
+        rank.weights()
+
+
 def test_without_a_clock_of_its_own_everything_between_yields_is_training(rank, folder):
     """And what only steps could tell is absent; a trial that saved no state has no checkpoint."""
     rank.begin(users(folder, "bare", job={"checkpoint_dir": str(folder / "none"), "checkpoint_every_s": 0.0}))

@@ -1,8 +1,7 @@
 """What a node with a trial's resources says before any trial starts: the images, the model, the hardware."""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,19 @@ from tune_cnn.spec import Choice, Fixed, Range, StudySpec
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
-from tune_cnn.training.models.registry import ModelFacts, check_model
+from tune_cnn.training.found import Inspection
+from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.precision import supported_precisions
+from tune_cnn.training.strategies.inspection import inspect_strategies
 from tune_cnn.training.user_calls import find_call
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspection:
-    """Plain data; crosses processes."""
-
-    data: DataFacts
-    model: ModelFacts | None  # None: the user's own training generator builds what it likes
-    precisions: frozenset[str]
-    hardware: Mapping[str, Any]
-    versions: Mapping[str, str]
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError."""
     folder = Path(cache_dir).expanduser()
-    data = prepare(spec.data, split_seed=spec.seed, cache_dir=folder).facts
+    images = prepare(spec.data, split_seed=spec.seed, cache_dir=folder)
+    data = images.facts
     _check_batches(spec, data)
     for name, own in spec.metrics.items():
         if own.call is not None:
@@ -46,6 +38,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     return Inspection(
         data=data,
         model=model,
+        strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
         hardware=_hardware(cuda),
         versions={"torch": torch.__version__, "torchvision": version("torchvision"), **_cuda_version(cuda)},

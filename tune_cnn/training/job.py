@@ -26,7 +26,7 @@ class TrainingJob:
     cache_dir: str  # decoded images of this node
     checkpoint_dir: str | None = None  # this trial's own folder or URI; None: no checkpoints
     checkpoint_every_s: float = 30.0
-    stop_epoch: int | None = None  # stop here on the horizon of `configuration.epochs`
+    stop_epoch: int | None = None  # stop here on the horizon of the schedule
     all_data: bool = False  # train on the validation split too
 
     @property
@@ -36,7 +36,7 @@ class TrainingJob:
 
     @property
     def last_epoch(self) -> int:
-        horizon = self.configuration.epochs
+        horizon = self.configuration.horizon
         return min(horizon, self.stop_epoch) if self.stop_epoch is not None else horizon
 
 

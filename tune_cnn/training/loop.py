@@ -1,6 +1,6 @@
 """One epoch of training."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,53 +9,45 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.learner import Learner
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.optimisers import set_learning_rate
-from tune_cnn.training.precision import Precision
-
-
-@dataclass(kw_only=True)
-class Learner:
-    """The parts that learn. `model` is what a step calls: the module itself, or one compiled or data-parallel."""
-
-    model: nn.Module
-    optimiser: Optimizer
-    scaler: torch.amp.GradScaler
-    precision: Precision
-    device: torch.device
-    learning_rate: Callable[[int], float]  # of the step, counted over the whole horizon
-    label_smoothing: float
-    gradient_clip: float
+from tune_cnn.training.strategies.applied import AppliedStrategies
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochSums:
     """What an epoch's steps add up to on this rank. The tensors are on the device, not yet waited for."""
 
-    loss: Tensor  # over images
+    loss: Tensor  # cross-entropy alone, over images
     skipped_steps: Tensor
     images: int
     last_batch: Batch | None
 
 
-def train_steps(learner: Learner, batches: Iterable[Batch], meters: Meters, *, first_step: int) -> EpochSums:
+def train_steps(
+    learner: Learner, batches: Iterable[Batch], meters: Meters, strategies: AppliedStrategies, *, first_step: int
+) -> EpochSums:
     """Train on every batch. No step waits for the device."""
     model, optimiser, scaler, device = learner.model.train(), learner.optimiser, learner.scaler, learner.device
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     skipped = torch.zeros((), dtype=torch.int64, device=device)
     images, batch = 0, None
     for step, batch in enumerate(meters.watch(batches), first_step):
-        images_nchw, labels_n = batch
+        images_nchw, labels_n = batch = strategies.batch(batch)
         set_learning_rate(optimiser, learner.learning_rate(step))
         optimiser.zero_grad(set_to_none=True)
         with learner.precision.autocast(device):
             logits = model(images_nchw)
         loss = F.cross_entropy(logits.float(), labels_n, label_smoothing=learner.label_smoothing)
-        scaler.scale(loss).backward()
-        if learner.gradient_clip > 0:
+        scaler.scale(strategies.penalised(loss)).backward()
+        if learner.gradient_clip > 0 or strategies.see_gradients:
             scaler.unscale_(optimiser)
+        strategies.after_backward()
+        if learner.gradient_clip > 0:
             nn.utils.clip_grad_norm_(model.parameters(), learner.gradient_clip)
         skipped += step_scaled(scaler, optimiser)
+        strategies.after_step()
         loss_sum += loss.detach() * len(labels_n)
         images += len(labels_n)
         meters.step(len(labels_n))

@@ -1,7 +1,9 @@
 """Optimisers: SGD and AdamW, with weight decay on weights alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
@@ -38,6 +40,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     rest = [p for p in learning if p.ndim <= 1 or id(p) in of_norms]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def carry_state(optimiser: Optimizer, states: Mapping[nn.Parameter, Mapping[str, Any]]) -> None:
+    """Give a fresh optimiser the state of those parameters that have one; the others start as at a first step."""
+    momentum = any("momentum_buffer" in state for state in states.values())
+    for parameter in (p for group in optimiser.param_groups for p in group["params"]):
+        if parameter in states:
+            optimiser.state[parameter] = dict(states[parameter])
+        elif momentum:  # fused SGD wants a momentum of all or of none; one of zero gives the same first step
+            optimiser.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
 def set_learning_rate(optimiser: Optimizer, learning_rate: float) -> None:

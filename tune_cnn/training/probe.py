@@ -1,24 +1,14 @@
 """What a configuration costs, from some twenty steps of it: seconds, memory, and whether it fits at all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tune_cnn.errors import TrialError
+from tune_cnn.spec.costs import Cost
+from tune_cnn.training.found import Probe
 from tune_cnn.training.job import TrainingJob
 from tune_cnn.training.rank import RankTraining
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """One probed configuration; plain data."""
-
-    fits: bool
-    reason: str | None = None  # why it doesn't
-    step_time_ms: float | None = None
-    images_per_s: float | None = None
-    peak_memory_mib: float | None = None
-    trial_s: float | None = None  # all epochs of it with their evaluations, alone on its hardware
 
 
 def probe_jobs(jobs: Sequence[TrainingJob], *, steps: int) -> list[Probe]:
@@ -34,14 +24,15 @@ def _probe(rank: RankTraining, job: TrainingJob, steps: int) -> Probe:
         rank.begin(alone)
         costs, steps_per_epoch = rank.probe(steps)
     except TrialError as error:  # out of memory among them
-        return Probe(fits=False, reason=str(error))
+        return Probe(reason=str(error))
     finally:
         rank.end()
-    epoch_s = steps_per_epoch / job.ranks * costs["step_time_ms"] / 1000 + costs["eval_time_s"] / job.ranks
     return Probe(
-        fits=True,
-        step_time_ms=costs["step_time_ms"],
-        images_per_s=costs["images_per_s"] * job.ranks,
-        peak_memory_mib=costs["peak_memory_mib"],
-        trial_s=job.last_epoch * epoch_s + costs["compile_time_s"] + costs["loader_start_s"],
+        cost=Cost(
+            step_time_s=costs["step_time_ms"] / 1000,
+            steps_per_epoch=steps_per_epoch / job.ranks,
+            eval_time_s=costs["eval_time_s"] / job.ranks,
+            peak_memory_mib=costs["peak_memory_mib"],
+            start_time_s=costs["compile_time_s"] + costs["loader_start_s"],
+        )
     )

@@ -7,19 +7,23 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from tune_cnn.errors import TrialError
+from tune_cnn.training.building import built_model, wrapped
 from tune_cnn.training.context import TrialContext
+from tune_cnn.training.data.order import epoch_order, steps_per_epoch
 from tune_cnn.training.evaluation import evaluate
 from tune_cnn.training.gradient_underflow import gradient_underflow_pct
-from tune_cnn.training.loop import EpochSums, Learner, train_steps
+from tune_cnn.training.learner import Learner
+from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
-from tune_cnn.training.models.registry import ModelFacts, build_model
+from tune_cnn.training.models.registry import ModelFacts
 from tune_cnn.training.optimisers import make_optimiser
 from tune_cnn.training.schedules import Plateau, learning_rate_factor, scaled_learning_rate
+from tune_cnn.training.strategies.applied import AppliedStrategies
+from tune_cnn.training.strategies.training_run import Change, TrainingRun
 from tune_cnn.training.user_metrics import find_metrics, measure_metrics
-from tune_cnn.training.warm_up import batch_sizes, compiled, needs_warm_up, warm_up
+from tune_cnn.training.warm_up import batch_sizes, needs_warm_up, warm_up
 
 
 class SupervisedTraining:
@@ -29,8 +33,10 @@ class SupervisedTraining:
         self._context = context
         self._model_facts = model_facts
         self._user_metrics = find_metrics(context)
-        self.model = built_model(context)
         configuration = context.job.configuration
+        self._run = TrainingRun(context, built_model(context))
+        self._strategies = AppliedStrategies(self._run, configuration.strategies_on)
+        self._strategies.prepare()
         with context.timed("compile_time_s"):
             if needs_warm_up(context):
                 sizes = batch_sizes(len(context.images.train), configuration.batch_size, context.group.ranks)
@@ -38,8 +44,9 @@ class SupervisedTraining:
         if context.device.type == "cuda":
             torch.cuda.empty_cache()  # what the copy left would count as this trial's memory
         self._peak_rate = scaled_learning_rate(configuration)
+        some_unused = bool(model_facts.unused_parameters)
         self._learner = Learner(
-            model=self._wrapped(),
+            model=wrapped(self.model, context, some_unused=some_unused),
             optimiser=make_optimiser(self.model, configuration, learning_rate=self._peak_rate),
             scaler=context.precision.scaler(context.device),
             precision=context.precision,
@@ -48,18 +55,31 @@ class SupervisedTraining:
             label_smoothing=configuration.label_smoothing,
             gradient_clip=configuration.gradient_clip,
         )
-        self._plateau = Plateau.over(configuration.epochs) if configuration.schedule == "plateau" else None
-        self._images_seen = 0  # over all ranks
+        self._plateau = Plateau.over(configuration.horizon) if configuration.schedule == "plateau" else None
+        self._train_gflops = 0.0  # over all ranks
         self._skipped_steps = 0
         self._loader = context.started_loader()
+        self._steps = self._loader.steps  # of the epoch
+        self._run.begin(self._learner, self._loader, some_unused=some_unused)
+
+    @property
+    def model(self) -> nn.Module:
+        """The bare module, as it is now."""
+        return self._run.model
+
+    @property
+    def changes(self) -> list[Change]:
+        """What strategies have made of the factory's model."""
+        return self._run.changes
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """Train epoch number `epoch`, from 0, and evaluate: this rank's metrics, to be reduced."""
         context, meters = self._context, self._context.meters
         meters.epoch()
         with meters.training():
-            batches = self._loader.epoch(epoch)
-            sums = train_steps(self._learner, batches, meters, first_step=epoch * self._loader.steps)
+            sums = self._train(epoch)
+            if epoch + 1 == context.job.last_epoch:
+                self._strategies.finish()
         metrics = self._training_metrics(epoch, sums)
         with context.timed("eval_time_s"):
             evaluation = evaluate(self.model, context, context.images.validation)
@@ -75,25 +95,42 @@ class SupervisedTraining:
         meters = self._context.meters
         meters.epoch()
         with meters.training():
-            train_steps(self._learner, islice(self._loader.epoch(0), steps), meters, first_step=0)
-        return self._loader.steps
+            self._train(0, steps)
+        return self._steps
+
+    def _train(self, epoch: int, steps: int | None = None) -> EpochSums:
+        """An epoch's steps, or so many of them."""
+        strategies, positions_n = self._strategies, None
+        strategies.start_epoch(epoch)
+        self._steps = self._loader.steps
+        if strategies.orders:
+            images, job = len(self._context.images.train), self._context.job
+            positions_n = strategies.order(epoch, epoch_order(images, job.seed, epoch))
+            self._steps = steps_per_epoch(len(positions_n), self._run.batch_size)
+        batches = islice(self._loader.epoch(epoch, positions_n), steps)
+        return train_steps(self._learner, batches, self._context.meters, strategies, first_step=epoch * self._steps)
 
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:
         totals = torch.stack([sums.loss, sums.loss.new_tensor(float(sums.images)), sums.skipped_steps.double()])
         loss, images, skipped = self._context.group.add_up(totals).tolist()
         train_loss = loss / images
         _check_finite("train_loss", train_loss, epoch)
-        self._images_seen += round(images)
+        facts, train_gflops_per_image = self._model_facts, self._model_facts.train_gflops
+        assert sums.last_batch is not None
+        if self._strategies:
+            height, width = sums.last_batch.images_nchw.shape[-2:]
+            facts = self._run.measured(self._context.images.facts.image_size)
+            train_gflops_per_image = self._run.measured((height, width)).train_gflops
+        self._train_gflops += train_gflops_per_image * round(images)
         metrics = {
             "train_loss": train_loss,
-            "parameters": float(self._model_facts.parameters),
-            "inference_gflops": self._model_facts.inference_gflops,
-            "train_gflops": self._model_facts.train_gflops * self._images_seen,
+            "parameters": float(facts.parameters),
+            "inference_gflops": facts.inference_gflops,
+            "train_gflops": self._train_gflops,
         }
         if self._context.precision.scales_loss:
             self._skipped_steps += round(skipped) // self._context.group.ranks  # ranks skip the same steps
             metrics["skipped_steps"] = float(self._skipped_steps)
-            assert sums.last_batch is not None
             metrics["grad_underflow_pct"] = gradient_underflow_pct(
                 self.model,
                 *sums.last_batch,
@@ -116,58 +153,34 @@ class SupervisedTraining:
             "optimiser": self._learner.optimiser.state_dict(),
             "scaler": self._learner.scaler.state_dict(),
             "plateau": self._plateau.state_dict() if self._plateau is not None else {},
-            "images_seen": self._images_seen,
+            "train_gflops": self._train_gflops,
             "skipped_steps": self._skipped_steps,
+            "strategies": self._run.state_dict(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        self._run.load_state_dict(state["strategies"])
         self.model.load_state_dict(state["model"])
         self._learner.optimiser.load_state_dict(state["optimiser"])
         self._learner.scaler.load_state_dict(state["scaler"])
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
-        self._images_seen, self._skipped_steps = state["images_seen"], state["skipped_steps"]
+        self._train_gflops, self._skipped_steps = state["train_gflops"], state["skipped_steps"]
 
     def close(self) -> None:
         self._loader.close()
-
-    def _wrapped(self) -> nn.Module:
-        group, module = self._context.group, compiled(self.model, self._context)
-        if group.ranks == 1:
-            return module
-        # DDP averages gradients over ranks, whose shares of a batch are equal: the mean over the global batch.
-        return DistributedDataParallel(
-            module,
-            device_ids=[self._context.device] if self._context.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-            find_unused_parameters=bool(self._model_facts.unused_parameters),
-        )
 
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration
         factor = learning_rate_factor(
             configuration.schedule,
             step,
-            steps_per_epoch=self._loader.steps,
-            epochs=configuration.epochs,
-            warmup_epochs=configuration.warmup_epochs,
+            steps_per_epoch=self._steps,
+            epochs=configuration.horizon,
+            warmup_epochs=configuration.warmup_epochs * configuration.horizon / configuration.epochs,
         )
-        return self._peak_rate * factor * (self._plateau.factor if self._plateau is not None else 1.0)
-
-
-def built_model(context: TrialContext) -> nn.Module:
-    """The study's model with the trial's arguments, on the device, in the trial's memory format."""
-    job, facts = context.job, context.images.facts
-    model = build_model(
-        job.model.name,
-        num_classes=facts.num_classes,
-        in_channels=facts.in_channels,
-        image_size=facts.image_size,
-        weights=job.model.weights,
-        arguments=job.configuration.model,
-    )
-    layout = torch.channels_last if job.configuration.channels_last else torch.preserve_format
-    return model.to(context.device, memory_format=layout)  # type: ignore[call-overload]  # the stub lacks this form
+        factor *= self._plateau.factor if self._plateau is not None else 1.0
+        return self._peak_rate * factor * self._run.learning_rate_ratio
 
 
 def _check_finite(name: str, value: float, epoch: int) -> None:

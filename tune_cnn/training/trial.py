@@ -14,6 +14,7 @@ from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.training.models.registry import ModelFacts
 from tune_cnn.training.reduction import reduce_metrics
 from tune_cnn.training.seeding import seed_generators
+from tune_cnn.training.strategies.training_run import Change
 from tune_cnn.training.supervised import SupervisedTraining
 from tune_cnn.training.user_training import UserTraining
 
@@ -43,6 +44,11 @@ class Trial:
         context.meters.begin()
 
     @property
+    def shows_model(self) -> bool:
+        """Whether it is known which model is trained; the user's own training may keep it to itself."""
+        return self._training.model is not None
+
+    @property
     def model(self) -> nn.Module:
         model = self._training.model
         if model is None:
@@ -51,6 +57,12 @@ class Trial:
                 "let it make the model by rank.build_model(), or name it by rank.track(model)"
             )
         return model
+
+    @property
+    def changes(self) -> list[Change]:
+        """What strategies have made of the factory's model, where it must be made again for its weights to fit."""
+        kept = self._training.changes if isinstance(self._training, SupervisedTraining) else []
+        return [change for change in kept if change.get("exported", True)]
 
     def resume(self) -> int:
         """Go on from the newest checkpoint, if any: rank 0 reads it. Returns the epochs trained so far."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
+from tune_cnn.training.building import built_model
 from tune_cnn.training.context import TrialContext
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import BatchLoader
@@ -17,7 +18,6 @@ from tune_cnn.training.evaluation import EvaluationLoader, evaluation_loader
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.outcomes import trial_faults
 from tune_cnn.training.seeding import seed_generators
-from tune_cnn.training.supervised import built_model
 from tune_cnn.training.user_calls import find_call
 from tune_cnn.training.user_metrics import number
 

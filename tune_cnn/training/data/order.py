@@ -59,8 +59,11 @@ def epoch_requests(
     ranks: int,
     seed: int,
     epoch: int,
+    positions_n: Int64 | None = None,
 ) -> Iterator[Request]:
     """This rank's requests of one epoch, `steps_per_epoch` of them.
+
+    `positions_n`: the images in another order than `epoch_order` gives, or fewer of them.
 
     Step t takes permutation[t·B : (t+1)·B] over all ranks, and a rank every `ranks`-th of these: N ranks see the
     batches that one rank would see. The last batch is filled up to a multiple of `ranks` with the images that
@@ -69,11 +72,18 @@ def epoch_requests(
     random = np.random.default_rng((seed, epoch))
     order = random.permutation(images).astype(np.int64)
     drawn = _draw(random, images, image_size, augment)
+    if positions_n is not None:
+        order, images = positions_n, len(positions_n)
     turns = np.concatenate([np.arange(images), np.arange(padding(images, batch_size, ranks))])
     for step in range(steps_per_epoch(images, batch_size)):
         # The padding makes the last batch at most batch_size long: both are multiples of `ranks`.
         mine = turns[step * batch_size : (step + 1) * batch_size][rank::ranks]
         yield Request(positions_n=order[mine], augmentation=drawn[mine])
+
+
+def epoch_order(images: int, seed: int, epoch: int) -> Int64:
+    """The order of an epoch's images, where nothing gives another."""
+    return np.random.default_rng((seed, epoch)).permutation(images).astype(np.int64)
 
 
 def _draw(random: np.random.Generator, images: int, image_size: tuple[int, int], augment: str) -> Augmentation:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,18 +10,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from tune_cnn.errors import ModelError
+from tune_cnn.training.models.facts import ModelFacts
 
 IMAGES = 2  # the fewest that batch normalisation takes in training where the maps have shrunk to 1×1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """What a model is and costs for one image, two operations to a multiply-add as torch's FLOP counter has it."""
-
-    parameters: int
-    inference_gflops: float
-    train_gflops: float  # forward and backward
-    unused_parameters: tuple[str, ...] = ()  # get no gradient; data-parallel training must be told
 
 
 class WeightsOnMeta(TorchFunctionMode):

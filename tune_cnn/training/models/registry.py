@@ -12,9 +12,10 @@ from tune_cnn.errors import ModelError, nearest
 from tune_cnn.training.models.arguments import Factory, check_arguments, named_arguments
 from tune_cnn.training.models.densenet import densenet_bc_100_12
 from tune_cnn.training.models.dpn import dpn92
+from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.lenet import lenet5
-from tune_cnn.training.models.measure import ModelFacts, WeightsOnMeta, measure, measure_unknown, said, takes_images
-from tune_cnn.training.models.resnet import resnet20, resnet32, resnet56
+from tune_cnn.training.models.measure import WeightsOnMeta, measure, measure_unknown, said, takes_images
+from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
 
 __all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_arguments", "model_names"]
@@ -22,6 +23,7 @@ __all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_argu
 OURS: dict[str, Factory] = {
     "small_cnn": small_cnn,
     "lenet5": lenet5,
+    "resnet8": resnet8,
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet56": resnet56,

@@ -10,6 +10,7 @@ from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.order import Request, epoch_requests, padding, steps_per_epoch
+from tune_cnn.training.data.readers import Int64
 
 
 class Batch(NamedTuple):
@@ -27,7 +28,13 @@ class BatchLoader(Protocol):
         """Start the loader's processes and wait until they answer; before the clock starts. Idempotent."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[Batch]: ...
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
+        """The batches of an epoch; of these images in this order, where one is given."""
+        ...
+
+    def resize(self, batch_size: int) -> None:
+        """Deliver batches of this size over all ranks, from the next epoch on."""
+        ...
 
     def close(self) -> None:
         """End the loader's processes for sure. Idempotent."""
@@ -65,7 +72,7 @@ class Plan:
             f"so that {self.ranks} ranks share the last batch evenly",
         )
 
-    def requests(self, epoch: int) -> Iterator[Request]:
+    def requests(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Request]:
         return epoch_requests(
             images=len(self.images),
             image_size=self.facts.image_size,
@@ -75,6 +82,7 @@ class Plan:
             ranks=self.ranks,
             seed=self.seed,
             epoch=epoch,
+            positions_n=positions_n,
         )
 
     def normaliser(self) -> Normaliser:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from tune_cnn.errors import DataError
 from tune_cnn.training.data.augment import augment_batch
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, Plan
+from tune_cnn.training.data.readers import Int64
 
 UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
 MOST_SETS = 4  # train and validation, with and without `all_data`
@@ -88,14 +89,18 @@ class DeviceLoader:
         if self._set is None:
             self._set = self._resident.get(self.plan.images, self.plan.device)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
         self.start()
         assert self._set is not None
         normalise = self.plan.normaliser()
-        for request in self.plan.requests(epoch):
-            positions_n = torch.from_numpy(request.positions_n).to(self.plan.device, non_blocking=True)
-            images_nchw, labels_n = self._set.take(positions_n)
+        for request in self.plan.requests(epoch, positions_n):
+            taken_n = torch.from_numpy(request.positions_n).to(self.plan.device, non_blocking=True)
+            images_nchw, labels_n = self._set.take(taken_n)
             yield Batch(normalise(augment_batch(images_nchw, request.augmentation)), labels_n)
+
+    def resize(self, batch_size: int) -> None:
+        self.plan = replace(self.plan, batch_size=batch_size)
+        self.steps, self.notes = self.plan.steps, self.plan.notes
 
     def close(self) -> None:
         self._set = None

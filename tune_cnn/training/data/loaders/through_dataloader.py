@@ -1,6 +1,7 @@
 """The `batched` and `stream` loaders: a torch DataLoader over this rank's requests, in this process or in others."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -11,7 +12,8 @@ from tune_cnn.errors import DataError
 from tune_cnn.training.data.loaders.batch import Batch, Plan
 from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process
 from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
-from tune_cnn.training.data.order import Request
+from tune_cnn.training.data.order import Request, steps_per_epoch
+from tune_cnn.training.data.readers import Int64
 
 PREFETCH = 2  # batches ahead, per process: torch's default
 
@@ -23,14 +25,18 @@ class _EpochSampler(Sampler[Any]):
         self.plan = plan
         self.convert = convert
         self.number: int | None = None
+        self.positions_n: Int64 | None = None
 
     def __iter__(self) -> Iterator[Any]:
         if self.number is not None:
-            for request in self.plan.requests(self.number):
+            for request in self.plan.requests(self.number, self.positions_n):
                 yield self.convert(self.plan, request)
 
     def __len__(self) -> int:
-        return 0 if self.number is None else self.plan.steps
+        if self.number is None:
+            return 0
+        images = len(self.plan.images if self.positions_n is None else self.positions_n)
+        return steps_per_epoch(images, self.plan.batch_size)
 
 
 def whole_batch(plan: Plan, request: Request) -> BatchOfRows:
@@ -113,17 +119,22 @@ class WorkerLoader:
             return DataLoader(self._dataset, batch_sampler=self._sampler, **common)
         return DataLoader(self._dataset, batch_size=None, sampler=self._sampler, collate_fn=as_they_are, **common)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
         self.start()
         assert self._loader is not None
         device = self.plan.device
         normalise = self.plan.normaliser()
-        self._sampler.number = epoch
+        self._sampler.number, self._sampler.positions_n = epoch, positions_n
         for images_nchw, labels_n in self._loader:
             yield Batch(
                 normalise(images_nchw.to(device, non_blocking=True)),
                 labels_n.to(device, non_blocking=True),
             )
+
+    def resize(self, batch_size: int) -> None:
+        """The processes stay: they are told image by image, or row by row, what to fetch."""
+        self.plan = self._sampler.plan = replace(self.plan, batch_size=batch_size)
+        self.steps, self.notes = self.plan.steps, self.plan.notes
 
     def close(self) -> None:
         self._loader = None  # its iterator ends its processes when it goes

@@ -1,0 +1,124 @@
+"""Strategies in a search: on or off, knobs only when on, and never two that conflict."""
+
+from typing import Any
+
+import optuna
+import pytest
+
+from tune_cnn.objectives import EpochPoint
+from tune_cnn.search.search import Search
+from tune_cnn.search.space import SearchSpace
+from tune_cnn.spec import Range, parse_spec
+from tune_cnn.spec.dimensions import parse_space
+from tune_cnn.spec.strategies import Knob, Saves, Slot, StrategyCard, check_strategies, may_join
+
+
+def card(name: str, slot: Slot, **more: Any) -> StrategyCard:
+    return StrategyCard(name=name, paper="", summary="", saves=Saves.TIME, slots=frozenset({slot}), **more)
+
+
+SHARE = Knob(allowed=Range(low=0.0, high=0.5), default=0.2, meaning="a share")
+CARDS = {
+    one.name: one
+    for one in (
+        card("prune", Slot.SHAPE, knobs={"share": SHARE}, follows=frozenset({"grow"})),
+        card("grow", Slot.SHAPE),
+        card("replace", Slot.SHAPE),
+        card("norm", Slot.NORM, forbids={"grow": "no"}),
+        card("average", Slot.AVERAGING, needs=frozenset({"norm"})),
+    )
+}
+STRATEGIES = {"average": {}, "norm": {}, "replace": {}, "prune": {"share": {"low": 0.1, "high": 0.3}}, "grow": {}}
+
+
+@pytest.fixture
+def space() -> SearchSpace:
+    raw = {"batch_size": [32, 64], "strategies": STRATEGIES}
+    return SearchSpace(check_strategies(parse_space(raw), CARDS), CARDS)
+
+
+def on(params) -> frozenset[str]:
+    return frozenset(key.removeprefix("strategies.") for key, value in params.items() if value is True)
+
+
+def test_all_that_may_be_together_is_drawn_and_nothing_else(space):
+    """Every allowed combination comes; none with a shared slot, a forbidden pair or a missing need."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [space.suggest(study.ask()) for _ in range(400)]
+    allowed = set()
+    for shape in ({"prune"}, {"grow"}, {"replace"}, {"prune", "grow"}, set()):
+        for rest in (set(), {"norm"}, {"norm", "average"}):
+            if not ("norm" in rest and "grow" in shape):
+                allowed.add(frozenset(shape | rest))
+    assert {on(params) for params in drawn} == allowed
+    for params in drawn:
+        assert {f"strategies.{name}" for name in CARDS} <= set(params)  # off, or not drawn: a record says either
+        assert ("strategies.prune.share" in params) == params["strategies.prune"]
+
+
+def test_what_was_drawn_encodes_to_what_the_sampler_drew(space):
+    """A strategy that could not be drawn is no parameter of the sampler's."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(60):
+        trial = study.ask()
+        params = space.suggest(trial)
+        encoded, distributions = space.encode(params)
+        assert encoded == trial.params and distributions == trial.distributions
+
+
+def test_a_configuration_with_a_conflict_lies_outside_the_space(space):
+    """From a warm start, say: it says which strategy can't be on."""
+    off = dict.fromkeys([f"strategies.{name}" for name in CARDS], False)
+    both = {"batch_size": 32, **off, "strategies.grow": True, "strategies.replace": True}
+    with pytest.raises(ValueError, match=r"strategies\.replace can't be on beside the others"):
+        space.encode(both)
+    with pytest.raises(ValueError, match=r"strategies\.average can't be on beside the others"):
+        space.encode({"batch_size": 32, **off, "strategies.average": True})
+
+
+def test_one_that_is_fixed_on_parts_the_searched_ones():
+    """It is in every configuration with its knobs, and what conflicts with it is refused before."""
+    raw = {"strategies": {"norm": {"use": True}, "average": {}, "prune": {"use": True, "share": 0.3}}}
+    space = SearchSpace(check_strategies(parse_space(raw), CARDS), CARDS)
+    assert space.searched == ["strategies.average"]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [space.suggest(study.ask()) for _ in range(20)]
+    assert {params["strategies.average"] for params in drawn} == {True, False}
+    assert all(params["strategies.prune.share"] == 0.3 and params["strategies.norm"] is True for params in drawn)
+
+
+@pytest.mark.parametrize("sampler", ["front", "tpe", "nsga2", "qmc"])
+def test_no_sampler_ever_proposes_what_conflicts(sampler):
+    """Through `Search` itself, its models taught by points: each asked configuration lies inside the space."""
+    raw = {"batch_size": [32, 64], "learning_rate": {"low": 0.01, "high": 0.1}, "strategies": STRATEGIES}
+    spec = parse_spec(
+        {
+            "study": "s",
+            "data": {"name": "digits"},
+            "model": {"name": "small_cnn"},
+            "objectives": ["accuracy", "train_time_s"],
+            "space": raw,
+            "sampler": sampler,
+            "budget": {"trials": 30},
+        }
+    )
+    search = Search(spec.model_copy(update={"space": check_strategies(spec.space, CARDS)}), cards=CARDS)
+    seen = set()
+    for number in range(24):
+        params = search.ask(number)
+        seen.add(on(params))
+        for name in on(params):
+            assert may_join(CARDS[name], on(params), CARDS)
+            assert all(f"strategies.{name}.{knob}" in params for knob in CARDS[name].knobs)
+        assert all(params.get(key.rpartition(".")[0], True) for key in params if key.count(".") == 2)
+        gain = 0.01 * len(on(params)) + params["learning_rate"]
+        points = [
+            EpochPoint(
+                trial=number, epoch=e, metrics={"accuracy": 0.5 + gain + 0.01 * e, "train_time_s": e * (1 + gain)}
+            )
+            for e in (1, 2)
+        ]
+        for point in points:
+            search.observe(point)
+        search.finish(number, "complete", points)
+    assert len(seen) > 2

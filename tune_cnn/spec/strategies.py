@@ -1,0 +1,177 @@
+"""The card of a strategy: what the spec, the search and the reports must know of it, without torch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import combinations
+from typing import Any
+
+from tune_cnn.errors import SpecError, nearest
+from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
+from tune_cnn.spec.dimensions import USE, Choice, Dimension, Fixed, Range
+from tune_cnn.spec.messages import number, shown
+
+
+class Saves(StrEnum):
+    """What a strategy claims to save."""
+
+    TIME = "time"  # less wall-clock per run
+    DATA = "data"  # better accuracy for the same data or time
+    SIMULATED = "simulated"  # an effect that only special hardware turns into time: never to be shown as speed
+
+
+class Slot(StrEnum):
+    """The part of training that a strategy takes for itself. Strategies run in the order of this list."""
+
+    SHAPE = "shape"
+    RESOLUTION = "resolution"
+    POOL = "pool"
+    NORM = "norm"
+    WEIGHT_PARAM = "weight_param"
+    CONV_BACKWARD = "conv_backward"
+    NUMERICS = "numerics"
+    SAMPLES = "samples"
+    STEP = "step"
+    AVERAGING = "averaging"
+    HORIZON = "horizon"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    """One argument of a strategy: every value that it may take, and the one that it has unless a spec says another."""
+
+    allowed: Choice | Range
+    default: Any
+    meaning: str
+    or_call: bool = False  # a function of the user's, package.module:name, will do too
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyCard:
+    """A strategy as plain data."""
+
+    name: str
+    paper: str  # authors, year, link
+    summary: str
+    saves: Saves
+    slots: frozenset[Slot]
+    knobs: Mapping[str, Knob] = field(default_factory=dict)
+    needs: frozenset[str] = frozenset()  # strategies that must be on beside it
+    forbids: Mapping[str, str] = field(default_factory=dict)  # strategies that must be off beside it: the reason
+    follows: frozenset[str] = frozenset()  # strategies whose slot it may take when they are done with it
+
+
+Cards = Mapping[str, StrategyCard]
+
+
+def conflict(some: StrategyCard, other: StrategyCard) -> str | None:
+    """Why two strategies can't be on together; None where they can."""
+    for one, two in ((some, other), (other, some)):
+        if two.name in one.forbids:
+            return one.forbids[two.name]
+    shared = some.slots & other.slots
+    if shared and other.name not in some.follows and some.name not in other.follows:
+        return f"both take the slot {' and '.join(sorted(shared))}"
+    return None
+
+
+def may_join(card: StrategyCard, on: Iterable[str], cards: Cards) -> bool:
+    """Whether a strategy may be turned on beside these."""
+    names = set(on) - {card.name}
+    return card.needs <= names and all(conflict(card, cards[name]) is None for name in names)
+
+
+def in_order(names: Iterable[str], cards: Cards) -> list[str]:
+    """As their hooks run: by their first slot in `Slot`'s order, then by name; what is needed before what needs it."""
+    order = list(Slot)
+    found: list[str] = []
+
+    def take(name: str) -> None:
+        for needed in sorted(cards[name].needs & left):
+            take(needed)
+        if name not in found:
+            found.append(name)
+
+    left = set(names)
+    for name in sorted(left, key=lambda n: (min(order.index(slot) for slot in cards[n].slots), n)):
+        take(name)
+    return found
+
+
+def check_strategies(space: Mapping[str, Dimension], cards: Cards) -> dict[str, Dimension]:
+    """The space with the default of every knob that it leaves out; SpecError where its strategies don't hold."""
+    whole = dict(space)
+    asked = [strategy_and_knob(key)[0] for key in space if key.startswith(STRATEGIES)]
+    for name in dict.fromkeys(asked):
+        if name not in cards:
+            raise SpecError(f"space.strategies: unknown strategy {name!r}{nearest(name, cards)}")
+    on = [name for name in dict.fromkeys(asked) if _may_be_on(space.get(STRATEGIES + name))]
+    for name in on:
+        given = {key: dim for key, dim in space.items() if _is_knob_of(name, key)}
+        for key, dimension in given.items():
+            _check_knob(cards[name], str(strategy_and_knob(key)[1]), dimension)
+        for knob, of in cards[name].knobs.items():
+            whole.setdefault(f"{STRATEGIES}{name}.{knob}", Fixed(value=of.default))
+    _check_pairs(on, space, cards)
+    return whole
+
+
+def _may_be_on(dimension: Dimension | None) -> bool:
+    values = dimension.values if isinstance(dimension, Choice) else [getattr(dimension, "value", None)]
+    return True in values
+
+
+def _is_knob_of(strategy: str, key: str) -> bool:
+    if not key.startswith(STRATEGIES):
+        return False
+    name, knob = strategy_and_knob(key)
+    return name == strategy and knob is not None
+
+
+def _check_pairs(on: list[str], space: Mapping[str, Dimension], cards: Cards) -> None:
+    """One that could never be tried is refused; two searched ones are simply never suggested together."""
+    always = [name for name in on if isinstance(space[STRATEGIES + name], Fixed)]
+    for one, two in combinations(on, 2):
+        why = conflict(cards[one], cards[two])
+        if why is not None and (one in always or two in always):
+            raise SpecError(f"space.strategies: {one} and {two} can't be on together: {why}; leave one of them out")
+    for name in on:
+        missing = cards[name].needs - set(on)
+        if missing:
+            raise SpecError(f"space.strategies: {name} needs {', '.join(sorted(missing))} beside it; add it")
+
+
+def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
+    where = f"space.strategies.{card.name}.{name}"
+    if name not in card.knobs:
+        hint = nearest(name, [*card.knobs, USE]) if card.knobs else "; it has none"
+        raise SpecError(f"space.strategies.{card.name}: unknown knob {name!r}{hint}")
+    knob = card.knobs[name]
+    if isinstance(dimension, Range):
+        values: list[Any] = [dimension.low, dimension.high]
+        if isinstance(knob.allowed, Choice):
+            raise SpecError(f"{where}: must be {_told(knob)}, got a range; give a list of them")
+    else:
+        values = list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
+    for value in values:
+        if not _allows(knob, value):
+            raise SpecError(f"{where}: must be {_told(knob)}, got {shown(value)}")
+
+
+def _allows(knob: Knob, value: Any) -> bool:
+    if knob.or_call and isinstance(value, str) and ":" in value:
+        return True
+    allowed = knob.allowed
+    if isinstance(allowed, Choice):
+        return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in allowed.values)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return allowed.low <= value <= allowed.high and (isinstance(value, int) or not allowed.integer)
+
+
+def _told(knob: Knob) -> str:
+    if isinstance(knob.allowed, Choice):
+        own = " or a function of yours, package.module:name" if knob.or_call else ""
+        return ", ".join(shown(value) for value in knob.allowed.values) + own
+    whole = "a whole number" if knob.allowed.integer else "a number"
+    return f"{whole} from {number(knob.allowed.low)} to {number(knob.allowed.high)}"

@@ -1,0 +1,38 @@
+"""The time-efficient training strategies that a space can search."""
+
+from itertools import combinations
+from typing import Any
+
+from tune_cnn.spec import Choice
+from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
+
+
+def strategies() -> list[dict[str, Any]]:
+    """Each strategy: name, paper, what it saves, slots, knobs, and which others it can't be on with."""
+    from tune_cnn.training.strategies.find import find_strategies  # with it comes torch, which takes seconds
+
+    cards = {name: kind.card() for name, kind in find_strategies().items()}
+    conflicts: dict[str, dict[str, str]] = {name: {} for name in cards}
+    for one, two in combinations(cards, 2):
+        why = conflict(cards[one], cards[two])
+        if why is not None:
+            conflicts[one][two] = conflicts[two][one] = why
+    return [{**_row(card), "conflicts": conflicts[name]} for name, card in cards.items()]
+
+
+def _row(card: StrategyCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "summary": card.summary,
+        "paper": card.paper,
+        "saves": str(card.saves),
+        "slots": sorted(card.slots),
+        "knobs": {name: _knob(knob) for name, knob in card.knobs.items()},
+        "needs": sorted(card.needs),
+    }
+
+
+def _knob(knob: Knob) -> dict[str, Any]:
+    allowed = knob.allowed
+    values: Any = list(allowed.values) if isinstance(allowed, Choice) else {"low": allowed.low, "high": allowed.high}
+    return {"allowed": values, "default": knob.default, "meaning": knob.meaning}

@@ -1,0 +1,30 @@
+"""What is found before any trial: plain data that crosses processes, into a driver that does without torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_cnn.spec.costs import Cost
+from tune_cnn.spec.strategies import Cards
+from tune_cnn.training.data.facts import DataFacts
+from tune_cnn.training.models.facts import ModelFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a node with a trial's resources says of the spec."""
+
+    data: DataFacts
+    model: ModelFacts | None  # None: the user's own training generator builds what it likes
+    strategies: Cards  # of all that the spec names
+    precisions: frozenset[str]
+    hardware: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One probed configuration."""
+
+    cost: Cost = field(default_factory=Cost)
+    reason: str | None = None  # why it doesn't fit; None: it does

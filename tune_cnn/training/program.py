@@ -1,0 +1,58 @@
+"""The trained model as a program (torch.export): a graph and its weights in one file, without pickled code."""
+
+import io
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
+
+from tune_cnn.errors import TrialError
+from tune_cnn.training.data.facts import DataFacts
+from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.exported import Program
+
+EXAMPLES = 2  # images; the number of one would be taken for the only one
+CLOSE = 1e-3  # of logits: another memory format, another order of summing
+
+
+class FromPixels(nn.Module):
+    """The model behind its normalisation: whoever has the program needs to know nothing of the data set's."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, model: nn.Module, facts: DataFacts, device: torch.device) -> None:
+        super().__init__()
+        self.model = model
+        scale = [1 / (255 * s) for s in facts.std]
+        offset = [-m / s for m, s in zip(facts.mean, facts.std, strict=True)]
+        self.register_buffer("scale", torch.tensor(scale, device=device)[:, None, None])
+        self.register_buffer("offset", torch.tensor(offset, device=device)[:, None, None])
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        logits: Tensor = self.model(images_nchw.float() * self.scale + self.offset)
+        return logits.float()
+
+
+def export(model: nn.Module, facts: DataFacts, images: ImageSet, device: torch.device) -> Program:
+    """The model, in eval mode, for the CPU; TrialError where torch.export can't take it."""
+    images_nchw = images.fetch(np.arange(EXAMPLES))
+    example = torch.from_numpy(images_nchw).to(device)
+    whole = FromPixels(model, facts, device).eval()
+    try:
+        with torch.no_grad():
+            logits = whole(example)
+            anywhere = torch.export.export(whole, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        program = move_to_device_pass(anywhere, "cpu")
+        got = program.module()(example.cpu())
+    except Exception as error:  # torch's exporter raises whatever it meets in the model's code
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise TrialError(f"torch.export can't take the model: {said}") from None
+    if not torch.allclose(got, logits.cpu(), rtol=CLOSE, atol=CLOSE):
+        raise TrialError("torch.export gives a program that computes something else than the model")
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return Program(
+        pt2=file.getvalue(), images_nchw=images_nchw, logits_nk=got.detach().numpy(), torch_version=str(torch.__version__)
+    )

@@ -1,0 +1,89 @@
+"""What is said of a spec's strategies before any trial starts: each is tried once on the model and the images."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tune_cnn.errors import SpecError, TrialError
+from tune_cnn.spec import Choice, Configuration, Range, StudySpec
+from tune_cnn.spec.configuration import STRATEGIES, has_meaning, is_strategy, strategy_and_knob
+from tune_cnn.spec.dimensions import Dimension
+from tune_cnn.spec.strategies import Cards, check_strategies, in_order
+from tune_cnn.training.building import built_model
+from tune_cnn.training.context import TrialContext
+from tune_cnn.training.data.image_sets import ImageSets
+from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.job import TrainingJob
+from tune_cnn.training.meters.meters import Meters
+from tune_cnn.training.precision import PRECISIONS
+from tune_cnn.training.process_group import ProcessGroup
+from tune_cnn.training.strategies.applied import AppliedStrategies
+from tune_cnn.training.strategies.find import cards_of, find_strategy
+from tune_cnn.training.strategies.training_run import TrainingRun
+
+SAMPLE = 8  # images that a strategy is shown: enough for it to see its layers at work, on whatever machine this is
+
+
+def inspect_strategies(spec: StudySpec, images: ImageSets, *, cache_dir: Path) -> Cards:
+    """The cards of all strategies that the spec names; SpecError where one can't be used as the spec has it.
+
+    Torch's global generator is left as it was.
+    """
+    named = [strategy_and_knob(key)[0] for key in spec.space if key.startswith(STRATEGIES)]
+    cards = cards_of(dict.fromkeys(named))
+    filled = spec.model_copy(update={"space": check_strategies(spec.space, cards)})
+    for name in in_order(cards, cards):
+        if may_be_on(filled, name):
+            find_strategy(name).check(filled, images.facts)
+            with torch.random.fork_rng(devices=[]):
+                _try(filled, name, cards, images, cache_dir)
+    return cards
+
+
+def may_be_on(spec: StudySpec, name: str) -> bool:
+    return True in values_of(spec.space[STRATEGIES + name])
+
+
+def values_of(dimension: Dimension) -> list[Any]:
+    """The values that stand for a dimension: all of a choice, both ends of a range."""
+    if isinstance(dimension, Range):
+        return [dimension.low, dimension.high]
+    return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
+
+
+def _first(spec: StudySpec, wanted: set[str]) -> Configuration:
+    """The first configuration of the space with these strategies on and no others."""
+    params = {key: values_of(dimension)[0] for key, dimension in spec.space.items()}
+    params |= {key: strategy_and_knob(key)[0] in wanted for key in params if is_strategy(key)}
+    return Configuration.from_params({key: value for key, value in params.items() if has_meaning(key, params)})
+
+
+def _try(spec: StudySpec, name: str, cards: Cards, images: ImageSets, cache_dir: Path) -> None:
+    """Prepare it, with what it needs, on the CPU: it must find something to act on."""
+    configuration = _first(spec, {name, *cards[name].needs})
+    job = TrainingJob(
+        trial=0,
+        configuration=configuration,
+        data=spec.data,
+        model=spec.model,
+        split_seed=spec.seed,
+        cache_dir=str(cache_dir),
+    )
+    device = torch.device("cpu")
+    context = TrialContext(
+        job=job,
+        group=ProcessGroup(),
+        device=device,
+        images=images,
+        resident=ResidentSets(),
+        precision=PRECISIONS["fp32"],
+        meters=Meters(device, gpu_share=0),
+    )
+    run = TrainingRun(context, built_model(context), sample_images=SAMPLE)
+    try:
+        AppliedStrategies(run, configuration.strategies_on).prepare()
+    except TrialError as error:
+        raise SpecError(f"space.strategies: {error}") from None
+    finally:
+        context.meters.close()

@@ -1,0 +1,161 @@
+"""PruneTrain (Lym et al., SC 2019, https://arxiv.org/abs/1901.09290): cut channels while the net is being trained."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from tune_cnn.spec.dimensions import Choice, Range
+from tune_cnn.spec.strategies import Knob, Saves, Slot
+from tune_cnn.training.strategies.net2net import Net2Net
+from tune_cnn.training.strategies.strategy import Change, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.surgery.channels import ChannelGraph
+from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels
+from tune_cnn.training.surgery.shape import rebuild_shape
+from tune_cnn.training.surgery.trace import channel_graph
+
+UNDER_ROOT = 1e-8  # the paper's: the norm's slope stays finite at zero
+BATCH_STEPS = 4  # the batch grows by quarters of the first one, so that few sizes are met
+
+
+class PruneTrain(Strategy):
+    """Push whole channels to zero by a group lasso, and every few epochs cut them away for real.
+
+    PruneTrain (Lym et al., 2019, https://arxiv.org/abs/1901.09290).
+
+    The penalty's strength is set at the first step from `lpr`, its wanted share in the loss, and fixed from then on.
+    The batch grows into the memory that the cut channels leave, and the learning rate with it. After net2net it begins
+    when the net has grown.
+    """
+
+    name = "prunetrain"
+    paper = "Lym, Choukse, Zangeneh, Wen, Sanghavi, Erez, 2019, https://arxiv.org/abs/1901.09290"
+    saves = Saves.TIME
+    slots = frozenset({Slot.SHAPE})
+    follows = frozenset({"net2net"})
+    forbids: ClassVar[Mapping[str, str]] = {
+        "weight_norm": "its weights are computed from length and direction: a length at zero has no direction left"
+    }
+    knobs: ClassVar[Mapping[str, Knob]] = {
+        "lpr": Knob(
+            allowed=Range(low=0.01, high=0.8), default=0.2, meaning="share of the penalty in the loss at the first step"
+        ),
+        "interval": Knob(
+            allowed=Range(low=0.01, high=0.5), default=0.05, meaning="share of the epochs between cuts, at least one"
+        ),
+        "threshold": Knob(
+            allowed=Range(low=1e-6, high=0.1, log=True),
+            default=1e-4,
+            meaning="a channel whose weights all lie under it, in absolute value, is cut",
+        ),
+        "proximal": Knob(
+            allowed=Choice(values=(False, True)),
+            default=False,
+            meaning="take the penalty as a proximal step, which makes exact zeros, not by its gradient as published",
+        ),
+        "grow_batch": Knob(
+            allowed=Choice(values=(False, True)), default=True, meaning="let the batch grow into the freed memory"
+        ),
+    }
+    lpr: float
+    interval: float
+    threshold: float
+    proximal: bool
+    grow_batch: bool
+
+    def __init__(self, **knobs: Any) -> None:
+        super().__init__(**knobs)
+        self._norms: GroupNorms | None = None
+        self._strength: Tensor | None = None  # λ
+        self._activations = 0  # of one image before the first cut
+
+    def prepare(self, run: TrainingRun) -> None:
+        graph = channel_graph(run.model, run.sample_batch().images_nchw)
+        if not graph.free():
+            raise StrategyError(
+                f"{self.name}: the model has no channel that can be cut: "
+                + ("; ".join([*graph.channels.reasons][:3]) or "it has no layer that is known")
+            )
+
+    def start_epoch(self, run: TrainingRun, epoch: int) -> None:
+        first = self._first_epoch(run)
+        if epoch < first:
+            return
+        every = max(1, round(self.interval * run.epochs))
+        if epoch > first and (epoch - first) % every == 0:
+            self._cut(run)
+        if self._norms is None:
+            self._watch(run, channel_graph(run.model, run.sample_batch().images_nchw))
+
+    def penalty(self, run: TrainingRun, loss: Tensor) -> Tensor | None:
+        if self._norms is None or (self.proximal and self._strength is not None):
+            return None
+        norms = self._norms(run.model, UNDER_ROOT)
+        if self._strength is None:
+            cross_entropy = run.add_up(loss.detach()) / run.group.ranks
+            self._strength = lasso_strength(self.lpr, cross_entropy, norms.detach())
+        return None if self.proximal else self._strength * norms
+
+    def after_step(self, run: TrainingRun) -> None:
+        if self.proximal and self._norms is not None and self._strength is not None:
+            group = run.optimiser.param_groups[0]
+            self._norms.shrink(run.model, self._strength * step_length(group))
+
+    def rebuild(self, model: nn.Module, change: Change) -> nn.Module:
+        return rebuild_shape(model, change)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"strength": self._strength, "activations": self._activations}
+
+    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Any]) -> None:
+        self._strength = None if state["strength"] is None else state["strength"].to(run.device)
+        self._activations = state["activations"]
+        self._norms = None  # of the model's former shape
+
+    def _first_epoch(self, run: TrainingRun) -> int:
+        grower = run.strategies.get(Net2Net.name)
+        return grower.growth_epoch(run.epochs) if grower is not None else 0
+
+    def _watch(self, run: TrainingRun, graph: ChannelGraph) -> None:
+        self._norms = GroupNorms(run.model, graph)
+        self._activations = self._activations or graph.activations
+
+    def _cut(self, run: TrainingRun) -> None:
+        images_nchw = run.sample_batch().images_nchw
+        cut = cut_channels(run.model, images_nchw, threshold=self.threshold, state=run.optimiser.state, doing=self.name)
+        if not cut.channels:
+            return
+        run.replace_model(run.model, cut.carried, by=self.name, change=cut.change)
+        self._watch(run, cut.graph)
+        if self.grow_batch:
+            batch_size = grown_batch(
+                run.configuration.batch_size,
+                ranks=run.group.ranks,
+                freed=self._activations / cut.graph.activations,
+                most=len(run.train_images),
+            )
+            if batch_size > run.batch_size:
+                grower = run.strategies.get(Net2Net.name)
+                ratio = batch_size / run.configuration.batch_size
+                run.resize_batch(batch_size, learning_rate_ratio=ratio * (grower.lr_factor if grower else 1.0))
+
+
+def step_length(group: Mapping[str, Any]) -> float:
+    """How far a gradient that stays the same moves a weight in one step: momentum adds the steps before."""
+    return float(group["lr"]) / (1 - float(group.get("momentum", 0.0)))
+
+
+def lasso_strength(lpr: float, cross_entropy: Tensor, norms: Tensor) -> Tensor:
+    """The λ with which λP / (CE + λP) is `lpr`."""
+    return lpr * cross_entropy / (norms * (1 - lpr))
+
+
+def grown_batch(batch_size: int, *, ranks: int, freed: float, most: int) -> int:
+    """The batch that fits where `batch_size` did, now that an image takes 1/`freed` of the memory.
+
+    A multiple of the ranks; most: images that there are.
+    """
+    step = max(1, batch_size // BATCH_STEPS // ranks) * ranks
+    steps = math.floor((min(batch_size * freed, most) - batch_size) / step)
+    return batch_size + max(0, steps) * step

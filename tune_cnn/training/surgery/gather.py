@@ -1,0 +1,95 @@
+"""Cut and copy channels: weights, batch-norm state and optimiser state by one mapping."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tune_cnn.training.surgery.channels import ChannelGraph, positions
+from tune_cnn.training.surgery.shape import put_tensor, settle
+
+SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq"})  # of gradients: they scale with the gradient's square
+
+State = Mapping[Tensor, Mapping[str, Any]]
+
+
+class Gather:
+    """Where every value of one tensor's new form comes from.
+
+    counts: see `positions`. `sources` are per axis; `readers` and `makers` say how often the channel now stands that
+    this value reads or makes, shaped to multiply the new tensor.
+    """
+
+    def __init__(self, name: str, tensor: Tensor, graph: ChannelGraph, counts: Mapping[int, int]) -> None:
+        self.sources: dict[int, Tensor] = {}
+        self.makers = self.readers = torch.ones((), device=tensor.device)
+        self.copied: Tensor | None = None  # whether a made channel is a copy
+        for axis, features in graph.axes[name].items():
+            sources, shares, copies = positions(features, graph, counts)
+            self.sources[axis] = torch.tensor(sources, dtype=torch.int64, device=tensor.device)
+            along = [1] * tensor.ndim
+            along[axis] = -1
+            share = torch.tensor(shares, dtype=torch.float32, device=tensor.device).reshape(along)
+            if axis == 1 and name in graph.dense:
+                self.readers = share
+            else:
+                self.makers = share
+                self.copied = torch.tensor(copies, device=tensor.device).reshape(along)
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        for axis, sources in self.sources.items():
+            tensor = tensor.index_select(axis, sources)
+        return tensor
+
+    def weights(self, tensor: Tensor) -> Tensor:
+        """What reads a channel that now stands n times reads an n-th of each: the sum is as it was."""
+        return self(tensor) / self.readers if tensor.is_floating_point() else self(tensor)
+
+    def state(self, key: str, value: Any, tensor: Tensor) -> Any:
+        """The optimiser's memory of gradients, as the new net would have had them.
+
+        A channel that stands n times is read with an n-th of the weight, so what makes it has an n-th of the gradient.
+        """
+        if not isinstance(value, Tensor) or value.shape != tensor.shape:
+            return value.clone() if isinstance(value, Tensor) else value
+        moved = self(value) / (self.makers**2 if key in SECOND_MOMENTS else self.makers)
+        return _laid_out(moved, tensor)
+
+
+def gather_channels(
+    model: nn.Module, graph: ChannelGraph, counts: Mapping[int, int], state: State | None = None
+) -> dict[nn.Parameter, dict[str, Any]]:
+    """Change the model in place to one where channel `root` stands `counts[root]` times (0: cut; absent: once).
+
+    Function-preserving for every count above 0. state: the optimiser's, by parameter; returned is that of the new
+    parameters. Gradients are dropped.
+    """
+    changed = {root for root, count in counts.items() if count != 1}
+    carried: dict[nn.Parameter, dict[str, Any]] = {}
+    tensors = dict((*model.named_parameters(), *model.named_buffers()))
+    with torch.no_grad():
+        for name in graph.axes:
+            if not changed.intersection(root for axis in graph.axes[name] for root in graph.roots(name, axis)):
+                continue
+            old = tensors[name]
+            gather = Gather(name, old, graph, counts)
+            new = put_tensor(model, name, _laid_out(gather.weights(old), old))
+            if isinstance(new, nn.Parameter) and isinstance(old, nn.Parameter):
+                former = (state or {}).get(old)
+                if former:
+                    carried[new] = {key: gather.state(key, value, old) for key, value in former.items()}
+    settle(model)
+    return carried
+
+
+def copies(name: str, tensor: Tensor, graph: ChannelGraph, counts: Mapping[int, int]) -> Tensor | None:
+    """Where the made channels of a changed dense weight are copies, shaped to multiply it."""
+    return Gather(name, tensor, graph, counts).copied
+
+
+def _laid_out(new: Tensor, like: Tensor) -> Tensor:
+    """In the memory format that the old tensor has."""
+    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous():
+        return new.contiguous(memory_format=torch.channels_last)
+    return new.contiguous()
