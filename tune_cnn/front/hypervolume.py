@@ -53,7 +53,7 @@ def _worst(m: Metric, low: float, high: float) -> float:
 def hypervolume(points: Sequence[EpochPoint], objectives: Sequence[Metric], reference: Mapping[str, float]) -> float:
     """What these points reach together (unit: see the module); points beyond the reference add nothing."""
     gains_nk = _gains(points, objectives, reference)
-    return _volume(gains_nk) if len(gains_nk) else 0.0
+    return volume(gains_nk) if len(gains_nk) else 0.0
 
 
 def contributions(
@@ -74,13 +74,18 @@ def contributions(
     return [share.pop(id(p), 0.0) for p in points]  # pop: the same object given twice counts once
 
 
+def gains_of_scaled(scaled_nk: np.ndarray, objectives: Sequence[Metric], reference: Mapping[str, float]) -> np.ndarray:
+    """(n, k) what values on their scales gain on the reference, in the module's unit; negative beyond it."""
+    return (_scaled_reference(objectives, reference) - scaled_nk) * _units(objectives)
+
+
 def _gains(points: Sequence[EpochPoint], objectives: Sequence[Metric], reference: Mapping[str, float]) -> np.ndarray:
     """(usable points, k) what each point gains on the reference, in the module's unit; negative beyond it."""
     scaled_nk = objective_matrix(points, objectives)
     scaled_nk = scaled_nk[~np.isnan(scaled_nk).any(axis=1)]
     if not len(scaled_nk):
         return scaled_nk
-    return (_scaled_reference(objectives, reference) - scaled_nk) * _units(objectives)
+    return gains_of_scaled(scaled_nk, objectives, reference)
 
 
 def _scaled_reference(objectives: Sequence[Metric], reference: Mapping[str, float]) -> np.ndarray:
@@ -93,7 +98,8 @@ def _units(objectives: Sequence[Metric]) -> np.ndarray:
     return np.array([0.01 if m.scale is Scale.LINEAR and m.unit == "%" else 1.0 for m in objectives])
 
 
-def _volume(gains_nk: np.ndarray) -> float:
+def volume(gains_nk: np.ndarray) -> float:
+    """What points with these gains on the reference reach together; those beyond it add nothing."""
     inside_nk = gains_nk[(gains_nk > 0).all(axis=1)]
     if not len(inside_nk):
         return 0.0
@@ -169,13 +175,16 @@ class FrontTracker:
     def reference_is_fixed(self) -> bool:
         return self._fixed is not None
 
-    def fix_reference(self) -> dict[str, float]:
-        """Keep the present reference from now on, and return it to be stored; {} (and not fixed) with no point yet.
+    def fix_reference(self, reference: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Keep this reference, or the present one, from now on, and return it to be stored.
+
+        {} (and not fixed) with no point yet and none given.
 
         To be called once, when the study's first trials have ended.
         """
-        if self._fixed is None and self._points:
-            self._fixed = self.reference
+        if self._fixed is None and (reference or self._points):
+            self._fixed = dict(reference) if reference else self.reference
+            self._hypervolume = None
         return self.reference
 
     @property

@@ -1,25 +1,35 @@
 """The search as its conductor sees it: ask for a configuration, observe its epochs, say how it ended."""
 
 import logging
-import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import Trial, TrialState, create_trial
 
-from tune_cnn.objectives import Direction, EpochPoint, Metric, unusable
-from tune_cnn.search.samplers import build_sampler, generation_attrs
+from tune_cnn.objectives import Direction, EpochPoint, unusable
+from tune_cnn.search.candidates import Candidate, Candidates, key
+from tune_cnn.search.costs import CostModel
+from tune_cnn.search.importances import importances
+from tune_cnn.search.knowledge import Encoded, Knowledge, Known
+from tune_cnn.search.memory import MemoryModel
+from tune_cnn.search.proposer import Proposer
+from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
 from tune_cnn.search.space import SearchSpace
+from tune_cnn.search.stopper import reason_to_stop
+from tune_cnn.search.told import COUNTS, point_told, state_told, violations
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.parts import Bound
+from tune_cnn.spec.costs import Cost
+from tune_cnn.spec.strategies import Cards
 
 log = logging.getLogger(__name__)
 
-COUNTS = {"complete", "stopped"}  # states in which a trial's last point is its result
+STARTUP = 4  # trials with a point before `front` follows its model
+ASKS = 8  # proposals of a sampler of Optuna's that are passed over, before one is drawn at random
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +44,46 @@ class Past:
 class Search:
     """Optuna in memory, rebuilt from what is past. Knows neither Ray nor torch nor MLflow."""
 
-    def __init__(self, spec: StudySpec, *, past: Iterable[Past] = ()) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        *,
+        past: Iterable[Past] = (),
+        cards: Cards | None = None,
+        reference: Mapping[str, float] | None = None,
+    ) -> None:
+        """`reference`: of the hypervolume, where an earlier search fixed it."""
         # Below an error Optuna talks of its own affairs: conditional spaces under QMC, trials that failed.
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._spec = spec
-        self._objectives: list[Metric] = spec.objective_metrics
-        self._constraints: Mapping[str, Bound] = spec.constraints
-        self._space = SearchSpace(spec.space)
+        self._space = SearchSpace(spec.space, cards)
+        self._candidates = Candidates(self._space, lambda params: spec.configuration(params).horizon)
+        self._knowledge = Knowledge(spec, reference)
+        self._costs, self._memory = CostModel(), MemoryModel()
         ended = list(past)
         self._taken = len(ended)
+        self._rng = np.random.default_rng((spec.seed, self._taken))
+        startup = spec.sampler.n_startup_trials
+        self._proposer = Proposer(
+            self._candidates,
+            self._knowledge,
+            epoch_time_s=lambda candidate: self._costs.known(candidate.cost),
+            startup=STARTUP if startup is None else startup,
+            rng=self._rng,
+        )
         self._sampler = self._fresh_sampler()
         self._study = optuna.create_study(
-            directions=["maximize" if m.direction is Direction.MAX else "minimize" for m in self._objectives],
+            directions=["maximize" if m.direction is Direction.MAX else "minimize" for m in self._knowledge.objectives],
             sampler=self._sampler,
         )
-        self._study.add_trials(self._frozen(ended))
-        self._running: dict[int, Trial] = {}
-        self._queue: deque[dict[str, Any]] = deque()
+        self._running: dict[int, tuple[Trial, Known]] = {}
+        self._reasons: dict[int, str] = {}
+        self._ends: dict[int, list[float]] = {}
+        self._tried: set[str] = set()
+        self._queue: deque[Encoded] = deque()
+        self._take_in(ended)
+
+    # Configurations
 
     def queue(self, params: Mapping[str, Any]) -> bool:
         """Have `ask` give this configuration next, unless it was tried; False where it lies outside the space."""
@@ -59,17 +92,24 @@ class Search:
         except ValueError as error:
             log.warning("warm start: a configuration is left out: %s", error)
             return False
-        tried = [trial.params for trial in self._study.get_trials(deepcopy=False)]
-        if encoded not in tried and encoded not in self._queue:
+        if key(encoded) not in self._tried and encoded not in self._queue:
             self._queue.append(encoded)
         return True
 
-    def ask(self, number: int) -> dict[str, Any]:
-        """The parameters of the trial with this number."""
-        return self._start(number, self._queue.popleft() if self._queue else None)
+    def ask(self, number: int, *, within_s: float | None = None) -> dict[str, Any]:
+        """The parameters of the trial with this number; `within_s`: the time that is left for it.
 
-    def resume(self, number: int, params: Mapping[str, Any]) -> None:
-        """Take up a trial that an earlier search left unfinished."""
+        What can't end an epoch in that time is not proposed while something else can.
+        """
+        if self._queue:
+            return self._start(number, self._queue.popleft())
+        if self._spec.sampler.name != OURS:
+            return self._ask_optuna(number, within_s)
+        offered = self._worth_trying(self._candidates.among(self._proposer.good(), self._rng), within_s)
+        return self._start(number, self._proposer.choose(offered, within_s=within_s).encoded)
+
+    def resume(self, number: int, params: Mapping[str, Any], points: Sequence[EpochPoint] = ()) -> None:
+        """Take up a trial that an earlier search left unfinished, with the epochs that it had."""
         try:
             encoded, _ = self._space.encode(params)
         except ValueError as error:
@@ -78,121 +118,186 @@ class Search:
             return
         if encoded in self._queue:
             self._queue.remove(encoded)
-        self._start(number, encoded)
+        self._start(number, encoded, points)
         self._taken += 1
         self._sampler = self._study.sampler = self._fresh_sampler()
 
+    def learn_cost(self, params: Mapping[str, Any], cost: Cost, *, fits: bool = True) -> None:
+        """What a configuration costs, measured beside the search; `fits`: whether memory held it."""
+        try:
+            row_d = self._candidates.row(self._space.encode(params)[0])
+        except ValueError:
+            return  # of another space
+        self._costs.probe(params, row_d, cost)
+        if not fits:
+            self._memory.fails(row_d)
+        elif cost.peak_memory_mib is not None:
+            self._memory.fits(row_d, cost.peak_memory_mib)
+
+    def epoch_time_s(self, params: Mapping[str, Any]) -> float | None:
+        """Seconds of training an epoch of this configuration, known or judged by others; None before there are any."""
+        try:
+            row_d = self._candidates.row(self._space.encode(params)[0])
+        except ValueError:
+            return None
+        return self._costs.epoch_time_s(params, row_d)
+
+    # Results
+
     def observe(self, point: EpochPoint) -> bool:
-        """Hear of an epoch; True stops the trial. With `stopper: none` none is ever stopped."""
-        return False
+        """Hear of an epoch; True stops the trial, and `reason` says why."""
+        if point.trial not in self._running:
+            return False
+        known = self._running[point.trial][1]
+        self._knowledge.add(known, point)
+        self._costs.observe(known.params, known.row_d, point)
+        if self._spec.stopper.name == "none":
+            return False
+        reason = reason_to_stop(self._knowledge, known, boldness=self._spec.stopper.boldness)
+        if reason is not None:
+            self._reasons[point.trial] = reason
+        return reason is not None
+
+    def reason(self, number: int) -> str | None:
+        """Why `observe` stopped a trial."""
+        return self._reasons.get(number)
+
+    @property
+    def reference(self) -> Mapping[str, float] | None:
+        """The hypervolume's reference point in the metrics' units, once enough trials have ended to fix it."""
+        tracker = self._knowledge.tracker
+        return tracker.reference if tracker.reference_is_fixed else None
 
     def finish(self, number: int, state: str, points: Sequence[EpochPoint]) -> None:
-        """Tell Optuna how a trial ended: the last of its true points, a violated constraint, or a failure."""
-        trial = self._running.pop(number, None)
-        if trial is None:
+        """A trial has ended: what its curve says is known already; Optuna is told of it."""
+        trial, known = self._running.pop(number, (None, None))
+        if trial is None or known is None:
+            self._knowledge.end(None)
             return
-        for name, violation in self._violations(state, points).items():
+        self._learn_memory(known, state, points)
+        told = self._told(state, points, known)
+        for name, violation in violations(state, told, self._spec.constraints).items():
             trial.set_constraint(name, violation)
-        values = self._values(state, points)
-        self._study.tell(trial, values, state=_told(state, values))
+        values = self._values(told)
+        self._study.tell(trial, values, state=state_told(state, values))
+        self._keep_end(trial.number, points)
+        self._knowledge.end(known)
 
     def importances(self) -> dict[str, dict[str, float]]:
-        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA).
+        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA)."""
+        return importances(self._study, self._knowledge.objectives, self._ends) if self._space.searched else {}
 
-        Empty while fewer than two trials have ended well, or where nothing is searched.
-        """
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(trials) < 2 or not self._space.searched:
-            return {}
-        shares: dict[str, dict[str, float]] = {}
-        for at, objective in enumerate(self._objectives):
-            sign = -1.0 if objective.direction is Direction.MAX else 1.0  # the evaluator takes lower for better
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "computes the importances of params to achieve low target values"
-                found = optuna.importance.get_param_importances(
-                    self._study,
-                    evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
-                    target=_target(at, sign),
-                )
-            shares[objective.name] = {key: float(share) for key, share in found.items()}
-        return shares
+    # Inside
 
-    def _start(self, number: int, encoded: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Ask Optuna, for this very configuration where one is given."""
-        if encoded is not None:
-            self._study.enqueue_trial(dict(encoded))
+    def _start(self, number: int, encoded: Encoded, points: Sequence[EpochPoint] = ()) -> dict[str, Any]:
+        """Ask Optuna for this very configuration."""
+        self._study.enqueue_trial(encoded)
+        return self._begin(number, *self._drawn(), points)
+
+    def _ask_optuna(self, number: int, within_s: float | None) -> dict[str, Any]:
+        """What the sampler proposes, unless it was tried or won't fit; then another, at last one at random."""
+        for _ in range(ASKS):
+            trial, params = self._drawn()
+            one = self._candidates.of(trial.params)
+            if not self._space.searched or self._worth_trying([one], within_s, strict=True):
+                return self._begin(number, trial, params)
+            self._study.tell(trial, state=TrialState.FAIL)
+        return self._start(number, self._worth_trying(self._candidates.among([], self._rng), within_s)[0].encoded)
+
+    def _drawn(self) -> tuple[Trial, dict[str, Any]]:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # what the GP's arithmetic says of points that look alike is no user's affair
+            # what the GP's arithmetic says of points that look alike is no user's affair
+            warnings.simplefilter("ignore")
             trial = self._study.ask()
-            self._running[number] = trial
-            return self._space.suggest(trial)
+            return trial, self._space.suggest(trial)
+
+    def _begin(
+        self, number: int, trial: Trial, params: dict[str, Any], points: Sequence[EpochPoint] = ()
+    ) -> dict[str, Any]:
+        self._running[number] = (trial, self._know(trial.params, params, points))
+        return params
+
+    def _know(self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint]) -> Known:
+        self._tried.add(key(encoded))
+        row_d, horizon = self._candidates.row(encoded), self._spec.configuration(params).horizon
+        known = self._knowledge.start(encoded, params, row_d, horizon, points)
+        for point in points:
+            self._costs.observe(params, row_d, point)
+        return known
+
+    def _worth_trying(
+        self, offered: Sequence[Candidate], within_s: float | None, *, strict: bool = False
+    ) -> list[Candidate]:
+        """Those not tried that are expected to fit into memory and time.
+
+        Unless `strict`, where there are none, tried ones that fit, or all.
+        """
+        too_large_c = self._memory.too_large(np.stack([c.row_d for c in offered]))
+        fitting = [c for c, no in zip(offered, too_large_c, strict=True) if not no and self._in_time(c, within_s)]
+        fresh = [c for c in fitting if c.key not in self._tried]
+        return fresh if strict else fresh or fitting or list(offered)
+
+    def _in_time(self, candidate: Candidate, within_s: float | None) -> bool:
+        """Whether its first epoch ends in that time; one whose time is not known is taken to."""
+        epoch_time_s = self._costs.known(candidate.cost)
+        return within_s is None or epoch_time_s is None or epoch_time_s <= within_s
+
+    def _told(self, state: str, points: Sequence[EpochPoint], known: Known) -> EpochPoint | None:
+        if state not in COUNTS:
+            return None
+        others = self._knowledge.front_of_others(known)
+        tracker = self._knowledge.tracker
+        return point_told(points, others, self._knowledge.objectives, tracker.reference, self._knowledge.bounds)
+
+    def _values(self, told: EpochPoint | None) -> list[float] | None:
+        return None if told is None else [told.metrics[m.name] for m in self._knowledge.objectives]
+
+    def _keep_end(self, at: int, points: Sequence[EpochPoint]) -> None:
+        names = [m.name for m in self._knowledge.objectives]
+        usable = [p for p in points if not unusable(p.metrics, names)]
+        if usable:
+            last = max(usable, key=lambda p: p.epoch)
+            self._ends[at] = [last.metrics[name] for name in names]
+
+    def _learn_memory(self, known: Known, state: str, points: Sequence[EpochPoint]) -> None:
+        if state == "infeasible":
+            self._memory.fails(known.row_d)
+        elif points:
+            peaks = [p.metrics.get("peak_memory_mib") for p in points]
+            self._memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
 
     def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
         """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
         seed = (self._spec.seed * 1_000_003 + self._taken) % 2**31
         return build_sampler(self._spec.sampler.name, self._spec.sampler.arguments, seed=seed)
 
-    def _values(self, state: str, points: Sequence[EpochPoint]) -> list[float] | None:
-        if state not in COUNTS or not points:
-            return None
-        last = max(points, key=lambda p: p.epoch)
-        if unusable(last.metrics, [m.name for m in self._objectives]):
-            return None
-        return [last.metrics[m.name] for m in self._objectives]
-
-    def _violations(self, state: str, points: Sequence[EpochPoint]) -> dict[str, float]:
-        """By how much each constraint is broken, as a share of its limit; at most 0 where it is kept.
-
-        A metric that was not measured breaks its constraint, as it does for the front; and every trial with a result
-        has all of them, or the GP sampler refuses to go on.
-        """
-        violations = {"memory": 1.0} if state == "infeasible" else {}
-        if not points:
-            return violations
-        metrics = max(points, key=lambda p: p.epoch).metrics
-        for name, bound in self._constraints.items():
-            value = metrics.get(name, math.nan)
-            over = [_share(value - bound.max, bound.max)] if bound.max is not None else []
-            under = [_share(bound.min - value, bound.min)] if bound.min is not None else []
-            violations[name] = max(over + under) if math.isfinite(value) else 1.0
-        return violations
-
-    def _frozen(self, ended: Sequence[Past]) -> list[FrozenTrial]:
+    def _take_in(self, ended: Sequence[Past]) -> None:
         """The past as Optuna's trials; one that a changed space can't hold keeps its place in the store only."""
-        frozen: list[FrozenTrial] = []
-        results = 0
+        taken = []
         for past in ended:
             try:
                 encoded, distributions = self._space.encode(past.params)
             except ValueError as error:
                 log.debug("a past trial is not told to the sampler: %s", error)
+                self._knowledge.end(None)
                 continue
-            values = self._values(past.state, past.points)
-            trial = create_trial(
-                params=encoded,
-                distributions=distributions,
-                values=values,
-                state=_told(past.state, values),
-                constraints=self._violations(past.state, past.points),
-                system_attrs=generation_attrs(self._sampler, results),
+            known = self._know(encoded, past.params, past.points)
+            self._knowledge.end(known)
+            self._learn_memory(known, past.state, past.points)
+            taken.append((past, known, distributions))
+        results = 0
+        for past, known, distributions in taken:
+            told = self._told(past.state, past.points, known)
+            values = self._values(told)
+            self._keep_end(len(self._study.get_trials(deepcopy=False)), past.points)
+            self._study.add_trial(
+                create_trial(
+                    params=known.encoded,
+                    distributions=distributions,
+                    values=values,
+                    state=state_told(past.state, values),
+                    constraints=violations(past.state, told, self._spec.constraints),
+                    system_attrs=generation_attrs(self._sampler, results),
+                )
             )
-            frozen.append(trial)
             results += values is not None
-        return frozen
-
-
-def _told(state: str, values: Sequence[float] | None) -> TrialState:
-    """Out of memory teaches as a pruned trial with a violated constraint; a failure teaches nothing."""
-    if values is not None:
-        return TrialState.COMPLETE
-    return TrialState.PRUNED if state == "infeasible" else TrialState.FAIL
-
-
-def _share(over: float, limit: float) -> float:
-    return over / abs(limit) if limit else over
-
-
-def _target(at: int, sign: float) -> Callable[[FrozenTrial], float]:
-    return lambda trial: sign * trial.values[at]

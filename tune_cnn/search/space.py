@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import (
@@ -14,7 +15,8 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from tune_cnn.spec import Choice, Dimension, Fixed, Range
-from tune_cnn.spec.configuration import ONLY_WHERE, has_meaning
+from tune_cnn.spec.configuration import ONLY_WHERE, STRATEGIES, has_meaning, is_strategy, strategy_and_knob
+from tune_cnn.spec.strategies import Cards, in_order, may_join
 
 
 def _is_number(value: Any) -> bool:
@@ -27,11 +29,11 @@ class EncodedChoice:
 
     dimension: Choice
 
-    @property
+    @cached_property
     def ordered(self) -> bool:
         return len(self.dimension.values) > 2 and all(_is_number(v) for v in self.dimension.values)
 
-    @property
+    @cached_property
     def values(self) -> list[Any]:
         return sorted(self.dimension.values) if self.ordered else list(self.dimension.values)
 
@@ -46,6 +48,9 @@ class EncodedChoice:
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return at
         raise ValueError(f"{value!r} is none of {self.values}")
+
+    def decode(self, encoded: int) -> Any:
+        return self.values[encoded]
 
     def suggest(self, trial: Trial, key: str) -> Any:
         distribution = self.distribution
@@ -91,6 +96,9 @@ class EncodedRange:
                 raise ValueError(f"{value} is no multiple of {dim.step} from {dim.low}")
         return int(value) if dim.integer else float(value)
 
+    def decode(self, encoded: int | float) -> int | float:
+        return encoded
+
     def suggest(self, trial: Trial, key: str) -> int | float:
         d = self.distribution
         if isinstance(d, IntDistribution):
@@ -98,10 +106,17 @@ class EncodedRange:
         return trial.suggest_float(key, d.low, d.high, log=d.log, step=d.step)
 
 
+def _parents_first(key: str, turns: Mapping[str, int]) -> tuple[bool, int]:
+    """What a key's existence depends on is drawn before it: strategies in their order, then all their knobs."""
+    return key in ONLY_WHERE or (key.startswith(STRATEGIES) and not is_strategy(key)), turns.get(key, -1)
+
+
 class SearchSpace:
     """All searched dimensions; a dimension that means nothing for a configuration is absent from it."""
 
-    def __init__(self, space: Mapping[str, Dimension]) -> None:
+    def __init__(self, space: Mapping[str, Dimension], cards: Cards | None = None) -> None:
+        """`cards`: of the strategies that the space names; one without a card may be on beside any other."""
+        self._cards = cards or {}
         self._fixed = {key: dim.value for key, dim in space.items() if isinstance(dim, Fixed)}
         searched: dict[str, EncodedChoice | EncodedRange] = {}
         for key, dim in space.items():
@@ -110,22 +125,49 @@ class SearchSpace:
             elif isinstance(dim, Range):
                 searched[key] = EncodedRange(dim)
         # Parents first: whether a child exists depends on what was drawn for them.
-        self._searched = dict(sorted(searched.items(), key=lambda item: item[0] in ONLY_WHERE))
+        turns = {f"{STRATEGIES}{name}": turn for turn, name in enumerate(in_order(self._cards, self._cards))}
+        self._searched = dict(sorted(searched.items(), key=lambda item: _parents_first(item[0], turns)))
 
     @property
     def searched(self) -> list[str]:
         return list(self._searched)
 
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {key: encoded.distribution for key, encoded in self._searched.items()}
+
+    def decode(self, encoded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A configuration of the sampler's numbers: its parameters, and those of the numbers that mean something."""
+        drawn: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
+        for key, dimension in self._searched.items():
+            if self.exists(key, drawn) and key in encoded:
+                kept[key] = encoded[key]
+                drawn[key] = dimension.decode(encoded[key])
+            elif is_strategy(key):
+                drawn[key] = False
+        return {**{k: v for k, v in self._fixed.items() if self.exists(k, drawn)}, **drawn}, kept
+
     def exists(self, key: str, drawn: Mapping[str, Any]) -> bool:
         """Whether a key means something beside what is drawn, fixed or left at its default."""
-        return has_meaning(key, {**self._fixed, **drawn})
+        beside = {**self._fixed, **drawn}
+        if key in self._searched and is_strategy(key):
+            on = {strategy_and_knob(k)[0] for k, value in beside.items() if is_strategy(k) and value is True}
+            card = self._cards.get(strategy_and_knob(key)[0])
+            return card is None or may_join(card, on, self._cards)
+        return has_meaning(key, beside)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Draw a configuration's parameters: searched ones, and the fixed ones that mean something beside them."""
+        """Draw a configuration's parameters: searched ones, and the fixed ones that mean something beside them.
+
+        A strategy that can't be on beside those drawn before it is off, without being drawn.
+        """
         drawn: dict[str, Any] = {}
         for key, encoded in self._searched.items():
             if self.exists(key, drawn):
                 drawn[key] = encoded.suggest(trial, key)
+            elif is_strategy(key):
+                drawn[key] = False
         return {**{k: v for k, v in self._fixed.items() if self.exists(k, drawn)}, **drawn}
 
     def encode(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
@@ -133,8 +175,15 @@ class SearchSpace:
 
         Only what is searched counts: what the space fixes is the space's to say.
         """
-        drawn = {k: v for k, v in params.items() if k in self._searched}
-        kept = [k for k in self._searched if self.exists(k, drawn)]
+        drawn: dict[str, Any] = {}  # in the order of drawing: what could be drawn for a key depends on those before it
+        kept = []
+        for key in self._searched:
+            if self.exists(key, drawn):
+                kept.append(key)
+            elif is_strategy(key) and params.get(key) is True:
+                raise ValueError(f"{key} can't be on beside the others")
+            if key in params:
+                drawn[key] = params[key]
         missing = [k for k in kept if k not in drawn]
         if missing:
             raise ValueError(f"{', '.join(missing)} is missing")

@@ -1,0 +1,156 @@
+"""Configurations to choose among: the whole of a small space, else draws from it and neighbours of good ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from tune_cnn.search.space import SearchSpace
+from tune_cnn.spec.costs import cost_key
+
+WHOLE = 600  # a space of so few configurations is looked at as a whole
+DRAWN, NEAR = 160, 120
+REMEMBERED = 10_000  # configurations whose rows are not laid out a second time
+
+Encoded = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """A configuration that could be trained; `key` is its own, `cost` that of all which cost the same."""
+
+    key: str
+    encoded: Encoded
+    params: Mapping[str, Any]
+    row_d: np.ndarray
+    horizon: int  # epochs
+    cost: str
+
+
+class Candidates:
+    """Draws encoded configurations and lays them out as rows of numbers between 0 and 1."""
+
+    def __init__(self, space: SearchSpace, horizon: Callable[[Mapping[str, Any]], int]) -> None:
+        """`horizon`: how many epochs a configuration is trained for."""
+        self._space, self._horizon = space, horizon
+        self._distributions = space.distributions
+        self._known: dict[str, Candidate] = {}
+        self._whole = self._enumerated()
+
+    @property
+    def width(self) -> int:
+        return len(self.row({}))
+
+    def of(self, encoded: Encoded) -> Candidate:
+        name = key(encoded)
+        if name not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            params = self._space.decode(encoded)[0]
+            self._known[name] = Candidate(
+                key=name,
+                encoded=encoded,
+                params=params,
+                row_d=self.row(encoded),
+                horizon=self._horizon(params),
+                cost=cost_key(params),
+            )
+        return self._known[name]
+
+    def _enumerated(self) -> list[Candidate] | None:
+        """Every configuration, where all dimensions are discrete and together few."""
+        choices, size = [], 1
+        for distribution in self._distributions.values():
+            values = _values(distribution)
+            size *= len(values) if values is not None else WHOLE + 1
+            if values is None or size > WHOLE:
+                return None
+            choices.append(values)
+        seen = {
+            key(e): e for e in (self._kept(dict(zip(self._distributions, v, strict=True))) for v in product(*choices))
+        }
+        return [self.of(encoded) for encoded in seen.values()]
+
+    def _kept(self, encoded: Encoded) -> Encoded:
+        """Without the dimensions that mean nothing beside the others."""
+        return self._space.decode(encoded)[1]
+
+    def draw(self, rng: np.random.Generator) -> Encoded:
+        return self._kept({name: _draw(d, rng.random()) for name, d in self._distributions.items()})
+
+    def among(self, good: Sequence[Encoded], rng: np.random.Generator) -> list[Candidate]:
+        """All of a small space; of a larger one draws, and neighbours of the good ones in one or two dimensions."""
+        if self._whole is not None:
+            return self._whole
+        found = [self.draw(rng) for _ in range(DRAWN)]
+        found += [self._near(good[at % len(good)], rng) for at in range(NEAR if good else 0)]
+        return [self.of(encoded) for encoded in found]
+
+    def _near(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
+        fresh = {name: _draw(d, rng.random()) for name, d in self._distributions.items()}
+        moved = {**fresh, **encoded}
+        names = list(self._distributions)
+        for name in rng.choice(names, size=min(len(names), int(rng.integers(1, 3))), replace=False):
+            distribution = self._distributions[str(name)]
+            if isinstance(distribution, CategoricalDistribution):
+                moved[name] = fresh[name]
+            else:
+                place = _place(distribution, moved[name]) + rng.normal(0.0, 0.15)
+                moved[name] = _draw(distribution, float(np.clip(place, 0.0, 1.0 - 1e-9)))
+        return self._kept(moved)
+
+    def row(self, encoded: Mapping[str, Any]) -> np.ndarray:
+        """Numbers in their order between 0 and 1, choices as one column each; absent dimensions in the middle."""
+        cells: list[float] = []
+        for name, distribution in self._distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                # two columns differ between two choices: together as far apart as a number's ends
+                cells += [float(encoded.get(name) == c) * 0.7 for c in distribution.choices]
+            else:
+                cells.append(_place(distribution, encoded[name]) if name in encoded else 0.5)
+        return np.array(cells)
+
+
+def key(encoded: Mapping[str, Any]) -> str:
+    return repr(sorted(encoded.items()))
+
+
+def _values(distribution: Any) -> list[Any] | None:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    if distribution.step is not None:
+        count = round((distribution.high - distribution.low) / distribution.step) + 1
+        return [distribution.low + at * distribution.step for at in range(count)] if count <= WHOLE else None
+    return None
+
+
+def _draw(distribution: Any, share: float) -> Any:
+    """The value at this share of the dimension."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(share * len(distribution.choices))]
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if isinstance(distribution, IntDistribution):
+        if distribution.log:
+            return int(
+                np.clip(round(float(np.exp(np.log(low - 0.5) + share * np.log((high + 0.5) / (low - 0.5))))), low, high)
+            )
+        return low + int(share * ((high - low) // step + 1)) * step
+    if distribution.log:
+        return float(np.exp(np.log(low) + share * np.log(high / low)))
+    if step is not None:
+        return low + int(share * (round((high - low) / step) + 1)) * step
+    return float(low + share * (high - low))
+
+
+def _place(distribution: Any, value: float) -> float:
+    low, high = float(distribution.low), float(distribution.high)
+    if high == low:
+        return 0.5
+    if distribution.log:
+        return float(np.log(value / low) / np.log(high / low))
+    return (value - low) / (high - low)

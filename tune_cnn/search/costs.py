@@ -1,0 +1,58 @@
+"""What an epoch of a configuration takes, before it is trained: from the probe, and from epochs of its like."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tune_cnn.objectives import EpochPoint
+from tune_cnn.search.regression import Line
+from tune_cnn.spec.costs import Cost, cost_key
+
+ENOUGH = 4  # different costs from which those of others are judged
+
+
+class CostModel:
+    """Seconds of training an epoch: known for what costs the same, else by a line through their logarithms."""
+
+    def __init__(self) -> None:
+        self._probed: dict[str, float] = {}
+        self._seen: dict[str, dict[int, tuple[float, int]]] = {}  # by key and trial: seconds and epochs so far
+        self._rows: dict[str, np.ndarray] = {}
+        self._line: Line | None = None
+
+    def probe(self, params: Mapping[str, Any], row_d: np.ndarray, cost: Cost) -> None:
+        """A cost that was measured beside the search; its trials' own times count more."""
+        if cost.epoch_time_s is None or cost.epoch_time_s <= 0:
+            return
+        key = cost_key(params)
+        self._probed[key] = cost.epoch_time_s
+        self._rows[key] = row_d
+        self._line = None
+
+    def observe(self, params: Mapping[str, Any], row_d: np.ndarray, point: EpochPoint) -> None:
+        time_s = point.metrics.get("train_time_s")
+        if time_s is None or not time_s > 0 or point.epoch < 1:
+            return
+        key = cost_key(params)
+        if key not in self._seen and key not in self._probed:
+            self._line = None
+        self._seen.setdefault(key, {})[point.trial] = (float(time_s), point.epoch)
+        self._rows[key] = row_d
+
+    def known(self, key: str) -> float | None:
+        """Seconds an epoch, where something with this `cost_key` was trained or probed."""
+        seen = self._seen.get(key)
+        if not seen:
+            return self._probed.get(key)
+        return sum(s for s, _ in seen.values()) / sum(e for _, e in seen.values())
+
+    def epoch_time_s(self, params: Mapping[str, Any], row_d: np.ndarray) -> float | None:
+        """Seconds an epoch, known or judged by others; None while too few are known."""
+        known = self.known(cost_key(params))
+        if known is not None or len(self._rows) < ENOUGH:
+            return known
+        if self._line is None:
+            times = [self.known(key) or 1e-9 for key in self._rows]
+            self._line = Line(np.stack(list(self._rows.values())), np.log(times))
+        return float(np.exp(np.clip(self._line.at(row_d[None])[0], -20, 20)))

@@ -1,0 +1,58 @@
+"""Whether a curve can still add hypervolume: the study's own curves say what is plausible."""
+
+import numpy as np
+
+from tune_cnn.front.hypervolume import volume
+from tune_cnn.search.knowledge import Knowledge, Known
+
+ENOUGH = 5  # curves that went as far: fewer say too little of how different trials are
+STRICT_Z = 6.0  # standard deviations of doubt granted at boldness 0; none at 1
+WORTH = 1e-4  # of the present hypervolume: less is within what two seeds differ by
+
+
+def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> np.ndarray | None:
+    """The best that a curve can plausibly become: (epochs to come, m) levels, all metrics at their best together.
+
+    `mine_em`: its levels so far, NaN from the next epoch on; `others_nem`: those of other trials at the same epochs.
+    What those of them nearest in level gained from this epoch to each later one is the guide: their mean gain and,
+    against surprises, their spread times what boldness leaves. None where too few went that far.
+    """
+    now = int((~np.isnan(mine_em).all(axis=1)).sum()) - 1
+    ahead_em = np.empty((len(mine_em) - now - 1, mine_em.shape[1]))
+    for m in range(mine_em.shape[1]):
+        if np.isnan(mine_em[now, m]):  # not measured here: nothing is said of it
+            ahead_em[:, m] = np.nan
+            continue
+        for at, later in enumerate(range(now + 1, len(mine_em))):
+            gain_n = others_nem[:, later, m] - others_nem[:, now, m]
+            known_n = ~np.isnan(gain_n)
+            if known_n.sum() < ENOUGH:
+                return None
+            apart_n = np.abs(others_nem[known_n, now, m] - mine_em[now, m])
+            gain_n = gain_n[known_n][np.argsort(apart_n)[: max(ENOUGH, int(known_n.sum()) // 2)]]
+            doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * np.sqrt(1.0 + 1.0 / len(gain_n))
+            ahead_em[at, m] = mine_em[now, m] + float(gain_n.mean()) - doubt
+    return ahead_em
+
+
+def reason_to_stop(knowledge: Knowledge, known: Known, *, boldness: float) -> str | None:
+    """Why a running trial should end, in words; None where it should go on.
+
+    Nothing is stopped before the reference point is fixed.
+    """
+    curve = known.curve
+    if not 0 < curve.seen < curve.horizon or not knowledge.tracker.reference_is_fixed:
+        return None
+    others_nem = knowledge.curves.at_shares_of(curve.horizon, but=curve)
+    ahead_em = outlook(curve.levels_em, others_nem, boldness=boldness)
+    if ahead_em is None:
+        return None
+    ahead_em = ahead_em[knowledge.allowed(ahead_em)]
+    if not len(ahead_em):
+        return f"stopped at epoch {curve.seen}: it can't keep the constraints any more"
+    held_fk = knowledge.gains(knowledge.front_levels)
+    before = volume(held_fk)
+    added = volume(np.concatenate([held_fk, knowledge.gains(ahead_em)])) - before
+    if added > WORTH * before:
+        return None
+    return f"stopped at epoch {curve.seen}: at best it would add {added:.2g} to the hypervolume of {before:.4g}"

@@ -1,0 +1,77 @@
+"""What a search has spent of its budget, whether it is worth going on, and how long it will still take."""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from tune_cnn.spec.parts import Budget
+
+# Ended trials over which the hypervolume's growth is judged: with fewer, one lucky trial would decide.
+PATIENCE_TRIALS = 10
+RECENT = 20  # ended trials whose durations say how long the next ones take
+
+
+class Spending:
+    """Hours, trials and epochs of one search, over all its starts."""
+
+    def __init__(self, budget: Budget, patience: float | None, *, searched_s: float, epochs: int) -> None:
+        self.epochs = epochs  # trained so far
+        self._budget, self._patience = budget, patience
+        self._before_s, self._began_s = searched_s, time.monotonic()
+        self._grown: deque[tuple[float, float]] = deque(maxlen=PATIENCE_TRIALS + 1)
+        self._durations_s: deque[float] = deque(maxlen=RECENT)
+
+    @property
+    def searched_s(self) -> float:
+        return self._before_s + time.monotonic() - self._began_s
+
+    @property
+    def hours_left_s(self) -> float | None:
+        return None if self._budget.hours is None else self._budget.hours * 3600 - self.searched_s
+
+    def trial_ended(self, duration_s: float | None, hypervolume: float | None) -> None:
+        """`hypervolume`: None before its reference point is fixed, when it can't be compared."""
+        if duration_s is not None:
+            self._durations_s.append(duration_s)
+        if hypervolume:
+            self._grown.append((self.searched_s, hypervolume))
+
+    def why_over(self) -> str | None:
+        """Why nothing more should be trained, the number of trials aside; None where something should."""
+        left_s = self.hours_left_s
+        if left_s is not None and left_s <= 0:
+            return "the budget of hours is spent"
+        if self._budget.epochs is not None and self.epochs >= self._budget.epochs:
+            return "the budget of epochs is spent"
+        growth = self.growth_pct_per_hour
+        if self._patience is not None and growth is not None and growth < self._patience:
+            return (
+                f"ended by patience: by its last {PATIENCE_TRIALS} trials the hypervolume grows by {growth:.2g} % an "
+                f"hour, and less than {self._patience:g} % is not worth it"
+            )
+        return None
+
+    @property
+    def growth_pct_per_hour(self) -> float | None:
+        """Of the hypervolume, by the last trials: growth slows down, so this is the most to expect of the next hour."""
+        if len(self._grown) <= PATIENCE_TRIALS:
+            return None
+        (then_s, then), (now_s, now) = self._grown[0], self._grown[-1]
+        return 100.0 * (now - then) / now * 3600.0 / max(now_s - then_s, 1e-9)
+
+    def left_s(self, *, to_start: int | None, running_s: Iterable[float], slots: int, done: int) -> float | None:
+        """How long the search will still take: the trials to come and the rest of the running ones, over the slots.
+
+        `running_s`: how long each running trial has run. None where nothing is known yet; never beyond the hours.
+        """
+        left = [self.hours_left_s] if self.hours_left_s is not None else []
+        running = list(running_s)
+        trial_s = sum(self._durations_s) / len(self._durations_s) if self._durations_s else None
+        if to_start is not None and trial_s is not None:
+            rest_s = sum(max(0.0, trial_s - ran_s) for ran_s in running)
+            left.append((to_start * trial_s + rest_s) / max(1, min(slots, to_start + len(running))))
+        elif to_start is not None and done:  # a start of its own has no trial to judge by yet
+            left.append(self.searched_s / done * (to_start + len(running)))
+        if self._budget.epochs is not None and self.epochs:
+            left.append(self.searched_s / self.epochs * max(0, self._budget.epochs - self.epochs))
+        return max(0.0, min(left)) if left else None
