@@ -70,7 +70,13 @@ def parse_where(text: str) -> tuple[str, str, float]:
     return name, sign, limit
 
 
-def choose(points: Sequence[EpochPoint], objectives: Sequence[Metric], preference: Preference) -> EpochPoint:
+def choose(
+    points: Sequence[EpochPoint],
+    objectives: Sequence[Metric],
+    preference: Preference,
+    *,
+    confirmed: Sequence[EpochPoint] = (),
+) -> EpochPoint:
     """The epoch point that fits, out of all of a study's: a bound on a metric that is no objective can favour one
     off the front.
 
@@ -78,19 +84,25 @@ def choose(points: Sequence[EpochPoint], objectives: Sequence[Metric], preferenc
     objective (a deadline: the most accurate in time; deadline and accuracy: the most accurate inside both); but where
     the first objective is the only one that a bound asks something of, in the second (an accuracy alone: the fastest
     that reaches it). Ties go by the other objectives in turn, then to the earliest.
+    `confirmed`: means over several seeds, which stand for the points of their trial and epoch. They go first: one that
+    was only searched is chosen where no confirmed one is inside, as what it was worth once was partly luck. The knee is
+    then the confirmed point nearest to being that of all that is inside.
     Raises NothingFits, naming the nearest point; InputError for a bound on a metric that no point carries.
     """
-    usable = _usable(points, objectives)
+    known = {(p.trial, p.epoch) for p in confirmed}
+    searched = [p for p in points if (p.trial, p.epoch) not in known]
+    usable = _usable([*confirmed, *searched], objectives)
     bounds = preference.bounds
     _refuse_unmeasured(usable, bounds)
-    inside = within(usable, bounds)
+    all_inside = within(usable, bounds)
+    inside = [p for p in all_inside if (p.trial, p.epoch) in known] or all_inside
     if not inside:
-        known = {m.name: m for m in objectives}
+        units = {m.name: m for m in objectives}
         raise NothingFits(
-            f"{none_within(usable, bounds, known)}. Loosen that bound, or search on with a larger budget."
+            f"{none_within(usable, bounds, units)}. Loosen that bound, or search on with a larger budget."
         )
     if preference.knee or not bounds:
-        return knee(front(inside, objectives), objectives)
+        return knee(front(inside, objectives), objectives, of=front(all_inside, objectives))
     order = _what_matters(objectives, bounds)
     return inside[best_first(inside, costs(raw_values(inside, [m.name for m in order]), order))[0]]
 
@@ -125,19 +137,23 @@ def _what_matters(objectives: Sequence[Metric], bounds: Sequence[Bound]) -> list
     return [*others, first] if asked == {first.name} else [first, *others]
 
 
-def knee(points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> EpochPoint:
+def knee(
+    points: Sequence[EpochPoint], objectives: Sequence[Metric], *, of: Sequence[EpochPoint] | None = None
+) -> EpochPoint:
     """Of a front's points, the one farthest from the chord between the front's ends, on the ideal's side.
 
     On the scales of `objective_matrix`, each objective normalised to 0..1 over the front (after Das, "On characterizing
     the knee of the Pareto curve", Structural Optimization 18, 1999). With k > 2 objectives the chord becomes the plane
     through the k unit points, sum(x) = 1, which for two is the chord; the farthest has the least sum. (A plane through
     the front's own extremes is undefined where one point is best in two objectives.) A bulge away from the ideal is no
-    knee. Ties, and so a front of two points, both of them ends, go to the best in the first objective.
+    knee. Ties, and so a front of two points, both of them ends, go to the best in the first objective. `of`: the front
+    whose ends they are, where `points` are only some of it.
     """
     assert points, "a knee needs a front"
     scaled_fk = objective_matrix(points, objectives)
-    span_k = np.ptp(scaled_fk, axis=0)
-    unit_fk = (scaled_fk - scaled_fk.min(axis=0)) / np.where(span_k > 0, span_k, 1.0)
+    ends_fk = scaled_fk if of is None else objective_matrix(of, objectives)
+    span_k = np.ptp(ends_fk, axis=0)
+    unit_fk = (scaled_fk - ends_fk.min(axis=0)) / np.where(span_k > 0, span_k, 1.0)
     distance_f = (1.0 - unit_fk.sum(axis=1)) / math.sqrt(len(objectives))
     farthest = np.flatnonzero(distance_f >= distance_f.max() - 1e-12)  # rounding makes points on one line differ
     tied = [points[i] for i in farthest.tolist()]

@@ -1,0 +1,114 @@
+"""The runs that confirm a front, in the study's tables and in points.json."""
+
+import pytest
+from sqlalchemy import text
+
+from tune_cnn.errors import StudyError
+from tune_cnn.front.confirmed import SeedRun
+from tune_cnn.records.document import read_document, write_document
+from tune_cnn.records.store import Store
+
+METRICS = {"accuracy": 0.9, "train_time_s": 2.5}
+
+
+@pytest.fixture
+def studied(store: Store) -> Store:
+    store.create_study("s", {}, info={})
+    for number in (0, 1):
+        store.add_trial("s", number, {"epochs": 3}, seed=number)
+    for change in store.undelivered("s"):
+        store.mark_delivered("s", [change.id])
+    return store
+
+
+def planned(*keys: tuple[int, int, int]) -> list[SeedRun]:
+    return [SeedRun(trial=t, epoch=e, number=n, seed=100 * t + n) for t, e, n in keys]
+
+
+def ended(run: SeedRun, **values: object) -> SeedRun:
+    return SeedRun(**{**vars(run), "state": "complete", "metrics": METRICS, **values})  # type: ignore[arg-type]
+
+
+def test_the_first_end_of_a_run_wins(studied: Store) -> None:
+    """A run is planned until it has ended, and then for good; MLflow is told of its trial once."""
+    (run,) = planned((0, 3, 0))
+    studied.confirmations.plan("s", [run])
+    assert studied.confirmations.runs("s") == [run]
+    assert studied.confirmations.end("s", ended(run))
+    assert not studied.confirmations.end("s", ended(run, state="failed", reason="later", metrics={}))
+    assert studied.confirmations.runs("s") == [ended(run)]
+    assert [(c.kind, c.trial) for c in studied.undelivered("s")] == [("confirmed", 0)]
+
+
+def test_a_new_plan_keeps_what_has_ended(studied: Store) -> None:
+    """Runs that are no longer wanted go unless they have ended; those that are wanted still are not made anew."""
+    first, second, third = planned((0, 3, 0), (0, 3, 1), (1, 2, 0))
+    studied.confirmations.plan("s", [first, second])
+    studied.confirmations.end("s", ended(first))
+    studied.confirmations.plan("s", [third])
+    assert studied.confirmations.runs("s") == [ended(first), third]
+
+
+def test_a_failure_keeps_its_reason(studied: Store) -> None:
+    """Whatever text an error had."""
+    (run,) = planned((0, 3, 0))
+    studied.confirmations.plan("s", [run])
+    studied.confirmations.end("s", ended(run, state="infeasible", reason="out of\0memory", metrics={}))
+    (kept,) = studied.confirmations.runs("s")
+    assert (kept.state, kept.reason, kept.metrics) == ("infeasible", "out of\N{REPLACEMENT CHARACTER}memory", {})
+
+
+def test_runs_go_with_their_study(studied: Store) -> None:
+    """Nothing is left that a new study of the name could take for its own."""
+    studied.confirmations.plan("s", planned((0, 3, 0)))
+    studied.delete_study("s")
+    studied.create_study("s", {}, info={})
+    assert studied.confirmations.runs("s") == []
+    with pytest.raises(StudyError, match="does not exist"):
+        studied.confirmations.runs("t")
+
+
+def test_writes_hold_the_lease(studied: Store) -> None:
+    """Who lost the study to another process confirms nothing more in it."""
+    (run,) = planned((0, 3, 0))
+    with studied.lease("s"):
+        studied.confirmations.plan("s", [run])
+        with Store(studied.url)._database.write() as connection:
+            connection.execute(text("UPDATE tune_cnn_leases SET token = 'theirs'"))
+        with pytest.raises(StudyError, match="being searched"):
+            studied.confirmations.end("s", ended(run))
+    assert studied.confirmations.runs("s") == [run]
+    with Store(studied.url)._database.write() as connection:
+        connection.execute(text("DELETE FROM tune_cnn_leases"))
+
+
+def test_a_store_of_an_earlier_release_is_taken_over(studied: Store) -> None:
+    """Its studies stay, and the table that it lacks is made."""
+    with studied._database.write() as connection:
+        connection.execute(text("DROP TABLE tune_cnn_confirmations"))
+    newer = Store(studied.url, create=False)
+    assert [trial.number for trial in newer.trials("s")] == [0, 1]
+    newer.confirmations.plan("s", planned((0, 3, 0)))
+    assert len(newer.confirmations.runs("s")) == 1
+
+
+def test_another_server_is_told_of_them_again(studied: Store) -> None:
+    """With everything else."""
+    (run,) = planned((0, 3, 0))
+    studied.confirmations.plan("s", [run])
+    studied.confirmations.end("s", ended(run))
+    studied.redeliver("s")
+    assert [c.trial for c in studied.undelivered("s") if c.kind == "confirmed"] == [0]
+
+
+def test_points_json_carries_them(studied: Store) -> None:
+    """As they are; a file of an earlier release has none."""
+    first, second = planned((0, 3, 0), (1, 2, 0))
+    runs = [ended(first, metrics={"accuracy": 0.5, "val_loss": float("inf")}), second]
+    record = studied.study("s")
+    assert record is not None
+    text = write_document(record, studied.trials("s"), [], runs)
+    assert read_document(text, "here").confirmations == tuple(runs)
+    older = write_document(record, studied.trials("s"), []).replace(',"confirmations":[]', "")
+    assert "confirmations" not in older
+    assert read_document(older, "here").confirmations == ()
