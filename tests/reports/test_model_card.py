@@ -70,3 +70,10 @@ def test_the_weights_load_as_the_card_says(tmp_path: Path, monkeypatch: pytest.M
     names: dict[str, Any] = {}
     exec(code, names)
     assert torch.equal(names["model"].weight, saved["weight"])
+
+
+def test_a_card_without_weights_names_no_file() -> None:
+    """The training kept its model to itself: nothing is shown that could not be loaded."""
+    text = card(weights_file=None, notes=["why"])
+    assert "safetensors" not in text
+    assert "Its weights are not here" in text

@@ -2,11 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from tune_cnn.records.rows import StudyRecord
+from tune_cnn.records.rows import StudyRecord, TrialRecord
 from tune_cnn.spec import StudySpec
+from tune_cnn.spec.configuration import STRATEGIES
 from tune_cnn.spec.study import dimension_out
 
 STATES = {
@@ -15,11 +17,23 @@ STATES = {
     "interrupted": "The search was interrupted; the same command goes on with it.",
     "failed": "The search failed; the same command goes on with it.",
 }
+NUMBER = "param."  # begins the name of a metric that holds a numeric parameter
+LONGEST_NAME = 80
+_SHORT = {  # the keys that come first in a trial's name, and how they are spelled there
+    "batch_size": "bs",
+    "learning_rate": "lr",
+    "precision": "",
+    "epochs": "e",
+    "loader": "",
+    "loader_workers": "w",
+    "optimizer": "",
+    "schedule": "",
+}
 _ODD = re.compile(r"[^\w.\-/ ]")  # MLflow's names take letters, digits and these
 
 
 def describe(spec: StudySpec, study: StudyRecord, counts: Mapping[str, int], hypervolume: float | None) -> str:
-    lines = [f"# {spec.study}", ""]
+    lines = []  # no title: the run's name stands above, and MLflow shows the first lines only until asked for more
     if spec.description:
         lines += [spec.description, ""]
     lines += [
@@ -39,12 +53,30 @@ def describe(spec: StudySpec, study: StudyRecord, counts: Mapping[str, int], hyp
         lines += ["", "| fixed | value |", "|---|---|", *fixed]
     if spec.constraints:
         lines += ["", "Constraints: " + ", ".join(_bounds(spec)) + "."]
-    lines += [
-        "",
-        "The front's trials: filter by `tags.front = 'true'`; `front_epochs` are the epochs that are on it, "
-        "`front.<metric>` what the offered one reached.",
-    ]
+    lines += ["", *_where_to_look(spec, study)]
     return "\n".join(lines)
+
+
+def _where_to_look(spec: StudySpec, study: StudyRecord) -> list[str]:
+    """For people who have only this page."""
+    views = [
+        (f"by `{m.name}`", f"metrics.`front.{m.name}`", m.direction.value == "min") for m in spec.objective_metrics
+    ]
+    links = [f"[{text}]({_view(study, key, ascending)})" for text, key, ascending in views]
+    return [
+        f"**The front**: {', '.join(links) if study.experiment_id else ''} filter by `tags.front = 'true'`; the tag "
+        "`front_epochs` says which epochs are on it, the metrics `front.<metric>` what the offered one reached.",
+        "",
+        f"Numeric parameters are also metrics, `{NUMBER}<name>`: those sort and filter as numbers (write ``metrics."
+        f"`{NUMBER}batch_size` > 64``). The artifacts hold the front (`front.html`, `front.png`), the report, the "
+        "spec, every point (`points.json`), and `candidates/`, ready for `tune-cnn train`.",
+    ]
+
+
+def _view(study: StudyRecord, key: str, ascending: bool) -> str:
+    """The front's runs in MLflow's own page, sorted."""
+    query = {"searchFilter": "tags.front = 'true'", "orderByKey": key, "orderByAsc": str(ascending).lower()}
+    return f"#/experiments/{study.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def study_params(spec: StudySpec) -> dict[str, str]:
@@ -60,6 +92,32 @@ def study_params(spec: StudySpec) -> dict[str, str]:
         **spec.fixed,
     }
     return params_of(fixed)
+
+
+def trial_name(trial: TrialRecord, searched: Collection[str]) -> str:
+    """What tells a trial from the others at a glance: "t0012 bs256 lr0.13 bf16"."""
+    keys = [key for key in _SHORT if key in searched] + [key for key in searched if key not in _SHORT]
+    words = [f"t{trial.number:04}", *(_word(key, trial.params[key]) for key in keys if key in trial.params)]
+    name = " ".join(word for word in words if word)
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
+
+
+def _word(key: str, value: Any) -> str:
+    if isinstance(value, bool):  # named where it is on; a strategy by its own name
+        return key.rpartition(".")[2] if value else ""
+    text = f"{value:.2g}" if isinstance(value, float) else str(value)
+    if key in _SHORT:
+        return _SHORT[key] + text
+    return "" if key.startswith(STRATEGIES) else f"{key.rpartition('.')[2]}={text}"
+
+
+def numbers_of(params: Mapping[str, Any], searched: Collection[str]) -> dict[str, float]:
+    """The searched parameters that are numbers. MLflow keeps parameters as text, "1024" before "64": as metrics they
+    sort and filter by size."""
+    numbers = {key: value for key, value in params.items() if key in searched and not isinstance(value, bool)}
+    return {
+        f"{NUMBER}{odd_free(key)}": float(value) for key, value in numbers.items() if isinstance(value, int | float)
+    }
 
 
 def params_of(params: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,8 @@
     {"format": "tune_cnn study", "version": 1,
      "study": {name, uid, spec, info, state, reference, searched_s, created, started, updated, experiment_id, run_id},
      "trials": [{number, params, seed, origin, state, reason, started, ended, attempts, run_id, extra}],
-     "points": [{trial, epoch, reported, metrics: {name: number}}]}
+     "points": [{trial, epoch, reported, metrics: {name: number}}],
+     "confirmations": [{trial, epoch, number, seed, state, reason, metrics: {name: number}}]}
 
 Times are ISO 8601 in UTC. Metrics that are no number are the strings "NaN", "Infinity" and "-Infinity", so that the
 file is JSON to every reader.
@@ -12,11 +13,12 @@ file is JSON to every reader.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from tune_cnn.errors import StudyError
+from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord, to_ms
 
 FORMAT = "tune_cnn study"
@@ -30,9 +32,15 @@ class StudyArchive:
     study: StudyRecord
     trials: tuple[TrialRecord, ...]
     points: tuple[PointRecord, ...]
+    confirmations: tuple[SeedRun, ...] = ()
 
 
-def write_document(study: StudyRecord, trials: Sequence[TrialRecord], points: Sequence[PointRecord]) -> str:
+def write_document(
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    points: Sequence[PointRecord],
+    confirmations: Sequence[SeedRun] = (),
+) -> str:
     study_fields = ("name", "uid", "spec", "info", "state", "reference", "searched_s", "experiment_id", "run_id")
     trial_fields = ("number", "params", "seed", "origin", "state", "reason", "attempts", "run_id", "extra")
     times = {"created": study.created, "started": study.started, "updated": study.updated}
@@ -48,6 +56,7 @@ def write_document(study: StudyRecord, trials: Sequence[TrialRecord], points: Se
             {"trial": p.trial, "epoch": p.epoch, "reported": _iso(p.reported), "metrics": dict(p.metrics)}
             for p in points
         ],
+        "confirmations": [asdict(run) for run in confirmations],
     }
     return json.dumps(_strict(document), separators=(",", ":"), allow_nan=False)
 
@@ -65,6 +74,9 @@ def read_document(text: str, where: str) -> StudyArchive:
             study=StudyRecord(**{**study, **_moments(study, "created", "started", "updated")}),
             trials=tuple(TrialRecord(**{**t, **_moments(t, "started", "ended")}) for t in raw["trials"]),
             points=tuple(_point(number, p) for number, p in enumerate(raw["points"], start=1)),
+            confirmations=tuple(
+                SeedRun(**{**r, "metrics": _numbers(r["metrics"])}) for r in raw.get("confirmations", ())
+            ),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{where}: is not a study's points.json: {error!r}; upload it again with `sync`") from None

@@ -84,7 +84,7 @@ class Lease:
             connection.execute(select(studies.c.id).where(studies.c.id == self._study_id).with_for_update())
             now_ms = self._database.now_ms(connection)
             held = self._held(connection)
-            if held is not None and held.expires_ms > now_ms and not _owner(held).is_dead:
+            if held is not None and self._lives(held, now_ms):
                 raise StudyError(self._taken(held))
             connection.execute(delete(leases).where(self._mine))
             connection.execute(
@@ -97,6 +97,11 @@ class Lease:
                     expires_ms=now_ms + self._ttl_ms,
                 )
             )
+
+    def is_held(self, connection: Connection) -> bool:
+        """Whether anybody holds it at this moment; asked without a wish to have it."""
+        held = self._held(connection)
+        return held is not None and self._lives(held, self._database.now_ms(connection))
 
     def renew(self) -> None:
         """Put the expiry off. Raises StudyError where somebody else holds the lease now."""
@@ -142,6 +147,9 @@ class Lease:
 
     def _held(self, connection: Connection) -> Any:
         return connection.execute(select(leases).where(self._mine)).first()
+
+    def _lives(self, row: Any, now_ms: int) -> bool:
+        return bool(row.expires_ms > now_ms) and not _owner(row).is_dead
 
     def _taken(self, row: Any) -> str:
         owner = _owner(row)

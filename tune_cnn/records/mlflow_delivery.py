@@ -3,20 +3,23 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Metric
 
-from tune_cnn.records.description import describe, odd_free, params_of, study_params
+from tune_cnn.records.description import describe, numbers_of, odd_free, params_of, study_params
 from tune_cnn.records.document import write_document
+from tune_cnn.records.mlflow_confirmed import confirmed_of, confirmed_words, tell_confirmed
 from tune_cnn.records.mlflow_front import FrontTags
 from tune_cnn.records.mlflow_runs import StudyRuns, record_of
-from tune_cnn.records.mlflow_server import Server
+from tune_cnn.records.mlflow_server import STARTED, UPDATED, Server
 from tune_cnn.records.offers import Growth, constraints_of, growth
 from tune_cnn.records.rows import Change, PointRecord, StudyRecord, StudyState, TrialRecord, to_ms
 from tune_cnn.records.store import Store
+from tune_cnn.records.system_metrics import system_metrics
 from tune_cnn.spec import StudySpec, parse_spec, to_yaml
 
 BATCH = 1000  # changes between two marks of what was delivered
@@ -30,22 +33,33 @@ class Delivery:
     """One connection's work on one study; made anew after a failure, as what the server then holds is unknown."""
 
     def __init__(
-        self, store: Store, study: str, server: Server, *, orphaned: bool = False, retried: bool = False
+        self,
+        store: Store,
+        study: str,
+        server: Server,
+        *,
+        orphaned: bool = False,
+        retried: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`orphaned`: the search's process has died without a word, so nothing of the study is running. `retried`:
         an earlier connection failed, perhaps with requests under way that the server may yet commit.
         """
+        self._clock = clock
         self._store = store
         self._study = study
         self._server = server
         self.orphaned = orphaned
         self._retried = retried
+        self.moved = False  # whether the server took anything yet
         self._points: list[PointRecord] = []
+        self._place: dict[tuple[int, int | None], int] = {}  # of a trial's epoch in the list of points
         self._document_due_s = 0.0
         self._document_told: tuple[object, ...] = ()
         self._spec_told = ""
         self._grown_told = 0
-        self._runs = StudyRuns(store, study, server)
+        self._searched = parse_spec(self._record().spec, f"study {study!r}").searched
+        self._runs = StudyRuns(store, study, server, self._searched)
         self._front = FrontTags(server, self._runs)
 
     def deliver(self) -> int:
@@ -56,24 +70,50 @@ class Delivery:
         record = self._record()
         spec = parse_spec(record.spec, f"study {self._study!r}")
         trials = self._read()
-        self._tell_trials(record, trials, changes)
-        if any(change.kind == "study" for change in changes):
-            self._tell_study(record, spec)
-            self._tell_statuses(record, trials.values())
-        self._tell_artifacts({c.name for c in changes if c.kind == "artifact" and c.name})
-        if len(changes) < BATCH:  # else more wait, and the front is told with the last of them
+        told: list[int] = []
+        try:
+            self._tell_changes(record, spec, trials, changes, told)
+        finally:  # what a server took before it failed is not told again
+            self.moved |= bool(told)
+            self._store.mark_delivered(self._study, told)
+        if len(changes) < BATCH:  # else more wait, and the front is told with the last of them; `settle` repeats it
             self._tell_front(record, spec, trials)
-        self._store.mark_delivered(self._study, [change.id for change in changes])
         return len(changes)
+
+    def _tell_changes(
+        self,
+        record: StudyRecord,
+        spec: StudySpec,
+        trials: Mapping[int, TrialRecord],
+        changes: Iterable[Change],
+        told: list[int],
+    ) -> None:
+        """Part by part; `told` grows by the ids of what the server has taken."""
+        parts: dict[tuple[str, Any], list[Change]] = {}
+        for change in changes:
+            parts.setdefault(_part(change), []).append(change)
+        for (kind, which), some in sorted(parts.items(), key=lambda part: _ORDER[part[0][0]]):
+            if kind == "trial":
+                self._tell_changed(record, trials[which], some)
+            elif kind == "study":
+                self._tell_study(record, spec)
+                self._tell_statuses(record, trials.values())
+            elif kind == "confirmed":
+                seed_runs = self._store.confirmations.runs(self._study)
+                stamp_ms, images = max(change.made_ms for change in some), record.info.get("data") or {}
+                tell_confirmed(self._server, self._runs, seed_runs, trials, spec, stamp_ms, images)
+            else:
+                self._tell_artifact(which)
+            told += [change.id for change in some]
 
     def settle(self, *, ended: bool) -> None:
         """What is told once no change waits: the whole study as points.json and in words; `ended`: without delay."""
         record = self._record()
         trials = self._read()
         state = (record.updated, record.state, len(self._points), ended, self.orphaned)
-        if state == self._document_told or not (ended or time.monotonic() >= self._document_due_s):
+        if state == self._document_told or not (ended or self._clock() >= self._document_due_s):
             return
-        began_s = time.monotonic()
+        began_s = self._clock()
         spec = parse_spec(record.spec, f"study {self._study!r}")
         self._tell_front(record, spec, trials)  # else lost, had an outbox died between the points and the front
         self._tell_description(record, spec, trials.values())
@@ -81,11 +121,13 @@ class Delivery:
             self._tell_statuses(record, trials.values())
         if ended and self._retried:
             self._runs.remove_doubles()
-        text = write_document(self._record(), self._store.trials(self._study), self._points)  # with the runs' ids
+        of = self._study
+        seed_runs = self._store.confirmations.runs(of)
+        text = write_document(self._record(), self._store.trials(of), self._points, seed_runs)  # with the runs' ids
         self._server.upload(self._runs.parent, "points.json", text)
         self._document_told = state
-        took_s = time.monotonic() - began_s
-        self._document_due_s = time.monotonic() + max(DOCUMENT_EVERY_S, 20 * took_s)
+        took_s = self._clock() - began_s
+        self._document_due_s = self._clock() + max(DOCUMENT_EVERY_S, 20 * took_s)
 
     def _record(self) -> StudyRecord:
         return record_of(self._store, self._study)
@@ -93,7 +135,9 @@ class Delivery:
     def _read(self) -> dict[int, TrialRecord]:
         """The newest points, and then the trials: so that there is a trial to each point."""
         last = self._points[-1].id if self._points else None
-        self._points += self._store.points(self._study, after_id=last)
+        for point in self._store.points(self._study, after_id=last):
+            self._place[point.trial, point.epoch] = len(self._points)
+            self._points.append(point)
         return {trial.number: trial for trial in self._store.trials(self._study)}
 
     def _state(self, record: StudyRecord) -> StudyState:
@@ -107,7 +151,7 @@ class Delivery:
         text = to_yaml(spec)
         if text != self._spec_told:
             self._server.upload(self._runs.parent, "spec.yaml", text)
-            self._runs.tell_dataset(self._runs.parent, record.info.get("data") or {}, spec.data)
+            self._server.log_dataset(self._runs.parent, record.info.get("data") or {}, spec.data)
             self._spec_told = text
 
     def _tell_description(self, record: StudyRecord, spec: StudySpec, trials: Iterable[TrialRecord]) -> None:
@@ -115,7 +159,10 @@ class Delivery:
         counts = Counter(str(trial.state) for trial in trials)
         shown = replace(record, state=self._state(record))
         text = describe(spec, shown, counts, grown[-1].hypervolume if grown else None)
-        self._server.log(self._runs.parent, tags={"mlflow.note.content": text})
+        found = confirmed_of(self._store.confirmations.runs(self._study), spec, record.info.get("data") or {})
+        text += confirmed_words(found, spec.objectives)
+        times = {STARTED: record.started.isoformat(), UPDATED: record.updated.isoformat()}
+        self._server.log(self._runs.parent, tags={"mlflow.note.content": text} | times)
         metrics = [
             Metric(name, value, g.reported_ms, g.points)
             for g in grown[self._grown_told :]
@@ -129,29 +176,24 @@ class Delivery:
             return []
         return growth(self._points, spec.objective_metrics, constraints_of(spec), record.reference)
 
-    def _tell_artifacts(self, names: set[str]) -> None:
-        paths = self._store.artifacts(self._study)
-        for name in sorted(names):
-            path = Path(paths[name])
-            if path.is_file():
-                self._server.upload(self._runs.parent, name, path)
-            else:  # waiting would help nothing: say it where the file is looked for
-                self._server.log(self._runs.parent, tags={f"tune_cnn.missing.{odd_free(name)}": f"{path} is gone"})
+    def _tell_artifact(self, name: str) -> None:
+        path = Path(self._store.artifacts(self._study)[name])
+        if path.is_file():
+            self._server.upload(self._runs.parent, name, path)
+        else:  # waiting would help nothing: say it where the file is looked for
+            self._server.log(self._runs.parent, tags={f"tune_cnn.missing.{odd_free(name)}": f"{path} is gone"})
 
     # The trials' runs
 
-    def _tell_trials(self, record: StudyRecord, trials: Mapping[int, TrialRecord], changes: Iterable[Change]) -> None:
-        moved = {c.trial for c in changes if c.kind == "trial" and c.trial is not None}
-        epochs: dict[int, set[int]] = {}
-        for change in changes:
-            if change.kind == "point" and change.trial is not None and change.epoch is not None:
-                epochs.setdefault(change.trial, set()).add(change.epoch)
-        news: dict[int, list[Metric]] = {number: [] for number in sorted(moved | epochs.keys())}
-        for point in self._points:
-            if point.epoch in epochs.get(point.trial, ()):
-                news[point.trial] += _metrics(point)
-        for number, metrics in news.items():
-            self._tell_trial(record, trials[number], metrics, moved=number in moved)
+    def _tell_changed(self, record: StudyRecord, trial: TrialRecord, changes: Iterable[Change]) -> None:
+        epochs = [change.epoch for change in changes if change.kind == "point"]
+        metrics = [m for epoch in epochs for m in _metrics(self._points[self._place[trial.number, epoch]])]
+        moved = any(change.kind == "trial" for change in changes)
+        if moved:
+            stamp_ms = to_ms(trial.started)
+            numbers = numbers_of(trial.params, self._searched)
+            metrics = [Metric(name, value, stamp_ms, 0) for name, value in numbers.items()] + metrics
+        self._tell_trial(record, trial, metrics, moved=moved)
 
     def _tell_trial(self, record: StudyRecord, trial: TrialRecord, metrics: list[Metric], *, moved: bool) -> None:
         run_id = self._runs.of_trial(trial)
@@ -187,6 +229,19 @@ class Delivery:
         self._front.tell(self._points, trials, spec, record.reference, stamp_ms)
 
 
+_ORDER = {"trial": 0, "confirmed": 1, "study": 2, "artifact": 3}
+
+
+def _part(change: Change) -> tuple[str, Any]:
+    """What is told together: a trial with its points, all that is confirmed, the study, an artifact."""
+    if change.kind == "artifact":
+        return "artifact", change.name
+    if change.kind == "confirmed":
+        return "confirmed", None
+    return ("study", None) if change.kind == "study" else ("trial", change.trial)
+
+
 def _metrics(point: PointRecord) -> list[Metric]:
     """With the stored time: told again, they are the very same rows to MLflow."""
-    return [Metric(odd_free(name), value, point.reported_ms, point.epoch) for name, value in point.metrics.items()]
+    every = {**point.metrics, **system_metrics(point.metrics)}
+    return [Metric(odd_free(name), value, point.reported_ms, point.epoch) for name, value in every.items()]

@@ -2,11 +2,17 @@
 
 import os
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from tune_cnn.errors import InputError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 _SQLITE = "sqlite:///"
+_BARE = {"databricks", "uc"}
+_PLACES = {"host", "port", "dbname", "service", "sslmode", "mode", "uri"}  # options of a database's URI: no secrets
+_SCHEMES = {"http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc", "uc"}
 
 # Read by MLflow when it is imported or asked: it starts a telemetry thread at its import, retries a request for
 # minutes by itself (we do so better, with the backlog kept on the disk), and runs git.
@@ -19,6 +25,7 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # it would put the lock file of the folder one is in into a model
     "GIT_PYTHON_REFRESH": "quiet",
     "OMP_NUM_THREADS": "1",
 }
@@ -41,6 +48,17 @@ def absolute_uri(tracking_uri: str) -> str:
     if is_sqlite(tracking_uri):
         return _SQLITE + str(Path(tracking_uri.removeprefix(_SQLITE)).absolute())
     return tracking_uri
+
+
+def check_uri(tracking_uri: str) -> None:
+    """InputError for what MLflow could make nothing of, before MLflow is asked, or makes a folder of that name."""
+    scheme = tracking_uri.partition(":")[0].partition("+")[0]
+    known = _SCHEMES | {entry.name for entry in entry_points(group="mlflow.tracking_store")}
+    if ("://" not in tracking_uri and tracking_uri not in _BARE) or scheme not in known:
+        raise InputError(
+            f"--tracking-uri: must be a server (http://… or https://…) or a database (sqlite:///FILE, postgresql://…), "
+            f"got {shown_uri(tracking_uri)!r}"
+        )
 
 
 def is_sqlite(tracking_uri: str) -> bool:
@@ -68,11 +86,37 @@ def artifact_folder(tracking_uri: str) -> Path | None:
 
 
 def shown_uri(tracking_uri: str) -> str:
-    """The server without its user and password."""
-    parts = urlsplit(tracking_uri)
-    if "@" not in parts.netloc:
+    """The server without user and password, and of its options those alone that say where it is."""
+    try:
+        parts = urlsplit(tracking_uri)
+    except ValueError:  # an address that is none
+        return f"{tracking_uri.partition('://')[0]}://…"
+    if not parts.netloc and "://" not in tracking_uri:
         return tracking_uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] in _PLACES], safe="/:,")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{f'?{query}' if query else ''}"
+
+
+def secrets_of(tracking_uri: str) -> list[str]:
+    """What no message may hold, as it stands in the URI and as it is meant."""
+    try:
+        parts = urlsplit(tracking_uri)
+    except ValueError:
+        return []
+    password = parts.netloc.rpartition("@")[0].partition(":")[2]
+    options = [option.partition("=")[::2] for option in parts.query.split("&")]
+    found = [password, *(value for name, value in options if name not in _PLACES)]
+    return [text for one in found if one for text in {one, unquote(one)}]
+
+
+def check_argument(tracking_uri: str) -> None:
+    """InputError for a password among a command's arguments, which everyone on the machine may read."""
+    if secrets_of(tracking_uri):
+        raise InputError(
+            f"--tracking-uri: holds a password, or an option that may be one, and everyone on this machine can read a "
+            f"command's arguments; give {shown_uri(tracking_uri)} and set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or put the whole of it into MLFLOW_TRACKING_URI"
+        )
 
 
 def _artifact_root(tracking_uri: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from tune_cnn.errors import SpecError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.mlflow_delivery import Delivery
-from tune_cnn.records.mlflow_server import Refused, Server
+from tune_cnn.records.mlflow_server import Foreign, NotMlflow, Refused, Server
+from tune_cnn.records.outbox_process import REFUSED, TAKEN
 from tune_cnn.records.store import Store
 
 POLL_S = 1.0
@@ -27,6 +28,7 @@ class Settings:
     store: str
     study: str
     tracking_uri: str
+    alone: bool = False  # for `sync`: beside no search, so what stands as running was killed
 
 
 class Orders:
@@ -36,8 +38,12 @@ class Orders:
         self._lines: queue.Queue[str] = queue.Queue()
         self._parent = os.getppid()
         self.orphaned = False
-        self.deadline_s: float | None = None  # on the monotonic clock; None: as long as the search runs
+        self.deadline_s: float | None = None  # on the clock; None: as long as the search runs
         threading.Thread(target=self._read, args=(stdin,), daemon=True).start()
+
+    def clock(self) -> float:
+        """The outbox's own time, in seconds."""
+        return time.monotonic()
 
     def wait(self, seconds: float) -> None:
         """Until something is said, at most so long."""
@@ -48,10 +54,10 @@ class Orders:
                 return
             line = ""
         if line:
-            self.deadline_s = time.monotonic() + float(json.loads(line)["finish_s"])
+            self.deadline_s = self.clock() + float(json.loads(line)["finish_s"])
         elif not self.orphaned:
             self.orphaned = self.deadline_s is None
-            self.deadline_s = self.deadline_s or time.monotonic() + ORPHANED_S
+            self.deadline_s = self.deadline_s or self.clock() + ORPHANED_S
 
     @property
     def finishing(self) -> bool:
@@ -59,7 +65,7 @@ class Orders:
 
     @property
     def late(self) -> bool:
-        return self.deadline_s is not None and time.monotonic() >= self.deadline_s
+        return self.deadline_s is not None and self.clock() >= self.deadline_s
 
     def _read(self, stdin: TextIO) -> None:
         for line in stdin:
@@ -67,43 +73,83 @@ class Orders:
         self._lines.put("")
 
 
-def run(settings: Settings, orders: Orders) -> None:
-    """Deliver until told to finish, patiently; returns when nothing waits, or time is up."""
+class Trouble:
+    """How often in a row it failed: whether to try again, and when."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._refusals = 0
+        self.ever = False  # requests of a connection that failed may yet be under way
+        self._ever_delivered = False
+
+    def over(self) -> None:
+        """The server took something."""
+        self._failures = self._refusals = 0
+        self._ever_delivered = True
+
+    def met(self, error: TuneCnnError) -> None:
+        self.ever = True
+        self._failures += 1
+        # What was MLflow before will be it again: a page that a proxy shows while the server is away.
+        passing = isinstance(error, NotMlflow) and self._ever_delivered
+        if isinstance(error, Refused | SpecError) and not passing:
+            self._refusals += 1
+
+    @property
+    def hopeless(self) -> bool:
+        return self._refusals >= REFUSALS
+
+    @property
+    def backoff_s(self) -> float:
+        return min(LONGEST_BACKOFF_S, 2.0 ** min(max(self._failures - 1, 0), 10))
+
+
+def run(settings: Settings, orders: Orders) -> int:
+    """Deliver until told to finish, patiently; returns when nothing waits, or time is up: the exit code."""
     store = Store(settings.store)
-    failures = refusals = 0
+    trouble = Trouble()
     while not orders.late:
         try:
             with store.lease(settings.study, role="outbox"):
-                deliver(store, settings, orders, retried=failures > 0)
-            return
+                deliver(store, settings, orders, trouble)
+            return 0
         except StoreError as error:  # can't be written into the store either
-            failures += 1
+            trouble.met(error)
             log.error("%s", error)
         except StudyError as error:  # another outbox is at it, whose search died, or a `sync`: ours comes after it
-            failures += 1
+            trouble.met(error)
             log.warning("%s", error)
             if store.study(settings.study) is None:
-                return
-        except (Refused, SpecError) as error:
-            failures += 1
-            refusals += 1
+                return 0
+        except Foreign as error:  # the search is told at once: all that it trains would be told to nobody
             say(store, settings.study, str(error))
+            return TAKEN
         except TuneCnnError as error:
-            failures += 1
+            trouble.met(error)
             say(store, settings.study, str(error))
-        if refusals >= REFUSALS:
+        if trouble.hopeless:
             wait_for_the_end(orders)
-            return
-        pause(orders, min(LONGEST_BACKOFF_S, 2.0 ** min(failures - 1, 10)))
+            return REFUSED
+        pause(orders, trouble.backoff_s)
+    return 0
 
 
-def deliver(store: Store, settings: Settings, orders: Orders, *, retried: bool) -> None:
+def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) -> None:
     """Over one connection, until told to finish and done; raises where the server fails."""
+
+    def orphaned() -> bool:
+        return orders.orphaned or (settings.alone and not store.in_work(settings.study))
+
     server = Server(settings.tracking_uri)
-    delivery = Delivery(store, settings.study, server, orphaned=orders.orphaned, retried=retried)
+    delivery = Delivery(store, settings.study, server, orphaned=orphaned(), retried=trouble.ever, clock=orders.clock)
     told_error = True
     while not orders.late:
-        count = delivery.deliver()
+        try:
+            count = delivery.deliver()
+        finally:
+            if delivery.moved:  # a server that fails now and then is slow, not away
+                trouble.over()
+        trouble.over()
         if told_error:
             store.set_delivery_error(settings.study, None)
             told_error = False
@@ -112,7 +158,7 @@ def deliver(store: Store, settings: Settings, orders: Orders, *, retried: bool) 
             orders.wait(0.0)
             continue
         if orders.finishing:
-            delivery.orphaned = orders.orphaned
+            delivery.orphaned = orphaned()
             delivery.settle(ended=True)
             if not store.pending(settings.study):
                 return
@@ -132,10 +178,10 @@ def say(store: Store, study: str, error: str) -> None:
 
 def pause(orders: Orders, seconds: float) -> None:
     """Before the next try; an order to finish cuts it short, once: then it is tried at once."""
-    until_s = time.monotonic() + seconds
+    until_s = orders.clock() + seconds
     was_finishing = orders.finishing
-    while time.monotonic() < until_s and not orders.late and orders.finishing == was_finishing:
-        orders.wait(min(POLL_S, until_s - time.monotonic()))
+    while orders.clock() < until_s and not orders.late and orders.finishing == was_finishing:
+        orders.wait(min(POLL_S, until_s - orders.clock()))
 
 
 def wait_for_the_end(orders: Orders) -> None:
@@ -151,7 +197,7 @@ def main() -> None:
     if not first:
         return  # the search died before it could say what to do
     settings = Settings(**first)
-    run(settings, Orders(sys.stdin))
+    sys.exit(run(settings, Orders(sys.stdin)))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,23 @@
 """Which run in MLflow records what: found before made, so that none is doubled."""
 
 import getpass
-import json
-from collections.abc import Mapping
-from typing import Any
-
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from collections.abc import Collection, Mapping
+from functools import partial
 
 from tune_cnn.errors import StudyError
+from tune_cnn.records.description import trial_name
 from tune_cnn.records.mlflow_server import KIND, STUDY, TRIAL, UID, KnownRun, Server
 from tune_cnn.records.rows import StudyRecord, TrialRecord, to_ms
 from tune_cnn.records.store import Store
-from tune_cnn.spec import DataSpec
 
 
 class StudyRuns:
     """The experiment, the parent run and the trials' runs of one study on one server."""
 
-    def __init__(self, store: Store, study: str, server: Server) -> None:
+    def __init__(self, store: Store, study: str, server: Server, searched: Collection[str]) -> None:
         self._store = store
         self._server = server
+        self._searched = searched
         self._record = record_of(store, study)
         self.experiment_id = server.experiment(study, self._record.uid)
         self._found = server.runs(self.experiment_id)
@@ -27,10 +25,11 @@ class StudyRuns:
         self._forget_what_is_not_there()
         self._stored: dict[int | None, str | None] = {t.number: t.run_id for t in store.trials(study)}
         self._stored[None] = record_of(store, study).run_id
+        for key, some in self._found.items():  # of two, the one that we chose before: it has the data
+            some.sort(key=lambda run: run.run_id != self._stored.get(key))
         for some in self._found.values():
             if some[0].deleted:
-                with server.edge():
-                    server.client.restore_run(some[0].run_id)
+                server.ask(partial(server.client.restore_run, some[0].run_id))
         self.parent = self._parent()
 
     def tags_of(self, trial: int) -> Mapping[str, str]:
@@ -43,32 +42,18 @@ class StudyRuns:
     def of_trial(self, trial: TrialRecord) -> str:
         if trial.number not in self._found:
             tags = self._tags("trial") | {TRIAL: str(trial.number), "mlflow.parentRunId": self.parent}
-            self._make(trial.number, f"trial-{trial.number:04}", to_ms(trial.started), tags)
+            self._make(trial.number, trial_name(trial, self._searched), to_ms(trial.started), tags)
         return self._kept(trial.number)
 
     def tell_status(self, run_id: str, status: str, ended_ms: int) -> None:
         if self._told.get(run_id) == status:
             return
-        with self._server.edge():
-            if status == "RUNNING":
-                self._server.client.update_run(run_id, status=status)
-            else:
-                self._server.client.set_terminated(run_id, status=status, end_time=ended_ms)
+        client = self._server.client
+        if status == "RUNNING":
+            self._server.ask(partial(client.update_run, run_id, status=status))
+        else:
+            self._server.ask(partial(client.set_terminated, run_id, status=status, end_time=ended_ms))
         self._told[run_id] = status
-
-    def tell_dataset(self, run_id: str, facts: Mapping[str, Any], data: DataSpec) -> None:
-        """The images as the run's input; told twice, MLflow keeps one."""
-        dataset = Dataset(
-            name=data.name[:500],
-            digest=str(facts.get("key", "unknown"))[:36],
-            source_type="local",
-            source=json.dumps({"uri": data.root}),
-            profile=json.dumps(dict(facts), default=str),
-        )
-        with self._server.edge():
-            self._server.client.log_inputs(
-                run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-            )
 
     def remove_doubles(self) -> None:
         """A server that was slow to commit may have made a run twice; the one with the data stays."""
@@ -76,8 +61,7 @@ class StudyRuns:
             mine = self._found[key][0].run_id if key in self._found else some[0].run_id
             for double in some:
                 if double.run_id != mine and not double.deleted:
-                    with self._server.edge():
-                        self._server.client.delete_run(double.run_id)
+                    self._server.ask(partial(self._server.client.delete_run, double.run_id))
 
     def _parent(self) -> str:
         if None not in self._found:
@@ -95,6 +79,7 @@ class StudyRuns:
     def _make(self, key: int | None, name: str, start_ms: int, tags: Mapping[str, str]) -> None:
         run_id = self._server.create_run(self.experiment_id, name, start_ms, tags)
         self._found[key] = [KnownRun(run_id=run_id, deleted=False, tags=tags)]
+        self._told[run_id] = "RUNNING"
 
     def _tags(self, kind: str) -> dict[str, str]:
         whose = {KIND: kind, STUDY: self._record.name, UID: self._record.uid, "mlflow.user": getpass.getuser()}

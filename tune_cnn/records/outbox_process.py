@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 
-from tune_cnn.errors import StoreError, TuneCnnError
-from tune_cnn.records.mlflow_environment import absolute_uri, outbox_environment
+from tune_cnn.errors import InputError, StoreError, TuneCnnError
+from tune_cnn.records.mlflow_environment import absolute_uri, check_uri, outbox_environment
 from tune_cnn.records.store import Store
 
 GRACE_S = 5.0  # beyond a deadline, for the request under way
 LOG = "outbox.log"
+REFUSED, TAKEN = 2, 3  # exit codes: the server won't be told; the study's name is taken there by somebody else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,15 @@ class Outbox:
             error = f"the outbox ended with code {self._process.returncode}, see {self.log}"
         return OutboxStatus(pending=pending, error=error)
 
+    @property
+    def taken(self) -> str | None:
+        """What is there, where the study's name on the server is somebody else's."""
+        return self.status().error if self._process.poll() == TAKEN else None
+
+    @property
+    def refused(self) -> bool:
+        return self._process.poll() in {REFUSED, TAKEN}
+
     def finish(self, timeout_s: float) -> int:
         """Have the rest delivered, for so long at most, and end the process; returns how many changes still wait.
 
@@ -77,12 +87,14 @@ class Outbox:
         self._process.wait()
 
 
-def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path) -> Outbox:
+def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, alone: bool = False) -> Outbox:
     """Start feeding MLflow with a study; `folder` takes the log. Returns at once: importing mlflow takes seconds.
 
     In a session of its own, so that Ctrl-C doesn't reach it; at the lowest priority, so that training doesn't feel
-    it; its settings through stdin, as they may hold passwords. It ends by itself when this process dies.
+    it; its settings through stdin, as they may hold passwords; with nothing imported from the folder one is in (-P).
+    It ends by itself when this process dies. `alone`: for `sync`, beside no search.
     """
+    check_uri(tracking_uri)
     tracking_uri = absolute_uri(tracking_uri)
     store.set_delivery_error(study, None)  # of the time before
     log = folder / LOG
@@ -90,7 +102,7 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path) -
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tune_cnn.records.mlflow_outbox"],
+                [sys.executable, "-P", "-m", "tune_cnn.records.mlflow_outbox"],
                 stdin=subprocess.PIPE,
                 stdout=stderr,
                 stderr=stderr,
@@ -100,13 +112,23 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path) -
             )
     except OSError as error:
         raise StoreError(f"{log}: the outbox can't be started: {error.strerror or error}") from None
-    with suppress(psutil.Error):
-        psutil.Process(process.pid).nice(19)
+    _make_modest(process.pid)
     assert process.stdin is not None
+    settings = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
     with suppress(OSError):  # it died at once: its status says so
-        process.stdin.write(json.dumps({"store": store.url, "study": study, "tracking_uri": tracking_uri}) + "\n")
+        process.stdin.write(json.dumps(settings) + "\n")
         process.stdin.flush()
     return Outbox(store, study, process, log)
+
+
+def _make_modest(pid: int) -> None:
+    """Training comes first, from the import of mlflow on, which takes seconds of a core."""
+    with suppress(psutil.Error):
+        psutil.Process(pid).nice(19)
+    # Where Linux shares its time among sessions, nice counts only within one, and the outbox has a session of its own.
+    # 5: about a third of a core beside one busy session; at 19 a hundredth, and the import alone would take minutes.
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text("5")
 
 
 def sync(
@@ -120,10 +142,11 @@ def sync(
 ) -> int:
     """Deliver all that waits, in the foreground; returns how many changes did.
 
-    `tell` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`.
+    `tell` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`, InputError
+    where the server refuses.
     """
     waiting = before = store.pending(study)
-    outbox = start_outbox(store, study, tracking_uri, folder=folder)
+    outbox = start_outbox(store, study, tracking_uri, folder=folder, alone=True)
     try:
         outbox.ask_to_finish(24 * 3600.0)
         moved_s = time.monotonic()
@@ -138,5 +161,6 @@ def sync(
             outbox.kill()
     status = outbox.status()
     if status.error or status.pending:
-        raise TuneCnnError(f"{status}; nothing is lost: run `tune-cnn sync {study}` again. Log: {outbox.log}")
+        kind = InputError if outbox.refused else TuneCnnError
+        raise kind(f"{status}; nothing is lost: run `tune-cnn sync {study}` again. Log: {outbox.log}")
     return before

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, literal, select, update
 
 from tune_cnn.records.rows import Change, ChangeKind, change_of
-from tune_cnn.records.tables import artifacts, changes, points, studies, trials
+from tune_cnn.records.tables import artifacts, changes, confirmations, points, studies, trials
 
 CHUNK = 500  # ids in one statement; SQLite takes 999 parameters in its oldest versions
 
@@ -54,6 +54,7 @@ def queue_all(connection: Connection, study_id: int, now_ms: int) -> None:
     for kind, table, what in (
         ("trial", trials, {"trial": trials.c.number}),
         ("point", points, {"trial": points.c.trial, "epoch": points.c.epoch}),
+        ("confirmed", confirmations, {"trial": confirmations.c.trial}),
         ("artifact", artifacts, {"name": artifacts.c.name}),
     ):
         every = select(literal(study_id), literal(kind), literal(now_ms, BigInteger), *what.values())

@@ -1,6 +1,7 @@
 """What the store hands out: a study, its trials, its epoch points, and what MLflow has yet to be told."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,11 +9,12 @@ from typing import Any, Literal
 
 from sqlalchemy import Row
 
+from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.objectives import EpochPoint
 
 StudyState = Literal["running", "finished", "interrupted", "failed"]
 TrialState = Literal["running", "complete", "stopped", "failed", "infeasible"]
-ChangeKind = Literal["study", "trial", "point", "artifact"]
+ChangeKind = Literal["study", "trial", "point", "artifact", "confirmed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,10 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def from_ms(stamp_ms: int) -> datetime:
     return datetime.fromtimestamp(stamp_ms / 1000, tz=UTC)
 
@@ -125,6 +131,18 @@ def trial_of(row: Row[Any]) -> TrialRecord:
         attempts=row.attempts,
         run_id=row.run_id,
         extra=from_json(row.extra),
+    )
+
+
+def seed_run_of(row: Row[Any]) -> SeedRun:
+    return SeedRun(
+        trial=row.trial,
+        epoch=row.epoch,
+        number=row.number,
+        seed=row.seed,
+        state=row.state,
+        reason=row.reason,
+        metrics=from_json(row.metrics),
     )
 
 

@@ -12,6 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from tune_cnn.errors import StudyError, nearest
 from tune_cnn.records import outgoing
+from tune_cnn.records.bulk import from_json_all, uncollected
+from tune_cnn.records.confirming import Confirmations
+from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.lease import Lease, Role
 from tune_cnn.records.rows import (
@@ -21,7 +24,6 @@ from tune_cnn.records.rows import (
     StudyState,
     TrialRecord,
     TrialState,
-    from_json,
     plain,
     study_of,
     to_json,
@@ -43,6 +45,8 @@ class Store:
         Without `create`, a folder that holds no store is a StudyError rather than made.
         """
         self._database = Database(url_or_home, create=create)
+        self.costs = Costs(self._database)
+        self.confirmations = Confirmations(self._look, self._change)
         self._leases: dict[str, Lease] = {}
 
     def __repr__(self) -> str:
@@ -147,6 +151,11 @@ class Store:
                 del self._leases[name]
             lease.release()
 
+    def in_work(self, name: str) -> bool:
+        """Whether a process holds the study at this moment, to search or to confirm."""
+        with self._look(name) as (connection, key):
+            return Lease(self._database, key, name, role="search", ttl_s=60).is_held(connection)
+
     # Trials
 
     def add_trial(
@@ -229,13 +238,16 @@ class Store:
             key = self._key(connection, study)
             columns = [points.c[name] for name in ("trial", "epoch", "metrics", "id", "checkpoint", "reported_ms")]
             query = select(*columns).where(points.c.study_id == key, points.c.id > (after_id or 0))
-            rows = connection.execute(query.order_by(points.c.id)).all()
-        return [
-            PointRecord(
-                trial=trial, epoch=epoch, metrics=from_json(text), id=key, checkpoint=checkpoint, reported_ms=stamp
-            )
-            for trial, epoch, text, key, checkpoint, stamp in rows
-        ]
+            with uncollected():
+                rows = connection.execute(query.order_by(points.c.id)).all()
+                return [
+                    PointRecord(
+                        trial=trial, epoch=epoch, metrics=metrics, id=key, checkpoint=checkpoint, reported_ms=stamp
+                    )
+                    for (trial, epoch, _, key, checkpoint, stamp), metrics in zip(
+                        rows, from_json_all([row.metrics for row in rows]), strict=True
+                    )
+                ]
 
     def checkpoint(self, study: str, trial: int) -> str | None:
         """The last checkpoint that a point of this trial names."""
@@ -297,6 +309,11 @@ class Store:
             key = self._key(connection, study)
             error = connection.scalar(select(studies.c.delivery_error).where(studies.c.id == key))
             return outgoing.count(connection, key), error
+
+    @contextmanager
+    def _look(self, study: str) -> Iterator[tuple[Connection, int]]:
+        with self._database.read() as connection:
+            yield connection, self._key(connection, study)
 
     @contextmanager
     def _change(self, study: str, kind: Any = None, *, trial: int | None = None) -> Iterator[tuple[Connection, int]]:

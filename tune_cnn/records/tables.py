@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1
+VERSION = 1  # grows when an older tune_cnn could not live with a change; a table more is made where it lacks
 PREFIX = "tune_cnn_"  # a PostgreSQL database may hold others' tables beside ours
 
 metadata = MetaData()
@@ -86,6 +86,25 @@ points = Table(
     sqlite_autoincrement=True,
 )
 
+# Front candidates trained again, one row a seed; planned before the first is trained.
+confirmations = Table(
+    f"{PREFIX}confirmations",
+    metadata,
+    _study_key(),
+    Column("trial", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),  # the candidate's stop epoch
+    Column("number", Integer, nullable=False),  # of the candidate's runs
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("metrics", Text, nullable=False, default="{}"),
+    Column("ended_ms", _Stamp),
+    PrimaryKeyConstraint("study_id", "trial", "epoch", "number"),
+    ForeignKeyConstraint(
+        ["study_id", "trial"], [f"{PREFIX}trials.study_id", f"{PREFIX}trials.number"], ondelete="CASCADE"
+    ),
+)
+
 # What MLflow has not been told yet; written in the transaction of the thing itself, deleted once delivered.
 changes = Table(
     f"{PREFIX}changes",
@@ -109,6 +128,18 @@ artifacts = Table(
     Column("name", String(250), nullable=False),
     Column("path", Text, nullable=False),
     PrimaryKeyConstraint("study_id", "name"),
+)
+
+# What configurations cost on one kind of slot, whichever study measured it; outlives the studies.
+costs = Table(
+    f"{PREFIX}costs",
+    metadata,
+    Column("setup", String(64), nullable=False),  # data, model and hardware, hashed
+    Column("key", String(64), nullable=False),  # of the configurations that cost the same, hashed
+    Column("params", Text, nullable=False),
+    Column("cost", Text, nullable=False),
+    Column("measured_ms", _Stamp, nullable=False),
+    PrimaryKeyConstraint("setup", "key"),
 )
 
 leases = Table(

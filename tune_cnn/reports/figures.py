@@ -53,9 +53,9 @@ def front_figure(
             _knee_trace([best] if best is not None else [], objectives, params_by_trial, up, across),
         ):
             figure.add_trace(trace.update(showlegend=at == 0), **place)
-        figure.update_yaxes(**_axis(up, _values(others + shown, up)), **place)
+        figure.update_yaxes(**metric_axis(up, _values(others + shown, up)), **place)
         figure.update_xaxes(**_across_axis(across, others + shown), **place)
-    return _styled(figure, height=520 if columns == 1 else 400 * -(-len(pairs) // columns) + 40)
+    return styled(figure, height=520 if columns == 1 else 400 * -(-len(pairs) // columns) + 40)
 
 
 def _panels(objectives: Sequence[Metric]) -> int:
@@ -154,13 +154,13 @@ def curves_figure(
                 "<br>x %{x:.4~g}<extra></extra>",
             )
         )  # fmt: skip
-    figure.update_yaxes(**_axis(up, _values(good, up)))
+    figure.update_yaxes(**metric_axis(up, _values(good, up)))
     axes = [_across_axis(across, good) for across in choices]
     figure.update_xaxes(**axes[0])
     if len(choices) > 1:
         names = [f"over {across.name}" if across is not None else "over epochs" for across in choices]
         figure.update_layout(updatemenus=[_switch(names, xs, axes)])
-    return _styled(figure, height=460)
+    return styled(figure, height=460)
 
 
 def most_curves(points: Sequence[EpochPoint]) -> int:
@@ -237,7 +237,7 @@ def importances_figure(importances: Mapping[str, Mapping[str, float]]) -> go.Fig
         )  # fmt: skip
     figure.update_xaxes(title={"text": "importance (share of the objective's variation)"}, rangemode="tozero")
     figure.update_layout(bargap=0.35, legend={"traceorder": "reversed"})
-    return _styled(figure, height=130 + 22 * max(1, len(importances)) * max(3, len(order)))
+    return styled(figure, height=130 + 22 * max(1, len(importances)) * max(3, len(order)))
 
 
 def hypervolume_figure(trace: Sequence[tuple[float, float]], x_title: str) -> go.Figure:
@@ -251,10 +251,10 @@ def hypervolume_figure(trace: Sequence[tuple[float, float]], x_title: str) -> go
     )  # fmt: skip
     figure.update_xaxes(title={"text": escape(x_title)})
     figure.update_yaxes(title={"text": "hypervolume"})
-    return _styled(figure, height=340)
+    return styled(figure, height=340)
 
 
-def _axis(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
+def metric_axis(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
     """A metric's axis. On a log one plotly would label 20 as a small 2, so the ticks are written out."""
     title = {"text": escape(f"{titled(metric)} {better(metric)}")}
     low, high = min(values, default=1.0), max(values, default=1.0)
@@ -270,14 +270,14 @@ def _axis(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
 def _across_axis(metric: Metric | None, points: Sequence[EpochPoint]) -> dict[str, Any]:
     if metric is None:
         return {"title": {"text": "epoch"}, "type": "linear", "tickvals": None, "ticktext": None}
-    return _axis(metric, _values(points, metric))
+    return metric_axis(metric, _values(points, metric))
 
 
 def _values(points: Sequence[EpochPoint], metric: Metric) -> list[float]:
     return [p.metrics[metric.name] for p in points]
 
 
-def _styled(figure: go.Figure, *, height: int) -> go.Figure:
+def styled(figure: go.Figure, *, height: int) -> go.Figure:
     """Colours of text, grid and ground are left to the page, which knows whether it is light or dark."""
     figure.update_layout(
         template="none",

@@ -62,10 +62,14 @@ def _bar(progress: Progress, width: int) -> RenderableType:
 def counts(progress: Progress) -> str:
     budget = f"/{progress.trials_budget}" if progress.trials_budget else ""
     parts = [f"{progress.trials_done}{budget} trials", f"{progress.trials_running} of {progress.slots} running"]
+    if progress.trials_stopped:
+        parts.append(f"{progress.trials_stopped} stopped")
     if progress.trials_failed:
         parts.append(f"{progress.trials_failed} failed")
     if progress.hours_budget:
         parts.append(f"{progress.hours_budget:g} h at most")
+    if progress.epochs_budget:
+        parts.append(f"{progress.epochs_budget} epochs at most")
     return " · ".join(parts)
 
 

@@ -12,7 +12,9 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from tune_cnn.errors import InputError
+from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.objectives import EpochPoint, Metric
+from tune_cnn.reports.confirmed_report import confirmed_figure, confirmed_section
 from tune_cnn.reports.figures import (
     MOST_FRONT,
     curves_figure,
@@ -70,12 +72,15 @@ def write_report(
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
     export_options: Sequence[str] = (),
+    confirmed: Sequence[Confirmed] = (),
+    failed: Mapping[tuple[int, int], Sequence[str]] | None = None,
 ) -> Path:
     """Write the report under a temporary name, then rename it: a reader never sees half of one.
 
     `reference`: the study's stored reference point; None: taken from the points. `trace`: (seconds since the start,
     hypervolume); None: drawn over the trials instead. `metrics`: the user's own metrics. `export_options`: what the
-    export commands need besides the study, such as --home.
+    export commands need besides the study, such as --home. `confirmed`: points trained again over several seeds;
+    `failed`: those of which every run failed, with the reasons.
     Raises InputError where the file can't be written.
     """
     params_by_trial = {t.number: t.params for t in trials}
@@ -84,6 +89,7 @@ def write_report(
         heading(study, description, state, started, elapsed_s, trials, points),
         answer(front_points, objectives, params_by_trial, searched, len(trials), len(points)),
         _front(points, front_points, objectives, params_by_trial),
+        _confirmed(confirmed, failed or {}, front_points, objectives),
         front_section(study, front_points, objectives, params_by_trial, searched, export_options),
         _curves(points, front_points, objectives),
         _importances(importances or {}),
@@ -121,6 +127,16 @@ def _front(
         note += f" {len(points) - len(good):,} points lack an objective and are not drawn."
     figure = front_figure(points, front_points, objectives, params_by_trial)
     return section("The front", note, _figure("front", figure))
+
+
+def _confirmed(
+    found: Sequence[Confirmed],
+    failed: Mapping[tuple[int, int], Sequence[str]],
+    front_points: Sequence[EpochPoint],
+    objectives: Sequence[Metric],
+) -> str:
+    figure = _figure("confirmed", confirmed_figure(found, front_points, objectives)) if found else ""
+    return confirmed_section(found, failed, objectives, figure)
 
 
 def _curves(points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> str:

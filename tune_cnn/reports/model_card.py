@@ -18,7 +18,7 @@ def model_card(
     achieved: Mapping[str, float],
     hardware: Mapping[str, Any],
     versions: Mapping[str, Any],
-    weights_file: str,
+    weights_file: str | None,
     build_code: str,
     metrics: Mapping[str, Metric] | None = None,
     classes: Sequence[str] | None = None,
@@ -28,8 +28,9 @@ def model_card(
     """What the model is, what it was promised to be worth and what it is, and how to load it.
 
     `origin`: study, trial, epoch, seed and what else tells where the configuration comes from. `data`: name, key,
-    split and counts. `build_code`: Python that binds the network, without its weights, to `model`. `inputs`: what the
-    model expects, in words (shape, range, normalisation). `metrics`: the user's own.
+    split and counts. `build_code`: Python that binds the network, without its weights, to `model`; `weights_file`: None
+    where there are none. `inputs`: what the model expects, in words (shape, range, normalisation). `metrics`: the
+    user's own.
     """
     known = {**METRICS, **(metrics or {})}
     parts = [
@@ -40,7 +41,7 @@ def model_card(
         "Off: by how much the achieved value differs from the promised one, and whether that is for the better.",
         "## How to load it",
         *([_line(inputs)] if inputs else []),
-        _code(_loading(weights_file, build_code)),
+        _code(_loading(weights_file, build_code)) if weights_file else "Its weights are not here, see the notes.",
         *([_classes(classes)] if classes else []),
     ]
     for name, values in (

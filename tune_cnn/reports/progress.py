@@ -23,8 +23,10 @@ class Progress:
     trials_done: int  # ended in any way, the failed ones among them
     trials_running: int = 0
     trials_failed: int = 0
+    trials_stopped: int = 0  # before their horizon, by the stopper or as the budget was spent
     trials_budget: int | None = None
     hours_budget: float | None = None
+    epochs_budget: int | None = None
     elapsed_s: float = 0.0  # searched so far, over all resumes, as `hours_budget` counts
     time_left_s: float | None = None  # None: not known yet
     hypervolume: float | None = None
@@ -39,10 +41,12 @@ class Progress:
 
     @property
     def share_done(self) -> float | None:
-        """Of the budget, whichever of trials and hours is nearer to its end; None where there is no budget."""
+        """Of the budget, whichever of trials, hours and epochs is nearer to its end; None where there is no budget."""
         shares = []
         if self.trials_budget:
             shares.append(self.trials_done / self.trials_budget)
         if self.hours_budget:
             shares.append(self.elapsed_s / (self.hours_budget * 3600))
+        if self.epochs_budget:
+            shares.append(self.points / self.epochs_budget)
         return min(1.0, max(shares)) if shares else None

@@ -1,18 +1,25 @@
 """A study from Python: what the commands do, as methods."""
 
+import logging
 import os
 from collections.abc import Mapping
+from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import StudyError
+from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow_environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.study import study_name
-from tune_cnn.study.archive import feasible_points, open_store, read_archive, spec_of
+from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
+from tune_cnn.study.confirm_plan import progress
 from tune_cnn.study.exporting import Front
+
+log = logging.getLogger(__name__)
 
 TRACKING = "sqlite:///mlflow.db"
 
@@ -59,6 +66,18 @@ class Study:
         display = LiveDisplay()
         return search(spec, places, display=display, say=display.say).front
 
+    def confirm(self, *, points: int | None = None, seeds: int | None = None, storage: str | None = None) -> Front:
+        """Train candidates of the front again, alone on their hardware, over several seeds; the front with that.
+
+        `points`, `seeds`: instead of the spec's, or of 5 and 3. Called again, it goes on; more of either only add runs.
+        """
+        from tune_cnn.reports.shown import line
+        from tune_cnn.study.confirmation import confirm
+        from tune_cnn.study.searching import Places
+
+        places = Places(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
+        return confirm(self.name, places, points=points, seeds=seeds, say=line).front
+
     def archive(self) -> StudyArchive:
         """Record, trials and points; StudyError where there is no such study."""
         return read_archive(self.name, self.home, self._given_uri)
@@ -88,8 +107,30 @@ class Study:
             store.close()
         shutil.rmtree(self.home / self.name, ignore_errors=True)
 
+    def figure(self) -> Any:
+        """The front as an interactive plotly figure."""
+        return _figure(self.archive())
+
     def _repr_html_(self) -> str:
-        return f"<p><b>{self.name}</b></p>{self.front()._repr_html_()}"
+        """For notebooks: how the study stands, its front as a figure and as a table; nothing is fetched for it."""
+        try:
+            archive = self.archive()
+        except StudyError as error:  # one that has not begun is a study all the same
+            return f"<p><b>{escape(self.name)}</b>: {escape(str(error))}</p>"
+        counted = f"{len(archive.trials)} trials, {len(archive.points)} points"
+        head = f"<p><b>{escape(self.name)}</b>: {archive.study.state}, {counted}</p>"
+        front = Front(archive)
+        if not front.points:
+            return head
+        return head + _figure(archive).to_html(full_html=False, include_plotlyjs=True) + front._repr_html_()
+
+
+def _figure(archive: StudyArchive) -> Any:
+    from tune_cnn.reports.figures import front_figure
+
+    spec = spec_of(archive)
+    params = {trial.number: trial.params for trial in archive.trials}
+    return front_figure(feasible_points(archive, spec), Front(archive).points, spec.objective_metrics, params)
 
 
 def status_of(archive: StudyArchive) -> dict[str, Any]:
@@ -102,6 +143,7 @@ def status_of(archive: StudyArchive) -> dict[str, Any]:
         "state": study.state,
         "trials": counts,
         "hypervolume": hypervolume_of(archive),
+        "confirm": progress(archive.confirmations),
         "started": study.started.isoformat(timespec="seconds"),
         "updated": study.updated.isoformat(timespec="seconds"),
     }
@@ -117,13 +159,39 @@ def hypervolume_of(archive: StudyArchive) -> float | None:
     return hypervolume(points, spec.objective_metrics, reference) if reference else None
 
 
-def list_studies(home: str | Path) -> list[StudyRecord]:
-    """All studies of a home, the last changed first; none where there is no store yet."""
+def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict[str, Any]]:
+    """All studies of a home, the last changed first, and after them those that a tracking server alone holds.
+
+    Of each {study, state, started, updated}; none where there is no store yet, and no server is named.
+    """
+    here = [_line(s.name, s.state, s.started, s.updated) for s in _stored(home)]
+    if tracking_uri is None:
+        return here
+    make_quiet(tracking_uri)
+    from tune_cnn.records.mlflow_reader import list_studies as told  # imports mlflow, which takes seconds
+
+    known = {line["study"] for line in here}
+    try:
+        there = [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
+    except TuneCnnError as error:
+        if not here:
+            raise
+        log.warning("only the studies of %s are listed: %s", home, error)
+        there = []
+    return here + [line for line in there if line["study"] not in known]
+
+
+def _stored(home: str | Path) -> list[StudyRecord]:
     try:
         store = open_store(home)
     except StudyError:
         return []
     try:
-        return store.studies()
+        return [as_it_stands(store, record) for record in store.studies()]
     finally:
         store.close()
+
+
+def _line(name: str, state: str, started: datetime, updated: datetime) -> dict[str, Any]:
+    moments = {"started": started, "updated": updated}
+    return {"study": name, "state": state, **{k: m.isoformat(timespec="seconds") for k, m in moments.items()}}

@@ -1,0 +1,175 @@
+"""Points per second into MLflow: our outbox, `mlflow.log_metrics` each epoch, and Ray's MLflowLoggerCallback.
+
+    python tests/benchmarks/outbox_load.py [--backend sqlite:///FILE] [--backend postgresql+psycopg://…] [--json FILE]
+
+Each backend is MLflow's own store, without a server between. The same made-up trials for all; the outbox finds its
+backlog in a study's store, as after an outage. "in the loop" is what one point costs the process that searches.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import psutil
+
+from tune_cnn.records import outgoing
+from tune_cnn.records.mlflow_environment import make_quiet
+from tune_cnn.records.store import Store
+from tune_cnn.spec import parse_spec
+
+make_quiet("")  # before mlflow is imported
+import mlflow  # noqa: E402
+from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
+
+from tune_cnn.records.mlflow_delivery import Delivery  # noqa: E402
+from tune_cnn.records.mlflow_server import Server  # noqa: E402
+
+PARAMS = {"batch_size": 64, "learning_rate": 0.1}
+SPEC = {
+    "data": {"name": "digits"},
+    "model": {"name": "small_cnn"},
+    "space": {"epochs": 50, "batch_size": [64, 128], "learning_rate": {"low": 0.01, "high": 0.3, "log": True}},
+    "budget": {"trials": 100},
+}
+
+
+def metrics_of(trial: int, epoch: int, count: int) -> dict[str, float]:
+    named = {"accuracy": 1 - 1 / (epoch + 1) - trial / 1e4, "train_time_s": epoch * (1 + trial / 100)}
+    return named | {f"metric_{k}": float(epoch * k) for k in range(count - 2)}
+
+
+def filled(folder: Path, name: str, trials: int, epochs: int, metrics: int) -> tuple[Store, list[float]]:
+    """A study with a backlog, and the seconds that each point's commit took."""
+    store = Store(folder)
+    store.create_study(name, parse_spec({**SPEC, "study": name}).model_dump(), info={})
+    took_s = []
+    for trial in range(trials):
+        store.add_trial(name, trial, PARAMS, seed=trial)
+        for epoch in range(1, epochs + 1):
+            began_s = time.perf_counter()
+            store.add_point(name, trial, epoch, metrics_of(trial, epoch, metrics))
+            took_s.append(time.perf_counter() - began_s)
+        store.end_trial(name, trial, "complete")
+    return store, took_s
+
+
+def by_outbox(store: Store, name: str, uri: str) -> float:
+    """Seconds until nothing of the study waits."""
+    began_s = time.perf_counter()
+    delivery = Delivery(store, name, Server(uri))
+    while delivery.deliver():
+        pass
+    delivery.settle(ended=True)
+    return time.perf_counter() - began_s
+
+
+def by_log_metrics(name: str, uri: str, trials: int, epochs: int, metrics: int) -> float:
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(name)
+    began_s = time.perf_counter()
+    for trial in range(trials):
+        with mlflow.start_run(run_name=f"t{trial}"):
+            mlflow.log_params(PARAMS)
+            for epoch in range(1, epochs + 1):
+                mlflow.log_metrics(metrics_of(trial, epoch, metrics), step=epoch)
+    return time.perf_counter() - began_s
+
+
+def by_callback(name: str, uri: str, trials: int, epochs: int, metrics: int) -> float:
+    callback = MLflowLoggerCallback(tracking_uri=uri, experiment_name=name, save_artifact=False)
+    callback.setup()
+    began_s = time.perf_counter()
+    for number in range(trials):
+        trial = _Trial(trial_id=f"t{number}", config=PARAMS, local_path=None)
+        callback.log_trial_start(trial)
+        for epoch in range(1, epochs + 1):
+            result = metrics_of(number, epoch, metrics) | {"training_iteration": epoch, "timesteps_total": epoch}
+            callback.log_trial_result(epoch, trial, result)
+        callback.log_trial_end(trial)
+    return time.perf_counter() - began_s
+
+
+class _Trial(SimpleNamespace):
+    """What the callback reads of Tune's trial."""
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+
+def ours_in_the_loop(trials: int, epochs: int, metrics: int) -> dict[str, float]:
+    """Medians in ms: of a point's commit, and of what telling MLflow adds to it (the change log's row)."""
+    medians = []
+    for add in (outgoing.add, lambda *a, **k: None):
+        with mock.patch.object(outgoing, "add", add), tempfile.TemporaryDirectory() as folder:
+            store, took_s = filled(Path(folder), "loop", trials, epochs, metrics)
+            store.close()
+            medians.append(statistics.median(took_s) * 1e3)
+    return {"commit_ms": medians[0], "added_by_outbox_ms": max(0.0, medians[0] - medians[1])}
+
+
+def measure(uri: str, sizes: dict[str, int], callback: dict[str, int]) -> dict[str, Any]:
+    """Points per second; the callback is slow, so it may be given fewer trials."""
+    kind, stamp = uri.partition(":")[0], str(time.time_ns())
+    with tempfile.TemporaryDirectory() as folder:
+        store, _ = filled(Path(folder), f"ours-{stamp}", **sizes)
+        took_s: dict[str, Callable[[], float]] = {
+            "outbox": lambda: by_outbox(store, f"ours-{stamp}", uri),
+            "log_metrics": lambda: by_log_metrics(f"plain-{stamp}", uri, **callback),
+            "callback": lambda: by_callback(f"callback-{stamp}", uri, **callback),
+        }
+        Server(uri)  # makes the tables, which is nobody's work
+        some = {"outbox": sizes}
+        rates, cpu_ms = {}, {}
+        for way, run in took_s.items():
+            points = some.get(way, callback)["trials"] * some.get(way, callback)["epochs"]
+            began_s = time.process_time()
+            rates[way] = points / run()
+            cpu_ms[way] = (time.process_time() - began_s) * 1e3 / points
+        store.close()
+    return {"backend": kind, **rates, "over_callback": rates["outbox"] / rates["callback"], "cpu_ms_per_point": cpu_ms}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--backend", action="append", help="SQLAlchemy URL; may stand more than once")
+    options.add_argument("--trials", type=int, default=40)
+    options.add_argument("--epochs", type=int, default=10)
+    options.add_argument("--metrics", type=int, default=18)
+    options.add_argument("--slow-trials", type=int, default=4, help="of the two that we are compared with")
+    options.add_argument("--json", type=Path)
+    given = options.parse_args()
+    sizes = {"trials": given.trials, "epochs": given.epochs, "metrics": given.metrics}
+    slow = {**sizes, "trials": given.slow_trials}
+    with tempfile.TemporaryDirectory() as folder:
+        backends = given.backend or [f"sqlite:///{folder}/mlflow.db"]
+        rows = [measure(uri, sizes, slow) for uri in backends]
+    document = {
+        "machine": {"cpus": os.cpu_count(), "load": psutil.getloadavg()[0], "system": platform.platform()},
+        "versions": {"mlflow": mlflow.__version__, "python": platform.python_version()},
+        "sizes": sizes,
+        "points_per_s": rows,
+        "in_the_loop": ours_in_the_loop(min(given.trials, 10), given.epochs, given.metrics),
+    }
+    print(f"{'backend':24}{'outbox':>12}{'log_metrics':>14}{'callback':>12}{'outbox/callback':>18}   points/s")
+    for row in rows:
+        print(
+            f"{row['backend']:24}{row['outbox']:12.1f}{row['log_metrics']:14.1f}{row['callback']:12.2f}"
+            f"{row['over_callback']:18.1f}"
+        )
+        print("  CPU ms a point:", {way: round(ms, 1) for way, ms in row["cpu_ms_per_point"].items()})
+    print("in the loop:", {k: round(v, 2) for k, v in document["in_the_loop"].items()}, document["machine"])
+    if given.json:
+        given.json.write_text(json.dumps(document, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What MLflow is told of a study."""
+
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from records.outbox.told import ALL, FIRST, SECOND, runs, tell
+
+from tune_cnn.records.description import trial_name
+from tune_cnn.records.mlflow_server import Server
+from tune_cnn.records.rows import TrialRecord
+from tune_cnn.records.store import Store
+
+
+def test_a_study_is_told_as_the_contract_says(store: Store, name: str, tracking: str) -> None:
+    """A parent, a child per trial, params, metrics by epoch with the stored times, tags, status, artifacts, dataset."""
+    (store_file := Path(store.shown).with_name("r.html")).write_text("<p>")
+    store.add_artifact(name, store_file, "report/report.html")
+    tell(store, name, tracking)
+    found, client = runs(tracking, name), MlflowClient(tracking)
+    parent, child = found[name], found[FIRST]
+    record = store.study(name)
+    assert record is not None and record.run_id == parent.info.run_id and store.pending(name) == 0
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    wanted = {"tune_cnn.study": name, "tune_cnn.trial": "0", "tune_cnn.state": "complete"}
+    assert wanted.items() <= child.data.tags.items() and "tune_cnn.reason" not in child.data.tags
+    assert (child.info.status, found[SECOND].info.status, parent.info.status) == (
+        "FINISHED",
+        "RUNNING",
+        "RUNNING",
+    )
+    assert child.data.params["batch_size"] == "32" and parent.data.params["epochs"] == "3"
+    history = client.get_metric_history(child.info.run_id, "accuracy")
+    stored = [p for p in store.points(name) if p.trial == 0]
+    assert [(m.step, m.value, m.timestamp) for m in history] == [
+        (p.epoch, p.metrics["accuracy"], p.reported_ms) for p in stored
+    ]
+    assert math.isnan(child.data.metrics["odd_é_"])
+    files = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert files == {"points.json", "spec.yaml", "report"}
+    dataset = parent.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("digits", "0123abc")
+    assert "**lenet5** on **digits**" in parent.data.tags["mlflow.note.content"]
+    assert client.get_metric_history(parent.info.run_id, "hypervolume")[-1].value == pytest.approx(
+        parent.data.metrics["hypervolume"]
+    )
+
+
+def test_a_long_parameter_is_whole_in_an_artifact(store: Store, name: str, tracking: str) -> None:
+    tell(store, name, tracking)
+    run, server = runs(tracking, name)[SECOND], Server(tracking)
+    assert len(run.data.params["model.note"]) == 6_000
+    assert json.loads(server.download_text(run.info.run_id, "params.json"))["model.note"] == "x" * 7_000
+
+
+def test_the_front_is_found_by_its_tag(store: Store, name: str, tracking: str) -> None:
+    """`front` while a trial is on it, with its epochs and what the offered one reached; gone when it is beaten."""
+    delivery = tell(store, name, tracking)
+    found = runs(tracking, name, "tags.front = 'true'")
+    assert {n: r.data.tags["front_epochs"] for n, r in found.items()} == {FIRST: "3", SECOND: "1,2,3"}
+    assert found[FIRST].data.metrics["front.accuracy"] == pytest.approx(0.9)
+    store.add_trial(name, 2, {}, seed=2)
+    store.add_point(name, 2, 1, {"accuracy": 0.95, "train_time_s": 0.5})
+    delivery.deliver()
+    assert list(runs(tracking, name, "tags.front = 'true'")) == ["t0002"]
+    beaten = runs(tracking, name)[FIRST]
+    assert not {"front", "front_epochs"} & beaten.data.tags.keys()
+    assert math.isnan(beaten.data.metrics["front.accuracy"])
+    store.add_point(name, 2, 2, {"accuracy": 0.96, "train_time_s": 0.4})
+    tell(store, name, tracking)  # another connection knows from the tags what was told
+    latest = runs(tracking, name, "tags.front = 'true'")["t0002"]
+    assert (latest.data.tags["front_epochs"], latest.data.metrics["front.accuracy"]) == ("2", 0.96)
+    store.add_trial(name, 3, {}, seed=3)
+    store.add_point(name, 3, 1, {"accuracy": 0.99, "train_time_s": 0.1})
+    tell(store, name, tracking)
+    assert list(runs(tracking, name, "tags.front = 'true'")) == ["t0003"]
+
+
+def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
+    store: Store, name: str, tracking: str
+) -> None:
+    store.update_study(name, state="interrupted")
+    tell(store, name, tracking)
+    killed = runs(tracking, name)
+    assert {n: r.info.status for n, r in killed.items()} == {
+        name: "KILLED",
+        FIRST: "FINISHED",
+        SECOND: "KILLED",
+    }
+    store.update_study(name, state="running")
+    store.resume_trial(name, 1)
+    tell(store, name, tracking)
+    resumed = runs(tracking, name, view=ALL)
+    assert {n: r.info.status for n, r in resumed.items()} == {
+        name: "RUNNING",
+        FIRST: "FINISHED",
+        SECOND: "RUNNING",
+    }
+    assert resumed[SECOND].data.tags["tune_cnn.attempts"] == "2"
+
+
+def test_the_reason_of_a_failure_is_a_tag_until_the_trial_is_resumed(store: Store, name: str, tracking: str) -> None:
+    store.end_trial(name, 1, "failed", "val_loss is nan")
+    tell(store, name, tracking)
+    failed = runs(tracking, name)[SECOND]
+    assert (failed.info.status, failed.data.tags["tune_cnn.reason"]) == ("FAILED", "val_loss is nan")
+    store.resume_trial(name, 1)
+    tell(store, name, tracking)
+    assert "tune_cnn.reason" not in runs(tracking, name)[SECOND].data.tags
+
+
+def test_system_metrics_are_there_for_the_shortest_trial(store: Store, name: str, tracking: str) -> None:
+    """At each epoch, under the names that MLflow's own tab shows; what was not measured is absent."""
+    store.add_trial(name, 2, {"batch_size": 32}, seed=2)
+    measured = {"cpu_util_pct": 180.0, "gpu_util_pct": 70.0, "gpu_energy_j": 300.0, "gpu_seconds": 2.0}
+    store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, "peak_memory_mib": 1000.0, **measured})
+    tell(store, name, tracking)
+    found = runs(tracking, name)
+    system = {k: v for k, v in found["t0002 bs32"].data.metrics.items() if k.startswith("system/")}
+    assert system == pytest.approx(
+        {
+            "system/cpu_utilization_percentage": 180.0,
+            "system/gpu_utilization_percentage": 70.0,
+            "system/gpu_power_usage_watts": 150.0,
+            "system/gpu_memory_usage_megabytes": 1048.576,
+        }
+    )
+    assert not any(k.startswith("system/") for k in found[FIRST].data.metrics)
+
+
+def test_a_trial_is_named_by_what_tells_it_from_others() -> None:
+    """Number first, so that names sort; then what was searched, strategies by their names."""
+
+    def named(**params: object) -> str:
+        return trial_name(trial_record(params), list(params))
+
+    assert named(learning_rate=0.13333, precision="bf16", batch_size=256) == "t0012 bs256 lr0.13 bf16"
+    assert named(**{"model.width": 8, "compile": True, "channels_last": False}) == "t0012 width=8 compile"
+    knobs = {"strategies.prunetrain": True, "strategies.prunetrain.lpr": 0.2, "strategies.s3pool": False}
+    assert named(**knobs) == "t0012 prunetrain"
+    assert len(named(**{f"model.argument_{k}": k for k in range(30)})) == 80
+
+
+def trial_record(params: dict[str, object]) -> TrialRecord:
+    return TrialRecord(
+        number=12,
+        params=params,
+        seed=0,
+        origin="sampler",
+        state="running",
+        reason=None,
+        started=datetime.now(UTC),
+        ended=None,
+        attempts=1,
+    )

@@ -1,0 +1,97 @@
+"""MLflow is told each thing once, whatever was told before and then forgotten."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from records.outbox.told import ALL, FIRST, SECOND, SPEC, runs, tell
+
+from tune_cnn.records.mlflow_reader import read_study
+from tune_cnn.records.mlflow_server import Refused, Unreachable
+from tune_cnn.records.store import Store
+
+
+def test_telling_everything_again_doubles_nothing(store: Store, name: str, tracking: str) -> None:
+    """Runs are found by their tags, metrics are the same rows, whatever batches they come in."""
+    tell(store, name, tracking)
+    first = runs(tracking, name, view=ALL)
+    store.redeliver(name)
+    tell(store, name, tracking)
+    second = runs(tracking, name, view=ALL)
+    assert {n: r.info.run_id for n, r in first.items()} == {n: r.info.run_id for n, r in second.items()}
+    client = MlflowClient(tracking)
+    for key in ("accuracy", "odd_é_"):
+        assert len(client.get_metric_history(first[FIRST].info.run_id, key)) == 3
+    growth = client.get_metric_history(first[name].info.run_id, "hypervolume")
+    assert len(growth) == len({m.step for m in growth})
+
+
+def test_a_lost_reply_doubles_no_run(store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server made the run, we never heard: the next connection finds it."""
+    create: Callable[..., Any] = MlflowClient.create_run
+
+    def create_and_lose_the_reply(*args: Any, **kwargs: Any) -> None:
+        create(*args, **kwargs)
+        raise ConnectionError("reply lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", create_and_lose_the_reply)
+        for _ in range(2):  # the parent's, then the first trial's
+            with pytest.raises(Unreachable, match="reply lost"):
+                tell(store, name, tracking)
+    tell(store, name, tracking, retried=True)
+    assert set(runs(tracking, name, view=ALL)) == {name, FIRST, SECOND}
+
+
+def test_a_run_that_came_late_after_all_is_removed(store: Store, name: str, tracking: str) -> None:
+    """A server that commits a request after we had given it up: one run stays, the one with the data."""
+    delivery = tell(store, name, tracking, retried=True)
+    run = runs(tracking, name)[FIRST]
+    client = MlflowClient(tracking)
+    client.create_run(run.info.experiment_id, tags=run.data.tags, run_name=FIRST)
+    store.update_study(name, state="finished")
+    delivery.deliver()
+    delivery.settle(ended=True)
+    assert runs(tracking, name)[FIRST].info.run_id == run.info.run_id
+
+
+def test_deleted_runs_and_experiments_come_back(store: Store, name: str, tracking: str) -> None:
+    """What was deleted on the server by mistake is restored, not made a second time."""
+    tell(store, name, tracking)
+    run, client = runs(tracking, name)[SECOND], MlflowClient(tracking)
+    client.delete_run(run.info.run_id)
+    store.end_trial(name, 1, "stopped")
+    tell(store, name, tracking)
+    assert runs(tracking, name)[SECOND].info.run_id == run.info.run_id
+    client.delete_experiment(run.info.experiment_id)
+    store.update_study(name, state="finished")
+    tell(store, name, tracking)
+    assert runs(tracking, name, view=ALL)[SECOND].info.run_id == run.info.run_id
+    assert runs(tracking, name)[SECOND].info.status == "FINISHED"
+
+
+def test_another_server_is_told_everything(store: Store, name: str, tracking: str, tmp_path: Path) -> None:
+    """Runs that the first one had are unknown to the second: the whole study is delivered there."""
+    tell(store, name, tracking)
+    second = f"sqlite:///{tmp_path}/second.db"
+    tell(store, name, second)
+    found = runs(second, name)
+    assert set(found) == {name, FIRST, SECOND} and "accuracy" in found[SECOND].data.metrics
+    assert len(read_study(name, second).points) == 6
+
+
+def test_what_is_not_ours_is_refused_untouched(store: Store, name: str, tracking: str, tmp_path: Path) -> None:
+    """An experiment of this name that is no study, or another study's."""
+    client = MlflowClient(tracking)
+    client.create_experiment(name)
+    with pytest.raises(Refused, match=f"the experiment '{name}' .* holds something else than a study of ours"):
+        tell(store, name, tracking)
+    second = f"sqlite:///{tmp_path}/second.db"
+    tell(store, name, second)
+    other = Store(tmp_path / "other")
+    other.create_study(name, {**SPEC, "study": name}, info={})
+    with pytest.raises(Refused, match="holds another study of this name"):
+        tell(other, name, second)
+    assert runs(tracking, name) == {} and len(runs(second, name)) == 3 and store.pending(name) == 0

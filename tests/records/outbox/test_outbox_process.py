@@ -1,0 +1,97 @@
+"""The outbox as a process beside a search."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from records.outbox.told import SECOND, runs
+
+from tune_cnn.errors import TuneCnnError
+from tune_cnn.records.mlflow_reader import read_study
+from tune_cnn.records.outbox_process import Outbox, start_outbox, sync
+from tune_cnn.records.store import Store
+
+
+def wait(until: Callable[[], bool], outbox: Outbox) -> None:
+    """However long it takes, but not for ever."""
+    for _ in range(1500):
+        if until():
+            return
+        threading.Event().wait(0.2)
+    raise AssertionError(f"{outbox.status()}\n{outbox.log.read_text()}")
+
+
+def test_an_outbox_delivers_beside_the_search_and_ends_when_told(
+    store: Store, name: str, tracking: str, tmp_path: Path
+) -> None:
+    """What is committed while it runs arrives too; its settings are not in its command line; `sync` does the rest."""
+    outbox = start_outbox(store, name, tracking, folder=tmp_path / name)
+    command = subprocess.run(["ps", "-o", "args=", "-p", str(outbox._process.pid)], capture_output=True, text=True)
+    assert "mlflow_outbox" in command.stdout and "sqlite" not in command.stdout
+    wait(lambda: outbox.status().pending == 0, outbox)
+    assert outbox.alive and outbox.status().error is None
+    store.add_point(name, 1, 4, {"accuracy": 0.99, "train_time_s": 9.0})
+    store.end_trial(name, 1, "complete")
+    store.update_study(name, state="finished")
+    assert outbox.finish(120.0) == 0 and not outbox.alive, outbox.log.read_text()
+    archive = read_study(name, tracking)
+    assert len(archive.points) == 7 and archive.study.state == "finished"
+    assert runs(tracking, name)[name].info.status == "FINISHED"
+    store.add_artifact(name, outbox.log, "outbox.log")
+    assert sync(store, name, tracking, folder=tmp_path / name) == 1
+    run_id = runs(tracking, name)[name].info.run_id
+    assert "outbox.log" in {f.path for f in MlflowClient(tracking).list_artifacts(run_id)}
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from tune_cnn.records.outbox_process import start_outbox
+from tune_cnn.records.store import Store
+store = Store(sys.argv[1])
+outbox = start_outbox(store, sys.argv[2], sys.argv[3], folder=Path(sys.argv[1]))
+print(outbox._process.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_an_outbox_outlives_a_killed_search_just_long_enough(
+    store: Store, name: str, tracking: str, tmp_path: Path
+) -> None:
+    """What was committed is delivered, nothing stays RUNNING, and the process ends by itself."""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path), name, tracking], stdout=subprocess.PIPE, text=True
+    )
+    assert driver.stdout is not None
+    pid = int(driver.stdout.readline())
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    status = Path(f"/proc/{pid}/stat")
+    for _ in range(1500):
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        threading.Event().wait(0.2)
+    assert store.pending(name) == 0, (tmp_path / "outbox.log").read_text()
+    found = runs(tracking, name)
+    assert (found[name].info.status, found[SECOND].info.status) == ("KILLED", "KILLED")
+    record = store.study(name)
+    assert record is not None and record.state == "running"  # the tables are the search's alone
+
+
+def test_an_absent_server_keeps_nobody_waiting_and_loses_nothing(store: Store, name: str, tmp_path: Path) -> None:
+    """The status says so, everything is kept, `finish` returns what waits, and `sync` says why it failed."""
+    closed = "http://user:geheim@127.0.0.1:9"
+    outbox = start_outbox(store, name, closed, folder=tmp_path / name)
+    waiting = store.pending(name)
+    wait(lambda: outbox.status().error is not None, outbox)
+    assert str(outbox.status()) == f"MLflow: {waiting} waiting (http://127.0.0.1:9: server unreachable)"
+    assert outbox.finish(0.5) == waiting and not outbox.alive
+    with pytest.raises(TuneCnnError, match=rf"{waiting} waiting.*nothing is lost"):
+        sync(store, name, closed, folder=tmp_path / name, patience_s=1.0)
+    assert "geheim" not in outbox.log.read_text()

@@ -1,0 +1,90 @@
+"""What a reviewer finds in MLflow's own page, opened by a headless Chromium."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+from records.outbox.served import Served
+from records.outbox.told import runs, tell
+
+from tune_cnn.records.store import Store
+from tune_cnn.study.archive import read_archive
+from tune_cnn.study.reporting import report_files
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# MLflow shows HTML in a sandboxed frame, for Chromium a process of its own, which a screenshot does not wait for.
+OPTIONS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-site-isolation-trials"),
+    "--disable-features=IsolateSandboxedIframes,IsolateOrigins,site-per-process",
+    *("--window-size=1600,1000", "--virtual-time-budget=20000"),
+]
+BLUE = (0x2F, 0x6F, 0xED)  # of the front, in figures and pictures
+
+
+@pytest.fixture
+def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterator[str]:
+    """A finished study with its files, on the server; the address of its runs in MLflow's page."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: no chromium, chromium-browser or google-chrome on the path")
+    store.add_trial(name, 2, {"batch_size": 1024, "model.note": ""}, seed=2)
+    store.add_point(name, 2, 1, {"accuracy": 0.92, "train_time_s": 5.0})
+    store.end_trial(name, 1, "failed", "val_loss is nan")
+    store.end_trial(name, 2, "complete")
+    store.update_study(name, state="finished")
+    for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name).items():
+        store.add_artifact(name, path, file)
+    tell(store, name, served.uri)
+    record = store.study(name)
+    assert record is not None
+    yield f"{served.uri}/#/experiments/{record.experiment_id}/runs"
+
+
+def browse(address: str, *options: str) -> str:
+    assert CHROMIUM is not None
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", *options, address]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+
+
+def test_a_reviewer_finds_the_study_its_figure_and_its_trials_in_order(
+    reviewed: str, name: str, served: Served, tmp_path: Path
+) -> None:
+    """The parent run with its description; the front's trials alone, sorted by size; the figure, drawn in the page."""
+    parent = runs(served.uri, name)[name].info.run_id
+    page = browse(f"{reviewed}/{parent}", "--dump-dom")
+    assert "searched for high" in page and "t0000 bs32" in page and "Finished" in page
+    query = f"?searchFilter={quote(chr(39).join(['tags.front = ', 'true', '']))}&orderByKey="
+    page = browse(f"{reviewed}{query}{quote('metrics.`param.batch_size`')}&orderByAsc=false", "--dump-dom")
+    places = [page.index(trial) for trial in ("t0002 bs1024", "t0001 bs64")]
+    assert places == sorted(places) and "t0000 bs32" not in page  # beaten by trial 2; 1024 stands before 64
+    shot = tmp_path / "figure.png"
+    browse(f"{reviewed}/{parent}/artifacts/front.html", f"--screenshot={shot}")
+    with Image.open(shot) as image:
+        colours = image.convert("RGB").getcolors(1600 * 1000) or []
+    assert sum(count for count, colour in colours if colour == BLUE) > 100, "no front is drawn"
+
+
+def test_the_front_is_found_and_filtered_by_every_objective(
+    store: Store, name: str, tracking: str, tmp_path: Path
+) -> None:
+    """By tag, at its epochs; by the offered values, whose dots want backquotes; numeric parameters as numbers."""
+    store.update_study(name, state="finished")
+    for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name).items():
+        store.add_artifact(name, path, file)
+    tell(store, name, tracking)
+    assert {r.data.tags["front_epochs"] for r in runs(tracking, name, "tags.front = 'true'").values()} == {"3", "1,2,3"}
+    assert list(runs(tracking, name, "metrics.`front.accuracy` > 0.89")) == ["t0000 bs32"]
+    assert list(runs(tracking, name, "metrics.`front.train_time_s` < 4")) == ["t0001 bs64"]
+    assert list(runs(tracking, name, "metrics.`param.batch_size` > 32 and tags.front = 'true'")) == ["t0001 bs64"]
+    parent = runs(tracking, name)[name].info.run_id
+    client = MlflowClient(tracking)
+    assert {f.path for f in client.list_artifacts(parent)} >= {"front.html", "front.png", "report.html", "candidates"}
+    candidates = {f.path for f in client.list_artifacts(parent, "candidates")}
+    assert candidates == {f"candidates/{n}.yaml" for n in ("knee", "best_accuracy", "best_train_time_s")}
