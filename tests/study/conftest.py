@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.made_up import Command, commands_in, make_study
+from study.made_up_confirming import Training, confirm
 
 
 @pytest.fixture
@@ -19,3 +20,10 @@ def home(tmp_path: Path) -> Path:
     """A home that holds the made-up study."""
     make_study(tmp_path / "studies")
     return tmp_path / "studies"
+
+
+@pytest.fixture
+def confirmed(home: Path) -> Path:
+    """The made-up study, its whole front confirmed over three seeds."""
+    assert confirm(home, Training())
+    return home

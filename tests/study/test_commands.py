@@ -171,3 +171,14 @@ def test_unfinished_trials_are_not_called_running_once_the_search_has_ended(comm
     store.close()
     assert "3 complete, 1 unfinished" in command("status", "made-up").out
     assert command("status", "made-up", "--json").document["trials"]["running"] == 1
+
+
+def test_a_killed_search_is_not_said_to_run(command: Command, home: Path) -> None:
+    """kill -9 leaves no time to write that it ended; whether a process holds the study tells."""
+    store = Store(home)
+    store.update_study("made-up", state="running")
+    with store.lease("made-up"):
+        assert command("status", "made-up", "--json").document["state"] == "running"
+    assert command("status", "made-up", "--json").document["state"] == "interrupted"
+    assert [line["state"] for line in command("list", "--json").document] == ["interrupted"]
+    store.close()

@@ -9,9 +9,10 @@ import pytest
 from study.made_up import spec_with
 from tune_cnn.errors import StoreError, TuneCnnError
 from tune_cnn.records.store import Store
+from tune_cnn.search.knowledge import REFERENCE_AFTER
 from tune_cnn.search.search import Past, Search
-from tune_cnn.study.conductor import REFERENCE_AFTER, Conductor
-from tune_cnn.study.searching import _why_nothing
+from tune_cnn.study.conductor import Conductor
+from tune_cnn.study.failures import nothing_found
 
 Make = Callable[..., Conductor]
 
@@ -114,7 +115,7 @@ def test_spent_hours_end_the_search_and_its_running_trials(make: Make, store: St
     assert second.next() is None
     late = make(budget={"hours": 1.5})
     assert late.next() == given
-    late._began_s -= 1800.0  # half an hour later
+    late._spending._began_s -= 1800.0  # half an hour later
     assert epoch(late, 0, 1, 0.7, 1.0)
     late.end(0, "stopped", None)
     (trial,) = store.trials("made-up")
@@ -167,7 +168,7 @@ def test_an_internal_error_is_told_as_one(make: Make, monkeypatch: pytest.Monkey
     """What is no TuneCnnError becomes one, with its cause."""
     conductor = make()
 
-    def broken(number: int) -> None:
+    def broken(number: int, within_s: float | None) -> None:
         raise ZeroDivisionError("no")
 
     monkeypatch.setattr(conductor._search, "ask", broken)
@@ -241,6 +242,6 @@ def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> No
         conductor.end(given.trial, "failed", reason)
     assert conductor.counts["failed"] == 3
     assert not conductor.front
-    told = _why_nothing(store, "made-up").splitlines()
+    told = nothing_found(store, spec_with()).splitlines()
     assert "none of 3 trials" in told[0]
     assert told[1:] == ["  2 × diverged", "  1 × out of memory"]

@@ -60,15 +60,6 @@ def test_front_is_what_no_other_point_beats(folder: Path, searched: Any) -> None
     assert document["hypervolume"] == pytest.approx(searched["hypervolume"])
 
 
-def test_again_is_resume_and_a_finished_study_stays_as_it_is(folder: Path, searched: Any) -> None:
-    """The same command on a spent budget adds nothing; a grown budget goes on where it ended."""
-    before = points_of(folder, "small")
-    again = run_json(folder, "search", "small.yaml", "--set", "budget.trials=5")
-    assert again["trials"]["complete"] == 5
-    assert points_of(folder, "small")[:12] == before
-    assert len(points_of(folder, "small")) == 15
-
-
 def test_export_promises_a_point_of_the_front(folder: Path, searched: Any, exported: Any) -> None:
     """The exported metrics are those of one stored point, and its configuration is whole."""
     origin = exported["origin"]
@@ -146,3 +137,70 @@ def test_status_list_report_and_python_tell_the_same(folder: Path, searched: Any
     assert [(p.trial, p.epoch) for p in study.front()] == [
         (p["trial"], p["epoch"]) for p in run_json(folder, "front", "small")["points"]
     ]
+
+
+@pytest.fixture(scope="module")
+def confirmed(folder: Path, searched: Any) -> Any:
+    """The search again, with a larger budget and with a confirmation at its end."""
+    larger = ["--set", "budget.trials=5", "--set", "confirm={points: 1, seeds: 1}"]
+    before = points_of(folder, "small")
+    again = run_json(folder, "search", "small.yaml", *larger)
+    assert points_of(folder, "small")[:12] == before
+    return again
+
+
+def test_again_is_resume(folder: Path, confirmed: Any) -> None:
+    """What the store holds stays as it is; a grown budget goes on where it ended."""
+    assert confirmed["trials"]["complete"] == 5
+    assert len(points_of(folder, "small")) == 15
+
+
+def test_search_confirms_at_its_end_where_the_spec_says_so(folder: Path, confirmed: Any) -> None:
+    """The knee, trained once more with another seed; one run has no interval, and no trial was added by it."""
+    (found,) = run_json(folder, "front", "small")["confirmed"]
+    point = next(p for p in confirmed["front"] if (p["trial"], p["epoch"]) == (found["trial"], found["epoch"]))
+    assert point["confirmed"]["seeds"] == found["seeds"] == 1
+    assert found["metrics"]["accuracy"]["low"] is None
+    assert 0 <= found["metrics"]["test_accuracy"]["mean"] <= 1
+    assert found["metrics"]["cotenants"]["mean"] == 0
+    assert found["metrics"]["val_loss"]["mean"] != point["metrics"]["val_loss"]
+
+
+def test_more_seeds_add_runs_to_what_is_confirmed(folder: Path, confirmed: Any) -> None:
+    """`confirm` trains the second seed alone; with nothing left it repeats nothing, and the export keeps the means."""
+    (first,) = run_json(folder, "front", "small")["confirmed"]
+    document = run_json(folder, "confirm", "small", "--points", "1", "--seeds", "2")
+    assert document["runs"] == {"complete": 2, "failed": 0, "infeasible": 0, "planned": 0}
+    (found,) = document["confirmed"]
+    spread = found["metrics"]["val_loss"]
+    one = first["metrics"]["val_loss"]["mean"]
+    other = 2 * spread["mean"] - one
+    assert spread["std"] == pytest.approx(abs(one - other) / 2**0.5)
+    assert spread["low"] < min(one, other) < max(one, other) < spread["high"]
+    assert (
+        "all of its runs have ended already" in run(folder, "confirm", "small", "--points", "1", "--seeds", "2").stderr
+    )
+    export = json.loads(run(folder, "export", "small", "--format", "json").stdout)
+    assert export["promise"]["seeds"] == 2
+    assert export["promise"]["metrics"]["val_loss"] == spread["mean"]
+    assert not (folder / "studies" / "small" / "checkpoints" / "confirm").exists()
+
+
+def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, confirmed: Any, tmp_path: Path) -> None:
+    """The trial's run has tags, means and interval; the parent the figure; points.json carries the runs."""
+    import mlflow
+
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("small").experiment_id
+    (found,) = run_json(tmp_path, "front", "small", "--tracking-uri", uri)["confirmed"]
+    (child,) = client.search_runs([experiment], "tags.confirmed = 'true'")
+    assert child.data.tags["tune_cnn.trial"] == str(found["trial"])
+    assert child.data.tags["confirmed_epochs"] == str(found["epoch"])
+    told = {key: child.data.metrics[f"confirmed.accuracy.{key}"] for key in ("mean", "std", "low", "high")}
+    assert told == pytest.approx(found["metrics"]["accuracy"])
+    assert 0 <= child.data.metrics["confirmed.front_probability"] <= 1
+    (parent,) = client.search_runs([experiment], "tags.`tune_cnn.kind` = 'study'")
+    assert "confirmed.html" in {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert parent.data.tags["confirmed_points"] == "1"
+    assert f"| {found['trial']} | {found['epoch']} | 2 |" in parent.data.tags["mlflow.note.content"]

@@ -7,6 +7,7 @@ from typing import Any
 from tune_cnn.spec import DataSpec, ModelSpec
 from tune_cnn.training.job import TrainingJob
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.trainable import Payload
 from tune_cnn.trials.tuning import Assignment
 
@@ -83,7 +84,14 @@ def trial(epochs: int = 1, **training: Any) -> dict[str, Any]:
     return {"epochs": epochs} | {f"training.{key}": value for key, value in training.items()}
 
 
-def payload(*, ranks: int = 1, gpu_share: float = 0.0, loop: str = LOOP, checkpoints: str | None = None) -> Payload:
+def payload(
+    *,
+    ranks: int = 1,
+    gpu_share: float = 0.0,
+    loop: str = LOOP,
+    checkpoints: str | None = None,
+    first: FirstCall | None = None,
+) -> Payload:
     job = TrainingJob(
         trial=-1,
         configuration=None,  # type: ignore[arg-type]  # each trial's own
@@ -93,7 +101,7 @@ def payload(*, ranks: int = 1, gpu_share: float = 0.0, loop: str = LOOP, checkpo
         gpu_share=gpu_share,
         cache_dir="unused",
     )
-    return Payload(job=job, board=None, bundles=[], checkpoints=checkpoints, loop=loop)
+    return Payload(job=job, board=None, bundles=[], checkpoints=checkpoints, loop=loop, first=first)
 
 
 def cpu_slots(count: int, *, ranks: int = 1, cpus: float = 1.0) -> Slots:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import SpecError, TrialError
 from tune_cnn.training.job import EpochResult, TrainingJob
 
 
@@ -90,3 +90,21 @@ def place() -> dict[str, Any]:
 
 def fail() -> None:
     raise TrialError("as it was raised")
+
+
+def own_pid() -> int:
+    return os.getpid()
+
+
+def refuse() -> None:
+    raise SpecError("space.model.width: no such thing")
+
+
+def die() -> None:
+    os._exit(1)
+
+
+def die_once(marker: str) -> None:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os._exit(1)

@@ -10,8 +10,9 @@ from loops import fail, place
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.job import TrainingJob
+from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.remote import call_on_node
-from tune_cnn.trials.solo import solo
+from tune_cnn.trials.solo import alone, solo
 
 
 def job(*, ranks: int = 1, epochs: int = 3, stop_epoch: int | None = None, **training: object) -> TrainingJob:
@@ -37,6 +38,28 @@ def test_it_keeps_the_stop_epoch(one_ray):
         last = training.train(one, lambda result: None)
     assert last is not None
     assert last.epoch == 2
+
+
+def test_one_process_trains_one_job_after_another(one_ray):
+    """Also after one that failed; where it is told to stop, the result is not done."""
+    one = job(epochs=3)
+    with solo(one, cpu_slots(1), loop=LOOP) as training:
+        assert training.train(one, lambda result: None).done
+        with pytest.raises(TrialError, match="the loss became NaN"):
+            training.train(job(fault="raise", rank=0), lambda result: None)
+        stopped = training.train(job(epochs=5), lambda result: result.epoch == 2)
+        assert (stopped.epoch, stopped.done) == (2, False)
+        assert training.train(job(epochs=2), lambda result: None).epoch == 2
+
+
+def test_alone_reserves_whole_devices_and_leaves_the_share():
+    """Nobody else gets onto the device; the trial keeps the cap of its share."""
+    bundle = {"CPU": 2.0, "GPU": 0.25, "accelerator_type:A": 0.001}
+    shared = Slots(count=4, bundles=(bundle,), gpu_share=0.25, slots_per_gpu=4)
+    whole = alone(shared)
+    assert whole.bundles == ({**bundle, "GPU": 1.0},)
+    assert (whole.count, whole.gpu_share, whole.slots_per_gpu) == (1, 0.25, 4)
+    assert alone(cpu_slots(2)).bundles == cpu_slots(2).bundles
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """One configuration: the value of every key that a space may search, and the table of those keys."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -17,6 +18,9 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
 }
 # Keys with free endings: `model.width` is the argument `width` of the model's factory.
 OPEN_PREFIXES = ("model.", "training.")
+REGIME_BASE_BATCH = 128  # what regime_adaptation takes `epochs` to be meant for, unless its knob says another
+# `strategies.s3pool` says whether a strategy is on, `strategies.s3pool.grid` is one of its knobs.
+STRATEGIES = "strategies."
 
 
 class Configuration(BaseModel):
@@ -49,6 +53,9 @@ class Configuration(BaseModel):
     compile: bool = Field(False, description="torch.compile")
     model: dict[str, Any] = Field(default_factory=dict, description="arguments of the model's factory")
     training: dict[str, Any] = Field(default_factory=dict, description="arguments of your own training generator")
+    strategies: dict[str, Any] = Field(
+        default_factory=dict, description="time-efficient training strategies by name: `tune-cnn strategies` lists them"
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
@@ -60,6 +67,12 @@ class Configuration(BaseModel):
                         f"{key}={getattr(self, key)!r} has no meaning with {other}={getattr(self, other)!r} "
                         f"(only with {', '.join(sorted(values))}); leave it out"
                     )
+        for key, value in self.strategies.items():
+            name, knob = strategy_and_knob(STRATEGIES + key)
+            if knob is None and not isinstance(value, bool):
+                raise ValueError(f"strategies.{name} must be true or false, got {value!r}")
+            if knob is not None and self.strategies.get(name) is not True:
+                raise ValueError(f"strategies.{key}={value!r} has no meaning while {name} is off; leave it out")
         return self
 
     @classmethod
@@ -68,7 +81,7 @@ class Configuration(BaseModel):
         nested: dict[str, Any] = {}
         for key, value in params.items():
             prefix, dot, rest = key.partition(".")
-            if dot and f"{prefix}." in OPEN_PREFIXES:
+            if dot and f"{prefix}." in (*OPEN_PREFIXES, STRATEGIES):
                 nested.setdefault(prefix, {})[rest] = value
             else:
                 nested[key] = value
@@ -86,13 +99,49 @@ class Configuration(BaseModel):
                 flat[key] = value
         return flat
 
+    @property
+    def horizon(self) -> int:
+        """Epochs of the schedule: `epochs`, or as many more as regime_adaptation gives a larger batch."""
+        regime = self.strategies_on.get("regime_adaptation")
+        if regime is None:
+            return self.epochs
+        return math.ceil(self.epochs * self.batch_size / regime.get("base_batch", REGIME_BASE_BATCH))
+
+    @property
+    def strategies_on(self) -> dict[str, dict[str, Any]]:
+        """The knobs of every strategy that is on, by its name."""
+        on: dict[str, dict[str, Any]] = {name: {} for name, value in self.strategies.items() if value is True}
+        for key, value in self.strategies.items():
+            name, knob = strategy_and_knob(STRATEGIES + key)
+            if knob is not None:
+                on[name][knob] = value
+        return {name: knobs for name, knobs in on.items() if strategy_and_knob(STRATEGIES + name)[1] is None}
+
+
+def strategy_and_knob(key: str) -> tuple[str, str | None]:
+    """Of a flat key: ("s3pool", "grid") of strategies.s3pool.grid; no knob where the key is the strategy's own.
+
+    One of the user's own has dots in its name: strategies.package.module:Class.knob.
+    """
+    module, colon, rest = key.removeprefix(STRATEGIES).rpartition(":")
+    name, _, knob = rest.partition(".")
+    return f"{module}{colon}{name}", knob or None
+
+
+def is_strategy(key: str) -> bool:
+    """Whether a flat key turns a strategy on and off."""
+    return key.startswith(STRATEGIES) and strategy_and_knob(key)[1] is None
+
 
 def has_meaning(key: str, params: Mapping[str, Any]) -> bool:
     """Whether a key of the space means something beside these values (an absent one has its default)."""
+    if key.startswith(STRATEGIES):
+        name, knob = strategy_and_knob(key)
+        return knob is None or params.get(STRATEGIES + name) is True
     if key not in ONLY_WHERE:
         return True
     other, values = ONLY_WHERE[key]
     return params.get(other, Configuration.model_fields[other].default) in values
 
 
-SPACE_KEYS = tuple(k for k in Configuration.model_fields if f"{k}." not in OPEN_PREFIXES)
+SPACE_KEYS = tuple(k for k in Configuration.model_fields if f"{k}." not in (*OPEN_PREFIXES, STRATEGIES))

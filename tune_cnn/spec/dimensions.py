@@ -7,10 +7,17 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tune_cnn.errors import SpecError, nearest
-from tune_cnn.spec.configuration import ONLY_WHERE, OPEN_PREFIXES, SPACE_KEYS, Configuration
+from tune_cnn.spec.configuration import (
+    ONLY_WHERE,
+    OPEN_PREFIXES,
+    SPACE_KEYS,
+    STRATEGIES,
+    Configuration,
+    strategy_and_knob,
+)
 from tune_cnn.spec.messages import must_hold, shown
 
-LATER = {"strategies": "time-efficient training strategies are not built yet"}
+USE = "use"  # beside a strategy's knobs: whether it is on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +47,7 @@ Dimension = Fixed | Choice | Range
 
 def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
     """Every dimension of a space, each value checked against the key's own type and bounds."""
-    space = {key: _parse(key, value) for key, value in raw.items()}
+    space = {key: _parse(key, value) for key, value in _flat(raw).items()}
     for key, (other, values) in ONLY_WHERE.items():
         default = Configuration.model_fields[other].default
         given = _values(space.get(other, Fixed(value=default)))
@@ -50,7 +57,46 @@ def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
                 f"space.{key}: has no meaning unless {other} is {' or '.join(sorted(values))}, "
                 f"got {other}: {', '.join(map(str, given))}{unsaid}; leave {key} out or change {other}"
             )
+    for key in space:
+        name, knob = strategy_and_knob(key) if key.startswith(STRATEGIES) else ("", None)
+        if knob is not None and True not in _values(space.get(STRATEGIES + name, Fixed(value=False))):
+            raise SpecError(f"space.{key}: has no meaning while {name} is off; leave {knob} out or turn {name} on")
     return space
+
+
+def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The space with its strategies under flat keys, as a configuration has them.
+
+    `s3pool: {grid: 8}` has it searched on and off, with this grid; `{use: true, grid: 8}` has it on; `true` and `false`
+    alone have it on with its defaults, and off.
+    """
+    given = raw.get("strategies", {})
+    if not isinstance(given, Mapping):
+        raise SpecError(
+            f"space.strategies: must be a mapping of strategies, as in {{s3pool: {{}}}}, got {shown(given)}; "
+            "`tune-cnn strategies` lists them"
+        )
+    flat = {key: value for key, value in raw.items() if key != "strategies"}
+    for name, knobs in given.items():
+        if knobs is None or isinstance(knobs, Mapping):
+            others = {f"{STRATEGIES}{name}.{knob}": value for knob, value in (knobs or {}).items() if knob != USE}
+            flat |= {f"{STRATEGIES}{name}": (knobs or {}).get(USE, [False, True]), **others}
+        else:
+            flat[f"{STRATEGIES}{name}"] = knobs
+    return flat
+
+
+def space_out(space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """A space as YAML has it, its strategies gathered under one key."""
+    out: dict[str, Any] = {}
+    for key, dimension in space.items():
+        if key.startswith(STRATEGIES):
+            name, knob = strategy_and_knob(key)
+            knobs = out.setdefault("strategies", {}).setdefault(name, {})
+            knobs[knob or USE] = dimension_out(dimension)
+        else:
+            out[key] = dimension_out(dimension)
+    return out
 
 
 def dimension_out(dimension: Dimension) -> Any:
@@ -68,12 +114,10 @@ def dimension_out(dimension: Dimension) -> Any:
 
 
 def _parse(key: str, raw: Any) -> Dimension:
-    if key in LATER:
-        raise SpecError(f"space.{key}: {LATER[key]}; leave it out")
     if f"{key}." in OPEN_PREFIXES:
         raise SpecError(f"space.{key}: arguments stand each under a key of their own, as in {key}.width: 16")
-    if not key.startswith(OPEN_PREFIXES) and key not in SPACE_KEYS:
-        raise SpecError(f"space: unknown key {key!r}{nearest(key, SPACE_KEYS)}")
+    if not key.startswith((*OPEN_PREFIXES, STRATEGIES)) and key not in SPACE_KEYS:
+        raise SpecError(f"space: unknown key {key!r}{nearest(key, [*SPACE_KEYS, 'strategies'])}")
     if key.startswith(OPEN_PREFIXES) and not key.partition(".")[2].isidentifier():
         raise SpecError(f"space.{key}: must be {key.partition('.')[0]}.<argument>, an argument's name after the dot")
     if isinstance(raw, Mapping):
@@ -134,10 +178,21 @@ def _check(key: str, value: Any) -> Any:
     """The value as the key's type, or a SpecError that says what must hold."""
     if key.startswith(OPEN_PREFIXES):
         return value
+    if key.startswith(STRATEGIES):
+        return _check_strategy(key, value)
     try:
         return _ADAPTERS[key].validate_python(value)
     except ValidationError as error:
         raise SpecError(f"space.{key}: {must_hold(error.errors()[0])}") from None
+
+
+def _check_strategy(key: str, value: Any) -> Any:
+    """What can be known without the strategy's card: see `spec.strategies`."""
+    if strategy_and_knob(key)[1] is None and not isinstance(value, bool):
+        raise SpecError(f"space.{key}: must be true, false or a mapping of its knobs, got {shown(value)}")
+    if isinstance(value, Mapping | list) or value is None:
+        raise SpecError(f"space.{key}: a knob is a number, a text, true or false, got {shown(value)}")
+    return value
 
 
 def _adapter(key: str) -> TypeAdapter[Any]:

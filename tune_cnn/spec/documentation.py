@@ -14,6 +14,13 @@ HEAD: Row = ("key", "type", "default", "searchable", "meaning")
 _OPEN: tuple[Row, ...] = (
     ("space.model.<argument>", "any", "the factory's", "yes", "argument of the model's factory, e.g. model.width"),
     ("space.training.<argument>", "any", "the generator's", "yes", "argument of your own training generator"),
+    (
+        "space.strategies",
+        "mapping",
+        "none on",
+        "yes",
+        "`name: {knobs}` searches a strategy on and off, `name: {use: true, knobs}` has it on; see Strategies",
+    ),
 )
 _LIMITS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
 
@@ -61,13 +68,16 @@ def _rows(key: str, field: Mapping[str, Any], schema: Mapping[str, Any], *, requ
         default = "required" if required else "Optuna's" if optunas else _default(field)
         yield key, _type(field), default, "no", field["description"]
         return
+    if "anyOf" in field:  # may be left out as a whole
+        yield key, "section", _default(field), "no", field["description"]
     for name, inner in part["properties"].items():
         yield from _rows(f"{prefix}.{name}", inner, schema, required=name in part.get("required", ()))
 
 
 def _part(key: str, field: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str]:
     of_each = field.get("additionalProperties")
-    reference = field.get("$ref") or (of_each.get("$ref") if isinstance(of_each, dict) else None)
+    kinds = [field, *field.get("anyOf", ()), *([of_each] if isinstance(of_each, dict) else [])]
+    reference = next((kind["$ref"] for kind in kinds if "$ref" in kind), None)
     if reference is None:
         return None, key
     prefix = f"{key}.<{'name' if key == 'metrics' else 'metric'}>" if of_each else key

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -15,11 +16,6 @@ from tune_cnn.spec.study import StudySpec
 from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
 
 __all__ = ["dump_yaml", "load_spec", "merge", "parse_spec", "read_yaml", "recipe_names", "spec_of_export", "to_yaml"]
-
-LATER = {
-    "confirm": "training front candidates again is not built yet",
-    "patience": "ending a search by its expected gain is not built yet",
-}
 
 
 def recipe_names() -> list[str]:
@@ -43,11 +39,6 @@ def parse_spec(raw: Mapping[str, Any], where: str = "spec") -> StudySpec:
         if "extends" in whole:
             whole, where = _extended(whole, where, None, ())
         whole = {key: value for key, value in whole.items() if value is not None}  # a section left empty
-        for key, why in LATER.items():
-            if key in whole:
-                raise SpecError(f"{key}: {why}; leave it out")
-        if whole.get("stopper", "none") != "none":
-            raise SpecError(f"stopper: must be none, got {shown(whole['stopper'])}; others are not built yet")
         return StudySpec.model_validate(whole)
     except ValidationError as error:
         raise SpecError("\n".join(f"{where}: {_sentence(e)}" for e in error.errors())) from None
@@ -223,6 +214,12 @@ def _keys(location: Sequence[str | int]) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
             kind = field.annotation if field is not None else None
+            if isinstance(kind, UnionType):  # a section that may be left out
+                kind = next((one for one in get_args(kind) if _is_section(one)), kind)
         else:
             kind = next((a for a in reversed(get_args(kind)) if isinstance(a, type)), None)  # dict[str, Bound]
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    return list(kind.model_fields) if _is_section(kind) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

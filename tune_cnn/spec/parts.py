@@ -79,8 +79,8 @@ class ModelSpec(SpecPart):
     """Which network. Its factory's arguments stand in `space` as `model.<argument>`."""
 
     name: Filled = Field(
-        description="small_cnn, lenet5, resnet20, resnet32, resnet56, densenet_bc_100_12, dpn92, a classification "
-        "model of torchvision, or your own as package.module:name"
+        description="small_cnn, lenet5, resnet8, resnet20, resnet32, resnet56, densenet_bc_100_12, dpn92, a "
+        "classification model of torchvision, or your own as package.module:name"
     )
     weights: str | None = Field(None, description="pretrained weights of a torchvision model, e.g. DEFAULT")
 
@@ -173,20 +173,49 @@ class Resources(SpecPart):
 
 
 class Budget(SpecPart):
-    """When a search ends: whichever comes first, counted over all resumes."""
+    """What a search may spend: whichever comes first, counted over all resumes."""
 
     trials: int | None = Field(None, ge=1, description="trials at most, those of earlier starts among them")
     hours: float | None = Field(None, gt=0, description="hours of searching at most, over all starts")
+    epochs: int | None = Field(None, ge=1, description="epochs trained at most, those of all trials together")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if self.trials is None and self.hours is None:
-            raise ValueError("needs trials, hours or both, as in {trials: 100}; a search without either never ends")
+        if self.trials is None and self.hours is None and self.epochs is None:
+            raise ValueError(
+                "needs trials, hours, epochs or more of them, as in {trials: 100}; a search without any never ends"
+            )
         return self
 
 
-# Which of Optuna's samplers takes which argument.
+class StopperSpec(SpecPart):
+    """Which trials end before their horizon."""
+
+    name: Literal["front", "none"] = Field(
+        "front",
+        description="front: a trial ends when its curve, with the most that it could plausibly still gain, adds no "
+        "hypervolume; none: every trial trains to its horizon",
+    )
+    boldness: float = Field(
+        0.5, ge=0, le=1, description="front: 0 grants a curve every gain that was ever seen, 1 the mean gain alone"
+    )
+
+
+class ConfirmSpec(SpecPart):
+    """Front candidates to be trained again, alone on their hardware, once the search has ended."""
+
+    points: int = Field(
+        5,
+        ge=1,
+        description="candidates: the knee, the best in the first objective, and then those "
+        "that carry most of the front's hypervolume",
+    )
+    seeds: int = Field(3, ge=1, description="trainings of each, with seeds of their own; an interval needs two")
+
+
+# Which sampler takes which argument.
 SAMPLER_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "front": ("n_startup_trials",),
     "tpe": ("n_startup_trials", "n_ei_candidates", "multivariate", "group", "constant_liar"),
     "gp": ("n_startup_trials", "deterministic_objective"),
     "nsga2": ("population_size", "crossover_prob", "swapping_prob", "mutation_prob"),
@@ -198,8 +227,12 @@ SAMPLER_ARGUMENTS: dict[str, tuple[str, ...]] = {
 class SamplerSpec(SpecPart):
     """Who proposes configurations; the other keys are Optuna's arguments, with Optuna's defaults unless said."""
 
-    name: Literal["tpe", "gp", "nsga2", "random", "qmc"] = Field("tpe", description="sampler of Optuna")
-    n_startup_trials: int | None = Field(None, ge=0, description="tpe, gp: random trials before the model")
+    name: Literal["front", "tpe", "gp", "nsga2", "random", "qmc"] = Field(
+        "front",
+        description="front: our own, by a model of the learning curves the configuration that is expected to add most "
+        "hypervolume per second; the others are Optuna's",
+    )
+    n_startup_trials: int | None = Field(None, ge=0, description="front, tpe, gp: trials before the model")
     n_ei_candidates: int | None = Field(None, ge=1, description="tpe: candidates a proposal is the best of")
     multivariate: bool | None = Field(None, description="tpe: model the parameters jointly; on unless said")
     group: bool | None = Field(None, description="tpe: model conditional parameters by group; on unless said")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tune_cnn.spec.configuration import OPEN_PREFIXES, Configuration
+from tune_cnn.spec.configuration import OPEN_PREFIXES, STRATEGIES, Configuration
+from tune_cnn.spec.dimensions import USE
 from tune_cnn.spec.study import StudySpec
 
 
@@ -13,8 +14,11 @@ def spec_schema() -> dict[str, Any]:
     properties["space"] = {
         "type": "object",
         "description": properties["space"]["description"],
-        "properties": {key: _dimension(field) for key, field in space_properties().items()},
-        "patternProperties": {r"^(model|training)\.[A-Za-z_]\w*$": _open_dimension()},
+        "properties": {
+            **{key: _dimension(field) for key, field in space_properties().items()},
+            "strategies": _strategies(),
+        },
+        "patternProperties": {r"^(model|training|strategies)\.[A-Za-z_][\w.:]*$": _open_dimension()},
         "additionalProperties": False,
     }
     properties["extends"] = {"type": "string", "description": "a recipe or a file that this one changes"}
@@ -31,7 +35,7 @@ def spec_schema() -> dict[str, Any]:
 def space_properties() -> dict[str, Any]:
     """The schema of each key of `space` as a single value, with its default and meaning."""
     properties = Configuration.model_json_schema()["properties"]
-    return {key: value for key, value in properties.items() if f"{key}." not in OPEN_PREFIXES}
+    return {key: value for key, value in properties.items() if f"{key}." not in (*OPEN_PREFIXES, STRATEGIES)}
 
 
 def _dimension(field: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +50,15 @@ def _open_dimension() -> dict[str, Any]:
     scalar = {"type": ["string", "number", "boolean"]}
     values = {"type": "array", "minItems": 1, "uniqueItems": True}
     return {"anyOf": [scalar, values, _range({"type": "number"}, {"type": "number", "exclusiveMinimum": 0})]}
+
+
+def _strategies() -> dict[str, Any]:
+    """By name: their knobs, or true or false alone."""
+    switch = {"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "boolean"}, "minItems": 1}]}
+    knobs = {"type": "object", "properties": {USE: switch}, "additionalProperties": _open_dimension()}
+    description = Configuration.model_fields["strategies"].description
+    of_each = {"anyOf": [*switch["anyOf"], knobs, {"type": "null"}]}
+    return {"type": "object", "description": description, "additionalProperties": of_each}
 
 
 def _range(end: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:

@@ -3,24 +3,26 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from tune_cnn import objectives as table
 from tune_cnn.errors import SpecError
-from tune_cnn.spec.configuration import Configuration, has_meaning
-from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out, largest, parse_space
+from tune_cnn.spec.configuration import STRATEGIES, Configuration, has_meaning
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out, largest, parse_space, space_out
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.parts import (
     Bound,
     Budget,
     Call,
+    ConfirmSpec,
     DataSpec,
     ModelSpec,
     Resources,
     SamplerSpec,
     SpecPart,
+    StopperSpec,
     UserMetric,
     absolute,
     check_data_name,
@@ -51,7 +53,18 @@ class StudySpec(SpecPart):
     resources: Resources = Field(default_factory=Resources, description="what one trial gets")
     budget: Budget = Field(description="when the search ends")
     sampler: SamplerSpec = Field(default_factory=SamplerSpec, description="who proposes; a name alone will do")
-    stopper: Literal["none"] = Field("none", description="none: every trial trains to its horizon")
+    stopper: StopperSpec = Field(
+        default_factory=StopperSpec, description="which trials end before their horizon; a name alone will do"
+    )
+    patience: float | None = Field(
+        None,
+        gt=0,
+        description="per cent an hour: the search ends when its last trials let it expect the hypervolume to grow "
+        "by less than this share of itself in an hour",
+    )
+    confirm: ConfirmSpec | None = Field(
+        None, description="train front candidates again when the search ends; `{}` for the defaults"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="of the split, the sampler and, by trial, the training")
     warm_start: list[str] = Field(
         default_factory=list, description="exports, specs with one configuration, or names of studies to start from"
@@ -62,9 +75,9 @@ class StudySpec(SpecPart):
     def _named(cls, name: str) -> str:
         return study_name(name)
 
-    @field_validator("sampler", mode="before")
+    @field_validator("sampler", "stopper", mode="before")
     @classmethod
-    def _short_sampler(cls, raw: Any) -> Any:
+    def _short_name(cls, raw: Any) -> Any:
         return {"name": raw} if isinstance(raw, str) else raw
 
     @field_validator("warm_start", mode="before")
@@ -84,7 +97,7 @@ class StudySpec(SpecPart):
 
     @field_serializer("space")
     def _space_out(self, space: dict[str, Dimension]) -> dict[str, Any]:
-        return {key: dimension_out(dimension) for key, dimension in space.items()}
+        return space_out(space)
 
     @property
     def user_metrics(self) -> dict[str, table.Metric]:
@@ -119,6 +132,10 @@ class StudySpec(SpecPart):
             raise SpecError(
                 "space: training.<argument> is for your own training generator, and none is given; "
                 "set training: package.module:name, or leave the argument out"
+            )
+        if self.training is not None and any(key.startswith(STRATEGIES) for key in self.space):
+            raise SpecError(
+                "space.strategies: act on our own training loop, and `training` replaces it; leave one of them out"
             )
         _fits_ranks(self.space, self.resources)
         return self

@@ -1,14 +1,18 @@
 """A study as it was recorded: from the home's store, or from a tracking server alone."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from tune_cnn.errors import StudyError, nearest
+from tune_cnn.front.confirmed import Confirmed, confirmed
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.objectives import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow_environment import make_quiet
+from tune_cnn.records.offers import constraints_of
+from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 
@@ -31,7 +35,12 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
         try:
             record = store.study(name)
             if record is not None:
-                return StudyArchive(study=record, trials=tuple(store.trials(name)), points=tuple(store.points(name)))
+                return StudyArchive(
+                    study=as_it_stands(store, record),
+                    trials=tuple(store.trials(name)),
+                    points=tuple(store.points(name)),
+                    confirmations=tuple(store.confirmations.runs(name)),
+                )
             known = [study.name for study in store.studies()]
         finally:
             store.close()
@@ -46,15 +55,28 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
     raise StudyError(f"study {name!r}: does not exist in {home}{there}")
 
 
+def as_it_stands(store: Store, record: StudyRecord) -> StudyRecord:
+    """A search that was killed can't write that it ended: one that runs by its record and that nobody holds has."""
+    if record.state == "running" and not store.in_work(record.name):
+        return replace(record, state="interrupted")
+    return record
+
+
 def spec_of(archive: StudyArchive) -> StudySpec:
     return parse_spec(archive.study.spec, f"the spec of study {archive.study.name!r}")
 
 
 def feasible_points(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
     """The points that meet the study's constraints."""
-    bounds = {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
-    return list(feasible(archive.points, bounds))
+    return feasible(archive.points, constraints_of(spec))
 
 
 def front_of(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
     return front(feasible_points(archive, spec), spec.objective_metrics)
+
+
+def confirmed_of(archive: StudyArchive, spec: StudySpec) -> list[Confirmed]:
+    """What is known of the points that were trained again."""
+    images = archive.study.info.get("data") or {}
+    bounds = constraints_of(spec)
+    return confirmed(archive.confirmations, spec.objective_metrics, bounds, spec.user_metrics, images=images)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
+from tune_cnn.records.mlflow_environment import shown_uri
 from tune_cnn.records.outbox_process import sync as deliver
 from tune_cnn.reports import shown
 from tune_cnn.reports.live import LiveDisplay
@@ -74,9 +75,10 @@ def search(spec: StudySpec, places: Any, *, again: str) -> "FrontDocument":
 
 def _next_commands(name: str, places: Any) -> dict[str, str]:
     options = "" if places.home == Path("studies").absolute() else f" --home {shlex.quote(str(places.home))}"
-    uri = places.tracking_uri
+    uri = shown_uri(places.tracking_uri)
     ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
     return {
+        "confirm": f"tune-cnn confirm {name}{options}",
         "export": f"tune-cnn export {name}{options} -o best.yaml",
         "train": "tune-cnn train best.yaml",
         "ui": ui,
@@ -92,15 +94,39 @@ def dry_run(spec: StudySpec, places: Any) -> dict[str, Any]:
 # status, list, front
 
 
-def list_studies(home: Path) -> list[dict[str, Any]]:
+def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Any]]:
+    return face.list_studies(_folder(home), tracking_uri)
+
+
+def confirm(name: str, places: Any, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
+    face.study_name(name)
+    from tune_cnn.study.confirmation import ConfirmInterrupted
+    from tune_cnn.study.confirmation import confirm as run
+
+    try:
+        result = run(name, places, points=points, seeds=seeds, say=shown.line)
+    except ConfirmInterrupted as end:
+        done = face.progress(end.result.front.runs) or {}
+        raise Interrupted(
+            f"Confirming study {name} is interrupted, {done['runs']['planned']} of its trainings are left; nothing is "
+            f"lost.\nGo on with:  {again}"
+        ) from None
+    progress = face.progress(result.front.runs) or {}
+    document = {"study": name, **progress, "confirmed": confirmed_rows(result.front), "report": result.report}
+    return FrontDocument(result.front, document)
+
+
+def show_confirm(document: "FrontDocument") -> None:
+    shown.confirmed(document.front.confirmed, document.front.objectives, document.front.failed)
+    if document["report"]:
+        shown.line(f"Report: {document['report']}")
+
+
+def confirmed_rows(found: Front) -> list[dict[str, Any]]:
+    """Every confirmed point, those among them that the front has lost since."""
     return [
-        {
-            "study": record.name,
-            "state": record.state,
-            "started": record.started.isoformat(timespec="seconds"),
-            "updated": record.updated.isoformat(timespec="seconds"),
-        }
-        for record in face.list_studies(_folder(home))
+        {"trial": one.trial, "epoch": one.epoch, "params": found.params(one.point), **one.as_dict()}
+        for one in found.confirmed
     ]
 
 
@@ -114,6 +140,7 @@ def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
             "objectives": [{"name": m.name, "unit": m.unit, "direction": str(m.direction)} for m in found.objectives],
             "hypervolume": face.hypervolume_of(archive),
             "points": found.as_rows(),
+            "confirmed": confirmed_rows(found),
         },
     )
 
@@ -129,21 +156,29 @@ class FrontDocument(dict[str, Any]):
 def show_search(document: "FrontDocument") -> None:
     shown.search_head(document)
     _show_points(document.front, most=shown.FIRST_POINTS)
+    _show_confirmed(document.front)
     shown.search_foot(document)
 
 
 def show_front(document: "FrontDocument") -> None:
     if document.front.points:
         _show_points(document.front, most=None)
+        _show_confirmed(document.front)
     else:
         shown.line(
             f"Study {document['study']} has no point yet; `tune-cnn status {document['study']}` says how it stands."
         )
 
 
+def _show_confirmed(front: Front) -> None:
+    if front.confirmed or front.failed:
+        shown.confirmed(front.confirmed, front.objectives, front.failed)
+
+
 def _show_points(front: Front, *, most: int | None) -> None:
     params = {point.trial: front.params(point) for point in front.points}
-    shown.front(front.points, front.objectives, params, list(front.spec.searched), most=most)
+    keys = [one.key for one in front.confirmed]
+    shown.front(front.points, front.objectives, params, list(front.spec.searched), most=most, confirmed=keys)
 
 
 # export, train, sync
@@ -182,22 +217,24 @@ def export(
     if output is None:
         return text
     write_whole(output, text)
-    origin, promised = chosen.origin, shown.promised(chosen.promise["metrics"], front.objectives)
-    shown.line(
-        f"{output}: trial {origin['trial']} at epoch {origin['epoch']}, promises {promised} (searched, not confirmed)"
-    )
+    origin, promised = chosen.origin, shown.promised(chosen.promise, front.objectives)
+    shown.line(f"{output}: trial {origin['trial']} at epoch {origin['epoch']}, promises {promised}")
     return chosen.to_json() + "\n" if as_json else None
 
 
-def train(config: str, places: Any, *, output: Path | None, all_data: bool) -> dict[str, Any]:
+def train(
+    config: str, places: Any, *, output: Path | None, all_data: bool, register: str | None = None
+) -> dict[str, Any]:
     from tune_cnn.study.training_runs import train as run
 
-    result = run(config, places, output=output, all_data=all_data, say=shown.line)
+    result = run(config, places, output=output, all_data=all_data, register=register, say=shown.line)
     return {
         "folder": result.folder,
         "promised": dict(result.promised),
         "achieved": dict(result.achieved),
+        "intervals": dict(result.intervals),
         "notes": result.notes,
+        "registered": result.registered,
     }
 
 

@@ -15,11 +15,11 @@ from tune_cnn.records.store import Store
 from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
+from tune_cnn.study.spending import Spending
 from tune_cnn.trials.tuning import Assignment
 
 log = logging.getLogger(__name__)
 
-REFERENCE_AFTER = 8  # ended trials after which the reference point is fixed: enough to have seen slow ones
 TICK_S = 0.25
 
 T = TypeVar("T")
@@ -67,6 +67,8 @@ class Conductor:
         self._running: dict[int, RunningTrial] = {}
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
         self._counts = {"complete": 0, "stopped": 0, "failed": 0, "infeasible": 0}
+        self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
+        self._over: str | None = None
         self._shown_s = 0.0
         self._phase_end: int | None = None
         self._load()
@@ -76,12 +78,13 @@ class Conductor:
         study = self._store.study(self._spec.study)
         assert study is not None
         trials = self._store.trials(self._spec.study)
-        self._searched_before_s, self._began_s = study.searched_s, time.monotonic()
         self._tracker = FrontTracker(self._objectives, study.reference)
-        self._all_points = 0
         self._trace: list[float] = []
-        for point in self._store.points(self._spec.study):
-            self._all_points += 1
+        points = self._store.points(self._spec.study)
+        self._spending = Spending(
+            self._spec.budget, self._spec.patience, searched_s=study.searched_s, epochs=len(points)
+        )
+        for point in points:
             self._track(point)
             self._points.setdefault(point.trial, []).append(point)
         for trial in trials:
@@ -95,7 +98,7 @@ class Conductor:
 
     @never_raises(None)
     def next(self) -> Assignment | None:
-        if self.stopping or self._time_is_up:
+        if self.stopping or self.over is not None:
             return None
         resumed = self._take_unfinished()
         if resumed is not None:
@@ -103,7 +106,7 @@ class Conductor:
         if self._next_number >= self._last_number:
             return None
         number = self._next_number
-        params = self._search.ask(number)
+        params = self._search.ask(number, within_s=self._spending.hours_left_s)
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
         self._store.add_trial(
@@ -117,7 +120,7 @@ class Conductor:
             return True  # `end` says why
         if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
             point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
-            self._all_points += 1
+            self._spending.epochs += 1
             self._points.setdefault(trial, []).append(point)
             self._track(point)
             stop = self._search.observe(point)
@@ -125,22 +128,27 @@ class Conductor:
             stop = False  # an epoch trained again after a resume: the first counts
         if trial in self._running:
             self._running[trial] = RunningTrial(**{**vars(self._running[trial]), "epoch": epoch, "metrics": metrics})
-        return stop or self.stopping or self._time_is_up
+        return stop or self.stopping or self.over is not None
 
     @never_raises(None)
     def end(self, trial: int, state: str, reason: str | None) -> None:
         self._running.pop(trial, None)
+        started_s = self._started_s.pop(trial, None)
         if state == "interrupted" or (state == "stopped" and self.stopping):
             return  # stays unfinished in the store; the next start goes on from its checkpoint
         points = self._points.pop(trial, [])
         if state == "stopped":
-            reason = reason or ("the budget of hours is spent" if self._time_is_up else "stopped by the search")
+            reason = reason or self._search.reason(trial) or self.over
         if state in {"complete", "stopped"} and not points:
             state, reason = "failed", "reported no epoch with every objective"
         self._store.end_trial(self._spec.study, trial, state, reason)  # type: ignore[arg-type]
         self._search.finish(trial, state, points)
         self._counts[state] += 1
         self._fix_reference()
+        self._spending.trial_ended(
+            time.monotonic() - started_s if started_s is not None else None,
+            self._tracker.hypervolume if self._tracker.reference_is_fixed else None,
+        )
         self._store.update_study(self._spec.study, searched_s=self.searched_s)
         self._forget(trial)
 
@@ -178,7 +186,13 @@ class Conductor:
 
     @property
     def searched_s(self) -> float:
-        return self._searched_before_s + time.monotonic() - self._began_s
+        return self._spending.searched_s
+
+    @property
+    def over(self) -> str | None:
+        """Why nothing more is trained, where that is not for the number of trials."""
+        self._over = self._over or self._spending.why_over()
+        return self._over
 
     @property
     def front(self) -> Sequence[EpochPoint]:
@@ -200,25 +214,27 @@ class Conductor:
 
     def progress(self) -> Progress:
         failed = self._counts["failed"] + self._counts["infeasible"]
-        waiting = not self._all_points and bool(self._running)
+        waiting = not self._spending.epochs and bool(self._running)
         return Progress(
             study=self._spec.study,
             objectives=self._objectives,
             trials_done=sum(self._counts.values()),
             trials_running=len(self._running),
             trials_failed=failed,
+            trials_stopped=self._counts["stopped"],
             trials_budget=self._spec.budget.trials,
             hours_budget=self._spec.budget.hours,
+            epochs_budget=self._spec.budget.epochs,
             elapsed_s=self.searched_s,
             time_left_s=self._time_left_s(),
             hypervolume=self.hypervolume,
             hypervolume_trace=self._trace,
-            points=self._all_points,
+            points=self._spending.epochs,
             front=self._tracker.points,
             running=list(self._running.values()),
             slots=self.slots,
             mlflow=self._mlflow(),
-            message=f"starting {self.slots} slot(s)" if waiting else ("ending at the epoch" if self.stopping else None),
+            message=self._message(waiting),
         )
 
     # Inside
@@ -230,7 +246,7 @@ class Conductor:
         trial: TrialRecord = mine[0]
         self._unfinished.remove(trial)
         self._store.resume_trial(self._spec.study, trial.number)
-        self._search.resume(trial.number, trial.params)
+        self._search.resume(trial.number, trial.params, self._points.get(trial.number, []))
         return self._start(trial.number, trial.params, trial.seed)
 
     def _of_this_phase(self, trial: TrialRecord) -> bool:
@@ -238,9 +254,10 @@ class Conductor:
         return len(self._spec.resources.gpu_phases) == 1 or trial.extra.get("gpu_share") == self.gpu_share
 
     def _start(self, number: int, params: Mapping[str, Any], seed: int) -> Assignment:
-        epochs = self._spec.configuration(params).epochs
+        epochs = self._spec.configuration(params).horizon
         searched = {key: params[key] for key in self._spec.searched if key in params}
         self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=searched)
+        self._started_s[number] = time.monotonic()
         return Assignment(trial=number, params=params, seed=seed)
 
     def _track(self, point: EpochPoint) -> None:
@@ -248,31 +265,33 @@ class Conductor:
             self._trace.append(self._tracker.hypervolume)
 
     def _fix_reference(self, *, final: bool = False) -> None:
-        """Once for the study, when trials have *ended*: first epochs are too early to know how long a trial takes."""
+        """Once for the study: as the search fixed it, or at the end with what there is."""
         if self._tracker.reference_is_fixed or not self._tracker.points:
             return
-        if final or sum(self._counts.values()) >= REFERENCE_AFTER:
-            self._store.update_study(self._spec.study, reference=self._tracker.fix_reference())
+        if self._search.reference is not None or final:
+            reference = self._tracker.fix_reference(self._search.reference)
+            self._store.update_study(self._spec.study, reference=reference)
 
     @property
     def _last_number(self) -> float:
         whole = self._spec.budget.trials if self._spec.budget.trials is not None else float("inf")
         return min(whole, self._phase_end) if self._phase_end is not None else whole
 
-    @property
-    def _time_is_up(self) -> bool:
-        hours = self._spec.budget.hours
-        return hours is not None and self.searched_s >= hours * 3600
+    def _message(self, waiting: bool) -> str | None:
+        if waiting:
+            return f"starting {self.slots} slot(s)"
+        return "ending at the epoch" if self.stopping else self.over
 
     def _time_left_s(self) -> float | None:
-        """By the pace so far, never beyond the budget of hours."""
-        left = []
-        done = sum(self._counts.values())
-        if self._spec.budget.hours is not None:
-            left.append(self._spec.budget.hours * 3600 - self.searched_s)
-        if self._spec.budget.trials is not None and done:
-            left.append(self.searched_s / done * (self._spec.budget.trials - done))
-        return max(0.0, min(left)) if left else None
+        """By what trials take, never beyond the budget of hours."""
+        now_s = time.monotonic()
+        trials, done = self._spec.budget.trials, sum(self._counts.values())
+        return self._spending.left_s(
+            to_start=None if trials is None else max(0, trials - done - len(self._running)),
+            running_s=[now_s - began_s for began_s in self._started_s.values()],
+            slots=self.slots,
+            done=done,
+        )
 
     def raise_failure(self) -> None:
         """What stopped the search, where something did."""

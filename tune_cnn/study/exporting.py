@@ -11,12 +11,14 @@ from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.front.choose import Preference, choose
-from tune_cnn.front.constraints import nothing_feasible
+from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates
+from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.objectives import EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.offers import constraints_of
 from tune_cnn.spec import Fixed, StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
-from tune_cnn.study.archive import feasible_points, front_of, spec_of
+from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 
 _SECTIONS = {"config", "promise", "origin"}
 EXPORT_KEYS = {"study", *_SECTIONS}
@@ -91,7 +93,10 @@ def read_config(source: str | Path) -> Export:
 
 
 class Front:
-    """The non-dominated epoch points of a study, and the choice among them."""
+    """The non-dominated epoch points of a study, which of them are confirmed, and the choice among them.
+
+    `points` are what the search found, a draft; `confirmed` what is known of those that were trained again.
+    """
 
     def __init__(self, archive: StudyArchive) -> None:
         self._archive = archive
@@ -99,6 +104,10 @@ class Front:
         self.objectives = self.spec.objective_metrics
         self.points: Sequence[EpochPoint] = front_of(archive, self.spec)
         self._trials = {trial.number: trial for trial in archive.trials}
+        self.confirmed: Sequence[Confirmed] = confirmed_of(archive, self.spec)
+        self._confirmed = {one.key: one for one in self.confirmed}
+        self.runs: Sequence[SeedRun] = archive.confirmations  # that confirm, planned ones among them
+        self.failed = failed_candidates(archive.confirmations)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -123,8 +132,9 @@ class Front:
     ) -> Export:
         """The point that fits the preference, exported: no preference, the knee; two bounds, the most accurate inside.
 
-        `where`: bounds such as "peak_memory_mib<=8000" on any metric that was measured. NothingFits where no point
-        does, with the nearest.
+        Confirmed points go first, and bounds are held against their means; one that was only searched is given where
+        no confirmed one is inside. `where`: bounds such as "peak_memory_mib<=8000" on any metric that was measured.
+        NothingFits where no point does, with the nearest.
         """
         if max_time_s is not None and not max_time_s > 0:
             raise InputError(f"max_time: must be more than 0 seconds, got {max_time_s:g}")
@@ -137,14 +147,16 @@ class Front:
             knee=knee,
         ).where(where)
         points = feasible_points(self._archive, self.spec)
+        bounds = constraints_of(self.spec)
         if not points and self._archive.points:
-            bounds = {name: bound.model_dump(exclude_none=True) for name, bound in self.spec.constraints.items()}
             raise InputError(
                 f"study {self.spec.study!r}: {nothing_feasible(self._archive.points, bounds, self.spec.user_metrics)}"
             )
         if not points:
             raise InputError(f"study {self.spec.study!r}: has no point yet, so nothing can be exported")
-        return self.export(choose(points, self.objectives, preference))
+        means = feasible([one.point for one in self.confirmed], bounds)
+        kept = [p for p in points if (p.trial, p.epoch) not in {*self.failed, *self._confirmed}]
+        return self.export(choose(kept or points, self.objectives, preference, confirmed=means))
 
     def export(self, point: EpochPoint) -> Export:
         trial = self._trials[point.trial]
@@ -162,7 +174,7 @@ class Front:
                 "trial_seed": trial.seed,
                 "stop_epoch": point.epoch,
             },
-            promise={"confirmed": False, "metrics": dict(sorted(point.metrics.items()))},
+            promise=self._promise(point),
             origin={
                 "study": study.name,
                 "trial": point.trial,
@@ -176,6 +188,25 @@ class Front:
             },
         )
 
+    def _promise(self, point: EpochPoint) -> dict[str, Any]:
+        """Means over the seeds with their intervals, or what was searched once."""
+        of = self._confirmed.get((point.trial, point.epoch))
+        if of is None:
+            return {"confirmed": False, "metrics": dict(sorted(point.metrics.items()))}
+        predictions = dict(sorted(of.predictions.items()))
+        return {
+            "confirmed": True,
+            "seeds": of.seeds,
+            "failed": list(of.failures),
+            "front_probability": of.probability,
+            "metrics": {name: one.mean for name, one in predictions.items()},
+            "intervals": {
+                name: {"std": one.std, "low": one.low, "high": one.high}
+                for name, one in predictions.items()
+                if one.low != one.high  # what is the same in every run, like the number of parameters, needs none
+            },
+        }
+
     def as_rows(self) -> list[dict[str, Any]]:
         """For `front --json`."""
         return [
@@ -184,7 +215,9 @@ class Front:
                 "epoch": p.epoch,
                 "params": self.params(p),
                 "metrics": dict(p.metrics),
-                "confirmed": False,
+                "confirmed": self._confirmed[p.trial, p.epoch].as_dict()
+                if (p.trial, p.epoch) in self._confirmed
+                else False,
                 "run_id": self.run_id(p),
             }
             for p in self.points

@@ -1,10 +1,14 @@
-"""The first Ctrl-C or SIGTERM ends at the epoch, the second at once."""
+"""Signals: while trials run, the first Ctrl-C or SIGTERM ends at the epoch, the second at once; elsewhere, any."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from tune_cnn.errors import Interrupted
 
 
 @contextmanager
@@ -42,3 +46,33 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_end_at_once() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process where they find it. Raised as KeyboardInterrupt, they could be lost: an
+    import or Ray's start may swallow it. A search takes the signals over while its trials run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: end_at_once()) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_at_once() -> None:
+    """Outside a search's epochs, and at the second Ctrl-C within them: nothing is waited for, nothing left behind."""
+    from psutil import Error, Process
+
+    sys.stderr.write("Interrupted; what was stored is kept.\n")
+    for child in Process().children(recursive=True):  # Ray's, where it was still starting
+        try:
+            child.kill()
+        except Error:
+            continue
+    sys.stdout.flush()
+    os._exit(Interrupted.exit_code)  # Ray's threads would keep an orderly exit waiting

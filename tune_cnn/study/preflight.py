@@ -8,8 +8,11 @@ from tune_cnn import objectives as table
 from tune_cnn.errors import ResourceError, SpecError, StudyError
 from tune_cnn.objectives import Where
 from tune_cnn.spec import Choice, Fixed, StudySpec, parse_spec
+from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.surroundings import versions
+from tune_cnn.training.found import Inspection
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.remote import call_on_node
 
 INSPECT = "tune_cnn.training.inspection:inspect_node"
@@ -20,6 +23,7 @@ class Checked:
     """A spec that this hardware can search, and what was found on the way."""
 
     spec: StudySpec
+    cards: Cards  # of the strategies that it names
     info: Mapping[str, Any]  # for the store: hardware, versions, data, model
     notes: Sequence[str]  # for the user
 
@@ -27,7 +31,17 @@ class Checked:
 def check(spec: StudySpec, slots: Slots, *, cache_dir: str) -> Checked:
     """Inspect a node with a trial's resources and hold the spec against it; raises InputError."""
     check_measurable(spec, slots.gpu_share)
-    found = call_on_node(INSPECT, slots.bundles[0], spec, cuda=slots.gpu_share > 0, cache_dir=cache_dir)
+    call = inspection_call(spec, slots, cache_dir=cache_dir)
+    return checked_with(spec, slots, call_on_node(call.path, slots.bundles[0], *call.args, **call.kwargs))
+
+
+def inspection_call(spec: StudySpec, slots: Slots, *, cache_dir: str) -> FirstCall:
+    """What a node with a trial's resources is asked."""
+    return FirstCall(path=INSPECT, args=(spec,), kwargs={"cuda": slots.gpu_share > 0, "cache_dir": cache_dir})
+
+
+def checked_with(spec: StudySpec, slots: Slots, found: Inspection) -> Checked:
+    """Hold the spec against what was found; raises InputError."""
     adapted, notes = _drop_precisions(spec, found.precisions, cuda=slots.gpu_share > 0)
     info = {
         "hardware": {**found.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
@@ -35,7 +49,8 @@ def check(spec: StudySpec, slots: Slots, *, cache_dir: str) -> Checked:
         "data": asdict(found.data),
         "model": asdict(found.model) if found.model is not None else None,
     }
-    return Checked(spec=adapted, info=info, notes=[*found.data.notes, *notes])
+    whole = adapted.model_copy(update={"space": check_strategies(adapted.space, found.strategies)})
+    return Checked(spec=whole, cards=found.strategies, info=info, notes=[*found.data.notes, *notes])
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:
@@ -75,9 +90,9 @@ def check_unchanged(stored: Mapping[str, Any], spec: StudySpec) -> None:
     changes = [
         f"  {key}: {old!r} → {new!r}"
         for key, old, new in _differences(_flat(before.model_dump()), _flat(now.model_dump()))
-        if not key.startswith("budget.")
+        if key.partition(".")[0] not in {"budget", "confirm"}  # more seeds or points only add runs
     ]
-    for limit in ("trials", "hours"):
+    for limit in ("trials", "hours", "epochs"):
         old, new = getattr(before.budget, limit), getattr(now.budget, limit)
         if new is not None and (old is None or new < old):
             changes.append(f"  budget.{limit}: {old} → {new} (a budget may only grow)")

@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from tune_cnn.front.confirmed import failed_candidates
 from tune_cnn.front.dominance import front
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.objectives import Direction, EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.reports.confirmed_report import confirmed_figure
 from tune_cnn.reports.figures import front_figure
 from tune_cnn.reports.html import write_report
+from tune_cnn.reports.picture import front_picture
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import to_yaml
-from tune_cnn.study.archive import feasible_points, spec_of
+from tune_cnn.study.archive import confirmed_of, feasible_points, spec_of
+from tune_cnn.study.exporting import Front
 
 Importances = Mapping[str, Mapping[str, float]]
 
 
-def report_files(archive: StudyArchive, folder: Path, *, importances: Importances) -> dict[str, Path]:
+def report_files(archive: StudyArchive, folder: Path, *, importances: Importances | None = None) -> dict[str, Path]:
     """Write report.html and front.html into a study's folder; by name in MLflow."""
     spec = spec_of(archive)
     points = feasible_points(archive, spec)
@@ -25,7 +29,34 @@ def report_files(archive: StudyArchive, folder: Path, *, importances: Importance
     figure = folder / "front.html"
     folder.mkdir(parents=True, exist_ok=True)
     front_figure(points, on_front, spec.objective_metrics, params).write_html(figure, include_plotlyjs=True)
-    return {"report.html": report(archive, folder / "report.html", importances=importances), "front.html": figure}
+    files = {"report.html": report(archive, folder / "report.html", importances=importances), "front.html": figure}
+    if on_front:
+        files["front.png"] = front_picture(folder / "front.png", points, on_front, spec.objective_metrics)
+        files |= candidates(Front(archive), folder / "candidates")
+    if found := confirmed_of(archive, spec):
+        files["confirmed.html"] = folder / "confirmed.html"
+        shown = confirmed_figure(found, on_front, spec.objective_metrics)
+        shown.write_html(files["confirmed.html"], include_plotlyjs=True)
+    return files
+
+
+def candidates(of: Front, folder: Path) -> dict[str, Path]:
+    """Export the knee and the front's best by each objective, ready for `train`; by name in MLflow.
+
+    Of the confirmed points where there are some, by their means.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {"knee": of.best()}
+    points = [one.point for one in of.confirmed if one.on_front] or of.points
+    for metric in of.objectives:
+        sign = -1 if metric.direction is Direction.MAX else 1
+        best = min(points, key=lambda point: sign * point.metrics[metric.name])
+        chosen[f"best_{metric.name}"] = of.export(best)
+    files = {}
+    for name, export in chosen.items():
+        files[f"candidates/{name}.yaml"] = folder / f"{name}.yaml"
+        export.to_yaml(folder / f"{name}.yaml")
+    return files
 
 
 def report(archive: StudyArchive, path: Path, *, importances: Importances | None = None) -> Path:
@@ -65,12 +96,15 @@ def report(archive: StudyArchive, path: Path, *, importances: Importances | None
         versions=study.info.get("versions", {}),
         notes=study.info.get("data", {}).get("notes", ()),
         commands=next_commands(study.name),
+        confirmed=confirmed_of(archive, spec),
+        failed=failed_candidates(archive.confirmations),
     )
 
 
 def next_commands(study: str, options: str = "") -> list[str]:
     """What a user does next, to be typed as it stands."""
     return [
+        f"tune-cnn confirm {study}{options}",
         f"tune-cnn export {study}{options} -o best.yaml",
         "tune-cnn train best.yaml",
         f"tune-cnn front {study}{options}",

@@ -1,5 +1,6 @@
 """`train`: keep the promise that an export made, and say how far it was kept."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,20 @@ from tune_cnn.objectives import METRICS
 from tune_cnn.reports.model_card import model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
+from tune_cnn.study import registering
 from tune_cnn.study.exporting import Export, read_config, write_whole, write_whole_bytes
 from tune_cnn.study.interrupts import terminable
 from tune_cnn.study.preflight import check
+from tune_cnn.study.promises import kept
 from tune_cnn.study.searching import Places, job_template, user_calls
 from tune_cnn.study.surroundings import differences
+from tune_cnn.training.exported import Program
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
 from tune_cnn.trials.solo import solo
 
-WEIGHTS, CARD, CONFIG = "model.safetensors", "README.md", "config.yaml"
+WEIGHTS, CARD, CONFIG, CHANGES = "model.safetensors", "README.md", "config.yaml", "changes.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,9 @@ class TrainResult:
     folder: str
     promised: Mapping[str, float]
     achieved: Mapping[str, float]
+    intervals: Mapping[str, Mapping[str, Any]]  # low, high, inside; of what was promised with an interval
     notes: list[str]
+    registered: Mapping[str, str] | None = None  # name, version, uri, run_id, server
 
 
 def train(
@@ -37,13 +43,20 @@ def train(
     *,
     output: Path | None = None,
     all_data: bool = False,
+    register: str | None = None,
     say: Callable[[str], None],
 ) -> TrainResult:
-    """Train an export to its stop epoch on its horizon; weights, model card and config go to `output`."""
+    """Train an export to its stop epoch on its horizon; weights, model card and config go to `output`.
+
+    `register`: a name in MLflow's registry, of which the model becomes the next version.
+    """
     export = read_config(source)
     spec = parse_spec(spec_of_export(export.as_dict()), str(source))
     folder = (output or Path(f"{spec.study}-model")).absolute()
     _writable(folder)
+    if register is not None:
+        registering.check(register, spec, places.tracking_uri)
+    program: Program | None = None
     with (
         connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug),
         terminable(),
@@ -53,23 +66,65 @@ def train(
         notes = _surprises(export, checked.info)
         for note in [*checked.notes, *notes]:
             say(note)
-        job = _job(export, spec, slots, places, folder, all_data=all_data)
-        say(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {job.configuration.epochs} epochs")
+        job = _job(export, checked.spec, slots, places, folder, all_data=all_data)
+        horizon = job.configuration.horizon
+        say(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
         try:
             with solo(job, slots, **({"loop": places.loop} if places.loop else {})) as training:
+                if register is not None:
+                    training.check_program(job)
                 last = training.train(job, lambda result: say(_line(result, job)))
-                achieved = dict(last.metrics) if last is not None else {}
-                if spec.training is None:
-                    achieved |= training.test()
+                achieved = dict(last.metrics)
+                changes = training.changes()
+                tested = training.test()
+                achieved |= tested
+                if tested:
                     write_whole_bytes(folder / WEIGHTS, training.weights())
+                    program = training.program() if register is not None else None
         except TrialError as error:
             raise TuneCnnError(f"the training failed: {error}") from None
+    if not tested:
+        notes.append(f"{spec.training} keeps its model to itself, so there are no weights; rank.track(model) shows it")
+        say(notes[-1])
     promised = export.promise.get("metrics", {})
-    card = _card(export, spec, job, promised, achieved, checked.info, notes)
+    card = _card(
+        export, spec, job, promised, achieved, checked.info, notes, reshaped=bool(changes), weights=bool(tested)
+    )
+    if changes:
+        write_whole(folder / CHANGES, json.dumps(changes) + "\n")
     write_whole(folder / CARD, card)
     export.to_yaml(folder / CONFIG)
     remove(str(folder / "checkpoints"))
-    return TrainResult(folder=str(folder), promised=promised, achieved=achieved, notes=notes)
+    # More images: another accuracy, measured on images that were trained on, and a longer time
+    intervals = {} if all_data else kept(export.promise, achieved)
+    registered = None
+    if register is not None and program is not None:
+        write_whole_bytes(folder / registering.PROGRAM, program.pt2)
+        registered = registering.register(
+            register,
+            program,
+            study=spec.study,
+            tracking_uri=places.tracking_uri,
+            folder=folder,
+            origin=export.origin,
+            say=say,
+            params=job.configuration.params(),
+            metrics=achieved,
+            promised=promised,
+            epoch=job.last_epoch,
+            card=card,
+            files={name: folder / name for name in (CARD, CONFIG, WEIGHTS)},
+            data=spec.data,
+            facts=checked.info["data"],
+        )
+    return TrainResult(
+        folder=str(folder),
+        promised=promised,
+        achieved=achieved,
+        intervals=intervals,
+        notes=notes,
+        registered=registered,
+    )
 
 
 def _writable(folder: Path) -> None:
@@ -122,6 +177,9 @@ def _card(
     achieved: Mapping[str, float],
     info: Mapping[str, Any],
     notes: list[str],
+    *,
+    reshaped: bool,
+    weights: bool,
 ) -> str:
     data = info["data"]
     arguments = "".join(f", {key}={value!r}" for key, value in job.configuration.model.items())
@@ -130,7 +188,7 @@ def _card(
     )
     return model_card(
         title=spec.study,
-        summary=f"{spec.model.name} trained on {data['name']} for {job.last_epoch} of {job.configuration.epochs} epochs"
+        summary=f"{spec.model.name} trained on {data['name']}, {job.last_epoch} of {job.configuration.horizon} epochs"
         + (" on the training and validation images." if job.all_data else "."),
         origin={**{k: v for k, v in export.origin.items() if k not in {"hardware", "versions"}}, "seed": job.seed},
         data={k: v for k, v in data.items() if k not in {"classes", "mean", "std", "notes"}},
@@ -139,10 +197,12 @@ def _card(
         achieved=achieved,
         hardware=info["hardware"],
         versions=info["versions"],
-        weights_file=WEIGHTS,
+        weights_file=WEIGHTS if weights else None,
         build_code=(
-            "from tune_cnn.training.models.registry import build_model\n\n"
-            f"model = build_model({spec.model.name!r}, {shape}, arguments=dict({arguments.removeprefix(', ')}))"
+            "from tune_cnn.training.models.registry import build_model\n"
+            + ("from tune_cnn.training.strategies.rebuild import rebuilt\n\n" if reshaped else "\n")
+            + f"model = build_model({spec.model.name!r}, {shape}, arguments=dict({arguments.removeprefix(', ')}))"
+            + (f"\nmodel = rebuilt(model, {CHANGES!r})  # what strategies have made of it" if reshaped else "")
         ),
         metrics=spec.user_metrics,
         classes=data["classes"],

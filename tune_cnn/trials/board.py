@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 
@@ -60,6 +61,21 @@ class SlotBoard:
         self._all_up = asyncio.Event()
         self._occupancy = Occupancy()
         self._draining = False
+        self._assigned: dict[str, asyncio.Future[Any]] = {}  # by slot; what it trains first, None: nothing
+
+    async def assign(self, slot: str, config: Any) -> None:
+        """Tell a slot that was started before anybody knew what it would train."""
+        self._of(slot).set_result(config)
+
+    async def is_assigned(self, slot: str) -> bool:
+        return self._of(slot).done()
+
+    async def assignment(self, slot: str) -> Any:
+        """Wait for what `assign` tells; asked again, by the process after one that was lost, the same."""
+        return await self._of(slot)
+
+    def _of(self, slot: str) -> "asyncio.Future[Any]":
+        return self._assigned.setdefault(slot, asyncio.get_running_loop().create_future())
 
     async def arrive(self, slot: str) -> bool:
         """Wait, bounded, until all slots are up; False where some never came.
@@ -86,8 +102,9 @@ class SlotBoard:
     async def active(self, trial: int, place: str) -> None:
         self._occupancy.active(trial, place)
 
-    async def idle(self, trial: int) -> None:
-        self._occupancy.idle(trial)
+    async def idle(self, trial: int | None) -> None:
+        if trial is not None:
+            self._occupancy.idle(trial)
 
     async def pulse(self, trial: int) -> Pulse:
         return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining)

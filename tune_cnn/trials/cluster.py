@@ -15,7 +15,7 @@ from typing import Any
 
 from tune_cnn.errors import ResourceError, TuneCnnError
 from tune_cnn.spec import Resources
-from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.code import carried_modules
 from tune_cnn.trials.ray_output import kept_off_stdout
 
@@ -57,6 +57,7 @@ def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, q
     started: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
     folder: str | None = None
     if address is None:
+        ray_settings.make_token()
         folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
         cpus = len(os.sched_getaffinity(0))
         # "local": else RAY_ADDRESS, where it is set, would win.

@@ -53,7 +53,7 @@ class RankActor:
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         result = getattr(self._rank, method)(*args, **kwargs)
-        return None if method == "weights" else result  # equal on all ranks; rank 0's own is kept
+        return None if method in {"weights", "program"} else result  # equal on all ranks; rank 0's own is kept
 
 
 class RankGroup:

@@ -1,6 +1,8 @@
 """Ray's environment: what must stand there before ray is imported, each with its reason."""
 
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 _SETTINGS = {
@@ -28,10 +30,29 @@ def apply() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def make_token() -> None:
+    """Before a Ray is started here. Its ports are open to other machines, and who has the token may run code by them:
+    Ray would write it, where there is none, into a file that everyone on this machine may read."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    path = _token_path()
+    with suppress(OSError):  # somebody else's, or a home that can't be written: Ray says what it makes of that
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            suppress(FileExistsError),
+            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new,
+        ):
+            new.write(secrets.token_hex(32))
+        path.chmod(0o600)
+
+
 def _has_token() -> bool:
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or _token_path().is_file()
+
+
+def _token_path() -> Path:
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or path.is_file()
+    return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
 apply()

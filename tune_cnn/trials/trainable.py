@@ -13,6 +13,7 @@ from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders
+from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
 
 import ray  # isort: skip
@@ -30,6 +31,7 @@ class Payload:
     bundles: list[dict[str, float]]
     checkpoints: str | None = None  # folder or URI of all trials' checkpoints
     loop: str = TRAINING
+    first: FirstCall | None = None  # what is asked before there is a conductor
     import_folders: tuple[str, ...] = ()  # where the driver finds the user's modules
 
 
@@ -75,6 +77,10 @@ class WarmTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         try:
+            if self._assigned["trial"] is None:
+                answer = self._be_assigned()
+                if answer is not None:
+                    return answer
             if not self._begun:
                 ended = self._begin()
                 if ended is not None:
@@ -85,15 +91,43 @@ class WarmTrial(tune.Trainable):
             if lost(error):
                 raise
             log.debug("trial %s ended", self._assigned["trial"], exc_info=True)
-            return self._end(*_end_of(error))
+            return self._end(*end_of(error))
 
     def cleanup(self) -> None:
         # Nothing is waited for: Tune gives processes that take long to end up to 15 s.
         if self._group is not None:
             self._group.close()
 
-    def _begin(self) -> dict[str, Any] | None:
-        """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
+    def _be_assigned(self) -> dict[str, Any] | None:
+        """Started before it was known what to train: import all, answer the first call, and wait to be told."""
+        board, slot = self._payload.board, self._assigned["slot"]
+        if self._assigned["first"] and not ray.get(board.is_assigned.remote(slot)):
+            self._assigned = {**self._assigned, "first": False}
+            return {"trial": None, "metrics": None, "end": None, "done": False, "found": self._first_answer()}
+        self._warm_up()
+        assigned = ray.get(board.assignment.remote(slot))
+        if assigned is None:
+            return self._end("unused", None)
+        self._assigned = assigned
+        return None
+
+    def _first_answer(self) -> Any:
+        """What the first call returns or raises."""
+        first = self._payload.first
+        assert first is not None
+        self._warm_up()
+        try:
+            return first()
+        except Exception as error:
+            return error
+
+    def _warm_up(self) -> None:
+        try:
+            self._make_group()
+        except Exception as error:
+            log.debug("the ranks are made again at the first trial, which says what is wrong: %s", error)
+
+    def _make_group(self) -> RankGroup:
         payload = self._payload
         if self._group is None:
             cuda = payload.job.gpu_share > 0
@@ -104,15 +138,21 @@ class WarmTrial(tune.Trainable):
                 bundles=payload.bundles,
                 import_folders=payload.import_folders,
             )
+        return self._group
+
+    def _begin(self) -> dict[str, Any] | None:
+        """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
+        payload = self._payload
+        group = self._make_group()
         ray.get(payload.board.arrive.remote(self._slot))
         if ray.get(payload.board.draining.remote()):
             return self._end("interrupted", None)
         self._begun = True
         ray.get(payload.board.active.remote(self._assigned["trial"], _place()))
         job = job_of(payload, self._assigned)
-        done = self._group.call("begin", job)
+        done = group.call("begin", job)
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
-            self._former = [(past.epoch, dict(past.metrics)) for past in self._group.call("history")]
+            self._former = [(past.epoch, dict(past.metrics)) for past in group.call("history")]
         return self._end("complete", None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Any]:
@@ -159,7 +199,7 @@ class WarmTrial(tune.Trainable):
             self._group = None
 
 
-def _end_of(error: Exception) -> tuple[str, str]:
+def end_of(error: Exception) -> tuple[str, str]:
     """State and reason of a trial that raised."""
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
         said = _first_line(error)

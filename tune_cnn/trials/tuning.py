@@ -3,14 +3,15 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.board import SlotBoard
+from tune_cnn.trials.bridge import Assignment, Bridge, Conductor
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.ray_output import tune_silent
@@ -22,38 +23,31 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+__all__ = ["Assignment", "Conductor", "open_and_run", "run_trials"]
+
 MAX_FAILURES = 2  # lost processes a trial survives, each time from its last checkpoint
 PATIENCE_S = 120.0  # longest wait for all slots to come up: a cold start is about 10 s, on a busy machine 60 s
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """A trial to run."""
-
-    trial: int
-    params: Mapping[str, Any]
-    seed: int
-
-
-class Conductor(Protocol):
-    """Who decides. Its methods run in the driver, in Tune's loop, and never raise."""
-
-    def next(self) -> Assignment | None:
-        """The next trial; None when the search is over."""
-
-    def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
-        """Commit an epoch; True stops the trial."""
-
-    def end(self, trial: int, state: str, reason: str | None) -> None:
-        """A trial is over: complete, failed, infeasible or interrupted."""
-
-    def tick(self) -> bool:
-        """Called ten times a second or more; True once no new trial and no further epoch is wanted."""
 
 
 def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most: int | None = None) -> None:
     """Run the conductor's trials, `slots.count` at a time, until it has no more. Blocks; needs Ray connected."""
     expected = min(slots.count, at_most) if at_most is not None else slots.count
+    _run(lambda board: Bridge(conductor, slots.count, board), payload, slots, expected)
+
+
+def open_and_run(opening: Callable[[Any], Conductor], payload: Payload, slots: Slots) -> None:
+    """The same, where there is no conductor yet: it is made by `opening` from the answer to `payload.first`.
+
+    That call runs in the first slot while the others start, so that nothing is imported or waited for twice. What it
+    or `opening` raises is raised here.
+    """
+    assert payload.first is not None
+    bridge = _run(lambda board: Bridge(None, slots.count, board, opening), payload, slots, slots.count)
+    if bridge.error is not None:
+        raise bridge.error
+
+
+def _run(make_bridge: Callable[[Any], Bridge], payload: Payload, slots: Slots, expected: int) -> Bridge:
     board = SlotBoard.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
     shared = replace(payload, board=board, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
@@ -62,7 +56,7 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
         tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy="PACK"),
     )
     folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
-    bridge = _Bridge(conductor, slots.count, board)
+    bridge = make_bridge(board)
     try:
         tuner = tune.Tuner(
             trainable,
@@ -85,6 +79,7 @@ def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most:
         bridge.close()
         ray.kill(board)
         shutil.rmtree(folder, ignore_errors=True)
+    return bridge
 
 
 @contextmanager
@@ -105,46 +100,6 @@ def _starting_at_once(slots: int) -> Iterator[None]:
             os.environ[name] = before
 
 
-class _Bridge:
-    """What the three hooks of Tune share: the conductor, the trials that run, and the board."""
-
-    def __init__(self, conductor: Conductor, slots: int, board: Any) -> None:
-        self.conductor = conductor
-        self.slots = slots
-        self.running: dict[str, int] = {}  # Tune's id of a trial -> ours
-        self.finished = False
-        self.board = board
-        self._handed_out = 0
-        self._draining = False
-
-    def next(self) -> Assignment | None:
-        """The next trial; None when there will be no more."""
-        assignment = None if self.finished else self.conductor.next()
-        if assignment is not None:
-            self._handed_out += 1
-        elif not self.finished:
-            self.finished = True
-            self.board.expect.remote(self._handed_out)
-        return assignment
-
-    def drain(self) -> None:
-        """No new trials; those that run end at their epoch."""
-        if not self._draining:
-            self._draining = self.finished = True
-            self.board.drain.remote()
-
-    def end(self, tune_id: str, state: str, reason: str | None) -> None:
-        trial = self.running.pop(tune_id, None)
-        if trial is not None:
-            self.board.idle.remote(trial)
-            self.conductor.end(trial, state, reason)
-
-    def close(self) -> None:
-        """Where Tune's loop was broken off, what ran is unfinished."""
-        for tune_id in list(self.running):
-            self.end(tune_id, "interrupted", None)
-
-
 class _InOrder(FIFOScheduler):
     """Trials start as they come. Tune's own order gives a process that has become free to the oldest trial that
     waits, also to one whose own process is being started, and throws that away: after a loss, trials shorter than a
@@ -158,7 +113,7 @@ class _DriverOnly:
     """A hook that stays in the driver. Tune copies its searcher, and pickles all hooks into its folder: the copy is
     the hook itself, the pickle is empty, so that no secret of the conductor's is ever written."""
 
-    def __init__(self, bridge: "_Bridge | None" = None) -> None:
+    def __init__(self, bridge: Bridge | None = None) -> None:
         super().__init__()
         if bridge is not None:
             self.bridge = bridge
@@ -174,14 +129,8 @@ class _Asker(_DriverOnly, Searcher):
     """Tune's searcher: hands out the conductor's trials, never more than there are slots."""
 
     def suggest(self, trial_id: str) -> Any:
-        bridge = self.bridge
-        if not bridge.finished and len(bridge.running) >= bridge.slots:
-            return None
-        assignment = bridge.next()
-        if assignment is None:
-            return Searcher.FINISHED
-        bridge.running[trial_id] = assignment.trial
-        return {"trial": assignment.trial, "params": dict(assignment.params), "seed": assignment.seed}
+        config = self.bridge.config(trial_id)
+        return Searcher.FINISHED if config is None and self.bridge.finished else config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         # Ends have been told by _Listener, and losses will be by _Losses: this catches what Tune ends on its own.
@@ -200,11 +149,14 @@ class _Listener(_DriverOnly, tune.Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         bridge = self.bridge
+        if result["trial"] is None and result["end"] is None:
+            bridge.open(result["found"])
+            return False
         stop = False
         for epoch, metrics in result.get("former", []):
-            bridge.conductor.point(result["trial"], epoch, metrics, None)
+            bridge.point(result["trial"], epoch, metrics, None)
         if result.get("metrics") is not None:
-            stop = bridge.conductor.point(result["trial"], result["epoch"], result["metrics"], result.get("checkpoint"))
+            stop = bridge.point(result["trial"], result["epoch"], result["metrics"], result.get("checkpoint"))
         ended: Sequence[Any] | None = result.get("end")
         if ended is not None:
             bridge.end(trial_id, *ended)
@@ -213,8 +165,7 @@ class _Listener(_DriverOnly, tune.Stopper):
         return stop or ended is not None
 
     def stop_all(self) -> bool:
-        if self.bridge.conductor.tick():
-            self.bridge.drain()
+        self.bridge.tick()
         return False  # running trials end at their epoch, not at once
 
 
@@ -222,10 +173,10 @@ class _Losses(_DriverOnly, tune.Callback):
     """Hears of lost processes; says why a trial was lost for good."""
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.bridge.board.idle.remote(trial.config["trial"])
+        self.bridge.board.idle.remote(self.bridge.running.get(trial.trial_id))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.bridge.end(trial.trial_id, "failed", f"given up after {MAX_FAILURES + 1} tries: {_why(trial)}")
+        self.bridge.lost(trial.trial_id, f"given up after {MAX_FAILURES + 1} tries: {_why(trial)}")
 
 
 def _why(trial: Trial) -> str:

@@ -1,0 +1,288 @@
+"""Goal 4 of speed: what a trial costs that trains nothing, and how that grows with the number of trials.
+
+    python tests/benchmarks/scale.py --repeats 3 --out scale.json
+
+1. `--trials` trials of a training that does nothing, 2 slots, into store, display and outbox: trials a second from the
+   first trial's start to the last one's end; the driver's memory a trial, from the tenth part of them on; what MLflow
+   still has to be told then, and how fast it is.
+2. One `ask`, `observe` and `finish` after 100 … 10,000 trials that the search remembers.
+3. `front` over a study of 10,000 trials × 10 epochs: from the store, and from MLflow's points.json alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+from measured import machine, save, show, spread
+from nothing import made_up
+from sqlalchemy import insert
+
+from tune_cnn.objectives import EpochPoint
+from tune_cnn.records import mlflow_server
+from tune_cnn.records.document import StudyArchive, write_document
+from tune_cnn.records.store import Store
+from tune_cnn.records.tables import points, trials
+from tune_cnn.search.search import Past, Search
+from tune_cnn.spec import StudySpec, parse_spec
+
+STUDY = "scale"
+SPACE = {
+    "epochs": 3,
+    "batch_size": [32, 64, 128, 256],
+    "learning_rate": {"low": 0.001, "high": 1.0, "log": True},
+    "lr_rule": ["none", "sqrt", "linear"],
+    "weight_decay": {"low": 1e-5, "high": 1e-2, "log": True},
+    "label_smoothing": {"low": 0.0, "high": 0.2},
+}
+REMEMBERED = (100, 1000, 3000, 10_000)
+ASKS = 5  # of which the median counts
+
+
+def spec_of(trials_budget: int) -> StudySpec:
+    return parse_spec(
+        {
+            "study": STUDY,
+            "data": {"name": "digits"},
+            "model": {"name": "small_cnn"},
+            "space": SPACE,
+            "stopper": "none",
+            "budget": {"trials": trials_budget},
+            "resources": {"slots": 2},
+        }
+    )
+
+
+# 1. A search
+
+
+def search_nothing(number: int) -> dict[str, float]:
+    """In a driver of its own, which prints what it measured as its last line."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [sys.executable, __file__, "--search", folder, "--trials", str(number)]
+        done = subprocess.run(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def drive(folder: Path, number: int) -> dict[str, float]:
+    from tune_cnn.reports.live import LiveDisplay
+    from tune_cnn.study.places import Places
+    from tune_cnn.study.searching import search
+
+    memory: dict[int, int] = {}
+    display = LiveDisplay()
+    shown = display.update
+
+    def update(progress: Any) -> None:
+        memory[progress.trials_done] = psutil.Process().memory_info().rss
+        shown(progress)
+
+    display.update = update  # type: ignore[method-assign]  # what it shows is counted on the way
+    places = Places(home=folder, tracking_uri=f"sqlite:///{folder}/mlflow.db", loop="nothing:NothingLoop")
+    backlog: dict[str, float] = {}
+    watch = threading.Thread(target=_watch_backlog, args=(folder, number, backlog), daemon=True)
+    watch.start()
+    search(spec_of(number), places, display=display, say=display.say)
+    watch.join(60)
+    store = Store(folder)
+    try:
+        all_trials = store.trials(STUDY)
+        took_s = max(t.ended.timestamp() for t in all_trials if t.ended) - min(
+            t.started.timestamp() for t in all_trials
+        )
+    finally:
+        store.close()
+    early = min(n for n in memory if n >= number / 10)
+    return {
+        "trials_per_s": len(all_trials) / took_s,
+        "driver_kib_per_trial": (memory[max(memory)] - memory[early]) / 1024 / (max(memory) - early),
+        **backlog,
+    }
+
+
+def _watch_backlog(folder: Path, number: int, backlog: dict[str, float]) -> None:
+    """How many changes wait when the last trial ends, and how many are delivered each second from there on."""
+    while not (folder / "studies.db").exists():
+        time.sleep(0.5)
+    store = Store(folder)
+    began: tuple[float, int] | None = None
+    while True:
+        time.sleep(0.5)
+        if store.study(STUDY) is None:
+            continue
+        if began is None:
+            if len(store.trials(STUDY, state="complete")) >= number:
+                began = time.monotonic(), store.pending(STUDY)
+                backlog["mlflow_backlog"] = float(began[1])
+            continue
+        pending, past_s = store.pending(STUDY), time.monotonic() - began[0]
+        if pending < began[1]:
+            backlog["mlflow_changes_per_s"] = (began[1] - pending) / past_s
+        if not pending or past_s > 50:
+            return
+
+
+# 2. A search that remembers
+
+
+def remember(number: int) -> dict[str, float]:
+    """Milliseconds of one `ask` and of what its trial tells, when `number` trials are known."""
+    spec = spec_of(number + ASKS)
+    random = Search(spec_of(number).model_copy(update={"sampler": spec.sampler.model_copy(update={"name": "random"})}))
+    past = []
+    for trial in range(number):
+        params = random.ask(trial)
+        past.append(Past(params=params, state="complete", points=_points(trial, params, 3)))
+    began = time.perf_counter()
+    search = Search(spec, past=past)
+    rebuilt = time.perf_counter() - began
+    asks_s, asks_cpu_s, tells_s = [], [], []
+    for trial in range(number, number + ASKS):
+        began, began_cpu = time.perf_counter(), time.process_time()
+        params = search.ask(trial)
+        asks_s.append(time.perf_counter() - began)
+        asks_cpu_s.append(time.process_time() - began_cpu)
+        began = time.perf_counter()
+        told = _points(trial, params, 3)
+        for point in told:
+            search.observe(point)
+        search.finish(trial, "complete", told)
+        tells_s.append(time.perf_counter() - began)
+    return {
+        "ask_ms": 1000 * median(asks_s),
+        "ask_cpu_ms": 1000 * median(asks_cpu_s),
+        "tell_ms": 1000 * median(tells_s),
+        "rebuild_s": rebuilt,
+    }
+
+
+def _points(trial: int, params: dict[str, Any], epochs: int) -> list[EpochPoint]:
+    return [EpochPoint(trial=trial, epoch=e, metrics=made_up(params, e)) for e in range(1, epochs + 1)]
+
+
+# 3. A large study's front
+
+
+def large_study(folder: Path, number: int, epochs: int) -> None:
+    """In a store, and in an MLflow that knows its points.json alone. In bulk: writing is not what is measured."""
+    store = Store(folder)
+    info = {"data": {}, "hardware": {}, "versions": {}}
+    store.create_study(STUDY, spec_of(number).model_dump(), info=info)
+    search = Search(
+        spec_of(number).model_copy(update={"sampler": spec_of(1).sampler.model_copy(update={"name": "random"})})
+    )
+    all_params = [search.ask(trial) for trial in range(number)]
+    with store._database.write() as connection:
+        key = store._key(connection, STUDY)
+        rows = [
+            {"study_id": key, "number": n, "params": json.dumps(p), "seed": n, "origin": "sampler", "state": "complete",
+             "started_ms": n, "ended_ms": n + 1, "attempts": 1, "extra": "{}"}
+            for n, p in enumerate(all_params)
+        ]  # fmt: skip
+        connection.execute(insert(trials), rows)
+        connection.execute(
+            insert(points),
+            [
+                {"study_id": key, "trial": n, "epoch": e, "metrics": json.dumps(made_up(p, e)), "reported_ms": n}
+                for n, p in enumerate(all_params)
+                for e in range(1, epochs + 1)
+            ],
+        )
+    store.update_study(STUDY, state="finished")
+    record = store.study(STUDY)
+    assert record is not None
+    archive = StudyArchive(study=record, trials=tuple(store.trials(STUDY)), points=tuple(store.points(STUDY)))
+    store.close()
+    _to_mlflow(archive, folder)
+
+
+def _to_mlflow(archive: StudyArchive, folder: Path) -> None:
+    """As the outbox writes it: an experiment, a parent run, its points.json."""
+    import mlflow  # which takes seconds, in this part alone
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment(
+        STUDY, tags={mlflow_server.STUDY: STUDY}, artifact_location=str(folder / "artifacts")
+    )
+    run = client.create_run(experiment, tags={mlflow_server.KIND: "study", mlflow_server.STUDY: STUDY})
+    text = write_document(archive.study, archive.trials, archive.points)
+    client.log_text(run.info.run_id, text, "points.json")
+
+
+def front_times(folder: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
+    from at_rest import timed
+
+    alone = f"sqlite:///{folder}/mlflow.db"
+    ways = {
+        "store": ["front", STUDY, "--home", str(folder)],
+        "points.json": ["front", STUDY, "--home", str(folder / "nowhere"), "--tracking-uri", alone],
+    }
+    return {way: [timed(words, folder) for _ in range(repeats)] for way, words in ways.items()}
+
+
+def table(found: dict[str, Any]) -> list[dict[str, Any]]:
+    goals = {"trials_per_s": "≥ 15", "driver_kib_per_trial": "≤ 40"}
+    rows = []
+    for name in ("trials_per_s", "driver_kib_per_trial", "mlflow_backlog", "mlflow_changes_per_s"):
+        row = {
+            "measure": name,
+            "n": len(found["search"]),
+            "median (low … high)": spread(_column(found["search"], name)),
+        }
+        rows.append({**row, "goal": goals.get(name, "stated")})
+    for number, runs in found["remember"].items():
+        for name in ("ask_ms", "ask_cpu_ms", "tell_ms", "rebuild_s"):
+            goal = "≤ 50" if (name, int(number)) == ("ask_ms", 1000) else ""
+            row = {"measure": f"{name} after {int(number):,} trials", "n": len(runs)}
+            rows.append({**row, "median (low … high)": spread(_column(runs, name)), "goal": goal})
+    for way, runs in found["front"].items():
+        for name in ("wall_s", "cpu_s"):
+            goal = {"store": "≤ 2", "points.json": "≤ 15"}[way] if name == "wall_s" else ""
+            row = {"measure": f"front from {way}, {name}", "n": len(runs)}
+            rows.append({**row, "median (low … high)": spread(_column(runs, name)), "goal": goal})
+    return rows
+
+
+def _column(runs: Sequence[dict[str, float]], name: str) -> list[float]:
+    return [run[name] for run in runs if name in run]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--remembered", type=int, nargs="*", default=list(REMEMBERED))
+    parser.add_argument("--large", type=int, default=10_000, help="trials of the study whose front is asked for")
+    parser.add_argument("--out", type=Path, default=Path("scale.json"))
+    parser.add_argument("--search", type=Path, help=argparse.SUPPRESS)  # the driver of one search
+    asked = parser.parse_args()
+    if asked.search is not None:
+        found_once = drive(asked.search, asked.trials)
+        sys.stdout.write(json.dumps(found_once) + "\n")
+        sys.stdout.flush()
+        os._exit(0)  # the watching thread may still wait
+    about = machine()
+    found: dict[str, Any] = {"search": [], "remember": {str(n): [] for n in asked.remembered}, "front": {}}
+    for _ in range(asked.repeats):
+        found["search"].append(search_nothing(asked.trials))
+        for number in asked.remembered:
+            found["remember"][str(number)].append(remember(number))
+    with tempfile.TemporaryDirectory() as folder:
+        large_study(Path(folder), asked.large, epochs=10)
+        found["front"] = front_times(Path(folder), asked.repeats)
+    save(asked.out, {"machine": about, "runs": found, "table": table(found)})
+    show(table(found))
+
+
+if __name__ == "__main__":
+    main()

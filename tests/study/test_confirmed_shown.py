@@ -1,0 +1,138 @@
+"""What the commands, the report, an export and MLflow say of confirmed points, and of what could not be confirmed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.made_up import Command, make_study, spec_with
+from study.made_up_confirming import GIVEN, SPEC_OF, Training, confirm
+from tune_cnn import Study
+from tune_cnn.records.mlflow_confirmed import confirmed_words
+from tune_cnn.records.store import Store
+from tune_cnn.reports.shown import NEXT
+from tune_cnn.study.archive import read_archive
+from tune_cnn.study.commands import FrontDocument, show_search
+from tune_cnn.study.confirm_plan import plan, settings
+from tune_cnn.study.failures import nothing_confirmed, nothing_found
+from tune_cnn.study.promises import kept
+from tune_cnn.study.reporting import candidates
+
+
+def test_candidates_are_those_that_are_confirmed(confirmed: Path, tmp_path: Path) -> None:
+    """The best by each objective, by their means, with the promise that stands behind them."""
+    front = Study("made-up", home=confirmed).front()
+    for path in candidates(front, tmp_path).values():
+        assert yaml.safe_load(path.read_text())["promise"]["confirmed"] is True
+    assert yaml.safe_load((tmp_path / "best_accuracy.yaml").read_text())["origin"]["trial"] == 1
+
+
+def test_where_every_run_failed_it_says_of_what(home: Path) -> None:
+    """How many of what, and how to try again."""
+    (key,) = {run.key for run in plan(read_archive("made-up", home, None), SPEC_OF, settings(SPEC_OF, 1, 1))}
+    assert confirm(home, Training(fails=key), points=1, seeds=2)
+    store = Store(home)
+    told = nothing_confirmed(store, SPEC_OF)
+    store.close()
+    assert "nothing is confirmed, as every run failed (more --seeds try again):\n  2 × out of memory" in told
+
+
+def test_a_constraint_that_nothing_meets_is_named_with_the_nearest(home: Path) -> None:
+    """Trials that ended well and still don't count: by how much the nearest point misses."""
+    make_study(home, "tight", constraints={"peak_memory_mib": {"max": 80}})
+    store = Store(home)
+    told = nothing_found(store, spec_with(study="tight", constraints={"peak_memory_mib": {"max": 80}}))
+    store.close()
+    assert "none of 3 trials gave a point that counts:\n  3 × complete\n" in told
+    assert "the nearest, trial 0 at epoch 1, misses by peak_memory_mib = 100 MiB, 20 MiB above the bound" in told
+
+
+def test_the_end_of_a_search_shows_what_is_confirmed(confirmed: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Below the front that was searched."""
+    front = Study("made-up", home=confirmed).front()
+    document = {"study": "made-up", "state": "finished", "trials": {"complete": 3}, "points": 6, "report": None}
+    show_search(FrontDocument(front, {**document, "next": dict.fromkeys(NEXT, "")}))
+    shown = capfd.readouterr().out
+    assert shown.index("✓ confirmed") < shown.index("Confirmed, each alone on its hardware")
+
+
+def test_mlflow_is_told_in_words(confirmed: Path) -> None:
+    """A row a point, for the description of the study; nothing where nothing is confirmed."""
+    found = Study("made-up", home=confirmed).front().confirmed
+    words = confirmed_words(found, ["accuracy", "train_time_s"])
+    assert "| trial | epoch | seeds | `accuracy` | `train_time_s` | `test_accuracy` | on the front |" in words
+    assert "| 0 | 2 | 3 | 0.79 [0.7403, 0.8397] | 2.42 [" in words
+    assert words.count("\n| ") == 5
+    assert confirmed_words([], ["accuracy"]) == ""
+
+
+def test_front_tells_intervals_and_probability(confirmed: Path, command: Command) -> None:
+    """For a reader a table of its own, for a script an object where `false` stood before."""
+    document = command("front", "made-up", "--json").document
+    point = next(p for p in document["points"] if (p["trial"], p["epoch"]) == (0, 2))
+    accuracy = point["confirmed"]["metrics"]["accuracy"]
+    assert accuracy["mean"] == pytest.approx(0.79)
+    assert accuracy["std"] == pytest.approx(0.01)
+    assert accuracy["low"] == pytest.approx(0.79 - 0.04968, abs=1e-4)
+    assert point["metrics"]["accuracy"] == 0.8
+    assert point["confirmed"]["front_probability"] > 0.9
+    assert [(one["trial"], one["epoch"]) for one in document["confirmed"]] == [(0, 1), (0, 2), (1, 2)]
+    shown = command("front", "made-up").out
+    assert "0.7900" in shown
+    assert "✓" in shown
+    assert "[0.7403," in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_status_counts_what_is_left(home: Path, command: Command) -> None:
+    """In the middle of it, and nothing where nothing was ever planned."""
+    assert command("status", "made-up", "--json").document["confirm"] is None
+    with pytest.raises(KeyboardInterrupt):
+        confirm(home, Training(dies_at=4))
+    shown = command("status", "made-up").out
+    assert "3 of 3 points (trainings: 4 complete, 5 planned)" in shown
+
+
+def test_export_prefers_what_is_confirmed_and_says_so(confirmed: Path, command: Command) -> None:
+    """The promise is the mean, with its interval and the number of seeds; bounds hold for the means."""
+    ended = command("export", "made-up", "--max-time", "3", "-o", "best.yaml")
+    assert "accuracy 0.7900 [0.7403, 0.8397]" in ended.err
+    assert "confirmed over 3 seeds" in ended.err
+    promise = yaml.safe_load((confirmed.parent / "best.yaml").read_text())["promise"]
+    assert promise["confirmed"] is True
+    assert promise["metrics"]["accuracy"] == pytest.approx(0.79)
+    assert promise["metrics"]["test_accuracy"] == pytest.approx(0.76)
+    assert set(promise["intervals"]["train_time_s"]) == {"std", "low", "high"}
+    assert "peak_memory_mib" not in promise["intervals"]  # the same in every run
+    # 2.0 s when it was searched, 2.42 s on average: a deadline of 2.1 s is not for it
+    assert command("export", "made-up", "--max-time", "2.1", "--json").document["origin"]["epoch"] == 1
+
+
+def test_export_of_what_is_not_confirmed_says_so(home: Path, command: Command) -> None:
+    """A searched point is given where no confirmed one is inside, and promises what was seen once."""
+    assert confirm(home, Training(), points=1, seeds=2)
+    (key,) = [one.key for one in Study("made-up", home=home).front().confirmed]
+    other = next(k for k in GIVEN if k != key and k != (0, 1))
+    ended = command("export", "made-up", "--trial", str(other[0]), "--epoch", str(other[1]), "-o", "best.yaml")
+    assert "searched, not confirmed" in ended.err
+    assert yaml.safe_load((home.parent / "best.yaml").read_text())["promise"]["confirmed"] is False
+
+
+def test_report_shows_what_is_confirmed(confirmed: Path, tmp_path: Path) -> None:
+    """A section with figure and table; none in a study without."""
+    text = Study("made-up", home=confirmed).report(tmp_path / "r.html").read_text()
+    assert "<h2>Confirmed</h2>" in text
+    assert 'id="figure-confirmed"' in text
+    assert "0.7900 [0.7403, 0.8397]" in text
+    make_study(tmp_path / "other")
+    assert "<h2>Confirmed</h2>" not in Study("made-up", home=tmp_path / "other").report(tmp_path / "o.html").read_text()
+
+
+def test_promise_is_held_against_its_interval() -> None:
+    """Inside, outside, and silence about what was promised without an interval."""
+    promise = {"intervals": {"accuracy": {"std": 0.1, "low": 0.8, "high": 0.9}, "val_loss": {"low": 0.1, "high": 0.2}}}
+    assert kept(promise, {"accuracy": 0.85, "train_time_s": 3.0}) == {
+        "accuracy": {"low": 0.8, "high": 0.9, "inside": True}
+    }
+    assert kept(promise, {"accuracy": 0.95})["accuracy"]["inside"] is False
+    assert kept({"confirmed": False, "metrics": {}}, {"accuracy": 0.9}) == {}

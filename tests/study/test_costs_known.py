@@ -1,0 +1,92 @@
+"""What a study knows of costs, and a search that has nothing left to train."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.made_up import Command, make_study, spec_with
+from tune_cnn.objectives import EpochPoint
+from tune_cnn.records.rows import TrialRecord
+from tune_cnn.records.store import Store
+from tune_cnn.study.archive import read_archive
+from tune_cnn.study.costs import keep_costs, of_trials, setup_of
+
+INFO: dict[str, Any] = {
+    "data": {"key": "k", "train_images": 640, "validation_images": 64, "image_size": [8, 8]},
+    "hardware": {"cpu": "some", "slots": 2, "gpus_per_rank": 0.0},
+    "versions": {"torch": "0"},
+}
+
+
+def ended(number: int, state: Any = "complete", reason: str | None = None, **params: Any) -> TrialRecord:
+    moment = datetime.now(UTC)
+    return TrialRecord(
+        number=number, params=params, seed=0, origin="sampler", state=state, reason=reason, started=moment,
+        ended=moment, attempts=1,
+    )  # fmt: skip
+
+
+def point(trial: int, epoch: int, **metrics: float) -> EpochPoint:
+    return EpochPoint(trial=trial, epoch=epoch, metrics=metrics)
+
+
+def test_trials_that_cost_the_same_tell_one_cost() -> None:
+    """The median of their seconds a step, by the last epoch of each, and the most memory that any took."""
+    trials = [ended(n, batch_size=64, learning_rate=0.1 * (n + 1)) for n in range(3)]
+    points = [
+        point(0, 1, train_time_s=99.0, eval_time_s=9.0, peak_memory_mib=5.0),
+        point(0, 2, train_time_s=2.0, eval_time_s=1.0, peak_memory_mib=5.0),
+        point(1, 2, train_time_s=4.0, eval_time_s=1.0, peak_memory_mib=7.0),
+        point(2, 1, train_time_s=30.0, eval_time_s=1.0, peak_memory_mib=6.0),
+    ]
+    (known,) = of_trials(spec_with(), trials, points, train_images=640)
+    assert known.cost.steps_per_epoch == 10
+    assert known.cost.step_time_s == pytest.approx(0.2)
+    assert known.cost.eval_time_s == pytest.approx(0.5)
+    assert known.cost.peak_memory_mib == 7.0
+    assert known.reason is None
+
+
+def test_a_trial_out_of_memory_tells_that_it_does_not_fit() -> None:
+    trials = [ended(0, "infeasible", "out of memory: asked for 2 GiB", batch_size=128), ended(1, "failed")]
+    (known,) = of_trials(spec_with(), trials, [], train_images=640)
+    assert known.reason == "out of memory: asked for 2 GiB"
+    assert known.cost.step_time_s is None
+
+
+@pytest.mark.parametrize("change", [{"data": {"name": "digits", "subset": 500}}, {"model": {"name": "lenet5"}},
+    {"resources": {"cpus_per_trial": 2}}])  # fmt: skip
+def test_a_cost_holds_for_its_own_model_and_resources_alone(change: Mapping[str, Any]) -> None:
+    """The data are told apart by what was found of them: another subset has another number of images."""
+    other = {**INFO, "data": {**INFO["data"], "train_images": 500}} if "data" in change else INFO
+    assert setup_of(spec_with(**change), other) != setup_of(spec_with(), INFO)
+    assert setup_of(spec_with(budget={"trials": 9}, seed=4), INFO) == setup_of(spec_with(), INFO)
+
+
+def test_a_studys_costs_are_kept_by_its_slots(tmp_path: Path) -> None:
+    """Trials that shared the machine with three others cost what they cost beside three others."""
+    make_study(tmp_path)
+    store = Store(tmp_path)
+    store.update_study("made-up", info=INFO)
+    store.add_trial("made-up", 3, {"batch_size": 128}, seed=0, extra={"gpu_share": 0.0, "slots": 4})
+    store.add_point("made-up", 3, 1, {"train_time_s": 1.0})
+    store.end_trial("made-up", 3, "complete")
+    keep_costs(store, spec_with(), read_archive("made-up", tmp_path, None))
+    (known,) = store.costs.known(setup_of(spec_with(), INFO, slots=4, gpus_per_rank=0.0)).values()
+    assert known.cost.step_time_s == pytest.approx(1.0 / 5)
+    assert not store.costs.known(setup_of(spec_with(), INFO, slots=3, gpus_per_rank=0.0))
+    store.close()
+
+
+def test_a_spent_budget_starts_nothing(command: Command, home: Path, tmp_path: Path) -> None:
+    """The search says so and gives its result again; it looks for no hardware: nobody listens at this address."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(spec_with().model_dump_json())
+    said = command("search", str(spec), "--home", str(home), "--address", "127.0.0.1:1", "--json")
+    assert said.code == 0, said.err
+    assert "the budget is spent" in said.err
+    assert said.document["trials"]["complete"] == 3
+    assert said.document["state"] == "finished"

@@ -1,0 +1,65 @@
+"""What a configuration costs, and which configurations cost the same."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tune_cnn.spec.configuration import Configuration, has_meaning
+
+# What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
+FREE = frozenset(
+    {
+        "epochs",
+        "label_smoothing",
+        "learning_rate",
+        "lr_base_batch",
+        "lr_rule",
+        "momentum",
+        "nesterov",
+        "schedule",
+        "warmup_epochs",
+        "weight_decay",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """A configuration's cost on one kind of slot; None where it is not known."""
+
+    step_time_s: float | None = None  # of a training step with the wait for its batch
+    steps_per_epoch: float | None = None
+    eval_time_s: float | None = None  # of one evaluation on the validation split
+    peak_memory_mib: float | None = None
+    start_time_s: float | None = None  # compiling, waking the device and starting loader processes: once a trial
+
+    @property
+    def epoch_time_s(self) -> float | None:
+        """What one epoch adds to train_time_s."""
+        if self.step_time_s is None or self.steps_per_epoch is None:
+            return None
+        return self.step_time_s * self.steps_per_epoch
+
+    def trial_s(self, epochs: int) -> float | None:
+        """How long a trial of so many epochs takes, an evaluation after each; None where a step's time isn't known."""
+        if self.epoch_time_s is None:
+            return None
+        return epochs * (self.epoch_time_s + (self.eval_time_s or 0.0)) + (self.start_time_s or 0.0)
+
+
+def cost_key(params: Mapping[str, Any]) -> str:
+    """The same text for all flat parameters whose trials take the same seconds a step and the same memory.
+
+    A key left out is at its default; one that means nothing beside the others counts as left out.
+    """
+    costly = {k: v for k, v in params.items() if k not in FREE and not _default(k, v) and has_meaning(k, params)}
+    if "gradient_clip" in costly:
+        costly["gradient_clip"] = True  # clipping takes its time whatever the limit
+    return json.dumps(costly, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def _default(key: str, value: Any) -> bool:
+    if key in Configuration.model_fields:
+        return bool(value == Configuration.model_fields[key].default)
+    return key.startswith("strategies.") and value is False

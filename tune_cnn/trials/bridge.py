@@ -1,0 +1,125 @@
+"""What the hooks of Tune share: the conductor, the trials that run, the slots that start, and the board."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tune_cnn.errors import TuneCnnError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A trial to run."""
+
+    trial: int
+    params: Mapping[str, Any]
+    seed: int
+
+    def as_config(self) -> dict[str, Any]:
+        return {"trial": self.trial, "params": dict(self.params), "seed": self.seed}
+
+
+class Conductor(Protocol):
+    """Who decides. Its methods run in the driver, in Tune's loop, and never raise."""
+
+    def next(self) -> Assignment | None:
+        """The next trial; None when the search is over."""
+
+    def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
+        """Commit an epoch; True stops the trial."""
+
+    def end(self, trial: int, state: str, reason: str | None) -> None:
+        """A trial is over: complete, failed, infeasible or interrupted."""
+
+    def tick(self) -> bool:
+        """Called ten times a second or more; True once no new trial and no further epoch is wanted."""
+
+
+class Bridge:
+    """From Tune's trials, by Tune's id of them, to the conductor's.
+
+    Without a conductor the slots start all the same, each with a trial of Tune's that is yet to be told what to
+    train. The first of them calls what the payload asks for; `opening` makes the conductor of its answer.
+    """
+
+    def __init__(
+        self, conductor: Conductor | None, slots: int, board: Any, opening: Callable[[Any], Conductor] | None = None
+    ) -> None:
+        self.conductor = conductor
+        self.slots = slots
+        self.board = board
+        self.running: dict[str, int] = {}  # Tune's id of a trial -> ours
+        self.finished = False
+        self.error: Exception | None = None  # of the opening
+        self._opening = opening
+        self._starting: list[str] = []  # Tune's ids of those that are yet to be told
+        self._handed_out = 0
+        self._draining = False
+
+    def config(self, tune_id: str) -> dict[str, Any] | None:
+        """What Tune's next trial starts with; None: there is no room for one now. `finished`: there will be none."""
+        busy = len(self.running) + len(self._starting)
+        if not self.finished and busy >= self.slots:
+            return None
+        if self.conductor is None and not self.finished:
+            self._starting.append(tune_id)
+            return {"trial": None, "slot": tune_id, "first": not busy}
+        assignment = self._next(tune_id)
+        return None if assignment is None else assignment.as_config()
+
+    def open(self, found: Any) -> None:
+        """Make the conductor and tell every slot, up or not, what to train; `found` may be an exception."""
+        if self.conductor is not None or self.finished:
+            return
+        try:
+            if isinstance(found, Exception):
+                raise found
+            assert self._opening is not None
+            self.conductor = self._opening(found)
+        except Exception as error:
+            self.error, self.finished = error, True
+        starting, self._starting = self._starting, []
+        for tune_id in starting:
+            assignment = self._next(tune_id)
+            self.board.assign.remote(tune_id, None if assignment is None else assignment.as_config())
+
+    def lost(self, tune_id: str, why: str) -> None:
+        """A trial's process died, time and again."""
+        if tune_id in self._starting:  # the first of them is the one that was asked
+            asked = self._starting.index(tune_id) == 0
+            self._starting.remove(tune_id)
+            if asked:
+                self.open(TuneCnnError(f"no process of a slot could be started: {why}"))
+        self.end(tune_id, "failed", why)
+
+    def tick(self) -> None:
+        if self.conductor is not None and self.conductor.tick() and not self._draining:
+            self._draining = self.finished = True  # no new trials; those that run end at their epoch
+            self.board.drain.remote()
+
+    def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
+        assert self.conductor is not None
+        return self.conductor.point(trial, epoch, metrics, checkpoint)
+
+    def end(self, tune_id: str, state: str, reason: str | None) -> None:
+        trial = self.running.pop(tune_id, None)
+        if trial is not None:
+            assert self.conductor is not None
+            self.board.idle.remote(trial)
+            self.conductor.end(trial, state, reason)
+
+    def close(self) -> None:
+        """Where Tune's loop was broken off, what ran is unfinished."""
+        for tune_id in list(self.running):
+            self.end(tune_id, "interrupted", None)
+
+    def _next(self, tune_id: str) -> Assignment | None:
+        """The conductor's next trial, from now on Tune's of that id; None when there will be no more."""
+        assignment = None if self.finished or self.conductor is None else self.conductor.next()
+        if assignment is not None:
+            self._handed_out += 1
+            self.running[tune_id] = assignment.trial
+        elif not self.finished:
+            self.finished = True
+            self.board.expect.remote(self._handed_out)
+        return assignment

@@ -1,0 +1,19 @@
+"""What the first slot is asked before any trial."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstCall:
+    """`package.module:function` with its arguments; plain data that crosses processes."""
+
+    path: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self) -> Any:
+        module, _, name = self.path.partition(":")
+        return getattr(import_module(module), name)(*self.args, **self.kwargs)
