@@ -1,0 +1,162 @@
+"""Goal 3 of speed: wall-clock from the command to 90 % and 95 % of the best front that any system found.
+
+    python tests/benchmarks/time_to_front.py --root ROOT_OF_FASHION_MNIST --seconds 300 --repeats 3 --out front.json
+
+LeNet-5, 10,000 images to train and 5,000 to validate; batch size, learning rate, lr_rule, loader, loader workers and
+precision. Every rival also runs with tune_cnn's training code (`+ours`), which tells what is search and what training.
+
+One clock for all: a point's time is not what it measured beside another trial, but its epochs times the seconds of an
+epoch of its configuration trained alone afterwards, by the code that trained it. The reference front is the best of all
+points so timed. A system that never reaches a level counts with the budget, and its ratio is a bound (≥).
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contest import RIVALS, Epoch, Task, Trace, environment, run_ours, run_rival, unpacked
+from measured import machine, save, show
+
+from tune_cnn.front.hypervolume import hypervolume, reference_point
+from tune_cnn.objectives import METRICS, EpochPoint
+
+LEVELS = (0.90, 0.95)
+SPACE = {
+    "batch_size": [32, 64, 128, 256, 512],
+    "learning_rate": {"low": 0.003, "high": 0.6},
+    "lr_rule": ["none", "sqrt", "linear"],
+    "loader_workers": [0, 1],
+    "precision": ["fp32", "bf16"],
+}
+OWN_SPACE = {"loader": ["device", "batched", "stream"]}
+OBJECTIVES = [METRICS["accuracy"], METRICS["train_time_s"]]
+TIMED = ("batch_size", "loader", "loader_workers", "precision")  # what decides the seconds of an epoch
+
+
+def timed_by(system: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Points with the same key take the same seconds an epoch."""
+    ours = system == "tune_cnn" or system.endswith("+ours")
+    return (ours, *(config.get(key) for key in TIMED))
+
+
+def retimed(trace: Trace, epoch: Epoch, alone_s: Mapping[tuple[Any, ...], float]) -> EpochPoint:
+    seconds = epoch.epoch * alone_s[timed_by(trace.system, epoch.config)]
+    return EpochPoint(
+        trial=int(epoch.trial, 36) % 2**31,
+        epoch=epoch.epoch,
+        metrics={"accuracy": epoch.accuracy, "train_time_s": seconds},
+    )
+
+
+def time_alone(keys: Sequence[tuple[Any, ...]], python: Path, task: Task, folder: Path) -> dict[tuple[Any, ...], float]:
+    """Seconds of an epoch of each kind of configuration, one after another on an otherwise idle machine."""
+    alone_s = {}
+    for key in keys:
+        ours, *values = key
+        config = {name: [value] for name, value in zip(TIMED, values, strict=True) if value is not None}
+        one = Task(
+            **{
+                **vars(task),
+                "trials": 1,
+                "slots": 1,
+                "epochs": 3,
+                "space": {"learning_rate": {"low": 0.01, "high": 0.02}, **config},
+                "own_space": {},
+            }
+        )
+        trace = run_rival("r3", python, one, seed=0, training="ours" if ours else "stock")
+        times_s = [epoch.train_time_s for epoch in trace.epochs]
+        alone_s[key] = float(np.median(np.diff([0.0, *times_s])))
+    return alone_s
+
+
+def time_to(
+    trace: Trace, level: float, reference: Mapping[str, float], alone_s: Mapping[tuple[Any, ...], float]
+) -> float:
+    """Seconds from the command until this share of the reference hypervolume stands; infinite where it never does."""
+    seen: list[EpochPoint] = []
+    for epoch in trace.epochs:
+        seen.append(retimed(trace, epoch, alone_s))
+        if hypervolume(seen, OBJECTIVES, reference) >= level:
+            return epoch.at_s - trace.started_s
+    return float("inf")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder that holds FashionMNIST/raw")
+    parser.add_argument("--rivals", nargs="*", default=["r1", "r3", "r4"], choices=list(RIVALS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=300, help="budget of each run")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--no-swapped", action="store_true", help="leave out the rivals with tune_cnn's training")
+    parser.add_argument("--environment", type=Path, help="the rivals' environment, made there and kept")
+    parser.add_argument("--out", type=Path, default=Path("time_to_front.json"))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        python = environment(asked.environment or Path(folder) / "environment")
+        task = Task(
+            root=unpacked(asked.root, Path(folder)),
+            train=10_000,
+            validation=5_000,
+            epochs=asked.epochs,
+            trials=100_000,  # time ends it
+            seconds=asked.seconds,
+            slots=asked.slots,
+            space=SPACE,
+            own_space=OWN_SPACE,
+        )
+        systems = [(name, training) for name in asked.rivals for training in ("stock", "ours")]
+        traces: list[Trace] = []
+        for repeat in range(asked.repeats):
+            traces.append(run_ours(task, seed=repeat))
+            for name, training in systems:
+                if training == "stock" or not asked.no_swapped:
+                    traces.append(run_rival(name, python, task, seed=repeat, training=training))
+                    show([{"repeat": repeat, "system": traces[-1].system, "points": len(traces[-1].epochs)}])
+        keys = sorted({timed_by(trace.system, e.config) for trace in traces for e in trace.epochs}, key=repr)
+        alone_s = time_alone(keys, python, task, Path(folder))
+    rows = table(traces, alone_s, asked.seconds)
+    save(
+        asked.out,
+        {
+            "machine": machine(python),
+            "table": rows,
+            "alone_s": [{"key": key, "epoch_s": seconds} for key, seconds in alone_s.items()],
+            "traces": [{**vars(t), "epochs": [vars(e) for e in t.epochs]} for t in traces],
+        },
+    )
+    show(rows)
+
+
+def table(traces: Sequence[Trace], alone_s: Mapping[tuple[Any, ...], float], budget_s: float) -> list[dict[str, Any]]:
+    points = [retimed(trace, epoch, alone_s) for trace in traces for epoch in trace.epochs]
+    reference = reference_point(points, OBJECTIVES)
+    whole = hypervolume(points, OBJECTIVES, reference)
+    systems: dict[str, list[Trace]] = {}
+    for trace in traces:
+        systems.setdefault(trace.system, []).append(trace)
+    rows = []
+    for system, runs in systems.items():
+        row: dict[str, Any] = {"system": system, "n": len(runs)}
+        ended = [hypervolume([retimed(t, e, alone_s) for e in t.epochs], OBJECTIVES, reference) for t in runs]
+        row["hypervolume at the end"] = f"{statistics.median(ended) / whole:.3f}"
+        for level in LEVELS:
+            own = [min(budget_s, time_to(t, level * whole, reference, alone_s)) for t in systems["tune_cnn"]]
+            times_s = [time_to(t, level * whole, reference, alone_s) for t in runs]
+            never = sum(t == float("inf") for t in times_s)
+            capped = [min(budget_s, t) for t in times_s]
+            ratio = statistics.median(theirs / mine for theirs, mine in zip(capped, own, strict=True))
+            row[f"to {level:.0%}"] = f"{statistics.median(capped):.0f} s" + (f", {never} never" if never else "")
+            row[f"× at {level:.0%}"] = f"{'≥ ' if never else ''}{ratio:.1f}"
+        rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
