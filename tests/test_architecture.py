@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "sqlalchemy": {"records"},
     "moocore": {"front"},
     "plotly": {"reports"},
+    "matplotlib": {"reports"},
     "rich": {"reports"},
     "pydantic": {"spec"},
     "yaml": {"spec"},

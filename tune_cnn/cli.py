@@ -6,10 +6,8 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
+from tune_cnn.records.mlflow_environment import check_argument
+from tune_cnn.study.interrupts import end_at_once, signals_end_at_once
 
 app = typer.Typer(
     name="tune-cnn",
@@ -25,11 +25,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _without_password(context: typer.Context, uri: str | None) -> str | None:
+    """What stands in the environment may hold one; what stands among the arguments may not."""
+    source = context.get_parameter_source("tracking_uri")
+    if uri is not None and source is not None and source.name == "COMMANDLINE":
+        check_argument(uri)
+    return uri
+
+
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
 Home = Annotated[Path, typer.Option(envvar="TUNE_CNN_HOME", help="Folder of the studies.")]
 Tracking = Annotated[
     str | None,
-    typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow's server or database.", show_default="sqlite:///mlflow.db"),
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow's server or database.",
+        show_default="sqlite:///mlflow.db",
+        callback=_without_password,
+    ),
 ]
 Address = Annotated[
     str | None,
@@ -107,11 +121,11 @@ def status(
 
 @app.command(name="list")
 def list_(home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False) -> None:
-    """The studies of a home."""
+    """The studies of a home, and those that the tracking server alone holds."""
     from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
-    rows = commands.list_studies(home)
+    rows = commands.list_studies(home, tracking_uri)
     if rows or as_json:
         _print(rows, as_json, shown.studies)
     else:
@@ -126,6 +140,31 @@ def front(
     from tune_cnn.study import commands
 
     _print(commands.front(study, home, tracking_uri), as_json, commands.show_front)
+
+
+@app.command()
+def confirm(
+    study: StudyName,
+    points: Annotated[
+        int | None, typer.Option(help="Candidates from the front.", show_default="the spec's, else 5")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each.", show_default="the spec's, else 3")] = None,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Checkpoints: a folder that all nodes share, or a URI.", show_default="in --home")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the front's best points again, alone on their hardware and over several seeds; again goes on."""
+    from tune_cnn.study import commands
+
+    places = commands.places(home, tracking_uri, address, storage, debug=debug)
+    again = shlex.join(["tune-cnn", *sys.argv[1:]])
+    document = commands.confirm(study, places, points=points, seeds=seeds, again=again)
+    _print(document, as_json, commands.show_confirm)
 
 
 @app.command()
@@ -174,6 +213,10 @@ def train(
         typer.Option("-o", "--output", help="Folder for weights and model card.", show_default="NAME-model"),
     ] = None,
     all_data: Annotated[bool, typer.Option("--all-data", help="Train on the validation split too.")] = False,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make it the next version of this model in MLflow.")
+    ] = None,
+    tracking_uri: Tracking = None,
     address: Address = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -182,8 +225,9 @@ def train(
     from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
-    places = commands.places(HOME, None, address, None, debug=debug)
-    _print(commands.train(config, places, output=output, all_data=all_data), as_json, shown.training)
+    places = commands.places(HOME, tracking_uri, address, None, debug=debug)
+    result = commands.train(config, places, output=output, all_data=all_data, register=register)
+    _print(result, as_json, shown.training)
 
 
 @app.command()
@@ -242,12 +286,30 @@ def recipes(as_json: Json = False, debug: Debug = False) -> None:
     _print(shipped.recipes(), as_json, shown.recipes)
 
 
+@app.command()
+def strategies(as_json: Json = False, debug: Debug = False) -> None:
+    """The time-efficient training strategies that a space can search, each with its paper."""
+    from tune_cnn.reports import shown
+    from tune_cnn.study import strategies as known
+
+    _print(known.strategies(), as_json, shown.strategies)
+
+
+# Its options are those of `python -m mlflow_server`, which stands without tune_cnn
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def server(context: typer.Context) -> None:
+    """Start MLflow's tracking server with safe settings, or ask a running one whether it is ready (--check)."""
+    from mlflow_server.command import main as serve
+
+    raise typer.Exit(serve(context.args))
+
+
 def main() -> None:
     """Run a command; a mistake of the user's is one message and an exit code."""
     debug = "--debug" in sys.argv
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        with _signals_end_at_once():
+        with signals_end_at_once():
             app()
     except TuneCnnError as error:
         if debug:
@@ -256,7 +318,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code in INTERRUPTED:
-            _end_at_once()
+            end_at_once()
         raise
     except Exception as error:
         if debug:
@@ -266,36 +328,6 @@ def main() -> None:
             "What was stored is kept. This should not happen: run it again with --debug, and report what it prints."
         )
         sys.exit(1)
-
-
-@contextmanager
-def _signals_end_at_once() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the process where they find it. Raised as KeyboardInterrupt, they could be lost: an
-    import or Ray's start may swallow it. A search takes the signals over while its trials run."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ours = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: _end_at_once()) for number in ours}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_at_once() -> None:
-    """Outside a search's epochs, and at the second Ctrl-C within them: nothing is waited for, nothing left behind."""
-    from psutil import Error, Process
-
-    _say("Interrupted; what was stored is kept.")
-    for child in Process().children(recursive=True):  # Ray's, where it was still starting
-        try:
-            child.kill()
-        except Error:
-            continue
-    sys.stdout.flush()
-    os._exit(Interrupted.exit_code)  # Ray's threads would keep an orderly exit waiting
 
 
 def _print(result: Any, as_json: bool, show: Any) -> None:
