@@ -18,12 +18,7 @@ from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.records.mlflow_environment import check_argument
 from tune_cnn.study.interrupts import end_at_once, signals_end_at_once
 
-app = typer.Typer(
-    name="tune-cnn",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _without_password(context: typer.Context, uri: str | None) -> str | None:
@@ -189,16 +184,9 @@ def export(
     from tune_cnn.study import commands
 
     chosen = commands.export(
-        commands.study(study, home, tracking_uri),
-        max_time_s=max_time,
-        min_accuracy=min_accuracy,
-        where=where or [],
-        knee=knee,
-        point=(trial, epoch),
-        form=form,
-        as_json=as_json,
-        output=output,
-    )
+        commands.study(study, home, tracking_uri), max_time_s=max_time, min_accuracy=min_accuracy, where=where or [],
+        knee=knee, point=(trial, epoch), form=form, as_json=as_json, output=output,
+    )  # fmt: skip
     if chosen is not None:
         _write(lambda: sys.stdout.write(chosen))
 

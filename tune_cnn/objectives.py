@@ -62,6 +62,8 @@ _SUM, _MEAN, _MOST, _SAME = Reduce.SUM, Reduce.MEAN, Reduce.MAX, Reduce.SAME
 _ANY, _CUDA, _WHOLE = Where.ANYWHERE, Where.CUDA, Where.WHOLE_GPU
 _ERR, _LOG, _LIN = Scale.ERROR, Scale.LOG, Scale.LINEAR
 
+SYSTEM = "system/"  # begins the names of what is measured by node and GPU, beside the metrics of the table
+
 METRICS: dict[str, Metric] = _table(
     ("accuracy", "1", _MAX, _SAME, _ANY, _ERR, "share of validation images classified correctly"),
     ("val_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean cross-entropy on the validation split"),

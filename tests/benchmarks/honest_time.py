@@ -136,9 +136,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--slots", type=int, default=2, help="trials at a time in the search")
-    parser.add_argument("--points", type=int, default=12)
+    parser.add_argument("--points", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--retrainings", type=int, default=24)
+    parser.add_argument("--retrainings", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("honest_time.json"))
     return parser.parse_args()
 

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/outbox_load.py [--backend sqlite:///FILE] [--backend postgresql+psycopg://…] [--json FILE]
 
-Each backend is MLflow's own store, without a server between. The same made-up trials for all; the outbox finds its
+Without --backend: a new SQLite file and, where PostgreSQL is installed, a new server of its own (without fsync). Each
+backend is MLflow's own store, without a server between. The same made-up trials for all; the outbox finds its
 backlog in a study's store, as after an outage. "in the loop" is what one point costs the process that searches.
 """
 
@@ -11,15 +12,21 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import psutil
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1]))
+from database_server import postgres
 
 from tune_cnn.records import outgoing
 from tune_cnn.records.mlflow_environment import make_quiet
@@ -138,6 +145,20 @@ def measure(uri: str, sizes: dict[str, int], callback: dict[str, int]) -> dict[s
     return {"backend": kind, **rates, "over_callback": rates["outbox"] / rates["callback"], "cpu_ms_per_point": cpu_ms}
 
 
+@contextmanager
+def backends(given: list[str] | None) -> Iterator[list[str]]:
+    if given:
+        yield given
+        return
+    with ExitStack() as stack:
+        uris = [f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/mlflow.db"]
+        try:
+            uris.append(stack.enter_context(postgres()))
+        except pytest.skip.Exception as why:
+            print(f"SQLite alone: {why}")
+        yield uris
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--backend", action="append", help="SQLAlchemy URL; may stand more than once")
@@ -149,9 +170,8 @@ def main() -> None:
     given = options.parse_args()
     sizes = {"trials": given.trials, "epochs": given.epochs, "metrics": given.metrics}
     slow = {**sizes, "trials": given.slow_trials}
-    with tempfile.TemporaryDirectory() as folder:
-        backends = given.backend or [f"sqlite:///{folder}/mlflow.db"]
-        rows = [measure(uri, sizes, slow) for uri in backends]
+    with backends(given.backend) as uris:
+        rows = [measure(uri, sizes, slow) for uri in uris]
     document = {
         "machine": {"cpus": os.cpu_count(), "load": psutil.getloadavg()[0], "system": platform.platform()},
         "versions": {"mlflow": mlflow.__version__, "python": platform.python_version()},

@@ -6,7 +6,8 @@
 Setting and knobs are those of the recipe `strategies`; where it lists several values of a knob, each is a row. One
 training at a time, on one thread; the rows take turns within a repeat, which is a seed, in an order of its own, so that
 what else the machine does hits all of them. Each training is noted in the journal as it ends: the same command goes on
-where it was stopped. Combinations are chosen by validation accuracy and CPU time, never by the test set.
+where it was stopped. Combinations are chosen by validation accuracy and CPU time (on a GPU: seconds), not by the test
+set.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from tune_cnn.training.strategies.find import cards_of
 
 OFF = "off"
 LEVEL = 0.95
+SHARED = 1.2  # seconds over CPU seconds from which on a thread has shared its core with others
 Params = dict[str, Any]
 Row = tuple[str, ...]  # the variants that are on
 Runs = Mapping[int, Mapping[str, float]]  # metrics by seed
@@ -80,7 +82,7 @@ def winners_together(won: Mapping[str, tuple[float, float]]) -> list[Row]:
     """Up to three combinations, of what won something: the two most accurate, the fastest with the most accurate, and
     as many as go together, the most accurate first.
 
-    won: by variant, what it adds to the validation accuracy, and its CPU time as a share of that without it. One that
+    won: by variant, what it adds to the validation accuracy, and its time as a share of that without it. One that
     another beats in both, or that wins neither, takes no part.
     """
     best = {
@@ -90,10 +92,9 @@ def winners_together(won: Mapping[str, tuple[float, float]]) -> list[Row]:
     }
     by_gain = sorted(best, key=lambda name: -best[name][0])
     by_time = sorted(best, key=lambda name: best[name][1])
-    found = [pair for pair in combinations(by_gain, 2) if go_together(pair)][:1]
-    found += [(fast, good) for fast in by_time[:1] for good in by_gain if fast != good and go_together((fast, good))][
-        :1
-    ]
+    accurate = [pair for pair in combinations(by_gain, 2) if go_together(pair)]
+    fast = [(by_time[0], good) for good in by_gain if good != by_time[0] and go_together((by_time[0], good))]
+    found: list[Row] = [*accurate[:1], *fast[:1]]
     whole: list[str] = []
     for name in by_gain:
         if go_together([*whole, name]):
@@ -117,11 +118,13 @@ def gained(runs: Runs, off: Runs) -> list[float]:
 
 
 def time_ratios(runs: Runs, off: Runs) -> list[float]:
-    return [runs[seed]["train_cpu_s"] / off[seed]["train_cpu_s"] for seed in runs if seed in off]
+    """Of the same seed: CPU time, which other work on the machine hardly touches; on a GPU, seconds."""
+    key = "train_time_s" if any("on_gpu" in run for run in off.values()) else "train_cpu_s"
+    return [runs[seed][key] / off[seed][key] for seed in runs if seed in off]
 
 
 def markdown(rows: Mapping[Row, Runs]) -> str:
-    """A row a strategy; ± is half of the 95 % confidence interval of the mean, × the CPU time without strategies."""
+    """A row a strategy; ± is half of the 95 % confidence interval of the mean, × the time without strategies."""
     head = "strategies on|validation accuracy %|over off, points|test accuracy %|training time s|CPU s|× off|images/s|"
     head += "parameters|training GFLOP|runs"
     lines = [f"| {' | '.join(head.split('|'))} |", "|---|" + "---:|" * head.count("|")]
@@ -157,16 +160,48 @@ def told(values: Sequence[float], digits: int, sign: str = "") -> str:
     return shown if around == 0 or math.isinf(around) else f"{shown} ± {around:,.{digits}f}"
 
 
+def section(found: Mapping[Row, Runs], told_machine: Mapping[str, Any], spec: StudySpec, repeats: int) -> str:
+    """The table with what must be known to read it, for the README."""
+    base = base_of(spec)
+    on_gpu = any("on_gpu" in run for run in found[()].values())
+    slowed = statistics.median(
+        run["train_time_s"] / run["train_cpu_s"] for runs in found.values() for run in runs.values()
+    )
+    noise = (
+        f"; the machine had other work, and seconds are {slowed:.1f} times the CPU's"
+        if slowed > SHARED and not on_gpu
+        else ""
+    )
+    where = told_machine["gpus"][0] if on_gpu else f"one thread of {told_machine['cpu']}"
+    return (
+        f"{spec.model.name} with {base['model.width']} filters, {spec.data.subset:,} images of {spec.data.name} (a "
+        f"{spec.data.validation:.0%} of them for validation), {base['epochs']} epochs at batches of "
+        f"{base['batch_size']}; {repeats} seeds, {where}, torch "
+        f"{told_machine['versions']['torch']}. ± is half of a 95 % confidence interval of the mean; gains and ratios "
+        f"are of pairs with the same seed{noise}.\n\n{markdown(found)}"
+    )
+
+
+def write_between_marks(readme: Path, text: str) -> None:
+    content = readme.read_text(encoding="utf-8")
+    before, start, rest = content.partition("<!-- strategies table -->\n")
+    _, end, after = rest.partition("<!-- /strategies table -->")
+    if not (start and end):
+        sys.exit(f"{readme}: has no marks of the strategies table")
+    readme.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 class Bench:
     """Trains rows, and remembers in the journal."""
 
-    def __init__(self, spec: StudySpec, journal: Path) -> None:
-        self._spec, self._journal = spec, journal
+    def __init__(self, spec: StudySpec, journal: Path, *, gpu: bool = False) -> None:
+        self._spec, self._journal, self._gpu = spec, journal, gpu
         self._variants = variants_of(spec)
         self._rank = RankTraining()
         journal.parent.mkdir(parents=True, exist_ok=True)
         setting = {"data": spec.data.model_dump(mode="json", exclude={"root"}), "base": base_of(spec)}
         setting |= {"model": spec.model.model_dump(mode="json"), "variants": self._variants}
+        setting |= {"gpu": True} if gpu else {}
         if not journal.exists():
             self._note(setting)
         self._lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
@@ -198,6 +233,7 @@ class Bench:
             seed=seed,
             split_seed=self._spec.seed,
             cache_dir=str(self._journal.parent / "cache"),
+            gpu_share=1.0 if self._gpu else 0.0,
         )
         line: dict[str, Any] = {"row": row, "seed": seed}
         try:
@@ -205,7 +241,8 @@ class Bench:
             while not (result := self._rank.train_epoch()).done:
                 pass
             metrics = {**result.metrics, **self._rank.test()}
-            line["metrics"] = metrics | {"train_cpu_s": metrics["train_time_s"] * metrics["cpu_util_pct"] / 100}
+            metrics["train_cpu_s"] = metrics["train_time_s"] * metrics["cpu_util_pct"] / 100
+            line["metrics"] = metrics | ({"on_gpu": 1.0} if self._gpu else {})
         except TrialError as error:
             line["failed"] = str(error)
         finally:
@@ -226,11 +263,13 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, default=Path("strategies_table.jsonl"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE", help="of the spec")
+    parser.add_argument("--gpu", action="store_true", help="train on the CUDA device")
     parser.add_argument("--out", type=Path, default=Path("strategies_table.json"))
+    parser.add_argument("--readme", type=Path, help="put the table into this file, between its marks")
     asked = parser.parse_args()
     spec = load_spec("strategies", [f"data.root={asked.root}", *asked.changes])
     told_machine = machine()
-    bench = Bench(spec, asked.journal)
+    bench = Bench(spec, asked.journal, gpu=asked.gpu)
     rows: list[Row] = [(), *((variant,) for variant in variants_of(spec))]
     if {"net2net", "prunetrain"} <= {strategy_of(row[0]) for row in rows if row}:
         rows.append(("net2net", "prunetrain"))  # growing, then pruning: a method of its own
@@ -247,6 +286,8 @@ def main() -> None:
     runs_by_name = {" + ".join(row) or OFF: runs for row, runs in found.items()}
     save(asked.out, {"machine": told_machine, "spec": spec.model_dump(mode="json"), "runs": runs_by_name})
     asked.out.with_suffix(".md").write_text(table, encoding="utf-8")
+    if asked.readme is not None:
+        write_between_marks(asked.readme, section(found, told_machine, spec, asked.repeats))
     sys.stdout.write(table)
 
 

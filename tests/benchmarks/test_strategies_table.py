@@ -4,8 +4,19 @@ import json
 import math
 
 import pytest
-from strategies_table import OFF, Bench, base_of, go_together, interval, markdown, strategy_of, variants_of
-from strategies_table import winners_together as together
+from strategies_table import (
+    OFF,
+    Bench,
+    base_of,
+    go_together,
+    interval,
+    markdown,
+    section,
+    strategy_of,
+    variants_of,
+    winners_together,
+    write_between_marks,
+)
 
 from tune_cnn.spec import Configuration, load_spec
 from tune_cnn.training.strategies.find import find_strategies
@@ -21,6 +32,10 @@ def test_the_recipe_has_every_strategy_in_a_setting_where_each_can_act():
         assert list(configuration.strategies_on) == [strategy_of(variant)]
 
 
+def sets(won):
+    return [set(row) for row in winners_together(won)]
+
+
 def test_winners_are_combined_where_they_go_together():
     """The two most accurate, the fastest with the most accurate, all that may; a loser in both takes no part."""
     won = {
@@ -31,15 +46,12 @@ def test_winners_are_combined_where_they_go_together():
         "ghost_batch_norm": (-0.02, 1.3),
     }
     assert not go_together(["net2net", "weight_norm"])
-    assert together(won) == [("kernel_rescaling", "net2net")]  # weight_norm and s3pool: net2net beats them in both
+    assert sets(won) == [{"net2net", "kernel_rescaling"}]  # net2net beats weight_norm and s3pool in both
     won["weight_norm"] = (0.05, 1.1)
-    assert together(won) == [("kernel_rescaling", "net2net")]
+    assert sets(won) == [{"net2net", "kernel_rescaling"}]  # weight_norm, the most accurate, goes with neither
     won["s3pool"] = (0.04, 1.05)
-    assert together(won) == [
-        ("weight_norm", "s3pool"),
-        ("kernel_rescaling", "s3pool"),  # not with weight_norm
-    ]
-    assert together({"net2net": (0.01, 0.9)}) == []
+    assert sets(won) == [{"weight_norm", "s3pool"}, {"kernel_rescaling", "s3pool"}]
+    assert winners_together({"net2net": (0.01, 0.9)}) == []
 
 
 def test_an_interval_is_students():
@@ -62,6 +74,23 @@ def test_the_table_tells_pairs_of_the_same_seed_and_hides_no_failure():
     assert "| +1.0 |" in lines[3].replace(" ± 0.0", "") and "| 0.50 (0.50 … 0.50) |" in lines[3]
     assert lines[4].startswith("| prunetrain | failed |")
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_readme_gets_the_table_with_its_setting_and_its_noise(tmp_path):
+    """Between its marks, again and again, and nothing else is touched."""
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- strategies table -->\n<!-- /strategies table -->\nafter\n", encoding="utf-8")
+    found = {(): {0: run(0.5, 1.0), 1: run(0.7, 2.0)}}
+    told = {"cpu": "a CPU", "versions": {"torch": "2"}}
+    for _ in range(2):
+        write_between_marks(readme, section(found, told, load_spec("strategies"), 2))
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- strategies table -->\n\nresnet8 with 8 filters, 4,000 images of fashion_mnist")
+    assert "2 seeds, one thread of a CPU, torch 2" in text and "seconds are 2.0 times the CPU's" in text
+    assert text.count(f"| {OFF} |") == 1 and text.endswith("|\n\n<!-- /strategies table -->\nafter\n")
+    readme.write_text("nothing here", encoding="utf-8")
+    with pytest.raises(SystemExit, match="no marks"):
+        write_between_marks(readme, "")
 
 
 def test_a_journal_of_another_setting_is_refused_and_the_same_goes_on(tmp_path):

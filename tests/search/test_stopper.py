@@ -16,13 +16,15 @@ def accuracy(top: float, epoch: int) -> float:
     return top * (1 - 0.6**epoch)
 
 
-def train(search: Search, number: int, top: float, epoch_s: float, epochs: int = 8, **more: float) -> list[EpochPoint]:
-    """The trial's epochs until the search stops it; the trial is not ended."""
+def train(
+    search: Search, number: int, top: float, epoch_s: float, epochs: int = 8, *, whole: bool = False, **more: float
+) -> list[EpochPoint]:
+    """The trial's epochs until the search stops it, or to its horizon all the same; the trial is not ended."""
     points = []
     for epoch in range(1, epochs + 1):
         metrics = {"accuracy": accuracy(top, epoch), "train_time_s": epoch * epoch_s, **more}
         points.append(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        if search.observe(points[-1]) and epoch < epochs:
+        if search.observe(points[-1]) and epoch < epochs and not whole:
             break
     return points
 
@@ -32,9 +34,7 @@ def seen(spec, *, tops=(0.5, 0.6, 0.7, 0.8, 0.9, 0.65, 0.75, 0.85), **changes) -
     search = Search(spec(SPACE, sampler="random", **changes))
     for number, top in enumerate(tops):
         search.ask(number)
-        points = train(search, number, top, 1.0)
-        assert len(points) == 8, "nothing is stopped before the reference point is fixed"
-        search.finish(number, "complete", points)
+        search.finish(number, "complete", train(search, number, top, 1.0, whole=True))
     assert len(tops) >= REFERENCE_AFTER and search.reference is not None
     return search
 
@@ -57,6 +57,31 @@ def test_a_trial_that_ends_on_the_front_is_never_stopped(spec, top, epoch_s):
     assert search.reason(8) is None
 
 
+def test_stopping_begins_before_the_reference_point_is_fixed(spec):
+    """What is beaten inside of what was seen stops; a trial that would end far beyond it goes on for a while."""
+
+    def late(search: Search, number: int, top: float, epoch_s: float, *, whole: bool) -> list[EpochPoint]:
+        """Nothing is learned before epoch 30 of 40."""
+        points = []
+        for epoch in range(1, 41):
+            metrics = {"accuracy": top if epoch >= 30 else 0.1, "train_time_s": epoch * epoch_s}
+            points.append(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
+            if search.observe(points[-1]) and not whole:
+                break
+        return points
+
+    for epoch_s, stopped_at in ((3.0, 1), (30.0, 4)):  # of 40 epochs, and a reference ten times what was seen
+        bold = {"name": "front", "boldness": 1.0}
+        search = Search(spec({"learning_rate": RATES, "epochs": 40}, sampler="random", stopper=bold))
+        for number in range(ENOUGH):
+            search.ask(number)
+            points = late(search, number, 0.88 + number / 100, 1.0, whole=True)
+            search.finish(number, "complete", points)
+        assert search.reference is None
+        search.ask(ENOUGH)
+        assert len(late(search, ENOUGH, 0.3, epoch_s, whole=False)) == stopped_at
+
+
 def test_none_stops_nothing(spec):
     """Every trial trains to its horizon."""
     search = seen(spec, stopper="none")
@@ -76,7 +101,11 @@ def test_bolder_stops_no_later(spec):
 
 @pytest.mark.parametrize(
     ("objectives", "stops"),
-    [(["accuracy"], True), (["train_time_s", "accuracy", "images_per_s"], False), (["accuracy", "images_per_s"], False)],
+    [
+        (["accuracy"], True),
+        (["train_time_s", "accuracy", "images_per_s"], False),
+        (["accuracy", "images_per_s"], False),
+    ],
 )
 def test_any_objectives_of_any_directions(spec, objectives, stops):
     """A poor slow trial with the best throughput of all is on the front where throughput counts."""
@@ -84,7 +113,9 @@ def test_any_objectives_of_any_directions(spec, objectives, stops):
     for number in range(9):
         search.ask(number)
         best = 100.0 if number < 8 else 500.0
-        points = train(search, number, 0.5 + number / 20 if number < 8 else 0.3, 3.0, images_per_s=best)
+        points = train(
+            search, number, 0.5 + number / 20 if number < 8 else 0.3, 3.0, whole=number < 8, images_per_s=best
+        )
         search.finish(number, "complete", points)
     assert (len(points) < 8) == stops
 
@@ -99,7 +130,7 @@ def test_a_trial_that_can_not_keep_a_constraint_stops(spec):
     memory = Search(spec(SPACE, sampler="random", constraints={"peak_memory_mib": {"max": 100}}))
     for number in range(8):
         memory.ask(number)
-        memory.finish(number, "complete", train(memory, number, 0.5 + number / 20, 1.0, **fits))
+        memory.finish(number, "complete", train(memory, number, 0.5 + number / 20, 1.0, whole=True, **fits))
     memory.ask(8)
     assert len(train(memory, 8, 0.95, 0.5, peak_memory_mib=200.0)) == 1
     memory.ask(9)
@@ -108,7 +139,7 @@ def test_a_trial_that_can_not_keep_a_constraint_stops(spec):
 
 def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
     """The same decisions for every epoch of trials good and bad, the reference point given back or not."""
-    tops, ended = [0.3, 0.55, 0.7, 0.88, 0.95], []
+    tops = [0.3, 0.55, 0.7, 0.88, 0.95]
 
     def decisions(search: Search) -> list[int]:
         lengths = []
@@ -120,8 +151,8 @@ def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
         return lengths
 
     first = seen(spec)
-    for known in first._knowledge.known:
-        ended.append(Past(params=known.params, state="complete", points=list(known.curve.points)))
+    trials = first._knowledge.known
+    ended = [Past(params=one.params, state="complete", points=list(one.curve.points)) for one in trials]
     expected = decisions(first)
     assert min(expected) < 8 == max(expected)
     for reference in (first.reference, None):
@@ -147,7 +178,7 @@ def test_a_searched_horizon_is_compared_by_its_share(spec):
     for number in range(10):
         horizon = search.ask(number)["epochs"]
         top = 0.5 + number / 25 if number < 9 else 0.2
-        points = train(search, number, top, 1.0 if number < 9 else 4.0, epochs=horizon)
+        points = train(search, number, top, 1.0 if number < 9 else 4.0, epochs=horizon, whole=number < 9)
         search.finish(number, "complete", points)
     assert len(points) < horizon
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+SECRET = "geheim-" + secrets.token_hex(8)  # stands in every command's environment, and belongs into no file
 SMALL = """\
 study: small
 data: {name: digits}
@@ -22,7 +24,7 @@ budget: {trials: 4}
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "TUNE_CNN_"))}
-    return {**kept, "TUNE_CNN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return {**kept, "MLFLOW_TRACKING_PASSWORD": SECRET, "TUNE_CNN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[str]":

@@ -19,10 +19,10 @@ from tune_cnn.study.promises import kept
 from tune_cnn.study.reporting import candidates
 
 
-def test_candidates_are_those_that_are_confirmed(confirmed: Path, tmp_path: Path) -> None:
-    """The best by each objective, by their means, with the promise that stands behind them."""
-    front = Study("made-up", home=confirmed).front()
-    for path in candidates(front, tmp_path).values():
+def test_candidates_are_those_that_are_confirmed(home: Path, tmp_path: Path) -> None:
+    """The best by each objective, though a point that was only searched is faster, with the promise behind them."""
+    assert confirm(home, Training(), points=2)
+    for path in candidates(Study("made-up", home=home).front(), tmp_path).values():
         assert yaml.safe_load(path.read_text())["promise"]["confirmed"] is True
     assert yaml.safe_load((tmp_path / "best_accuracy.yaml").read_text())["origin"]["trial"] == 1
 
@@ -126,6 +126,20 @@ def test_report_shows_what_is_confirmed(confirmed: Path, tmp_path: Path) -> None
     assert "0.7900 [0.7403, 0.8397]" in text
     make_study(tmp_path / "other")
     assert "<h2>Confirmed</h2>" not in Study("made-up", home=tmp_path / "other").report(tmp_path / "o.html").read_text()
+
+
+def test_the_reports_answer_is_what_an_export_gives(home: Path, tmp_path: Path) -> None:
+    """The confirmed knee, by its means; the one that was searched before anything was confirmed."""
+    study = Study("made-up", home=home)
+    searched = study.report(tmp_path / "searched.html").read_text()
+    assert "These are confirmed" not in searched
+    assert confirm(home, Training(), points=2)
+    origin, text = study.front().best().origin, study.report(tmp_path / "r.html").read_text()
+    lead = text[text.index('<p class="lead">') :].partition("</p>")[0]
+    assert f"Trial {origin['trial']}, stopped after epoch {origin['epoch']}, is the best compromise" in lead
+    assert "<b>accuracy 0.7900</b>" in lead
+    assert "0.9400" in lead
+    assert "These are confirmed" in lead
 
 
 def test_promise_is_held_against_its_interval() -> None:

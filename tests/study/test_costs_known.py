@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from study.made_up import Command, make_study, spec_with
+from study.made_up import SPEC, Command, make_study, spec_with
 from tune_cnn.objectives import EpochPoint
+from tune_cnn.records.costs import KnownCost
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
+from tune_cnn.search.search import Search
+from tune_cnn.spec.costs import Cost
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.beginning import teach_costs
 from tune_cnn.study.costs import keep_costs, of_trials, setup_of
 
 INFO: dict[str, Any] = {
@@ -78,6 +82,24 @@ def test_a_studys_costs_are_kept_by_its_slots(tmp_path: Path) -> None:
     (known,) = store.costs.known(setup_of(spec_with(), INFO, slots=4, gpus_per_rank=0.0)).values()
     assert known.cost.step_time_s == pytest.approx(1.0 / 5)
     assert not store.costs.known(setup_of(spec_with(), INFO, slots=3, gpus_per_rank=0.0))
+    store.close()
+
+
+def test_a_search_knows_what_was_measured_before_it(tmp_path: Path) -> None:
+    """By a dry run or another study: of all configurations that cost the same, whatever their learning rate."""
+    spec = spec_with(space={**SPEC["space"], "optimizer": "adamw"})
+    measured = {"epochs": 2, "batch_size": 64, "learning_rate": 0.3, "optimizer": "adamw"}
+    store = Store(tmp_path)
+    store.costs.keep(setup_of(spec, INFO), [KnownCost(params=measured, cost=Cost(step_time_s=0.5, steps_per_epoch=10))])
+    search = Search(spec)
+    params = {**search.ask(0), "batch_size": 64}
+    assert search.epoch_time_s(params) is None
+    teach_costs(search, store, spec, INFO)
+    assert search.epoch_time_s(params) == pytest.approx(5.0)
+    assert search.epoch_time_s({**params, "batch_size": 128}) is None
+    elsewhere = Search(spec)
+    teach_costs(elsewhere, store, spec, {**INFO, "hardware": {**INFO["hardware"], "cpu": "another"}})
+    assert elsewhere.epoch_time_s(params) is None
     store.close()
 
 

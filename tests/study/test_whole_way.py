@@ -1,13 +1,15 @@
 """From a spec to an exported configuration and a trained model, as a user types it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from study.commands import SMALL, points_of, run, run_json
+from study.commands import SECRET, SMALL, environment, points_of, run, run_json
 from tune_cnn import Study
 
 
@@ -81,16 +83,55 @@ def test_export_by_deadline_gives_the_most_accurate_inside(folder: Path, searche
     assert none.stdout == ""
 
 
-def test_train_repeats_the_promise_bit_for_bit(folder: Path, exported: Any) -> None:
+@pytest.fixture(scope="module")
+def trained(folder: Path, exported: Any) -> Any:
+    return run_json(folder, "train", "best.yaml", "-o", "model", "--register", "small-digits")
+
+
+def test_train_repeats_the_promise_bit_for_bit(folder: Path, exported: Any, trained: Any) -> None:
     """On the same CPU with the same threads, `train` reaches the very losses that the search saw."""
-    result = run_json(folder, "train", "best.yaml", "-o", "model")
-    promised, achieved = exported["promise"]["metrics"], result["achieved"]
+    promised, achieved = exported["promise"]["metrics"], trained["achieved"]
     for name in ("accuracy", "val_loss", "train_loss"):
         assert achieved[name] == promised[name]
     assert 0 <= achieved["test_accuracy"] <= 1
     assert (folder / "model" / "model.safetensors").stat().st_size > 1000
     assert "Configuration" in (folder / "model" / "README.md").read_text()
     assert not (folder / "model" / "checkpoints").exists()
+
+
+LOAD = """
+import sys
+sys.modules["tune_cnn"] = None  # an import of ours is an error
+import mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1])
+images_nchw, schema = model.input_example, model.metadata.signature
+assert str(images_nchw.dtype) == "uint8" and images_nchw.shape == (2, 1, 8, 8)
+assert schema.inputs.inputs[0].shape == (-1, 1, 8, 8) and schema.outputs.inputs[0].shape == (-1, 10)
+logits_nk = model.predict(images_nchw)
+assert logits_nk.shape == (2, 10) and model.predict(images_nchw.repeat(5, axis=0)).shape == (10, 10)
+assert mlflow.pytorch.load_model(sys.argv[1]) is not None
+"""
+
+
+def test_a_registered_model_has_signature_and_example_and_loads_without_our_code(folder: Path, trained: Any) -> None:
+    """Nothing in it is a pickle; its run lies below the study's, with what was reached and promised."""
+    import mlflow
+
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    assert trained["registered"]["uri"] == "models:/small-digits/1"
+    env = environment(folder) | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD, "models:/small-digits/1"], env=env, capture_output=True, text=True, check=False
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    client = mlflow.MlflowClient(uri)
+    version = client.get_model_version("small-digits", "1")
+    told = client.get_run(trained["registered"]["run_id"])
+    assert version.run_id == told.info.run_id and told.info.status == "FINISHED"
+    assert told.data.metrics["accuracy"] == told.data.metrics["promised.accuracy"] == trained["achieved"]["accuracy"]
+    parent = client.get_run(told.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "small" and told.inputs.dataset_inputs[0].dataset.name == "digits"
+    assert not list(folder.rglob("*.pkl"))
 
 
 def test_mlflow_holds_a_parent_and_a_child_for_every_trial(folder: Path, searched: Any) -> None:
@@ -100,7 +141,7 @@ def test_mlflow_holds_a_parent_and_a_child_for_every_trial(folder: Path, searche
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     runs = client.search_runs([experiment.experiment_id])
-    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    children = [r for r in runs if r.data.tags["tune_cnn.kind"] == "trial"]
     assert len(children) >= 4
     assert {r.info.status for r in runs} == {"FINISHED"}
     for child in children:
@@ -109,7 +150,7 @@ def test_mlflow_holds_a_parent_and_a_child_for_every_trial(folder: Path, searche
     on_front = client.search_runs([experiment.experiment_id], "tags.front = 'true'")
     fronts = {p["trial"] for p in run_json(folder, "front", "small")["points"]}
     assert {int(r.data.tags["tune_cnn.trial"]) for r in on_front} == fronts
-    (parent,) = [r for r in runs if r not in children]
+    (parent,) = [r for r in runs if r.data.tags["tune_cnn.kind"] == "study"]
     names = {f.path for f in client.list_artifacts(parent.info.run_id)}
     assert {"spec.yaml", "points.json", "report.html", "front.html"} <= names
 
@@ -204,3 +245,10 @@ def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, confirmed
     assert "confirmed.html" in {f.path for f in client.list_artifacts(parent.info.run_id)}
     assert parent.data.tags["confirmed_points"] == "1"
     assert f"| {found['trial']} | {found['epoch']} | 2 |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_no_secret_of_the_environment_is_in_any_file(folder: Path, trained: Any, confirmed: Any) -> None:
+    """Store, MLflow's database and artifacts, reports, logs, exports, the model: none holds the server's password."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"studies.db", "mlflow.db", "outbox.log", "points.json", "best.yaml"} <= {path.name for path in files}
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []

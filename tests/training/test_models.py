@@ -344,6 +344,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
     [
         ("small_cnn", {"width": 0}, "width must be a whole number of at least 1, got 0"),
         ("resnet20", {"width": 2.5}, "width must be a whole number of at least 1, got 2.5"),
+        ("resnet8", {"stem": 4}, "stem must be odd, got 4"),
         ("lenet5", {"width": -1}, "width must be a number above 0, got -1"),
         ("densenet_bc_100_12", {"depth": 50}, "depth must be 6n + 4"),
         ("resnet18", {"groups": 3}, "groups=3"),
@@ -369,6 +370,25 @@ def test_torchvision_arguments_reach_the_network() -> None:
     """A dropout set by name is the network's dropout."""
     model = build_model("alexnet", num_classes=3, in_channels=3, image_size=(64, 64), arguments={"dropout": 0.25})
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.25}
+
+
+def test_a_pooled_resnet8_has_the_maps_and_weights_of_the_strided_one() -> None:
+    """Max pooling takes the place of the strides, and nothing else changes; the stem is as wide as asked for."""
+    maps: dict[bool, list[torch.Size]] = {}
+    models = {}
+    for pooled in (False, True):
+        arguments = {"width": 4, "stem": 5, "pooled": pooled}
+        model = models[pooled] = build_model(
+            "resnet8", num_classes=3, in_channels=1, image_size=(28, 28), arguments=arguments
+        )
+        for block in (m for m in model.modules() if type(m).__name__ == "BasicBlock"):
+            block.register_forward_hook(lambda _, __, out, pooled=pooled: maps.setdefault(pooled, []).append(out.shape))
+        model(torch.rand(2, 1, 28, 28))
+    assert maps[True] == maps[False] and maps[True][-1] == (2, 16, 7, 7)
+    shapes = {pooled: [p.shape for p in model.parameters()] for pooled, model in models.items()}
+    assert shapes[True] == shapes[False] and shapes[True][0] == (4, 1, 5, 5)
+    kinds = {pooled: sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) for pooled, model in models.items()}
+    assert kinds == {False: 0, True: 2}
 
 
 def test_fresh_filters_for_other_channels_keep_the_outputs_scale() -> None:

@@ -22,6 +22,11 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def taken_out(data: dict[str, float], prefix: str) -> dict[str, float]:
+    """What is named so, taken out of the mapping."""
+    return {name: data.pop(name) for name in [name for name in data if name.startswith(prefix)]}
+
+
 def from_json_all(texts: Sequence[str]) -> list[dict[str, Any]]:
     """`rows.from_json` of each, in one go, which is a quarter faster."""
     found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")

@@ -1,6 +1,8 @@
 """What a study is, in Markdown for people who find it in MLflow, and as flat parameters."""
 
+import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -19,6 +21,7 @@ STATES = {
 }
 NUMBER = "param."  # begins the name of a metric that holds a numeric parameter
 LONGEST_NAME = 80
+LONGEST_KEY = 240  # MLflow takes 250, of which we leave some for what is put before a name
 _SHORT = {  # the keys that come first in a trial's name, and how they are spelled there
     "batch_size": "bs",
     "learning_rate": "lr",
@@ -75,7 +78,12 @@ def _where_to_look(spec: StudySpec, study: StudyRecord) -> list[str]:
 
 def _view(study: StudyRecord, key: str, ascending: bool) -> str:
     """The front's runs in MLflow's own page, sorted."""
-    query = {"searchFilter": "tags.front = 'true'", "orderByKey": key, "orderByAsc": str(ascending).lower()}
+    query = {
+        "workflowType": "machine_learning",
+        "searchFilter": "tags.front = 'true'",
+        "orderByKey": key,
+        "orderByAsc": str(ascending).lower(),
+    }
     return f"#/experiments/{study.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
@@ -126,8 +134,13 @@ def params_of(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def odd_free(name: str) -> str:
-    """A name that MLflow takes, the same as ours but for characters that it refuses."""
-    return _ODD.sub("_", name)[:250]
+    """A name that MLflow takes, the same as ours but for what it refuses: characters, lengths, paths like ../x."""
+    plain = _ODD.sub("_", name)
+    if posixpath.normpath(plain) != plain or plain.startswith(("/", ".")):
+        plain = "_" + plain.replace("/", "_")
+    if len(plain) <= LONGEST_KEY:
+        return plain
+    return f"{plain[: LONGEST_KEY - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _toward(spec: StudySpec) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from tune_cnn.records.mlflow_server import STARTED, UPDATED, Server
 from tune_cnn.records.offers import Growth, constraints_of, growth
 from tune_cnn.records.rows import Change, PointRecord, StudyRecord, StudyState, TrialRecord, to_ms
 from tune_cnn.records.store import Store
-from tune_cnn.records.system_metrics import system_metrics
 from tune_cnn.spec import StudySpec, parse_spec, to_yaml
 
 BATCH = 1000  # changes between two marks of what was delivered
@@ -58,7 +57,8 @@ class Delivery:
         self._document_told: tuple[object, ...] = ()
         self._spec_told = ""
         self._grown_told = 0
-        self._searched = parse_spec(self._record().spec, f"study {study!r}").searched
+        spec = parse_spec(self._record().spec, f"study {study!r}")
+        self._searched, self._objectives = spec.searched, spec.objectives
         self._runs = StudyRuns(store, study, server, self._searched)
         self._front = FrontTags(server, self._runs)
 
@@ -187,12 +187,13 @@ class Delivery:
 
     def _tell_changed(self, record: StudyRecord, trial: TrialRecord, changes: Iterable[Change]) -> None:
         epochs = [change.epoch for change in changes if change.kind == "point"]
-        metrics = [m for epoch in epochs for m in _metrics(self._points[self._place[trial.number, epoch]])]
+        points = [self._points[self._place[trial.number, epoch]] for epoch in epochs]
+        metrics = [m for point in points for m in _metrics(point, self._objectives)]
         moved = any(change.kind == "trial" for change in changes)
-        if moved:
+        if 1 in epochs or (moved and trial.state != "running"):  # after the objectives: see `_metrics`
             stamp_ms = to_ms(trial.started)
             numbers = numbers_of(trial.params, self._searched)
-            metrics = [Metric(name, value, stamp_ms, 0) for name, value in numbers.items()] + metrics
+            metrics += [Metric(name, value, stamp_ms, 0) for name, value in numbers.items()]
         self._tell_trial(record, trial, metrics, moved=moved)
 
     def _tell_trial(self, record: StudyRecord, trial: TrialRecord, metrics: list[Metric], *, moved: bool) -> None:
@@ -241,7 +242,8 @@ def _part(change: Change) -> tuple[str, Any]:
     return ("study", None) if change.kind == "study" else ("trial", change.trial)
 
 
-def _metrics(point: PointRecord) -> list[Metric]:
-    """With the stored time: told again, they are the very same rows to MLflow."""
-    every = {**point.metrics, **system_metrics(point.metrics)}
+def _metrics(point: PointRecord, first: Sequence[str]) -> list[Metric]:
+    """With the stored time: told again, they are the very same rows to MLflow. The `first` are those that its pages
+    choose by themselves."""
+    every = {name: point.metrics[name] for name in first if name in point.metrics} | {**point.metrics, **point.system}
     return [Metric(odd_free(name), value, point.reported_ms, point.epoch) for name, value in every.items()]

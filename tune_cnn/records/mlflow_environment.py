@@ -102,7 +102,7 @@ def secrets_of(tracking_uri: str) -> list[str]:
     try:
         parts = urlsplit(tracking_uri)
     except ValueError:
-        return []
+        return [tracking_uri.partition("://")[2]] if "@" in tracking_uri else []
     password = parts.netloc.rpartition("@")[0].partition(":")[2]
     options = [option.partition("=")[::2] for option in parts.query.split("&")]
     found = [password, *(value for name, value in options if name not in _PLACES)]

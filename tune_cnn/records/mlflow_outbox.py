@@ -197,7 +197,9 @@ def main() -> None:
     if not first:
         return  # the search died before it could say what to do
     settings = Settings(**first)
-    sys.exit(run(settings, Orders(sys.stdin)))
+    code = run(settings, Orders(sys.stdin))
+    logging.shutdown()
+    os._exit(code)  # what imported libraries do as they end takes seconds at this priority, and the search waits
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,7 +10,8 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from tune_cnn.front.confirmed import SeedRun
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.objectives import SYSTEM, EpochPoint
+from tune_cnn.records.bulk import from_json_all, taken_out
 
 StudyState = Literal["running", "finished", "interrupted", "failed"]
 TrialState = Literal["running", "complete", "stopped", "failed", "infeasible"]
@@ -57,6 +58,7 @@ class PointRecord(EpochPoint):
     id: int  # grows with each point of a study
     checkpoint: str | None
     reported_ms: int
+    system: Mapping[str, float] = field(default_factory=dict)  # by node and GPU: for MLflow alone
 
     @property
     def reported(self) -> datetime:
@@ -132,6 +134,25 @@ def trial_of(row: Row[Any]) -> TrialRecord:
         run_id=row.run_id,
         extra=from_json(row.extra),
     )
+
+
+def points_of(rows: Sequence[Any]) -> list[PointRecord]:
+    """Rows of trial, epoch, metrics, id, checkpoint, reported_ms. A hundred thousand of them take a second."""
+    named = f'"{SYSTEM}'
+    return [
+        PointRecord(
+            trial=trial,
+            epoch=epoch,
+            system=taken_out(metrics, SYSTEM) if named in text else {},
+            metrics=metrics,
+            id=key,
+            checkpoint=checkpoint,
+            reported_ms=stamp,
+        )
+        for (trial, epoch, text, key, checkpoint, stamp), metrics in zip(
+            rows, from_json_all([row.metrics for row in rows]), strict=True
+        )
+    ]
 
 
 def seed_run_of(row: Row[Any]) -> SeedRun:

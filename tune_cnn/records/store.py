@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tune_cnn.errors import StudyError, nearest
 from tune_cnn.records import outgoing
-from tune_cnn.records.bulk import from_json_all, uncollected
+from tune_cnn.records.bulk import uncollected
 from tune_cnn.records.confirming import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
@@ -25,6 +25,7 @@ from tune_cnn.records.rows import (
     TrialRecord,
     TrialState,
     plain,
+    points_of,
     study_of,
     to_json,
     trial_of,
@@ -240,14 +241,7 @@ class Store:
             query = select(*columns).where(points.c.study_id == key, points.c.id > (after_id or 0))
             with uncollected():
                 rows = connection.execute(query.order_by(points.c.id)).all()
-                return [
-                    PointRecord(
-                        trial=trial, epoch=epoch, metrics=metrics, id=key, checkpoint=checkpoint, reported_ms=stamp
-                    )
-                    for (trial, epoch, _, key, checkpoint, stamp), metrics in zip(
-                        rows, from_json_all([row.metrics for row in rows]), strict=True
-                    )
-                ]
+                return points_of(rows)
 
     def checkpoint(self, study: str, trial: int) -> str | None:
         """The last checkpoint that a point of this trial names."""

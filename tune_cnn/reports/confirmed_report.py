@@ -1,23 +1,39 @@
 """Confirmed points in the HTML report: a figure with their intervals and a table; the figure also goes to MLflow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.confirmed import TEST, Confirmed, scale_of
 from tune_cnn.objectives import METRICS, EpochPoint, Metric
 from tune_cnn.reports.confirmed import cell, chance, seeds_of
 from tune_cnn.reports.figures import FAINT, FRONT, KNEE, metric_axis, styled
 from tune_cnn.reports.numbers import better, quantity, titled
-from tune_cnn.reports.sections import section, table
+from tune_cnn.reports.sections import Answer, section, table
 
 _NOTE = (
     "Candidates from the front, trained again over several seeds, each alone on its hardware. In brackets, and as "
     "bars: where a fresh run will lie 95 times in 100. A row in grey is no longer on the front: another is better by "
     "its means. The test split is reported here; nothing was chosen by it."
 )
+
+
+def confirmed_answer(
+    points: Sequence[EpochPoint],
+    found: Sequence[Confirmed],
+    failed: Collection[tuple[int, int]],
+    objectives: Sequence[Metric],
+) -> Answer | None:
+    """The point that an export without a preference gives, and the confirmed front; None where there is none."""
+    means = [one.point for one in found if one.on_front]
+    if not means:
+        return None
+    tried = {*failed, *(one.key for one in found)}
+    left = [p for p in points if (p.trial, p.epoch) not in tried]
+    return Answer(best=choose(left, objectives, Preference(), confirmed=means), points=means)
 
 
 def confirmed_figure(

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from tune_cnn.errors import InputError
 from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.objectives import EpochPoint, Metric
-from tune_cnn.reports.confirmed_report import confirmed_figure, confirmed_section
+from tune_cnn.reports.confirmed_report import confirmed_answer, confirmed_figure, confirmed_section
 from tune_cnn.reports.figures import (
     MOST_FRONT,
     curves_figure,
@@ -87,7 +87,15 @@ def write_report(
     best_known = {**(metrics or {}), **{m.name: m for m in objectives}}
     body = [
         heading(study, description, state, started, elapsed_s, trials, points),
-        answer(front_points, objectives, params_by_trial, searched, len(trials), len(points)),
+        answer(
+            front_points,
+            objectives,
+            params_by_trial,
+            searched,
+            len(trials),
+            len(points),
+            confirmed=confirmed_answer(points, confirmed, failed or {}, objectives),
+        ),
         _front(points, front_points, objectives, params_by_trial),
         _confirmed(confirmed, failed or {}, front_points, objectives),
         front_section(study, front_points, objectives, params_by_trial, searched, export_options),

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -17,7 +18,17 @@ MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`
 _MOST_NUMBERS = 12  # trials named for one reason of failure
 _MOST_REASONS = 50
 
+_CONFIRMED = "These are confirmed: means over several seeds, each run alone on its hardware."
+
 Params = Mapping[int, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The best compromise, and the points whose ends are named beside it."""
+
+    best: EpochPoint
+    points: Sequence[EpochPoint]
 
 
 def section(title: str, note: str, content: str) -> str:
@@ -74,15 +85,21 @@ def answer(
     searched: Iterable[str],
     trials: int,
     points: int,
+    *,
+    confirmed: Answer | None = None,
 ) -> str:
-    """The answer in one sentence, and a card for the knee and for the best in each objective."""
+    """The answer in one sentence, and a card for the knee and for the best in each objective.
+
+    `confirmed`: what stands for the front where some of its points were trained again.
+    """
     if not front_points:
         why = "no trial has ended an epoch with all objectives" if trials else "no trial has been started"
         below = " What failed, and why, stands below." if trials else ""
         return f'<p class="lead">There is no front: {why}.{below}</p>'
-    best = knee(front_points, objectives)
-    extremes = [(m, min(front_points, key=lambda p, m=m: _cost(p, m))) for m in objectives]  # type: ignore[misc]
-    lead = _sentence(best, extremes, objectives, len(front_points), points)
+    known = confirmed or Answer(best=knee(front_points, objectives), points=front_points)
+    best = known.best
+    extremes = [(m, min(known.points, key=lambda p, m=m: _cost(p, m))) for m in objectives]  # type: ignore[misc]
+    lead = _sentence(best, extremes, objectives, len(front_points), points) + (f" {_CONFIRMED}" if confirmed else "")
     title = "The knee: the best compromise" if len(objectives) > 1 else "The best"
     cards = [_card(title, best, objectives, params_by_trial, searched, style="knee")]
     if len(objectives) > 1:
@@ -147,12 +164,9 @@ def _card(
     )
 
 
-def export_command(study: str, point: EpochPoint, objectives: Sequence[Metric], options: Sequence[str] = ()) -> str:
-    """The command that exports this point of the front: nothing else is as good in all objectives."""
-    words = ["tune-cnn", "export", study]
-    for m in objectives:
-        sign = ">=" if m.direction is Direction.MAX else "<="
-        words += ["--where", f"{m.name}{sign}{float(point.metrics[m.name])!r}"]
+def export_command(study: str, point: EpochPoint, options: Sequence[str] = ()) -> str:
+    """The command that exports this very point."""
+    words = ["tune-cnn", "export", study, "--trial", str(point.trial), "--epoch", str(point.epoch)]
     return shlex.join([*words, *options, "-o", f"{study}-{point.trial}-{point.epoch}.yaml"])
 
 
@@ -178,7 +192,7 @@ def front_section(
         is_knee = point is best
         rows.append(
             f"<tr{' class=knee' if is_knee else ''}><td>{KNEE if is_knee else ''}</td>{numbers}{settings}"
-            f'<td class="actions">{_copy("export", export_command(study, point, objectives, options))} '
+            f'<td class="actions">{_copy("export", export_command(study, point, options))} '
             f"{_copy('YAML', _yaml(study, point, params))}</td></tr>\n"
         )
     headings = ["", "trial", "epoch", *(f"{titled(m)} {better(m)}" for m in objectives), *names, ""]

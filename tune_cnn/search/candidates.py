@@ -12,7 +12,7 @@ from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec.costs import cost_key
 
 WHOLE = 600  # a space of so few configurations is looked at as a whole
-DRAWN, NEAR = 160, 120
+DRAWN, NEAR = 120, 80
 REMEMBERED = 10_000  # configurations whose rows are not laid out a second time
 
 Encoded = dict[str, Any]

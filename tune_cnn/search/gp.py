@@ -69,17 +69,26 @@ class GaussianProcess:
         return loss, slope + prior / spread
 
     def predict(
-        self, inputs_nd: np.ndarray, targets_n: np.ndarray, extra_n: np.ndarray, at_md: np.ndarray
+        self, inputs_nd: np.ndarray, targets_nk: np.ndarray, extra_nk: np.ndarray, at_md: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of one output; `extra_n`: variances that its inputs' targets have on top."""
-        mean, scale = float(targets_n.mean()), float(targets_n.std()) + 1e-9
+        """(m, k) mean and standard deviation; `extra_nk`: variances that the inputs' targets have on top."""
         lengths_d = np.exp(self.log_lengths_d)
         one_nd, two_md = inputs_nd / lengths_d, at_md / lengths_d
-        cov_nn = matern(distances(one_nd, one_nd))
-        cov_nn[np.diag_indices_from(cov_nn)] += np.exp(self.log_noise) + JITTER + extra_n / scale**2
-        inverse_nn = np.linalg.inv(cov_nn)
-        alpha_n = inverse_nn @ ((targets_n - mean) / scale)
-        signal = max(float(alpha_n @ (targets_n - mean)) / scale / len(targets_n), 0.05)
-        cross_mn = matern(distances(two_md, one_nd))
-        left_m = np.maximum(1.0 - ((cross_mn @ inverse_nn) * cross_mn).sum(axis=1), 1e-9)
-        return mean + scale * (cross_mn @ alpha_n), scale * np.sqrt(signal * left_m)
+        kernel_nn, cross_mn = matern(distances(one_nd, one_nd)), matern(distances(two_md, one_nd))
+        kernel_nn[np.diag_indices_from(kernel_nn)] += np.exp(self.log_noise) + JITTER
+        outputs = [
+            _output(kernel_nn, cross_mn, targets_n, extra_n)
+            for targets_n, extra_n in zip(targets_nk.T, extra_nk.T, strict=True)
+        ]
+        return np.stack([mean for mean, _ in outputs], axis=1), np.stack([doubt for _, doubt in outputs], axis=1)
+
+
+def _output(
+    kernel_nn: np.ndarray, cross_mn: np.ndarray, targets_n: np.ndarray, extra_n: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    mean, scale = float(targets_n.mean()), float(targets_n.std()) + 1e-9
+    inverse_nn = np.linalg.inv(kernel_nn + np.diag(extra_n / scale**2))
+    alpha_n = inverse_nn @ ((targets_n - mean) / scale)
+    signal = max(float(alpha_n @ (targets_n - mean)) / scale / len(targets_n), 0.05)
+    left_m = np.maximum(1.0 - ((cross_mn @ inverse_nn) * cross_mn).sum(axis=1), 1e-9)
+    return mean + scale * (cross_mn @ alpha_n), scale * np.sqrt(signal * left_m)

@@ -85,15 +85,12 @@ class CurveModel:
         means, spreads = [], []
         for m, process in enumerate(self._processes):
             usable = ~np.isnan(self._done.levels_ngm[:, :, m]).any(axis=1)
-            columns = [
-                process.predict(
-                    self._rows_nd[usable],
-                    self._done.levels_ngm[usable, g, m],
-                    self._done.variance_ngm[usable, g, m],
-                    rows_cd,
-                )
-                for g in range(self._done.levels_ngm.shape[1])
-            ]
-            means.append(np.stack([mean for mean, _ in columns], axis=1))
-            spreads.append(np.stack([spread for _, spread in columns], axis=1))
+            mean, spread = process.predict(
+                self._rows_nd[usable],
+                self._done.levels_ngm[usable, :, m],
+                self._done.variance_ngm[usable, :, m],
+                rows_cd,
+            )
+            means.append(mean)
+            spreads.append(spread)
         return np.stack(means, axis=2), np.stack(spreads, axis=2)

@@ -23,12 +23,14 @@ from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
 from tune_cnn.search.told import COUNTS, point_told, state_told, violations
 from tune_cnn.spec import StudySpec
+from tune_cnn.spec.configuration import STRATEGIES, Configuration
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
 
 log = logging.getLogger(__name__)
 
-STARTUP = 4  # trials with a point before `front` follows its model
+STARTUP = 8  # trials with a point before `front` follows its model
+REGIME = f"{STRATEGIES}regime_adaptation"
 ASKS = 8  # proposals of a sampler of Optuna's that are passed over, before one is drawn at random
 
 
@@ -57,7 +59,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._spec = spec
         self._space = SearchSpace(spec.space, cards)
-        self._candidates = Candidates(self._space, lambda params: spec.configuration(params).horizon)
+        self._candidates = Candidates(self._space, self._horizon)
         self._knowledge = Knowledge(spec, reference)
         self._costs, self._memory = CostModel(), MemoryModel()
         ended = list(past)
@@ -224,6 +226,14 @@ class Search:
         for point in points:
             self._costs.observe(params, row_d, point)
         return known
+
+    def _horizon(self, params: Mapping[str, Any]) -> int:
+        """As `Configuration.horizon` says, which only one strategy's knobs make more than `epochs`."""
+        if params.get(REGIME) is True:
+            return self._spec.configuration(params).horizon
+        epochs = params.get("epochs", Configuration.model_fields["epochs"].default)
+        assert isinstance(epochs, int)
+        return epochs
 
     def _worth_trying(
         self, offered: Sequence[Candidate], within_s: float | None, *, strict: bool = False

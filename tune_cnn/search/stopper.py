@@ -7,7 +7,8 @@ from tune_cnn.search.knowledge import Knowledge, Known
 
 ENOUGH = 5  # curves that went as far: fewer say too little of how different trials are
 STRICT_Z = 6.0  # standard deviations of doubt granted at boldness 0; none at 1
-WORTH = 1e-4  # of the present hypervolume: less is within what two seeds differ by
+FEW = 4.0  # a spread seen on few curves is itself in doubt: Student's t of 0.1 % against the normal, nearly
+WORTH = 1e-9  # of the present hypervolume: less is arithmetic
 
 
 def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> np.ndarray | None:
@@ -30,18 +31,15 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
                 return None
             apart_n = np.abs(others_nem[known_n, now, m] - mine_em[now, m])
             gain_n = gain_n[known_n][np.argsort(apart_n)[: max(ENOUGH, int(known_n.sum()) // 2)]]
-            doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * np.sqrt(1.0 + 1.0 / len(gain_n))
+            doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * (1.0 + FEW / (len(gain_n) - 1))
             ahead_em[at, m] = mine_em[now, m] + float(gain_n.mean()) - doubt
     return ahead_em
 
 
 def reason_to_stop(knowledge: Knowledge, known: Known, *, boldness: float) -> str | None:
-    """Why a running trial should end, in words; None where it should go on.
-
-    Nothing is stopped before the reference point is fixed.
-    """
+    """Why a running trial should end, in words; None where it should go on."""
     curve = known.curve
-    if not 0 < curve.seen < curve.horizon or not knowledge.tracker.reference_is_fixed:
+    if not 0 < curve.seen < curve.horizon:
         return None
     others_nem = knowledge.curves.at_shares_of(curve.horizon, but=curve)
     ahead_em = outlook(curve.levels_em, others_nem, boldness=boldness)
@@ -50,6 +48,8 @@ def reason_to_stop(knowledge: Knowledge, known: Known, *, boldness: float) -> st
     ahead_em = ahead_em[knowledge.allowed(ahead_em)]
     if not len(ahead_em):
         return f"stopped at epoch {curve.seen}: it can't keep the constraints any more"
+    if not knowledge.tracker.reference_is_fixed and not (knowledge.gains(ahead_em) > 0).all():
+        return None  # beyond what was seen so far, which the reference point may yet take in
     held_fk = knowledge.gains(knowledge.front_levels)
     before = volume(held_fk)
     added = volume(np.concatenate([held_fk, knowledge.gains(ahead_em)])) - before

@@ -6,12 +6,11 @@ from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
 from tune_cnn.records.mlflow_environment import shown_uri
-from tune_cnn.records.outbox_process import sync as deliver
 from tune_cnn.reports import shown
 from tune_cnn.reports.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.study import face
-from tune_cnn.study.archive import open_store, read_archive
+from tune_cnn.study.archive import read_archive
 from tune_cnn.study.exporting import Front, write_whole
 
 
@@ -239,9 +238,4 @@ def train(
 
 
 def sync(name: str, home: Path, tracking_uri: str | None) -> int:
-    of = study(name, home, tracking_uri)
-    store = open_store(of.home)
-    try:
-        return deliver(store, of.name, of.tracking_uri, folder=of.home / of.name)
-    finally:
-        store.close()
+    return study(name, home, tracking_uri).sync()

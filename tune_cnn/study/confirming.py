@@ -1,7 +1,6 @@
 """The runs that confirm a front: one after another, alone on their hardware, each committed as it ends."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +19,10 @@ from tune_cnn.trials.cluster import Slots, fit
 from tune_cnn.trials.solo import ProcessLost, Solo, alone, solo
 from tune_cnn.trials.trainable import end_of
 
+TOO_FEW = {
+    1: "one seed gives no intervals, as nothing tells the spread; 3 or more do",
+    2: "intervals over two seeds are very wide: 15.6 standard deviations each way; over 3 seeds 5, over 5 seeds 3",
+}
 LOST_AT_MOST = 2  # processes that a run survives, each time from its last checkpoint; as a searched trial
 
 
@@ -69,11 +72,14 @@ def confirm_planned(
 ) -> bool:
     """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with."""
     trials = {trial.number: trial for trial in store.trials(spec.study)}
-    say(f"confirming {len({run.key for run in plan})} points of the front, each alone on its hardware")
-    with SoloTrainer(spec, places, trials, stopping=stopping, say=say) as trainer:
-        whole = confirm_runs(store, spec.study, plan, spec.objective_metrics, trainer, stopping=stopping, say=say)
-        if whole:
-            trainer.forget()
+    seeds, points = (len({of(run) for run in plan}) for of in (lambda run: run.number, lambda run: run.key))
+    say(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
+    if seeds in TOO_FEW:
+        say(TOO_FEW[seeds])
+    trainer = SoloTrainer(spec, places, trials, stopping=stopping, say=say)
+    whole = confirm_runs(store, spec.study, plan, spec.objective_metrics, trainer, stopping=stopping, say=say)
+    if whole:
+        trainer.forget()
     return whole
 
 
@@ -92,10 +98,10 @@ def told(run: SeedRun, objectives: Sequence[Metric]) -> str:
 
 
 class SoloTrainer:
-    """Trains runs on Ray, one at a time, in a process that stays warm from candidate to candidate.
+    """Trains runs on Ray, one at a time, each in a process of its own.
 
-    The runs of one candidate each have a process of their own, as `train` has: what differs from process to process
-    (where memory lies, what an autotuner chose) is then a part of the spread. Another share of a GPU takes another too.
+    The search's trials are warm, but the promise is one that `train` has to keep: what a cold start costs and what
+    differs from process to process (where memory lies, what an autotuner chose) belongs to it, and to its spread.
     A trial's own share caps its allocator as in the search and as in `train`; the device is reserved as a whole.
     """
 
@@ -111,15 +117,8 @@ class SoloTrainer:
         self._spec, self._places, self._trials = spec, places, trials
         self._stopping, self._say = stopping, say
         self._slots: dict[float, Slots] = {}
-        self._open = ExitStack()
-        self._warm: tuple[tuple[int, float], Solo] | None = None  # by number among the runs and share
+        self._loop = {"loop": places.loop} if places.loop else {}
         self._root = f"{places.checkpoints(spec.study)}/confirm"
-
-    def __enter__(self) -> "SoloTrainer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cool()
 
     def forget(self) -> None:
         """Drop the checkpoints of all runs: there is nothing to go on with."""
@@ -130,23 +129,20 @@ class SoloTrainer:
         slots = self._slots_of(share)  # what can't be had is no fault of the run's
         for attempt in range(LOST_AT_MOST + 1):
             try:
-                return self._train(run, share, slots)
+                job = self._job(run, slots)
+                with solo(job, alone(slots), **self._loop) as training:
+                    return self._trained(run, job, training)
             except ProcessLost as error:
-                self._cool()
                 if attempt == LOST_AT_MOST:
                     return replace(run, state="failed", reason=str(error))
                 self._say(f"{error}; once more, from the last checkpoint")
             except (TrialError, MemoryError) as error:
-                if self._spec.resources.ranks > 1:  # the other ranks were ended with it
-                    self._cool()
                 state, reason = end_of(error)
                 remove(self._folder(run))
                 return replace(run, state=state, reason=reason)  # type: ignore[arg-type]
         raise AssertionError("not reached")
 
-    def _train(self, run: SeedRun, share: float, slots: Slots) -> SeedRun | None:
-        job = self._job(run, slots)
-        training = self._process((run.number, share), job, slots)
+    def _trained(self, run: SeedRun, job: TrainingJob, training: Solo) -> SeedRun | None:
         last = training.train(job, lambda result: self._stopping())
         if last.epoch < job.last_epoch:
             if self._stopping() and not last.done:
@@ -178,16 +174,3 @@ class SoloTrainer:
 
     def _folder(self, run: SeedRun) -> str:
         return f"{self._root}/{run.trial}-{run.epoch}-{run.number}"
-
-    def _process(self, wanted: tuple[int, float], job: TrainingJob, slots: Slots) -> Solo:
-        """The warm process where it is the wanted one, else a new one."""
-        if self._warm is not None and self._warm[0] != wanted:
-            self._cool()
-        if self._warm is None:
-            loop = {"loop": self._places.loop} if self._places.loop else {}
-            self._warm = wanted, self._open.enter_context(solo(job, alone(slots), **loop))
-        return self._warm[1]
-
-    def _cool(self) -> None:
-        self._warm = None
-        self._open.close()

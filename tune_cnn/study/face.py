@@ -96,6 +96,16 @@ class Study:
 
         return report(self.archive(), Path(path))
 
+    def sync(self) -> int:
+        """Deliver to MLflow what a search still holds; how many changes did. TuneCnnError where the server is away."""
+        from tune_cnn.records.outbox_process import sync
+
+        store = open_store(self.home)
+        try:
+            return sync(store, self.name, self.tracking_uri, folder=self.home / self.name)
+        finally:
+            store.close()
+
     def delete(self) -> None:
         """Delete the study from the home: its record and its folder. MLflow keeps its runs."""
         import shutil

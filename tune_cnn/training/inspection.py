@@ -41,7 +41,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
         hardware=_hardware(cuda),
-        versions={"torch": torch.__version__, "torchvision": version("torchvision"), **_cuda_version(cuda)},
+        versions={"torch": str(torch.__version__), "torchvision": version("torchvision"), **_cuda_version(cuda)},
     )
 
 

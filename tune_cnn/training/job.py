@@ -48,3 +48,4 @@ class EpochResult:
     metrics: Mapping[str, float]
     done: bool  # the last one
     checkpoint: str | None = None  # the newest checkpoint on disk
+    system: Mapping[str, float] = field(default_factory=dict)  # by node and GPU; see meters.hardware

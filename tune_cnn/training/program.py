@@ -54,5 +54,8 @@ def export(model: nn.Module, facts: DataFacts, images: ImageSet, device: torch.d
     file = io.BytesIO()
     torch.export.save(program, file)
     return Program(
-        pt2=file.getvalue(), images_nchw=images_nchw, logits_nk=got.detach().numpy(), torch_version=str(torch.__version__)
+        pt2=file.getvalue(),
+        images_nchw=images_nchw,
+        logits_nk=got.detach().numpy(),
+        torch_version=str(torch.__version__),
     )

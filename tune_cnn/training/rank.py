@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch._dynamo  # every optimiser imports it when it is made: here the slots do, all at once and off any clock
 from torch import Tensor
 
 from tune_cnn.errors import TrialError

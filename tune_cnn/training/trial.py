@@ -11,6 +11,7 @@ from tune_cnn.training.checkpoint import Checkpoints
 from tune_cnn.training.context import TrialContext
 from tune_cnn.training.evaluation import evaluate
 from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.meters.hardware import by_hardware, place
 from tune_cnn.training.models.registry import ModelFacts
 from tune_cnn.training.reduction import reduce_metrics
 from tune_cnn.training.seeding import seed_generators
@@ -41,6 +42,7 @@ class Trial:
         self._training: SupervisedTraining | UserTraining = (
             UserTraining(context) if model_facts is None else SupervisedTraining(context, model_facts)
         )
+        self._places = context.group.gather(place(context.device))
         context.meters.begin()
 
     @property
@@ -112,6 +114,7 @@ class Trial:
             metrics=reduced,
             done=self._epochs_trained >= job.last_epoch,
             checkpoint=group.share(self._checkpoint_path) or None,
+            system=by_hardware(self._places, of_ranks),
         )
 
     def probe(self, steps: int) -> tuple[dict[str, float], int]:

@@ -53,6 +53,7 @@ class Bridge:
         self.error: Exception | None = None  # of the opening
         self._opening = opening
         self._starting: list[str] = []  # Tune's ids of those that are yet to be told
+        self._lost_for: dict[str, str] = {}  # why Tune's trials last lost their process
         self._handed_out = 0
         self._draining = False
 
@@ -84,7 +85,13 @@ class Bridge:
             self.board.assign.remote(tune_id, None if assignment is None else assignment.as_config())
 
     def lost(self, tune_id: str, why: str) -> None:
+        """A trial's process died; Tune tries again, or gives up next."""
+        self._lost_for[tune_id] = why
+        self.board.idle.remote(self.running.get(tune_id))
+
+    def give_up(self, tune_id: str, *, tries: int) -> None:
         """A trial's process died, time and again."""
+        why = f"given up after {tries} tries: {self._lost_for.get(tune_id, 'no reason was given')}"
         if tune_id in self._starting:  # the first of them is the one that was asked
             asked = self._starting.index(tune_id) == 0
             self._starting.remove(tune_id)

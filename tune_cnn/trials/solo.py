@@ -1,5 +1,6 @@
 """Configurations trained one after another, alone on their resources: what `train` and `confirm` do."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+log = logging.getLogger(__name__)
+
+BUSY_S = 20.0  # a cluster with room gives it at once
 PACK = "tune_cnn.training.weights:pack"
 
 
@@ -60,7 +64,9 @@ def solo(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["S
     `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected.
     """
     group = placement_group([dict(bundle) for bundle in slots.bundles], strategy="PACK")
-    ray.get(group.ready())
+    if not ray.wait([ready := group.ready()], timeout=BUSY_S)[0]:
+        log.warning("waiting until the cluster has room: another's work holds what the training needs")
+    ray.get(ready)
     first = slots.bundles[0]
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True

@@ -160,7 +160,7 @@ class WarmTrial(tune.Trainable):
         report: dict[str, Any] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,
-            "metrics": {**result.metrics, "cotenants": float(pulse.cotenants)},
+            "metrics": {**result.metrics, "cotenants": float(pulse.cotenants), **result.system},
             "checkpoint": result.checkpoint,
             "former": self._take_former(),
             "end": None,

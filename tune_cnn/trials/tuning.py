@@ -61,13 +61,12 @@ def _run(make_bridge: Callable[[Any], Bridge], payload: Payload, slots: Slots, e
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Asker(bridge), scheduler=_InOrder(), num_samples=-1, reuse_actors=True
+                search_alg=_Asker(bridge), scheduler=_InOrder(bridge), num_samples=-1, reuse_actors=True
             ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=folder,
                 stop=_Listener(bridge),
-                callbacks=[_Losses(bridge)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
@@ -100,15 +99,6 @@ def _starting_at_once(slots: int) -> Iterator[None]:
             os.environ[name] = before
 
 
-class _InOrder(FIFOScheduler):
-    """Trials start as they come. Tune's own order gives a process that has become free to the oldest trial that
-    waits, also to one whose own process is being started, and throws that away: after a loss, trials shorter than a
-    cold start would leave the slot empty for good."""
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        return None  # without a choice of ours, Tune prefers trials that have no process coming
-
-
 class _DriverOnly:
     """A hook that stays in the driver. Tune copies its searcher, and pickles all hooks into its folder: the copy is
     the hook itself, the pickle is empty, so that no secret of the conductor's is ever written."""
@@ -133,8 +123,10 @@ class _Asker(_DriverOnly, Searcher):
         return Searcher.FINISHED if config is None and self.bridge.finished else config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        # Ends have been told by _Listener, and losses will be by _Losses: this catches what Tune ends on its own.
-        if not error:
+        # Ends have been told by _Listener: this hears of what was lost for good, and of what Tune ends on its own.
+        if error:
+            self.bridge.give_up(trial_id, tries=MAX_FAILURES + 1)
+        else:
             self.bridge.end(trial_id, "interrupted", None)
 
     def save(self, checkpoint_path: str) -> None:
@@ -169,14 +161,19 @@ class _Listener(_DriverOnly, tune.Stopper):
         return False  # running trials end at their epoch, not at once
 
 
-class _Losses(_DriverOnly, tune.Callback):
-    """Hears of lost processes; says why a trial was lost for good."""
+class _InOrder(_DriverOnly, FIFOScheduler):
+    """Trials start as they come. Tune's own order gives a process that has become free to the oldest trial that
+    waits, also to one whose own process is being started, and throws that away: after a loss, trials shorter than a
+    cold start would leave the slot empty for good.
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.bridge.board.idle.remote(self.bridge.running.get(trial.trial_id))
+    It also hears of lost processes. A callback would too, and with one Tune imports mlflow into the driver.
+    """
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.bridge.lost(trial.trial_id, f"given up after {MAX_FAILURES + 1} tries: {_why(trial)}")
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        return None  # without a choice of ours, Tune prefers trials that have no process coming
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        self.bridge.lost(trial.trial_id, _why(trial))
 
 
 def _why(trial: Trial) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from database_server import postgres_url as postgres_url  # a fixture
 from records.outbox.served import Served, serve
 from records.outbox.told import two_trials
 

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from records.outbox.told import ALL, FIRST, SECOND, runs, tell
 
-from tune_cnn.records.description import trial_name
+from tune_cnn.records.description import odd_free, trial_name
 from tune_cnn.records.mlflow_server import Server
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
@@ -113,22 +113,40 @@ def test_the_reason_of_a_failure_is_a_tag_until_the_trial_is_resumed(store: Stor
 
 
 def test_system_metrics_are_there_for_the_shortest_trial(store: Store, name: str, tracking: str) -> None:
-    """At each epoch, under the names that MLflow's own tab shows; what was not measured is absent."""
+    """At each epoch, by node and GPU, where MLflow's own tab shows them; nowhere else."""
     store.add_trial(name, 2, {"batch_size": 32}, seed=2)
-    measured = {"cpu_util_pct": 180.0, "gpu_util_pct": 70.0, "gpu_energy_j": 300.0, "gpu_seconds": 2.0}
-    store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, "peak_memory_mib": 1000.0, **measured})
+    measured = {"system/n1/cpu_utilization_percentage": 180.0, "system/n1/gpu_3_power_usage_watts": 150.0}
+    store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, **measured})
     tell(store, name, tracking)
     found = runs(tracking, name)
-    system = {k: v for k, v in found["t0002 bs32"].data.metrics.items() if k.startswith("system/")}
-    assert system == pytest.approx(
-        {
-            "system/cpu_utilization_percentage": 180.0,
-            "system/gpu_utilization_percentage": 70.0,
-            "system/gpu_power_usage_watts": 150.0,
-            "system/gpu_memory_usage_megabytes": 1048.576,
-        }
-    )
+    told = found["t0002 bs32"].data.metrics
+    assert {k: v for k, v in told.items() if k.startswith("system/")} == measured
     assert not any(k.startswith("system/") for k in found[FIRST].data.metrics)
+    point = store.points(name)[-1]
+    assert point.system == measured and set(point.metrics) == {"accuracy", "train_time_s"}
+
+
+ODD = ["a b/c.d", "🚀", "../up", "/root", "a//b", ".", "..", "a/", "x" * 300, "x" * 299 + "y", "-", " "]
+
+
+def test_whatever_a_metric_or_parameter_is_called_it_is_told(store: Store, name: str, tracking: str) -> None:
+    """Slashes, dots, spaces, emoji, 300 characters: under a name that MLflow takes, each under one of its own."""
+    values = {odd: float(number) for number, odd in enumerate(ODD)}
+    store.add_trial(name, 2, {"batch_size": 32, **values}, seed=2)
+    store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, **values})
+    store.end_trial(name, 2, "failed", "🚀 " + "r" * 9_000)
+    tell(store, name, tracking)
+    run = runs(tracking, name)["t0002 bs32"]
+    assert {run.data.metrics[odd_free(odd)] for odd in ODD} == set(values.values())
+    assert {run.data.params[odd_free(odd)] for odd in ODD} == {str(value) for value in values.values()}
+    assert run.data.tags["tune_cnn.reason"].startswith("🚀 rrr") and run.data.tags["tune_cnn.reason"].endswith("r…")
+
+
+def test_the_objectives_are_what_mlflow_shows_first(store: Store, name: str, tracking: str) -> None:
+    """Its pages choose the metric that was told first: an objective, rather than a parameter's number."""
+    tell(store, name, tracking)
+    first = list(runs(tracking, name)[FIRST].data.metrics)
+    assert first[:2] == ["accuracy", "train_time_s"] and "param.batch_size" in first
 
 
 def test_a_trial_is_named_by_what_tells_it_from_others() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.told import ALL, FIRST, SECOND, SPEC, runs, tell
+from records.outbox.told import ALL, FIRST, SECOND, SPEC, runs, tell, told_whole
 
 from tune_cnn.records.mlflow_reader import read_study
 from tune_cnn.records.mlflow_server import Refused, Unreachable
@@ -26,6 +26,14 @@ def test_telling_everything_again_doubles_nothing(store: Store, name: str, track
         assert len(client.get_metric_history(first[FIRST].info.run_id, key)) == 3
     growth = client.get_metric_history(first[name].info.run_id, "hypervolume")
     assert len(growth) == len({m.step for m in growth})
+
+
+def test_postgresql_is_told_the_same_and_nothing_twice(store: Store, name: str, postgres_url: str) -> None:
+    """NaN, infinities and long parameters included."""
+    tell(store, name, postgres_url)
+    store.redeliver(name)
+    tell(store, name, postgres_url)
+    told_whole(store, name, postgres_url)
 
 
 def test_a_lost_reply_doubles_no_run(store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,10 @@ def test_an_outbox_delivers_beside_the_search_and_ends_when_told(
     store: Store, name: str, tracking: str, tmp_path: Path
 ) -> None:
     """What is committed while it runs arrives too; its settings are not in its command line; `sync` does the rest."""
-    outbox = start_outbox(store, name, tracking, folder=tmp_path / name)
+    (tmp_path / "json.py").write_text("raise SystemExit('the working directory was imported from')")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # what lies where one stands shadows nothing
+        outbox = start_outbox(store, name, tracking, folder=tmp_path / name)
     command = subprocess.run(["ps", "-o", "args=", "-p", str(outbox._process.pid)], capture_output=True, text=True)
     assert "mlflow_outbox" in command.stdout and "sqlite" not in command.stdout
     wait(lambda: outbox.status().pending == 0, outbox)

@@ -4,11 +4,13 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
+from mlflow import MlflowClient
 from records.outbox.proxy import CUT, FAIL, LOSE_REPLY, PAGE, REFUSE, Fate, Proxy, proxy_to
 from records.outbox.served import Served
-from records.outbox.told import runs, told_whole
+from records.outbox.told import FIRST, SECOND, runs, told_whole
 
 from tune_cnn.records.mlflow_outbox import LONGEST_BACKOFF_S, Orders, Settings, run
+from tune_cnn.records.outbox_process import REFUSED, TAKEN
 from tune_cnn.records.store import Store
 
 CREATE = "POST /api/2.0/mlflow/runs/create"
@@ -106,9 +108,40 @@ def test_a_wrong_password_is_said_and_not_tried_for_ever(store: Store, name: str
         return REFUSE
 
     proxy.fate = refused
-    run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(finish_s=3_600.0))
+    assert run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(finish_s=3_600.0)) == REFUSED
     assert len(asked) == 3
     assert "doesn't let us in" in str(store.delivery(name)[1])
+
+
+def test_what_is_deleted_in_the_middle_comes_back(store: Store, name: str, served: Served) -> None:
+    """A run, then the experiment, deleted by somebody while the search goes on: restored, nothing lost or doubled."""
+    client, done = MlflowClient(served.uri), []
+
+    def meanwhile(now_s: float) -> None:
+        if store.pending(name) or len(done) == 2 or now_s < 5 * (len(done) + 1):
+            return
+        run = runs(served.uri, name)[SECOND]
+        if done:
+            client.delete_experiment(run.info.experiment_id)
+        else:
+            client.delete_run(run.info.run_id)
+        done.append(now_s)
+        store.add_point(
+            name, 1, 3 + len(done), {"accuracy": 0.6, "train_time_s": now_s, "val_loss": 1.0, "odd:é!": 2.0}
+        )
+
+    run(Settings(store=store.url, study=name, tracking_uri=served.uri), OwnTime(meanwhile, finish_s=60.0))
+    assert len(done) == 2 and store.delivery(name) == (0, None)
+    told_whole(store, name, served.uri)
+    assert set(runs(served.uri, name)) == {name, FIRST, SECOND}  # active ones
+
+
+def test_a_name_that_is_taken_ends_the_outbox_at_once(store: Store, name: str, served: Served) -> None:
+    """So that the search can end too: exit code 2 with what is there. `sync` says the same."""
+    MlflowClient(served.uri).create_experiment(name)
+    assert run(Settings(store=store.url, study=name, tracking_uri=served.uri), OwnTime(finish_s=3_600.0)) == TAKEN
+    said = store.delivery(name)[1]
+    assert said is not None and f"the experiment '{name}'" in said and "search under another name" in said
 
 
 def test_a_sync_after_a_machine_died_leaves_no_run_running(store: Store, name: str, served: Served) -> None:

@@ -1,5 +1,6 @@
 """What a reviewer finds in MLflow's own page, opened by a headless Chromium."""
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from missing import missing
 from mlflow import MlflowClient
 from PIL import Image
 from records.outbox.served import Served
@@ -25,6 +27,7 @@ OPTIONS = [
     "--disable-features=IsolateSandboxedIframes,IsolateOrigins,site-per-process",
     *("--window-size=1600,1000", "--virtual-time-budget=20000"),
 ]
+TRIES = 5
 BLUE = (0x2F, 0x6F, 0xED)  # of the front, in figures and pictures
 
 
@@ -32,7 +35,7 @@ BLUE = (0x2F, 0x6F, 0xED)  # of the front, in figures and pictures
 def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterator[str]:
     """A finished study with its files, on the server; the address of its runs in MLflow's page."""
     if CHROMIUM is None:
-        pytest.skip("Chromium is not installed: no chromium, chromium-browser or google-chrome on the path")
+        missing("Chromium is not installed: no chromium, chromium-browser or google-chrome on the path")
     store.add_trial(name, 2, {"batch_size": 1024, "model.note": ""}, seed=2)
     store.add_point(name, 2, 1, {"accuracy": 0.92, "train_time_s": 5.0})
     store.end_trial(name, 1, "failed", "val_loss is nan")
@@ -53,22 +56,49 @@ def browse(address: str, *options: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
+def page_with(address: str, *texts: str) -> str:
+    """The page once it shows these; on a busy machine Chromium's patience ends before the page is whole."""
+    for _ in range(TRIES):
+        page = browse(address, "--dump-dom")
+        if all(text in page for text in texts):
+            return page
+    raise AssertionError(f"{[text for text in texts if text not in page]} are not in {address}")
+
+
+def pixels(address: str, picture: Path, colour: tuple[int, int, int]) -> int:
+    """How many of the page's pixels have this colour; likewise."""
+    count = 0
+    for _ in range(TRIES):
+        browse(address, f"--screenshot={picture}")
+        with Image.open(picture) as image:
+            colours = image.convert("RGB").getcolors(1600 * 1000) or []
+        count = sum(count for count, found in colours if found == colour)
+        if count:
+            break
+    return count
+
+
 def test_a_reviewer_finds_the_study_its_figure_and_its_trials_in_order(
     reviewed: str, name: str, served: Served, tmp_path: Path
 ) -> None:
     """The parent run with its description; the front's trials alone, sorted by size; the figure, drawn in the page."""
     parent = runs(served.uri, name)[name].info.run_id
-    page = browse(f"{reviewed}/{parent}", "--dump-dom")
-    assert "searched for high" in page and "t0000 bs32" in page and "Finished" in page
+    page_with(f"{reviewed}/{parent}", "searched for high", "t0000 bs32", "Finished")
     query = f"?searchFilter={quote(chr(39).join(['tags.front = ', 'true', '']))}&orderByKey="
-    page = browse(f"{reviewed}{query}{quote('metrics.`param.batch_size`')}&orderByAsc=false", "--dump-dom")
-    places = [page.index(trial) for trial in ("t0002 bs1024", "t0001 bs64")]
+    trials = ("t0002 bs1024", "t0001 bs64")
+    page = page_with(f"{reviewed}{query}{quote('metrics.`param.batch_size`')}&orderByAsc=false", *trials)
+    places = [page.index(trial) for trial in trials]
     assert places == sorted(places) and "t0000 bs32" not in page  # beaten by trial 2; 1024 stands before 64
-    shot = tmp_path / "figure.png"
-    browse(f"{reviewed}/{parent}/artifacts/front.html", f"--screenshot={shot}")
-    with Image.open(shot) as image:
-        colours = image.convert("RGB").getcolors(1600 * 1000) or []
-    assert sum(count for count, colour in colours if colour == BLUE) > 100, "no front is drawn"
+    figure = f"{reviewed}/{parent}/artifacts/front.html"
+    assert pixels(figure, tmp_path / "figure.png", BLUE) > 100, "no front is drawn"
+
+
+def test_compare_draws_the_parameters_against_an_objective(reviewed: str, name: str, served: Served) -> None:
+    """As parallel coordinates, without anything chosen."""
+    trials = [run for run_name, run in runs(served.uri, name).items() if run_name != name]
+    ids = [quote(json.dumps(some)) for some in ([t.info.run_id for t in trials], [trials[0].info.experiment_id])]
+    axes = [f'class="axis-title" text-anchor="middle" data-unformatted="{name}"' for name in ("batch_size", "accuracy")]
+    page_with(f"{served.uri}/#/compare-runs?runs={ids[0]}&experiments={ids[1]}", *axes)
 
 
 def test_the_front_is_found_and_filtered_by_every_objective(

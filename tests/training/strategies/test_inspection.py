@@ -60,6 +60,11 @@ def test_the_cards_of_all_that_are_named_come_back(inspected):
             {},
             "space.strategies.regime_adaptation.base_batch: must be less than every batch of the space",
         ),
+        (
+            {"net2net": {"start_width": [0.5, 0.25]}},
+            {"model.width": [8, 6]},
+            "start_width=0.25 of the 6 channels of 0.weight are 1.5: growth from them doesn't divide",
+        ),
         ({"weight_norm": True, "net2net": {}}, {}, "weight_norm and net2net can't be on together: net2net changes"),
     ],
     ids=str,

@@ -1,5 +1,6 @@
 """What is said of a spec's strategies before any trial starts: each is tried once on the model and the images."""
 
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tune_cnn.training.strategies.find import cards_of, find_strategy
 from tune_cnn.training.strategies.training_run import TrainingRun
 
 SAMPLE = 8  # images that a strategy is shown: enough for it to see its layers at work, on whatever machine this is
+MOST_TRIED = 12  # configurations of a strategy: a start must not take long; what the others meet, their trials say
 
 
 def inspect_strategies(spec: StudySpec, images: ImageSets, *, cache_dir: Path) -> Cards:
@@ -36,8 +38,9 @@ def inspect_strategies(spec: StudySpec, images: ImageSets, *, cache_dir: Path) -
     for name in in_order(cards, cards):
         if may_be_on(filled, name):
             find_strategy(name).check(filled, images.facts)
-            with torch.random.fork_rng(devices=[]):
-                _try(filled, name, cards, images, cache_dir)
+            for configuration in _tried(filled, name, cards):
+                with torch.random.fork_rng(devices=[]):
+                    _try(filled, configuration, images, cache_dir)
     return cards
 
 
@@ -52,16 +55,23 @@ def values_of(dimension: Dimension) -> list[Any]:
     return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
 
 
-def _first(spec: StudySpec, wanted: set[str]) -> Configuration:
-    """The first configuration of the space with these strategies on and no others."""
+def _tried(spec: StudySpec, name: str, cards: Cards) -> list[Configuration]:
+    """The space's first configuration with this strategy and what it needs on, and no others.
+
+    Once for each setting of the model and of the knobs that decide whether it can act, as far as they are listed.
+    """
+    on = {name, *cards[name].needs}
     params = {key: values_of(dimension)[0] for key, dimension in spec.space.items()}
-    params |= {key: strategy_and_knob(key)[0] in wanted for key in params if is_strategy(key)}
-    return Configuration.from_params({key: value for key, value in params.items() if has_meaning(key, params)})
+    params |= {key: strategy_and_knob(key)[0] in on for key in params if is_strategy(key)}
+    decisive = {f"{STRATEGIES}{name}.{knob}" for knob in find_strategy(name).decisive}
+    varied = [key for key in spec.space if key in decisive or (decisive and key.startswith("model."))]
+    settings = product(*(values_of(spec.space[key]) for key in varied))
+    found = [params | dict(zip(varied, values, strict=True)) for values in islice(settings, MOST_TRIED)]
+    return [Configuration.from_params({k: v for k, v in one.items() if has_meaning(k, one)}) for one in found]
 
 
-def _try(spec: StudySpec, name: str, cards: Cards, images: ImageSets, cache_dir: Path) -> None:
-    """Prepare it, with what it needs, on the CPU: it must find something to act on."""
-    configuration = _first(spec, {name, *cards[name].needs})
+def _try(spec: StudySpec, configuration: Configuration, images: ImageSets, cache_dir: Path) -> None:
+    """Prepare what it has on, on the CPU: it must find something to act on."""
     job = TrainingJob(
         trial=0,
         configuration=configuration,

@@ -33,7 +33,7 @@ class KernelRescaling(Strategy):
     Gusmão, Francini, Lepsøy, Magli, 2016, https://arxiv.org/abs/1610.03623.
 
     Images are scaled by `scale` and kernels of 5×5 and more to the nearest odd size, 3×3 at least; on a net of 3×3
-    kernels alone it is progressive resizing of the images, which the trial's record says (`kernels` is empty there).
+    kernels alone it is progressive resizing of the images, which is logged, and stands in an export's `changes.json`.
     A model that is built for one size of image is given the smallest from `scale` on that it takes with its smaller
     kernels. Until the rescaling the model resizes its images itself, in evaluation too: a net that is taken from an
     epoch before it is a net for small images.
@@ -46,9 +46,6 @@ class KernelRescaling(Strategy):
     paper = "Gusmão, Francini, Lepsøy, Magli, 2016, https://arxiv.org/abs/1610.03623"
     saves = Saves.TIME
     slots = frozenset({Slot.RESOLUTION})
-    forbids: ClassVar[Mapping[str, str]] = {
-        "weight_norm": "its weights are computed from length and direction: kernels of another size have none"
-    }
     knobs: ClassVar[Mapping[str, Knob]] = {
         "scale": Knob(allowed=Range(low=0.25, high=0.9), default=0.5, meaning="of images and kernels to begin with"),
         "until": Knob(

@@ -47,9 +47,6 @@ class Net2Net(Strategy):
     paper = "Chen, Goodfellow, Shlens, 2015, https://arxiv.org/abs/1511.05641"
     saves = Saves.TIME
     slots = frozenset({Slot.SHAPE})
-    forbids: ClassVar[Mapping[str, str]] = {
-        "weight_norm": "its weights are computed from length and direction: they can't be copied one by one"
-    }
     knobs: ClassVar[Mapping[str, Knob]] = {
         "start_width": Knob(
             allowed=Choice(values=(0.25, 0.5, 0.75, 1.0)), default=0.5, meaning="share of the channels to begin with"
@@ -69,6 +66,7 @@ class Net2Net(Strategy):
             allowed=Range(low=0.01, high=1.0), default=1.0, meaning="learning rate after growth, by the schedule's"
         ),
     }
+    decisive = frozenset({"start_width", "start_depth"})
     start_width: float
     start_depth: float
     grow_at: float

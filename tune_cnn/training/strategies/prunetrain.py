@@ -34,9 +34,6 @@ class PruneTrain(Strategy):
     saves = Saves.TIME
     slots = frozenset({Slot.SHAPE})
     follows = frozenset({"net2net"})
-    forbids: ClassVar[Mapping[str, str]] = {
-        "weight_norm": "its weights are computed from length and direction: a length at zero has no direction left"
-    }
     knobs: ClassVar[Mapping[str, Knob]] = {
         "lpr": Knob(
             allowed=Range(low=0.01, high=0.8), default=0.2, meaning="share of the penalty in the loss at the first step"

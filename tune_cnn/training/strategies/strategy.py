@@ -35,6 +35,8 @@ class Strategy:
     needs: ClassVar[frozenset[str]] = frozenset()
     forbids: ClassVar[Mapping[str, str]] = {}  # names and reasons; slots say the rest
     follows: ClassVar[frozenset[str]] = frozenset()  # may be on beside these though they share a slot
+    # Knobs on which it depends, together with the model's arguments, whether it can act: all are tried before a search.
+    decisive: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, **knobs: Any) -> None:
         """Every knob becomes an attribute; one not given has its default."""

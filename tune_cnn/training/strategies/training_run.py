@@ -191,7 +191,7 @@ class TrainingRun:
         learner = self._learner
         if learner is None:
             return
-        former = learner.optimiser.state
+        former: Mapping[Any, Any] = learner.optimiser.state
         model.zero_grad(set_to_none=True)  # DDP's gradients lie in its own buckets
         learner.model = model
         if self.group.ranks > 1:
