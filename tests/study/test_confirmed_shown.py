@@ -10,7 +10,7 @@ from study.made_up_confirming import GIVEN, SPEC_OF, Training, confirm
 from tune_cnn import Study
 from tune_cnn.records.mlflow_confirmed import confirmed_words
 from tune_cnn.records.store import Store
-from tune_cnn.reports.shown import NEXT
+from tune_cnn.reports import shown
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.commands import FrontDocument, show_search
 from tune_cnn.study.confirm_plan import plan, settings
@@ -51,9 +51,9 @@ def test_the_end_of_a_search_shows_what_is_confirmed(confirmed: Path, capfd: pyt
     """Below the front that was searched."""
     front = Study("made-up", home=confirmed).front()
     document = {"study": "made-up", "state": "finished", "trials": {"complete": 3}, "points": 6, "report": None}
-    show_search(FrontDocument(front, {**document, "next": dict.fromkeys(NEXT, "")}))
-    shown = capfd.readouterr().out
-    assert shown.index("✓ confirmed") < shown.index("Confirmed, each alone on its hardware")
+    show_search(FrontDocument(front, {**document, "next": dict.fromkeys(shown.NEXT, "")}))
+    text = capfd.readouterr().out
+    assert text.index("✓ confirmed") < text.index("Confirmed, each alone on its hardware")
 
 
 def test_mlflow_is_told_in_words(confirmed: Path) -> None:
@@ -106,6 +106,35 @@ def test_export_prefers_what_is_confirmed_and_says_so(confirmed: Path, command: 
     assert "peak_memory_mib" not in promise["intervals"]  # the same in every run
     # 2.0 s when it was searched, 2.42 s on average: a deadline of 2.1 s is not for it
     assert command("export", "made-up", "--max-time", "2.1", "--json").document["origin"]["epoch"] == 1
+
+
+def test_a_training_tells_on_which_side_it_misses(capfd: pytest.CaptureFixture[str]) -> None:
+    """More accurate than promised is no broken promise."""
+    intervals = {
+        "accuracy": {"low": 0.8, "high": 0.9, "inside": False},
+        "train_time_s": {"low": 1.0, "high": 2.0, "inside": False},
+        "val_loss": {"low": 0.1, "high": 0.2, "inside": True},
+    }
+    achieved = {"accuracy": 0.95, "train_time_s": 2.5, "val_loss": 0.15}
+    shown.training({"promised": achieved, "achieved": achieved, "intervals": intervals, "folder": "here"})
+    rows = {line.split()[0]: line for line in capfd.readouterr().out.splitlines() if line.strip()}
+    assert rows["accuracy"].endswith("outside, better")
+    assert rows["train_time_s"].endswith("outside, worse")
+    assert rows["val_loss"].rstrip().endswith("inside")
+
+
+def test_an_export_trains_with_a_fresh_seed_where_it_promises_a_fresh_run(confirmed: Path) -> None:
+    """Neither the searched seed, whose luck the point was chosen by, nor one of those that were averaged."""
+    front = Study("made-up", home=confirmed).front()
+    seeds = {front.export(point).config["trial_seed"] for point in front}
+    assert len(seeds) == len(front)
+    assert not seeds & ({run.seed for run in front.runs} | {0, 1, 2})
+
+
+def test_an_export_of_a_searched_point_trains_with_the_searched_seed(home: Path) -> None:
+    """Which gives what was seen."""
+    front = Study("made-up", home=home).front()
+    assert all(front.export(point).config["trial_seed"] == point.trial for point in front)
 
 
 def test_export_of_what_is_not_confirmed_says_so(home: Path, command: Command) -> None:

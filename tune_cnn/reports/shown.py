@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_cnn.front.confirmed import TEST, Confirmed
-from tune_cnn.objectives import METRICS, EpochPoint, Metric
+from tune_cnn.objectives import METRICS, Direction, EpochPoint, Metric
 from tune_cnn.reports.confirmed import confirmed_table
 from tune_cnn.reports.numbers import ABSENT, duration, number, quantity, setting, titled
 from tune_cnn.reports.table import front_table
@@ -135,7 +135,7 @@ def training(result: Mapping[str, Any]) -> None:
             metric = METRICS.get("accuracy" if name == "test_accuracy" else name)
             label = name if metric is None or name == "test_accuracy" else titled(metric)
             kept = [number(of.get(name), metric) for of in ((promised, achieved) if promised else (achieved,))]
-            kept += _held(intervals.get(name), metric) if intervals else []
+            kept += _held(intervals.get(name), achieved.get(name), metric) if intervals else []
             table.add_row(*map(Text, (label, *kept)))
     console = _Stream()
     console.print(table)
@@ -144,11 +144,14 @@ def training(result: Mapping[str, Any]) -> None:
         _plain(console, f"Registered: {registered['uri']} at {registered['server']}")
 
 
-def _held(interval: Mapping[str, Any] | None, metric: Metric | None) -> list[str]:
-    if interval is None:
+def _held(interval: Mapping[str, Any] | None, value: float | None, metric: Metric | None) -> list[str]:
+    if interval is None or value is None:
         return ["", ""]
     ends = f"{number(interval['low'], metric)} to {number(interval['high'], metric)}"
-    return [ends, "inside" if interval["inside"] else "outside"]
+    if interval["inside"] or metric is None:
+        return [ends, "inside" if interval["inside"] else "outside"]
+    better = (value > interval["high"]) == (metric.direction is Direction.MAX)
+    return [ends, f"outside, {'better' if better else 'worse'}"]
 
 
 def dry_run(result: Mapping[str, Any]) -> None:

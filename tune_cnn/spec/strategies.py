@@ -44,6 +44,7 @@ class Knob:
     default: Any
     meaning: str
     or_call: bool = False  # a function of the user's, package.module:name, will do too
+    or_name: str = ""  # other names will do too: which, for the user; the strategy checks them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
 
 
 def _allows(knob: Knob, value: Any) -> bool:
-    if knob.or_call and isinstance(value, str) and ":" in value:
+    if isinstance(value, str) and (knob.or_name or (knob.or_call and ":" in value)):
         return True
     allowed = knob.allowed
     if isinstance(allowed, Choice):
@@ -171,7 +172,8 @@ def _allows(knob: Knob, value: Any) -> bool:
 
 def _told(knob: Knob) -> str:
     if isinstance(knob.allowed, Choice):
-        own = " or a function of yours, package.module:name" if knob.or_call else ""
-        return ", ".join(shown(value) for value in knob.allowed.values) + own
+        others = ["a function of yours, package.module:name"] if knob.or_call else []
+        others += [knob.or_name] if knob.or_name else []
+        return " or ".join([", ".join(shown(value) for value in knob.allowed.values), *others])
     whole = "a whole number" if knob.allowed.integer else "a number"
     return f"{whole} from {number(knob.allowed.low)} to {number(knob.allowed.high)}"

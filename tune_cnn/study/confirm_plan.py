@@ -16,6 +16,8 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import ConfirmSpec
 from tune_cnn.study.archive import feasible_points
 
+NOBODYS = -1  # number of a run that is never planned
+
 
 def settings(spec: StudySpec, points: int | None, seeds: int | None) -> ConfirmSpec:
     """What was asked for here, over what the spec says, over the defaults."""

@@ -19,6 +19,7 @@ from tune_cnn.records.offers import constraints_of
 from tune_cnn.spec import Fixed, StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
+from tune_cnn.study.confirm_plan import NOBODYS, confirm_seed
 
 _SECTIONS = {"config", "promise", "origin"}
 EXPORT_KEYS = {"study", *_SECTIONS}
@@ -171,7 +172,7 @@ class Front:
                 **{key: spec[key] for key in kept if key in spec},
                 "space": self.spec.configuration(trial.params).params(),
                 "resources": {k: v for k, v in resources.items() if k != "slots"},
-                "trial_seed": trial.seed,
+                "trial_seed": self._seed(point),
                 "stop_epoch": point.epoch,
             },
             promise=self._promise(point),
@@ -187,6 +188,16 @@ class Front:
                 LAST_KEY: datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
+
+    def _seed(self, point: EpochPoint) -> int:
+        """The searched one, which gives what was seen; of a confirmed point one that nobody has trained with.
+
+        Its promise is what a fresh run gives, and the luck of the searched seed is what the point was chosen by.
+        """
+        searched = self._trials[point.trial].seed
+        if (point.trial, point.epoch) not in self._confirmed:
+            return searched
+        return confirm_seed(searched, point.epoch, NOBODYS)
 
     def _promise(self, point: EpochPoint) -> dict[str, Any]:
         """Means over the seeds with their intervals, or what was searched once."""

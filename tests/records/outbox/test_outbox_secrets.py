@@ -56,21 +56,21 @@ def test_every_command_refuses_a_password_among_its_arguments_and_takes_it_from_
         assert got.code == 1 and "unreachable" in got.err and "geheim" not in got.err
 
 
-def test_no_error_of_a_library_is_passed_on_with_a_secret(tmp_path: Path) -> None:
+def test_no_error_of_a_library_is_passed_on_with_a_secret(tracking: str) -> None:
     """Whole, alone, as it is written in the URI or as it is meant."""
-    server = Server(f"sqlite:///{tmp_path}/m.db")
+    server = Server(tracking)
     server._uri = uri = "postgresql://ann:ge%20heim@host/runs?options=offen"
     with pytest.raises(Unreachable) as caught, server.edge():
         raise OSError(f"no connection by {uri}, ge%20heim, 'ge heim' and offen")
     assert "heim" not in str(caught.value) and "offen" not in str(caught.value)
 
 
-def test_the_lock_lies_beside_the_database_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_lock_lies_beside_the_database_for_its_owner_alone(tracking: str, tmp_path: Path) -> None:
     """Not in a folder that all may write to; and never through a link that somebody has laid there."""
-    Server(f"sqlite:///{tmp_path}/m.db")
+    Server(tracking)
+    made = Path(tracking.removeprefix("sqlite:///") + ".lock")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
     lock = tmp_path / "m.db.lock"
-    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
-    lock.unlink()
     (tmp_path / "other").write_text("somebody's")
     lock.symlink_to(tmp_path / "other")
     with pytest.raises(Unreachable):

@@ -175,6 +175,9 @@ def test_what_cannot_be_is_said_before_the_search(monkeypatch, tmp_path):
     assert "needs `schedule: step`" in refused(policy="phase_policy", schedule=["step", "cosine"])
     assert "use drop_extremes" in refused(policy="phase_policy", metric="image_metrics_of_a_user:darkness")
     assert "has no 'brightness'" in refused(metric="image_metrics_of_a_user:brightness")
+    assert "did you mean 'resnet18'" in refused(metric="perceptual", backbone="resnet_18", weights="random")
+    deaf = refused(metric="perceptual", backbone="inception_v3", weights="random")
+    assert "inception_v3 gives no features of images of (1, 8, 8)" in deaf and "choose alexnet" in deaf
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def no_network(*_: object, **__: object) -> None:

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from torchvision import models
 
 from tune_cnn.training.models.pretrained import fetch_weights, find_weights
+from tune_cnn.training.models.torchvision_models import torchvision_names
+
+__all__ = ["backbone", "distances", "features", "torchvision_names"]
 
 SMALLEST_SIDE = 64  # AlexNet sees nothing smaller
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

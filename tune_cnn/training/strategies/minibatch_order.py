@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from tune_cnn.errors import ModelError, SpecError
+from tune_cnn.errors import ModelError, SpecError, nearest
 from tune_cnn.spec import Choice, Configuration, Fixed, Range, StudySpec
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
@@ -71,7 +71,10 @@ class MinibatchOrder(Strategy):
             meaning="mini-batches as cut from the ranking, or the images that are left, in any order",
         ),
         "backbone": Knob(
-            allowed=Choice(values=BACKBONES), default="alexnet", meaning="torchvision's network for `perceptual`"
+            allowed=Choice(values=BACKBONES),
+            default="alexnet",
+            meaning="torchvision's network for `perceptual`; any other of its convolutional ones will do too",
+            or_name="another convolutional network of torchvision",
         ),
         "weights": Knob(
             allowed=Choice(values=("pretrained", "random")), default="pretrained", meaning="of the backbone"
@@ -102,12 +105,9 @@ class MinibatchOrder(Strategy):
         for name in metrics:
             if ":" in name:
                 find_call(name, where=f"space.{KEY}metric")
-        if "perceptual" in metrics and "pretrained" in _values(spec, "weights"):
+        if "perceptual" in metrics:
             for backbone in _values(spec, "backbone"):
-                try:
-                    perceptual_module().backbone(backbone, pretrained=True)
-                except ModelError as error:
-                    raise SpecError(f"space.{KEY}backbone: {error} Or set weights: random.") from None
+                _check_backbone(backbone, data, pretrained="pretrained" in _values(spec, "weights"))
 
     def start_epoch(self, run: TrainingRun, epoch: int) -> None:
         """Rank once, at the first epoch; on the clock, as it is work that this strategy makes."""
@@ -182,6 +182,28 @@ def _values(spec: StudySpec, knob: str) -> tuple[Any, ...]:
     dimension = spec.space[KEY + knob]
     assert isinstance(dimension, Choice | Fixed), "checked against the card before"
     return tuple(dimension.values) if isinstance(dimension, Choice) else (dimension.value,)
+
+
+def _check_backbone(name: str, data: DataFacts, *, pretrained: bool) -> None:
+    """It exists, its weights can be had, and it sees something in images of this size."""
+    perceptual = perceptual_module()
+    if name not in perceptual.torchvision_names():
+        hint = nearest(name, perceptual.torchvision_names())
+        raise SpecError(f"space.{KEY}backbone: torchvision has no network {name!r}{hint}")
+    try:
+        network = perceptual.backbone(name, pretrained=pretrained)
+    except ModelError as error:
+        raise SpecError(f"space.{KEY}backbone: {error} Or set weights: random.") from None
+    try:
+        with torch.inference_mode():
+            why = "" if perceptual.features(network, torch.zeros(2, *data.image_shape)) else "it has no maps"
+    except Exception as error:  # what torchvision's network raises on what it can't take is its own affair
+        why = str(error).partition("\n")[0]
+    if why:
+        raise SpecError(
+            f"space.{KEY}backbone: {name} gives no features of images of {data.image_shape}: {why}; "
+            f"choose {', '.join(BACKBONES)}"
+        )
 
 
 def _check_phases(spec: StudySpec, metrics: tuple[Any, ...]) -> None:

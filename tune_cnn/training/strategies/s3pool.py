@@ -112,13 +112,13 @@ class S3Pool2d(nn.Module):
 
     def _kept(self, axis: int, rows: int) -> Tensor:
         """The rows (axis 0) or columns that are kept, in order: of each strip as many as every stride-th one."""
-        strips, first = strips_of(rows, self.grid, self.stride[axis], self.keys.device)
+        find = strips_of if torch.compiler.is_compiling() else kept_strips_of
+        strips, first = find(rows, self.grid, self.stride[axis], self.keys.device)
         shuffled = torch.argsort(strips + self.keys[axis, :rows])  # strip by strip, at random within each
         # What is not kept sorts behind all else: how many are kept is known, and no step waits for the device.
         return torch.where(first, shuffled, rows).sort().values[: -(-rows // self.stride[axis])]
 
 
-@functools.lru_cache(maxsize=64)
 def strips_of(rows: int, grid: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Each row's strip, and whether its place in the strip is among the first ones: as many as are kept."""
     places = torch.arange(rows, device=device)
@@ -126,6 +126,9 @@ def strips_of(rows: int, grid: int, stride: int, device: torch.device) -> tuple[
     end = (start + grid).clamp(max=rows)
     kept = (end + stride - 1) // stride - (start + stride - 1) // stride
     return places // grid, places - start < kept
+
+
+kept_strips_of = functools.lru_cache(maxsize=64)(strips_of)  # torch.compile warns of a cache, and needs none
 
 
 def with_stochastic_pools(model: nn.Module, grid: int, side: int) -> tuple[nn.Module, int]:
