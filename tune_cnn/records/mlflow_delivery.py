@@ -21,7 +21,8 @@ from tune_cnn.records.rows import Change, PointRecord, StudyRecord, StudyState, 
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec, to_yaml
 
-BATCH = 1000  # changes between two marks of what was delivered
+BATCH = 1000  # changes that are looked at together: what is told of one trial goes in one request
+MARKED_AFTER = 50  # changes; who waits sees by it that a slow server moves
 DOCUMENT_EVERY_S = 30.0  # while a search runs; at most a twentieth of the time goes into writing points.json
 LONG_PARAM = 6000  # characters that MLflow keeps of a parameter's value
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -74,11 +75,15 @@ class Delivery:
         try:
             self._tell_changes(record, spec, trials, changes, told)
         finally:  # what a server took before it failed is not told again
-            self.moved |= bool(told)
-            self._store.mark_delivered(self._study, told)
+            self._mark(told)
         if len(changes) < BATCH:  # else more wait, and the front is told with the last of them; `settle` repeats it
             self._tell_front(record, spec, trials)
         return len(changes)
+
+    def _mark(self, told: list[int]) -> None:
+        self.moved |= bool(told)
+        self._store.mark_delivered(self._study, told)
+        told.clear()
 
     def _tell_changes(
         self,
@@ -88,7 +93,7 @@ class Delivery:
         changes: Iterable[Change],
         told: list[int],
     ) -> None:
-        """Part by part; `told` grows by the ids of what the server has taken."""
+        """Part by part; `told` holds the ids of what the server has taken and the store has not been told."""
         parts: dict[tuple[str, Any], list[Change]] = {}
         for change in changes:
             parts.setdefault(_part(change), []).append(change)
@@ -97,7 +102,8 @@ class Delivery:
                 self._tell_changed(record, trials[which], some)
             elif kind == "study":
                 self._tell_study(record, spec)
-                self._tell_statuses(record, trials.values())
+                known = {number: trials[number] for number in self._runs.known_trials() if number in trials}
+                self._tell_statuses(record, known.values())  # the others' comes with their own changes
             elif kind == "confirmed":
                 seed_runs = self._store.confirmations.runs(self._study)
                 stamp_ms, images = max(change.made_ms for change in some), record.info.get("data") or {}
@@ -105,6 +111,8 @@ class Delivery:
             else:
                 self._tell_artifact(which)
             told += [change.id for change in some]
+            if len(told) >= MARKED_AFTER:
+                self._mark(told)
 
     def settle(self, *, ended: bool) -> None:
         """What is told once no change waits: the whole study as points.json and in words; `ended`: without delay."""

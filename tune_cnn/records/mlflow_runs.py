@@ -21,7 +21,7 @@ class StudyRuns:
         self._record = record_of(store, study)
         self.experiment_id = server.experiment(study, self._record.uid)
         self._found = server.runs(self.experiment_id)
-        self._told: dict[str, str] = {}
+        self._told = {run.run_id: run.status for some in self._found.values() for run in some}
         self._forget_what_is_not_there()
         self._stored: dict[int | None, str | None] = {t.number: t.run_id for t in store.trials(study)}
         self._stored[None] = record_of(store, study).run_id
@@ -78,7 +78,7 @@ class StudyRuns:
 
     def _make(self, key: int | None, name: str, start_ms: int, tags: Mapping[str, str]) -> None:
         run_id = self._server.create_run(self.experiment_id, name, start_ms, tags)
-        self._found[key] = [KnownRun(run_id=run_id, deleted=False, tags=tags)]
+        self._found[key] = [KnownRun(run_id=run_id, deleted=False, status="RUNNING", tags=tags)]
         self._told[run_id] = "RUNNING"
 
     def _tags(self, kind: str) -> dict[str, str]:

@@ -70,6 +70,7 @@ class NotMlflow(Refused):
 class KnownRun:
     run_id: str
     deleted: bool
+    status: str
     tags: Mapping[str, str]
 
 
@@ -141,7 +142,7 @@ class Server:
         found: dict[int | None, list[tuple[bool, int, str, KnownRun]]] = {}
         for run in self.search(experiment_id, f"tags.`{STUDY}` != ''", ViewType.ALL):
             deleted = run.info.lifecycle_stage == "deleted"
-            known = KnownRun(run_id=run.info.run_id, deleted=deleted, tags=run.data.tags)
+            known = KnownRun(run_id=run.info.run_id, deleted=deleted, status=run.info.status, tags=run.data.tags)
             trial = run.data.tags.get(TRIAL)
             key = None if trial is None else int(trial)
             found.setdefault(key, []).append((deleted, run.info.start_time, run.info.run_id, known))

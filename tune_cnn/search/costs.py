@@ -17,7 +17,8 @@ class CostModel:
 
     def __init__(self) -> None:
         self._probed: dict[str, float] = {}
-        self._seen: dict[str, dict[int, tuple[float, int]]] = {}  # by key and trial: seconds and epochs so far
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # by key and trial: seconds and epochs so far
+        self._sums: dict[str, tuple[float, int]] = {}  # of a key's trials: asked for thousands of times a trial
         self._rows: dict[str, np.ndarray] = {}
         self._line: Line | None = None
 
@@ -35,17 +36,18 @@ class CostModel:
         if time_s is None or not time_s > 0 or point.epoch < 1:
             return
         key = cost_key(params)
-        if key not in self._seen and key not in self._probed:
+        if key not in self._sums and key not in self._probed:
             self._line = None
-        self._seen.setdefault(key, {})[point.trial] = (float(time_s), point.epoch)
+        before_s, before = self._seen.get((key, point.trial), (0.0, 0))
+        sum_s, epochs = self._sums.get(key, (0.0, 0))
+        self._seen[key, point.trial] = (float(time_s), point.epoch)
+        self._sums[key] = (sum_s + float(time_s) - before_s, epochs + point.epoch - before)
         self._rows[key] = row_d
 
     def known(self, key: str) -> float | None:
         """Seconds an epoch, where something with this `cost_key` was trained or probed."""
-        seen = self._seen.get(key)
-        if not seen:
-            return self._probed.get(key)
-        return sum(s for s, _ in seen.values()) / sum(e for _, e in seen.values())
+        seen = self._sums.get(key)
+        return self._probed.get(key) if seen is None else seen[0] / seen[1]
 
     def epoch_time_s(self, params: Mapping[str, Any], row_d: np.ndarray) -> float | None:
         """Seconds an epoch, known or judged by others; None while too few are known."""

@@ -249,8 +249,10 @@ class Search:
 
     def _in_time(self, candidate: Candidate, within_s: float | None) -> bool:
         """Whether its first epoch ends in that time; one whose time is not known is taken to."""
+        if within_s is None:
+            return True
         epoch_time_s = self._costs.known(candidate.cost)
-        return within_s is None or epoch_time_s is None or epoch_time_s <= within_s
+        return epoch_time_s is None or epoch_time_s <= within_s
 
     def _told(self, state: str, points: Sequence[EpochPoint], known: Known) -> EpochPoint | None:
         if state not in COUNTS:

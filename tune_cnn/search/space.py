@@ -118,6 +118,7 @@ class SearchSpace:
         """`cards`: of the strategies that the space names; one without a card may be on beside any other."""
         self._cards = cards or {}
         self._fixed = {key: dim.value for key, dim in space.items() if isinstance(dim, Fixed)}
+        self._conditional = {key for key in space if key in ONLY_WHERE or key.startswith(STRATEGIES)}
         searched: dict[str, EncodedChoice | EncodedRange] = {}
         for key, dim in space.items():
             if isinstance(dim, Choice):
@@ -150,6 +151,8 @@ class SearchSpace:
 
     def exists(self, key: str, drawn: Mapping[str, Any]) -> bool:
         """Whether a key means something beside what is drawn, fixed or left at its default."""
+        if key not in self._conditional:
+            return True
         beside = {**self._fixed, **drawn}
         if key in self._searched and is_strategy(key):
             on = {strategy_and_knob(k)[0] for k, value in beside.items() if is_strategy(k) and value is True}

@@ -53,13 +53,18 @@ def cost_key(params: Mapping[str, Any]) -> str:
 
     A key left out is at its default; one that means nothing beside the others counts as left out.
     """
-    costly = {k: v for k, v in params.items() if k not in FREE and not _default(k, v) and has_meaning(k, params)}
+    costly = {k: v for k, v in params.items() if k not in FREE and not _is_default(k, v) and has_meaning(k, params)}
     if "gradient_clip" in costly:
         costly["gradient_clip"] = True  # clipping takes its time whatever the limit
-    return json.dumps(costly, sort_keys=True, separators=(",", ":"), default=str)
+    return _encoded(costly)
 
 
-def _default(key: str, value: Any) -> bool:
-    if key in Configuration.model_fields:
-        return bool(value == Configuration.model_fields[key].default)
+# Made once: a search asks for the keys of hundreds of configurations before each of its trials.
+_DEFAULTS = {key: field.default for key, field in Configuration.model_fields.items()}
+_encoded = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+
+def _is_default(key: str, value: Any) -> bool:
+    if key in _DEFAULTS:
+        return bool(value == _DEFAULTS[key])
     return key.startswith("strategies.") and value is False

@@ -11,6 +11,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
+from tune_cnn.spec.parts import Budget
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.costs import setup_of
@@ -20,16 +21,26 @@ from tune_cnn.study.places import Places
 ENDED = frozenset({"complete", "stopped", "failed", "infeasible"})
 
 
-def is_spent(store: Store, record: StudyRecord, spec: StudySpec) -> bool:
-    """Whether the budget leaves nothing to train."""
-    if spec.budget.hours is not None and record.searched_s >= spec.budget.hours * 3600:
+def why_nothing_left(store: Store, record: StudyRecord, spec: StudySpec) -> str | None:
+    """Why nothing is to be trained, and what would change that; None where something is."""
+    if _is_spent(store, record, spec.budget):
+        return "the budget is spent, so nothing is trained; a larger one goes on"
+    before = Budget.model_validate(record.spec["budget"])
+    same_price = spec.patience is not None and record.spec.get("patience") == spec.patience
+    if record.state == "finished" and same_price and not _is_spent(store, record, before):
+        return "patience has ended this search, so nothing is trained; a smaller price, or none, goes on"
+    return None
+
+
+def _is_spent(store: Store, record: StudyRecord, budget: Budget) -> bool:
+    if budget.hours is not None and record.searched_s >= budget.hours * 3600:
         return True
-    if spec.budget.epochs is not None and len(store.points(spec.study)) >= spec.budget.epochs:
+    if budget.epochs is not None and len(store.points(record.name)) >= budget.epochs:
         return True
-    trials = store.trials(spec.study)
-    if spec.budget.trials is None or any(trial.state not in ENDED for trial in trials):
+    trials = store.trials(record.name)
+    if budget.trials is None or any(trial.state not in ENDED for trial in trials):
         return False
-    return max((trial.number for trial in trials), default=-1) + 1 >= spec.budget.trials
+    return max((trial.number for trial in trials), default=-1) + 1 >= budget.trials
 
 
 def search_of(

@@ -17,7 +17,7 @@ from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.study.archive import open_store, read_archive
-from tune_cnn.study.beginning import is_spent, last_of_phase, search_of, teach_costs, warm_params
+from tune_cnn.study.beginning import last_of_phase, search_of, teach_costs, warm_params, why_nothing_left
 from tune_cnn.study.conductor import Conductor
 from tune_cnn.study.confirm_plan import is_left, plan, settings
 from tune_cnn.study.confirming import confirm_planned
@@ -63,12 +63,9 @@ def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callab
         fresh = known is None or not store.trials(spec.study)
         warm = [params for source in spec.warm_start for params in warm_params(source, places)] if fresh else []
         course = _Course(store, spec, places, warm, display=display, say=say)
-        if (
-            known is not None
-            and is_spent(store, known, spec)
-            and not is_left(read_archive(spec.study, places.home, None), spec)
-        ):
-            say("the budget is spent, so nothing is trained; a larger one goes on")
+        nothing_left = why_nothing_left(store, known, spec) if known is not None else None
+        if known is not None and nothing_left and not is_left(read_archive(spec.study, places.home, None), spec):
+            say(nothing_left)
             return course.end_without_training(known)
         say("starting Ray" if places.address is None else f"joining the Ray cluster at {places.address}")
         calls, code = user_calls(spec), spec.resources.code

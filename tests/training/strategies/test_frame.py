@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,42 @@ class Slow(Toy):
 
     def start_epoch(self, run, epoch):
         time.sleep(self.seconds)
+
+
+class Grower(Strategy):
+    """Another shape in each epoch."""
+
+    paper = "Nobody, 2026"
+    saves = Saves.TIME
+    slots = frozenset({Slot.SHAPE})
+
+    def start_epoch(self, run, epoch):
+        model = self.rebuild(run.model, {"units": 10 + epoch})
+        run.replace_model(model, {}, by=self.name, change={"units": 10 + epoch})
+
+    def rebuild(self, model, change):
+        model[-1] = nn.Sequential(nn.LazyLinear(change["units"]), nn.Linear(change["units"], 10))
+        model(torch.zeros(2, 1, 8, 8))
+        return model
+
+
+def test_every_shape_is_compiled_where_compiling_is_asked_for(tmp_path, monkeypatch):
+    """However many there are: torch gives up on one code after eight, and then runs it as it is."""
+    compiled, epochs, now = [], 10, []
+
+    def noting(graph, inputs):
+        compiled.append(tuple(now))
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=noting))
+    settings = {"batch_size": 540, "epochs": epochs, "compile": True}
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies={f"{__name__}:Grower": True}, **settings))
+    for epoch in range(epochs):
+        now[:] = [epoch]
+        rank.train_epoch()
+    rank.end()
+    assert set(compiled) == {(), *((epoch,) for epoch in range(epochs))}  # (): the warm-up
 
 
 def test_without_strategies_no_hook_runs(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo
 from torch import nn
 from torch.optim import Optimizer
 
@@ -196,6 +197,8 @@ class TrainingRun:
         learner.model = model
         if self.group.ranks > 1:
             gc.collect()  # while the old DDP lives, its hooks would reduce the parameters that are kept
+        if self.configuration.compile:
+            torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
         learner.optimiser = make_optimiser(model, self.configuration, learning_rate=1.0)  # each step sets its rate
         carry_state(learner.optimiser, {**{p: state for p, state in former.items() if state}, **carried})
         learner.model = wrapped(model, self._context, some_unused=self._some_unused)
