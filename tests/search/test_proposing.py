@@ -277,3 +277,15 @@ def test_a_contest_on_a_made_up_space_is_won_against_random(spec):
 
     ours, theirs = (np.mean([reached(sampler, seed) for seed in range(3)]) for sampler in ("front", "random"))
     assert ours > theirs
+
+
+def test_what_is_as_large_as_a_failed_one_is_left_out_unless_as_large_has_fitted(spec):
+    """Each dimension in which memory grows counts, the others don't: no line need say so."""
+    memory = MemoryModel()
+    for batch, width, peak_mib in ((0.0, 0.0, 100.0), (0.5, 0.0, 400.0), (1.0, 0.0, 1500.0), (0.0, 0.5, 200.0)):
+        memory.fits(np.array([batch, width, 0.3]), peak_mib)
+    memory.fails(np.array([0.5, 0.5, 0.9]))  # by the line it would need less than the largest that fitted
+    larger, as_large, smaller = [1.0, 1.0, 0.1], [0.5, 0.5, 0.1], [0.5, 0.0, 0.9]
+    assert memory.too_large(np.array([larger, as_large, smaller])).tolist() == [True, True, False]
+    memory.fits(np.array([0.5, 0.5, 0.3]), 900.0)  # what failed was an accident
+    assert memory.too_large(np.array([larger, as_large, [0.5, 0.5, 0.9]])).tolist()[1:] == [False, True]

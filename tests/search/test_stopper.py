@@ -125,7 +125,7 @@ def test_a_trial_that_can_not_keep_a_constraint_stops(spec):
     floor = seen(spec, constraints={"accuracy": {"min": 0.6}})
     floor.ask(8)
     assert len(train(floor, 8, 0.2, 0.1)) < 8
-    assert floor.reason(8) == "stopped at epoch 3: it can't keep the constraints any more"
+    assert floor.reason(8) == "stopped at epoch 4: it can't keep the constraints any more"
     fits = {"peak_memory_mib": 50.0}
     memory = Search(spec(SPACE, sampler="random", constraints={"peak_memory_mib": {"max": 100}}))
     for number in range(8):

@@ -13,7 +13,7 @@ from study.commands import SMALL, points_of, run, run_json, start
 from tune_cnn.errors import StudyError
 
 LONG = SMALL.replace("epochs: 3", "epochs: 12").replace("trials: 4", "trials: 6") + (
-    "resources: {checkpoint_every_s: 0}\n"
+    "resources: {checkpoint_every_s: 0}\nstopper: none\n"
 )
 
 
@@ -55,7 +55,7 @@ def test_killed_driver_resumes_with_nothing_lost_or_doubled(tmp_path: Path) -> N
     before = points_of(tmp_path, "small")
     assert len(before) < 6 * 12
     result = run_json(tmp_path, "search", "long.yaml")
-    assert result["trials"]["complete"] == 6
+    assert result["trials"]["complete"] == 6, result["trials"]
     after = points_of(tmp_path, "small")
     assert after[: len(before)] == before
     _nothing_doubled(tmp_path, "small", 6, 12)

@@ -40,14 +40,14 @@ with connected({two_nodes!r}, code={code!r}, calls=[{call + "Loop"!r}]):
     company = [script.side_by_side(point) for point in script.points]
     places = sorted({{point.metrics["node"] for point in script.points}})
     tenants = sorted({{point.metrics["cotenants"] for point in script.points}})
-print(json.dumps([where, slots.count, script.states(), company, places, tenants]))
+print(json.dumps([where, slots.count, [script.ends[n] for n in sorted(script.ends)], company, places, tenants]))
 """,
         cwd=tmp_path,
     )
-    where, count, states, company, places, tenants = found
+    where, count, ends, company, places, tenants = found
     assert all("py_modules_files" in path for path in where), f"not carried, but found by their paths: {where}"
     assert count == 2
-    assert states == ["complete"] * 6
+    assert [state for state, _ in ends] == ["complete"] * 6, ends
     assert len(places) == 2
     assert company.count(2) >= 12
     assert tenants == [0.0], "trials on different nodes share no hardware"

@@ -5,10 +5,15 @@ import numpy as np
 from tune_cnn.search.regression import Line
 
 ENOUGH = 3  # peaks from which a line is drawn
+SLIGHT = 0.1  # of the steepest slope: dimensions with less say nothing of memory
 
 
 class MemoryModel:
-    """A line through the logarithms of the peaks; what lies nearer to the failed than to the fitting doesn't fit."""
+    """A line through the logarithms of the peaks says which way memory grows, and where it ends.
+
+    What lies beyond the line's limit doesn't fit, nor what is as large as a failed one in every dimension that
+    matters; all the same it does where something as large in each has fitted.
+    """
 
     def __init__(self) -> None:
         self._fitting: list[tuple[np.ndarray, float | None]] = []  # with the logarithm of the peak, where measured
@@ -30,10 +35,16 @@ class MemoryModel:
         if self._model is None:
             self._model = self._learned()
         line, limit = self._model
+        slopes_d = np.abs(line.slope_d)
+        upwards_d = np.where(slopes_d > SLIGHT * slopes_d.max() + 1e-9, np.sign(line.slope_d), 0.0)
+        failed_nd = np.stack(self._failed)
         seen_nd = np.stack([row for row, _ in self._fitting]) if self._fitting else np.empty((0, rows_nd.shape[1]))
-        failed = (rows_nd[:, None, :] == np.stack(self._failed)[None]).all(axis=2).any(axis=1)
-        fitted = (rows_nd[:, None, :] == seen_nd[None]).all(axis=2).any(axis=1)
-        too_large_n: np.ndarray = failed | ((line.at(rows_nd) > limit) & ~fitted)
+        as_failed_n: np.ndarray = (rows_nd[:, None, :] == failed_nd[None]).all(axis=2).any(axis=1)
+        if not upwards_d.any():
+            return as_failed_n
+        beyond_n = _as_large(rows_nd[:, None, :], failed_nd[None], upwards_d).any(axis=1)
+        within_n = _as_large(seen_nd[None], rows_nd[:, None, :], upwards_d).any(axis=1)
+        too_large_n: np.ndarray = as_failed_n | (((line.at(rows_nd) > limit) | beyond_n) & ~within_n)
         return too_large_n
 
     def _learned(self) -> tuple[Line, float]:
@@ -46,3 +57,9 @@ class MemoryModel:
         fitting = [row for row, _ in self._fitting]
         rows_nd = np.stack([*fitting, *failed_nd])
         return Line(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5
+
+
+def _as_large(one: np.ndarray, other: np.ndarray, upwards_d: np.ndarray) -> np.ndarray:
+    """Whether rows need as much memory as others by every dimension that matters: `upwards_d` is 0 for the rest."""
+    large: np.ndarray = ((one - other) * upwards_d >= -1e-9).all(axis=2)
+    return large

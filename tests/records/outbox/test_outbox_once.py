@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from records.outbox.told import ALL, FIRST, SECOND, SPEC, runs, tell, told_whole
 
+from tune_cnn.records import mlflow_delivery
 from tune_cnn.records.mlflow_reader import read_study
 from tune_cnn.records.mlflow_server import Refused, Unreachable
 from tune_cnn.records.store import Store
@@ -34,6 +35,38 @@ def test_postgresql_is_told_the_same_and_nothing_twice(store: Store, name: str, 
     store.redeliver(name)
     tell(store, name, postgres_url)
     told_whole(store, name, postgres_url)
+
+
+def test_another_connection_asks_for_no_status_that_stands(
+    store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study of ten thousand trials would take minutes at each resume and each end."""
+    store.end_trial(name, 1, "stopped")
+    store.update_study(name, state="finished")
+    tell(store, name, tracking)
+    asked: list[str] = []
+    monkeypatch.setattr(MlflowClient, "set_terminated", lambda self, run_id, **how: asked.append(run_id))
+    tell(store, name, tracking)
+    store.update_study(name, state="finished")
+    tell(store, name, tracking)
+    assert asked == []
+
+
+def test_what_a_slow_server_has_taken_is_marked_while_it_takes_the_rest(
+    store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sync` gives up where nothing moves for a minute, so it must see what does."""
+    monkeypatch.setattr(mlflow_delivery, "MARKED_AFTER", 1)
+    waiting = [store.pending(name)]
+    create: Callable[..., Any] = MlflowClient.create_run
+
+    def create_and_look(*args: Any, **kwargs: Any) -> Any:
+        waiting.append(store.pending(name))
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_and_look)
+    tell(store, name, tracking)
+    assert waiting[0] == waiting[2] > waiting[3] > 0  # before, at the first trial's run, at the second's
 
 
 def test_a_lost_reply_doubles_no_run(store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
