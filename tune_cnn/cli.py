@@ -251,7 +251,8 @@ def delete(
             raise InputError("delete: asks first, and there is no terminal to answer on; give --yes")
         typer.confirm(f"Delete study {study} with all its points from {home}?", abort=True, err=True)
     studied.delete()
-    _print({"study": study, "deleted": True}, as_json, lambda r: _say(f"Study {study} is deleted."))
+    said = f"Study {study} is deleted. MLflow keeps its runs; to use the name again, rename their experiment there."
+    _print({"study": study, "deleted": True}, as_json, lambda _: _say(said))
 
 
 @app.command()
