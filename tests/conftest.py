@@ -2,6 +2,6 @@
 
 import signal
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and every process of theirs would inherit that.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all their processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
