@@ -7,18 +7,26 @@ from pathlib import Path
 import pytest
 from drivers import drive, package
 
+from tune_cnn.trials import ray_settings
+
 
 @pytest.fixture
-def two_nodes(compiled: None, tmp_path: Path) -> Iterator[str]:
-    """Address of a cluster of two nodes with two cores each, whose workers start elsewhere than the driver."""
+def two_nodes(compiled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a cluster of two nodes with two cores each, whose workers start elsewhere than the driver.
+
+    It asks for no token, and the driver has one from a Ray of its own: it must leave it.
+    """
     from ray.cluster_utils import Cluster
 
     began_in = Path.cwd()
     os.chdir(tmp_path)
+    ray_settings.make_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
+        monkeypatch.delenv("RAY_AUTH_MODE")
         yield cluster.address
     finally:
         os.chdir(began_in)

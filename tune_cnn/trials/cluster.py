@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
         if ray.is_initialized():
             yield
         else:
-            with _joined(address, code, calls, quiet=quiet):
+            how = nullcontext() if address is None else ray_settings.authenticated_as(address)
+            with how, _joined(address, code, calls, quiet=quiet):
                 yield
 
 

@@ -2,7 +2,10 @@
 
 import os
 import secrets
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SETTINGS = {
@@ -24,10 +27,27 @@ def apply() -> None:
     """Set what the user has not set otherwise."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    if _has_token():
-        # As `ray start` does by itself where a token exists, and `ray.init(address=…)` doesn't (Ray 2.60): a driver
-        # without it is refused by its own cluster. A cluster without authentication ignores it.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+@contextmanager
+def authenticated_as(address: str) -> Iterator[None]:
+    """While a cluster is joined: with the token, where there is one and the cluster asks for it; else without.
+
+    `ray start` takes a token by itself where one exists, and `ray.init(address=…)` doesn't (Ray 2.60): its own cluster
+    would refuse the driver. With a token, in turn, an open cluster can't call the driver back, and every actor dies.
+    """
+    if "RAY_AUTH_MODE" in os.environ or not _has_token():
+        yield
+        return
+    asked = [sys.executable, "-P", "-m", "ray.scripts.scripts", "status", "--address", address]
+    without = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with suppress(subprocess.TimeoutExpired):
+        is_open = subprocess.run(asked, env=without, capture_output=True, timeout=60, check=False).returncode == 0
+        os.environ["RAY_AUTH_MODE"] = "disabled" if is_open else "token"
+    try:
+        yield
+    finally:
+        os.environ.pop("RAY_AUTH_MODE", None)
 
 
 def make_token() -> None:
