@@ -174,7 +174,7 @@ def section(found: Mapping[Row, Runs], told_machine: Mapping[str, Any], spec: St
     )
     where = told_machine["gpus"][0] if on_gpu else f"one thread of {told_machine['cpu']}"
     return (
-        f"{spec.model.name} with {base['model.width']} filters, {spec.data.subset:,} images of {spec.data.name} (a "
+        f"{spec.model.name} with {base['model.width']} filters, {spec.data.subset:,} images of {spec.data.name} ("
         f"{spec.data.validation:.0%} of them for validation), {base['epochs']} epochs at batches of "
         f"{base['batch_size']}; {repeats} seeds, {where}, torch "
         f"{told_machine['versions']['torch']}. ± is half of a 95 % confidence interval of the mean; gains and ratios "
