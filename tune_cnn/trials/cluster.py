@@ -20,6 +20,7 @@ from tune_cnn.trials.code import carried_modules
 from tune_cnn.trials.ray_output import kept_off_stdout
 
 import ray  # isort: skip
+from ray._raylet import Config
 
 PROBE_TIMEOUT_S = 10.0  # for one TCP connection, across the world on a bad day
 
@@ -65,6 +66,7 @@ def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, q
         started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
     else:
         started |= {"address": address, "runtime_env": {"py_modules": carried_modules(code, calls)}}
+        Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first
     try:
         try:
             ray.init(**started)

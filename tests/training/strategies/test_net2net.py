@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nets import images, net
 from ranks import digits_job, train
+from strategy_nets import images, net
 from torch import nn
 
 from tune_cnn.errors import SpecError

@@ -5,8 +5,8 @@ import time
 
 import pytest
 import torch
-from nets import images, net, trained
 from ranks import digits_job
+from strategy_nets import images, net, trained
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

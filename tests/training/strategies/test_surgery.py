@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from nets import NETS, Mixed, Residual, Sized, gradients, images, net, trained
+from strategy_nets import NETS, Mixed, Residual, Sized, gradients, images, net, trained
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
