@@ -48,6 +48,15 @@ def test_a_large_space_is_drawn_from_and_searched_near_what_is_good(spec):
     assert len(offered) < WHOLE
 
 
+def test_neighbours_beyond_an_end_of_a_range_are_reflected(spec):
+    """None piles up at the end, which all clipped ones would share."""
+    made = candidates(spec({"learning_rate": {"low": 0.001, "high": 1.0, "log": True}, "batch_size": 32}))
+    near = made.among([{"learning_rate": 0.99}], np.random.default_rng(0))[-80:]
+    places = [c.row_d[0] for c in near]
+    assert len(set(places)) == 80 and sum(place > 0.999 for place in places) < 8
+    assert min(places) >= 0 and max(places) < 1
+
+
 def test_rows_lie_between_nought_and_one(spec):
     """Numbers in their order, by the logarithm where the range is; choices in a column each."""
     space = {"learning_rate": {"low": 0.001, "high": 1.0, "log": True}, "lr_rule": ["none", "sqrt", "linear"]}
@@ -198,7 +207,7 @@ def test_epochs_beyond_the_time_left_count_for_nothing(spec):
 
 
 def test_what_does_not_fit_keeps_its_like_away(spec):
-    """From one failure and a few peaks: what would need more than the largest that fitted, and lies towards it."""
+    """From one failure and a few peaks: what would need as much as the failed one; what lies between may be tried."""
     memory = MemoryModel()
     rows = np.linspace(0, 1, 11)[:, None]
     assert not memory.too_large(rows).any()
@@ -206,7 +215,7 @@ def test_what_does_not_fit_keeps_its_like_away(spec):
         memory.fits(rows[at], 100.0 * 2 ** (10 * rows[at, 0]))
     memory.fails(rows[9])
     too_large = memory.too_large(rows)
-    assert too_large[9:].all() and not too_large[:7].any()
+    assert too_large.tolist() == [False] * 9 + [True] * 2
     unmeasured = MemoryModel()
     unmeasured.fits(rows[2], None)
     unmeasured.fails(rows[9])
@@ -235,6 +244,23 @@ def test_a_cliff_is_learned_by_every_sampler(spec):
                 search.observe(points[0])
                 search.finish(number, "complete", points)
         assert late <= 2, sampler
+
+
+def test_what_costs_nothing_says_nothing_of_memory(spec):
+    """Large ones failed, by chance all at a high learning rate: a large one at a low rate fits no better."""
+    columns = candidates(
+        spec({"learning_rate": [0.1, 0.2, 0.4], "optimizer": ["sgd", "adamw"], "model.width": [1, 2, 3]})
+    )
+    costly_d = columns.costly_d
+    assert sorted(costly_d) == [0, 1, 1, 1] and len(costly_d) == columns.width
+    memory, any_column = MemoryModel(np.array([0.0, 1.0])), MemoryModel()
+    for model in (memory, any_column):
+        model.fits(np.array([0.0, 0.0]), None)
+        model.fits(np.array([0.1, 0.4]), None)
+        model.fails(np.array([1.0, 0.7]))
+    low_rate = np.array([[0.0, 0.7]])
+    assert memory.too_large(low_rate).all()
+    assert not any_column.too_large(low_rate).any()
 
 
 def test_equal_objectives_are_searched_all_the_same(spec):

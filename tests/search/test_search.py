@@ -180,6 +180,17 @@ def test_the_last_point_is_what_a_trial_is_worth(spec, curve):
     assert [d.name for d in search._study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
+def test_of_points_that_keep_the_constraints_the_last_is_told(spec, curve):
+    """Not the one past the latest time; where none keeps them, the last of all."""
+    search = Search(spec(constraints={"train_time_s": {"max": 2.5}}))
+    for number, late in ((0, 1.0), (1, 100.0)):
+        search.ask(number)
+        metrics = [{"accuracy": 0.1 * e, "train_time_s": late * e} for e in (1, 2, 3)]
+        points = [EpochPoint(trial=number, epoch=e, metrics=m) for e, m in enumerate(metrics, start=1)]
+        search.finish(number, "stopped", points)
+    assert [t.values[1] for t in trials_of(search)] == [2.0, 300.0]
+
+
 @pytest.mark.parametrize(
     ("state", "metrics", "told"),
     [

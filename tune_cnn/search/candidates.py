@@ -9,7 +9,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from tune_cnn.search.space import SearchSpace
-from tune_cnn.spec.costs import cost_key
+from tune_cnn.spec.costs import FREE, cost_key
 
 WHOLE = 600  # a space of so few configurations is looked at as a whole
 DRAWN, NEAR = 120, 80
@@ -43,6 +43,15 @@ class Candidates:
     @property
     def width(self) -> int:
         return len(self.row({}))
+
+    @property
+    def costly_d(self) -> np.ndarray:
+        """Which of a row's columns can change what a step takes: 1, else 0."""
+        cells: list[float] = []
+        for name, distribution in self._distributions.items():
+            count = len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 1
+            cells += [float(name not in FREE)] * count
+        return np.array(cells)
 
     def of(self, encoded: Encoded) -> Candidate:
         name = key(encoded)
@@ -99,7 +108,7 @@ class Candidates:
                 moved[name] = fresh[name]
             else:
                 place = _place(distribution, moved[name]) + rng.normal(0.0, 0.15)
-                moved[name] = _draw(distribution, float(np.clip(place, 0.0, 1.0 - 1e-9)))
+                moved[name] = _draw(distribution, _reflected(place))
         return self._kept(moved)
 
     def row(self, encoded: Mapping[str, Any]) -> np.ndarray:
@@ -145,6 +154,12 @@ def _draw(distribution: Any, share: float) -> Any:
     if step is not None:
         return low + int(share * (round((high - low) / step) + 1)) * step
     return float(low + share * (high - low))
+
+
+def _reflected(place: float) -> float:
+    """Back into [0, 1) from beyond its ends: clipped ones would pile up there."""
+    place = abs(place) % 2.0
+    return min(1.0 - 1e-9, place if place < 1.0 else 2.0 - place)
 
 
 def _place(distribution: Any, value: float) -> float:

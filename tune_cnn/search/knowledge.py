@@ -68,11 +68,6 @@ class Knowledge:
         if self.ended >= REFERENCE_AFTER:
             self.tracker.fix_reference()
 
-    def front_of_others(self, known: Known) -> list[EpochPoint]:
-        """The front without this trial's points (but not what they have hidden: that would be all points again)."""
-        mine = {id(p) for p in known.curve.points}
-        return [p for p in self.tracker.points if id(p) not in mine]
-
     @property
     def front_levels(self) -> np.ndarray:
         """(f, m) the front's points as levels; unmeasured metrics are NaN."""

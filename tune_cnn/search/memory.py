@@ -11,17 +11,20 @@ SLIGHT = 0.1  # of the steepest slope: dimensions with less say nothing of memor
 class MemoryModel:
     """A line through the logarithms of the peaks says which way memory grows, and where it ends.
 
-    What lies beyond the line's limit doesn't fit, nor what is as large as a failed one in every dimension that
-    matters; all the same it does where something as large in each has fitted.
+    What by the line needs more than the least of the failed doesn't fit, nor what is as large as a failed one in
+    every dimension that matters; all the same it does where something as large in each has fitted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, costly_d: np.ndarray | float = 1.0) -> None:
+        """`costly_d`: 1 for a row's columns that can matter, 0 for those that can't: so few peaks say more."""
+        self._costly_d = costly_d
         self._fitting: list[tuple[np.ndarray, float | None]] = []  # with the logarithm of the peak, where measured
         self._failed: list[np.ndarray] = []
         self._model: tuple[Line, float] | None = None
 
     def fits(self, row_d: np.ndarray, peak_mib: float | None) -> None:
-        self._fitting.append((row_d, float(np.log(peak_mib)) if peak_mib is not None and peak_mib > 0 else None))
+        log_peak = float(np.log(peak_mib)) if peak_mib is not None and peak_mib > 0 else None
+        self._fitting.append((row_d * self._costly_d, log_peak))
         self._model = None
 
     def fails(self, row_d: np.ndarray) -> None:
@@ -38,8 +41,9 @@ class MemoryModel:
         slopes_d = np.abs(line.slope_d)
         upwards_d = np.where(slopes_d > SLIGHT * slopes_d.max() + 1e-9, np.sign(line.slope_d), 0.0)
         failed_nd = np.stack(self._failed)
-        seen_nd = np.stack([row for row, _ in self._fitting]) if self._fitting else np.empty((0, rows_nd.shape[1]))
         as_failed_n: np.ndarray = (rows_nd[:, None, :] == failed_nd[None]).all(axis=2).any(axis=1)
+        rows_nd, failed_nd = rows_nd * self._costly_d, failed_nd * self._costly_d
+        seen_nd = np.stack([row for row, _ in self._fitting]) if self._fitting else np.empty((0, rows_nd.shape[1]))
         if not upwards_d.any():
             return as_failed_n
         beyond_n = _as_large(rows_nd[:, None, :], failed_nd[None], upwards_d).any(axis=1)
@@ -48,12 +52,12 @@ class MemoryModel:
         return too_large_n
 
     def _learned(self) -> tuple[Line, float]:
-        failed_nd = np.stack(self._failed)
+        failed_nd = np.stack(self._failed) * self._costly_d
         measured = [(row, peak) for row, peak in self._fitting if peak is not None]
         if len(measured) >= ENOUGH:
             line = Line(np.stack([row for row, _ in measured]), np.array([peak for _, peak in measured]))
             largest, smallest = max(peak for _, peak in measured), float(line.at(failed_nd).min())
-            return line, (largest + max(smallest, largest)) / 2
+            return line, max(smallest, largest)  # any lower, and what fits would be left out for good
         fitting = [row for row, _ in self._fitting]
         rows_nd = np.stack([*fitting, *failed_nd])
         return Line(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5

@@ -61,7 +61,7 @@ class Search:
         self._space = SearchSpace(spec.space, cards)
         self._candidates = Candidates(self._space, self._horizon)
         self._knowledge = Knowledge(spec, reference)
-        self._costs, self._memory = CostModel(), MemoryModel()
+        self._costs, self._memory = CostModel(), MemoryModel(self._candidates.costly_d)
         ended = list(past)
         self._taken = len(ended)
         self._rng = np.random.default_rng((spec.seed, self._taken))
@@ -177,7 +177,7 @@ class Search:
             self._knowledge.end(None)
             return
         self._learn_memory(known, state, points)
-        told = self._told(state, points, known)
+        told = self._told(state, points)
         for name, violation in violations(state, told, self._spec.constraints).items():
             trial.set_constraint(name, violation)
         values = self._values(told)
@@ -254,12 +254,10 @@ class Search:
         epoch_time_s = self._costs.known(candidate.cost)
         return epoch_time_s is None or epoch_time_s <= within_s
 
-    def _told(self, state: str, points: Sequence[EpochPoint], known: Known) -> EpochPoint | None:
+    def _told(self, state: str, points: Sequence[EpochPoint]) -> EpochPoint | None:
         if state not in COUNTS:
             return None
-        others = self._knowledge.front_of_others(known)
-        tracker = self._knowledge.tracker
-        return point_told(points, others, self._knowledge.objectives, tracker.reference, self._knowledge.bounds)
+        return point_told(points, self._knowledge.objectives, self._knowledge.bounds)
 
     def _values(self, told: EpochPoint | None) -> list[float] | None:
         return None if told is None else [told.metrics[m.name] for m in self._knowledge.objectives]
@@ -299,7 +297,7 @@ class Search:
             taken.append((past, known, distributions))
         results = 0
         for past, known, distributions in taken:
-            told = self._told(past.state, past.points, known)
+            told = self._told(past.state, past.points)
             values = self._values(told)
             self._keep_end(len(self._study.get_trials(deepcopy=False)), past.points)
             self._study.add_trial(

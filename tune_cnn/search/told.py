@@ -1,8 +1,7 @@
 """What Optuna is told of a trial: one true point of its curve, how far it is beyond its constraints, or its end.
 
-Of a curve's points the one that adds most hypervolume to the front of the other trials: the last point of a stopped
-trial stands for a horizon that it never had, and a projected end is a point that nobody has seen. TPE all the same
-does better with the last point in the one experiment made of it (tests/benchmarks/SIMULATION.md).
+Of a curve the last point, with the seconds that it took: true of a stopped trial as well. The point that adds most
+hypervolume to the front was told before; TPE does better, or no worse, with the last (tests/benchmarks/SIMULATION.md).
 """
 
 import math
@@ -11,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from optuna.trial import TrialState
 
 from tune_cnn.front.constraints import feasible
-from tune_cnn.front.hypervolume import contributions, hypervolume
 from tune_cnn.objectives import EpochPoint, Metric, unusable
 from tune_cnn.spec.parts import Bound
 
@@ -20,29 +18,11 @@ MEMORY = "memory"  # the constraint that a trial breaks which does not fit
 
 
 def point_told(
-    points: Sequence[EpochPoint],
-    front: Sequence[EpochPoint],
-    objectives: Sequence[Metric],
-    reference: Mapping[str, float],
-    bounds: Mapping[str, Mapping[str, float]],
+    points: Sequence[EpochPoint], objectives: Sequence[Metric], bounds: Mapping[str, Mapping[str, float]]
 ) -> EpochPoint | None:
-    """The point that stands for the trial; `front` is that of the other trials.
-
-    Feasible ones first. Where none adds anything, the one that alone would span the largest volume; None where the
-    trial has no usable point.
-    """
+    """The last point of those that keep the constraints, else the last; None where the trial has no usable point."""
     usable = [p for p in points if not unusable(p.metrics, [m.name for m in objectives])]
-    if not usable:
-        return None
-    candidates = feasible(usable, bounds) or usable
-    if not reference:
-        return max(candidates, key=lambda p: p.epoch)
-
-    def worth(point: EpochPoint) -> tuple[float, float, int]:
-        adds = contributions([*front, point], objectives, reference)[-1]
-        return adds, hypervolume([point], objectives, reference), point.epoch
-
-    return max(candidates, key=worth)
+    return max(feasible(usable, bounds) or usable, key=lambda p: p.epoch, default=None)
 
 
 def violations(state: str, point: EpochPoint | None, constraints: Mapping[str, Bound]) -> dict[str, float]:
