@@ -263,6 +263,18 @@ def test_what_costs_nothing_says_nothing_of_memory(spec):
     assert not any_column.too_large(low_rate).any()
 
 
+def test_what_costs_the_same_as_a_failed_one_is_left_out_unless_it_has_fitted():
+    """Also where something as large has fitted: the line can't tell the two kinds apart, the failure does."""
+    memory = MemoryModel(np.array([1.0, 1.0, 0.0]))  # size, a kind that hardly matters, one that can't
+    for size in (0.0, 0.5, 1.0):
+        memory.fits(np.array([size, 0.0, 0.5]), 100.0 * 16**size)
+    memory.fails(np.array([1.0, 1.0, 0.2]))
+    rows = np.array([[1.0, 1.0, 0.9], [1.0, 0.0, 0.9]])
+    assert memory.too_large(rows).tolist() == [True, False]
+    memory.fits(np.array([1.0, 1.0, 0.4]), 1600.0)
+    assert not memory.too_large(rows).any()
+
+
 def test_equal_objectives_are_searched_all_the_same(spec):
     """Nothing to learn from: every configuration is tried once, and nothing breaks."""
     search = Search(spec(GRID))

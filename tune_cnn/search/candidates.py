@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec.costs import FREE, cost_key
@@ -108,7 +108,7 @@ class Candidates:
                 moved[name] = fresh[name]
             else:
                 place = _place(distribution, moved[name]) + rng.normal(0.0, 0.15)
-                moved[name] = _draw(distribution, _reflected(place))
+                moved[name] = _draw(distribution, _inside(distribution, place))
         return self._kept(moved)
 
     def row(self, encoded: Mapping[str, Any]) -> np.ndarray:
@@ -156,10 +156,16 @@ def _draw(distribution: Any, share: float) -> Any:
     return float(low + share * (high - low))
 
 
-def _reflected(place: float) -> float:
-    """Back into [0, 1) from beyond its ends: clipped ones would pile up there."""
-    place = abs(place) % 2.0
-    return min(1.0 - 1e-9, place if place < 1.0 else 2.0 - place)
+def _inside(distribution: Any, place: float) -> float:
+    """Back into [0, 1) from beyond its ends.
+
+    Real numbers are reflected, as clipped ones would pile up at the end; steps are clipped: the last one is as good a
+    neighbour as another, and the fastest configurations lie there.
+    """
+    if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        place = abs(place) % 2.0
+        place = min(place, 2.0 - place)
+    return float(np.clip(place, 0.0, 1.0 - 1e-9))
 
 
 def _place(distribution: Any, value: float) -> float:

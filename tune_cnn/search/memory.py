@@ -12,7 +12,8 @@ class MemoryModel:
     """A line through the logarithms of the peaks says which way memory grows, and where it ends.
 
     What by the line needs more than the least of the failed doesn't fit, nor what is as large as a failed one in
-    every dimension that matters; all the same it does where something as large in each has fitted.
+    every dimension that matters; all the same it does where something as large in each has fitted, unless one that
+    costs the very same failed.
     """
 
     def __init__(self, costly_d: np.ndarray | float = 1.0) -> None:
@@ -28,7 +29,7 @@ class MemoryModel:
         self._model = None
 
     def fails(self, row_d: np.ndarray) -> None:
-        self._failed.append(row_d)
+        self._failed.append(row_d * self._costly_d)
         self._model = None
 
     def too_large(self, rows_nd: np.ndarray) -> np.ndarray:
@@ -40,10 +41,9 @@ class MemoryModel:
         line, limit = self._model
         slopes_d = np.abs(line.slope_d)
         upwards_d = np.where(slopes_d > SLIGHT * slopes_d.max() + 1e-9, np.sign(line.slope_d), 0.0)
-        failed_nd = np.stack(self._failed)
-        as_failed_n: np.ndarray = (rows_nd[:, None, :] == failed_nd[None]).all(axis=2).any(axis=1)
-        rows_nd, failed_nd = rows_nd * self._costly_d, failed_nd * self._costly_d
+        rows_nd, failed_nd = rows_nd * self._costly_d, np.stack(self._failed)
         seen_nd = np.stack([row for row, _ in self._fitting]) if self._fitting else np.empty((0, rows_nd.shape[1]))
+        as_failed_n = _same(rows_nd, failed_nd) & ~_same(rows_nd, seen_nd)
         if not upwards_d.any():
             return as_failed_n
         beyond_n = _as_large(rows_nd[:, None, :], failed_nd[None], upwards_d).any(axis=1)
@@ -52,7 +52,7 @@ class MemoryModel:
         return too_large_n
 
     def _learned(self) -> tuple[Line, float]:
-        failed_nd = np.stack(self._failed) * self._costly_d
+        failed_nd = np.stack(self._failed)
         measured = [(row, peak) for row, peak in self._fitting if peak is not None]
         if len(measured) >= ENOUGH:
             line = Line(np.stack([row for row, _ in measured]), np.array([peak for _, peak in measured]))
@@ -61,6 +61,12 @@ class MemoryModel:
         fitting = [row for row, _ in self._fitting]
         rows_nd = np.stack([*fitting, *failed_nd])
         return Line(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5
+
+
+def _same(rows_nd: np.ndarray, others_md: np.ndarray) -> np.ndarray:
+    """(n,) whether each row is among the others."""
+    same_n: np.ndarray = (rows_nd[:, None, :] == others_md[None]).all(axis=2).any(axis=1)
+    return same_n
 
 
 def _as_large(one: np.ndarray, other: np.ndarray, upwards_d: np.ndarray) -> np.ndarray:

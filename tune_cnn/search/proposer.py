@@ -88,7 +88,7 @@ class Proposer:
         """(c,) the expected hypervolume per second of each curve, trained as far as the time allows.
 
         Not ended where the rate is highest: the stopper goes on while anything may be added, and what it will take
-        is what counts. In the simulator this came to 95 % in 0.88 of the time.
+        is what counts (measured: tests/benchmarks/SIMULATION.md).
         """
         knowledge, count = self._knowledge, len(offered)
         shares_g = column_shares(max(k.curve.horizon for k in learned))
