@@ -44,6 +44,9 @@ Address = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use.", show_default="a Ray of its own on this machine"),
 ]
+Storage = Annotated[
+    str | None, typer.Option(help="Checkpoints: a folder that all nodes share, or a URI.", show_default="in --home")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what libraries and workers print.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
@@ -75,9 +78,7 @@ def search(
     home: Home = HOME,
     tracking_uri: Tracking = None,
     address: Address = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Checkpoints: a folder that all nodes share, or a URI.", show_default="in --home")
-    ] = None,
+    storage: Storage = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, probe twenty steps, say what fits and how fast.")
     ] = False,
@@ -147,9 +148,7 @@ def confirm(
     home: Home = HOME,
     tracking_uri: Tracking = None,
     address: Address = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Checkpoints: a folder that all nodes share, or a URI.", show_default="in --home")
-    ] = None,
+    storage: Storage = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

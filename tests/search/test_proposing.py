@@ -185,7 +185,7 @@ def test_what_can_not_end_an_epoch_in_the_time_left_is_not_proposed(spec):
 
 
 def test_epochs_beyond_the_time_left_count_for_nothing(spec):
-    """The long and accurate is best with time, the short one without."""
+    """With time for little, the one that is short."""
     space = {"batch_size": [16, 32, 64, 128], "epochs": 8}
 
     def asked(within_s: float | None) -> int:
@@ -204,6 +204,23 @@ def test_epochs_beyond_the_time_left_count_for_nothing(spec):
         return int(search._proposer.choose(offered, within_s=within_s).params["batch_size"])
 
     assert asked(12.0) == 128
+
+
+def test_a_curve_counts_by_what_it_comes_to_and_not_by_how_it_begins(spec):
+    """At equal seconds the one that begins slowly and ends high, with time for all of it."""
+    space = {"batch_size": [1, 2, 3, 4, 5, 6], "epochs": 8}
+    search = Search(spec(space, objectives=["accuracy"], stopper="none", sampler={"n_startup_trials": 4}))
+    quick, slow = [0.5] * 8, [0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85, 0.9]
+    for number, (batch, accuracies) in enumerate(((1, quick), (3, quick), (4, slow), (6, slow))):
+        search.queue({"batch_size": batch, "epochs": 8})
+        assert search.ask(number)["batch_size"] == batch
+        for epoch, accuracy in enumerate(accuracies, start=1):
+            metrics = {"accuracy": accuracy + 0.01 * number, "train_time_s": 10.0 * epoch}
+            search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
+        search.finish(number, "complete", search._knowledge.known[number].curve.points)
+    for batch in (2, 5):
+        search.learn_cost({"batch_size": batch}, Cost(step_time_s=10.0, steps_per_epoch=1))
+    assert search.ask(4)["batch_size"] == 5
 
 
 def test_what_does_not_fit_keeps_its_like_away(spec):

@@ -1,12 +1,8 @@
 """The models: what they are by the papers, what they take, and what is said when they can't."""
 
-import sys
-from collections import OrderedDict
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
+from models_checked import facts, refused
 from torch import nn
 from torchvision import models as torchvision_models
 
@@ -16,7 +12,6 @@ from tune_cnn.training.models.dpn import DualPathBlock, Stage
 from tune_cnn.training.models.measure import IMAGES, WeightsOnMeta, measure, takes_images
 from tune_cnn.training.models.registry import build_model, check_model, find_model, model_arguments, model_names
 from tune_cnn.training.models.resnet import shortcut_a
-from tune_cnn.training.models.torchvision_models import fit_filters
 
 # name, channels, side, parameters: LeNet-5 and DenseNet-BC to the last one; He et al. give 0.27, 0.46 and 0.85 M
 PAPERS = [
@@ -28,6 +23,7 @@ PAPERS = [
     ("densenet_bc_100_12", 3, 32, 769_162),
     ("dpn92", 3, 32, 34_236_634),
 ]
+
 
 # one of each torchvision family, at the smallest side that its pooling and its strides leave something of
 FAMILIES = [
@@ -50,95 +46,6 @@ FAMILIES = [
     ("vgg11_bn", 32),
     ("vit_b_32", 64),
 ]
-
-USERS = '''
-import torch
-from torch import nn
-
-class Plain(nn.Module):
-    """A user's own, built from the data's shape; looks at its values, so that it can't run without data."""
-
-    def __init__(self, num_classes, in_channels, image_size, hidden=5):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
-
-    def forward(self, images):
-        if images.sum().item() < 0:
-            raise RuntimeError("never")
-        return self.layers(images)
-
-def factory(num_classes, in_channels, image_size, hidden=5):
-    return Plain(num_classes, in_channels, image_size, hidden)
-
-def greedy(num_classes, in_channels, image_size, **anything):
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes))
-
-def needy(num_classes, in_channels, image_size, depth):
-    return greedy(num_classes, in_channels, image_size)
-
-def narrow(num_classes):
-    return nn.Linear(1, num_classes)
-
-def raises(num_classes, in_channels, image_size):
-    raise ValueError("no such luck")
-
-def nonsense(num_classes, in_channels, image_size):
-    return "a model"
-
-def wrong_classes(num_classes, in_channels, image_size):
-    return greedy(num_classes + 1, in_channels, image_size)
-
-def tuple_output(num_classes, in_channels, image_size):
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = greedy(num_classes, in_channels, image_size)
-        def forward(self, images):
-            return self.inner(images), None
-    return Two()
-
-def train_only_fails(num_classes, in_channels, image_size):
-    class Fails(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = greedy(num_classes, in_channels, image_size)
-        def forward(self, images):
-            if self.training:
-                raise RuntimeError("only in training")
-            return self.inner(images)
-    return Fails()
-
-def frozen(num_classes, in_channels, image_size):
-    return greedy(num_classes, in_channels, image_size).requires_grad_(False)
-
-def idle_layer(num_classes, in_channels, image_size):
-    model = greedy(num_classes, in_channels, image_size)
-    model.append(nn.Identity())
-    model[-1].spare = nn.Linear(3, 3)
-    return model
-
-not_callable = 3
-'''
-
-
-@pytest.fixture
-def users_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    (tmp_path / "users_models_for_a_test.py").write_text(USERS)
-    (tmp_path / "users_broken_for_a_test.py").write_text("raise OSError('a disk of sand')\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield "users_models_for_a_test"
-    for module in ("users_models_for_a_test", "users_broken_for_a_test"):
-        sys.modules.pop(module, None)
-
-
-def facts(name: str, channels: int = 3, side: int = 32, **more: object):
-    return check_model(name, num_classes=10, in_channels=channels, image_size=(side, side), **more)
-
-
-def refused(name: str, channels: int = 3, side: int = 32, **more: object) -> str:
-    with pytest.raises(ModelError) as raised:
-        facts(name, channels, side, **more)
-    return str(raised.value)
 
 
 @pytest.mark.parametrize(("name", "channels", "side", "parameters"), PAPERS)
@@ -181,17 +88,6 @@ def test_a_seed_of_the_global_generator_decides_the_weights(name: str) -> None:
     assert all(torch.equal(first[key], again[key]) for key in first)
     filters = next(key for key, value in first.items() if value.ndim == 4)
     assert not torch.equal(first[filters], other[filters])
-
-
-def test_checking_leaves_the_global_generator_alone(users_module: str) -> None:
-    """A check between a seed and a build changes nothing of the build."""
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    facts("small_cnn", 1, 8)
-    facts("efficientnet_b0", 3, 32)
-    facts(f"{users_module}:factory", 1, 8)
-    assert torch.equal(torch.rand(3), expected)
 
 
 def test_option_a_shortcut_subsamples_and_pads_with_zeros() -> None:
@@ -389,159 +285,6 @@ def test_a_pooled_resnet8_has_the_maps_and_weights_of_the_strided_one() -> None:
     assert shapes[True] == shapes[False] and shapes[True][0] == (4, 1, 5, 5)
     kinds = {pooled: sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) for pooled, model in models.items()}
     assert kinds == {False: 0, True: 2}
-
-
-def test_fresh_filters_for_other_channels_keep_the_outputs_scale() -> None:
-    """White noise comes out of the refitted first layer as strong as out of the one it replaces."""
-    torch.manual_seed(0)
-    old = torch.randn(64, 3, 7, 7) * 0.05
-    for channels in (1, 2, 8):
-        fresh = fit_filters(old, channels, pretrained=False)
-        assert fresh.shape == (64, channels, 7, 7)
-        # the output's variance on white noise is the sum of a filter's squares
-        assert (fresh**2).sum() / 64 == pytest.approx(float((old**2).sum() / 64), rel=0.1)
-
-
-def test_pretrained_filters_for_other_channels_answer_a_grey_image_alike() -> None:
-    """One channel: the filters' sum. Six: each twice at half the weight. Either way a grey image looks the same."""
-    torch.manual_seed(0)
-    old = torch.randn(4, 3, 3, 3)
-    assert torch.equal(fit_filters(old, 1, pretrained=True), old.sum(1, keepdim=True))
-    six = fit_filters(old, 6, pretrained=True)
-    assert torch.allclose(six, torch.cat((old, old), 1) / 2)
-    four = fit_filters(old, 4, pretrained=True)
-    assert torch.allclose(four[:, 3], old[:, 0] * 0.75)
-
-
-@pytest.fixture
-def squeezenet_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """A file of weights where torch's hub looks for SqueezeNet's."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    torch.manual_seed(9)
-    state = torchvision_models.squeezenet1_1().state_dict()
-    url = torchvision_models.SqueezeNet1_1_Weights.IMAGENET1K_V1.url
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    torch.save(state, folder / url.rpartition("/")[2])
-    return state
-
-
-@pytest.mark.parametrize("weights", ["DEFAULT", "IMAGENET1K_V1", "SqueezeNet1_1_Weights.IMAGENET1K_V1"])
-def test_pretrained_weights_are_loaded_and_the_head_is_fresh(
-    weights: str, squeezenet_weights: dict[str, torch.Tensor], capfd: pytest.CaptureFixture[str]
-) -> None:
-    """All but the first layer (grey images) and the head (four classes) come from the file; stdout stays clean."""
-    shape = {"num_classes": 4, "in_channels": 1, "image_size": (64, 64)}
-    checked = check_model("squeezenet1_1", **shape, weights=weights)
-    model = build_model("squeezenet1_1", **shape, weights=weights)
-    built = model.state_dict()
-    changed = {key for key in built if built[key].shape != squeezenet_weights[key].shape}
-    assert changed == {"features.0.weight", "classifier.1.weight", "classifier.1.bias"}
-    assert all(torch.equal(built[key], squeezenet_weights[key]) for key in built if key not in changed)
-    assert torch.equal(built["features.0.weight"], squeezenet_weights["features.0.weight"].sum(1, keepdim=True))
-    assert model(torch.zeros(2, 1, 64, 64)).shape == (2, 4)
-    assert checked.parameters == sum(p.numel() for p in model.parameters())
-    assert capfd.readouterr().out == ""
-
-
-def test_pretrained_head_is_kept_for_as_many_classes(squeezenet_weights: dict[str, torch.Tensor]) -> None:
-    """With the weights' own thousand classes the whole network is the file's."""
-    shape = {"num_classes": 1000, "in_channels": 3, "image_size": (64, 64)}
-    built = build_model("squeezenet1_1", **shape, weights="DEFAULT").state_dict()
-    assert all(torch.equal(built[key], squeezenet_weights[key]) for key in built)
-
-
-def test_weights_that_cannot_be_had_say_where_they_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a network the message gives the address, the file and TORCH_HOME; so it does for a torn file."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for key in ("https_proxy", "HTTPS_PROXY"):  # nobody listens on the discard port: as good as no network
-        monkeypatch.setenv(key, "http://127.0.0.1:9")
-    for key in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(key, raising=False)
-    member = torchvision_models.ResNet18_Weights.IMAGENET1K_V1
-    path = tmp_path / "hub" / "checkpoints" / member.url.rpartition("/")[2]
-    message = refused("resnet18", weights="DEFAULT")
-    assert member.url in message and str(path) in message and "TORCH_HOME" in message
-    assert "did you mean 'IMAGENET1K_V1'" in refused("resnet18", weights="IMAGENET_V1")
-    path.write_bytes(b"PK\x03\x04 torn")
-    assert "Delete it" in refused("resnet18", weights="DEFAULT")
-
-
-def test_weights_file_may_hold_tensors_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pickle with code in it, left where the weights belong, is refused before it runs."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    hostile = OrderedDict(weight=Touches(tmp_path / "touched"))
-    torch.save(hostile, folder / torchvision_models.ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2])
-    assert "does not hold weights" in refused("resnet18", weights="DEFAULT")
-    assert not (tmp_path / "touched").exists()
-
-
-class Touches:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.path,)
-
-
-def test_weights_are_refused_where_they_mean_nothing(users_module: str) -> None:
-    """Our networks and the user's have no published weights; a transformer's are for one image size."""
-    assert "leave weights out" in refused("resnet20", weights="DEFAULT")
-    assert "inside the factory" in refused(f"{users_module}:factory", weights="DEFAULT")
-    assert "images of 224×224 only, got 64×64" in refused("vit_b_16", 3, 64, weights="IMAGENET1K_V1")
-
-
-def test_a_users_factory_is_built_and_measured(users_module: str) -> None:
-    """A factory from the user's module: its class and its function, lazy layers shaped, arguments passed."""
-    for name in (f"{users_module}:factory", f"{users_module}:Plain"):
-        assert model_arguments(name) == ("hidden",)
-        checked = facts(name, 1, 8, arguments={"hidden": 6})
-        assert checked.parameters == 64 * 6 + 6 + 6 * 10 + 10
-        built = build_model(name, num_classes=10, in_channels=1, image_size=(8, 8))
-        assert not any(isinstance(p, nn.UninitializedParameter) for p in built.parameters()) and built.training
-        assert checked.inference_gflops == pytest.approx(2 * (64 * 6 + 60) / 1e9)
-        assert "did you mean 'hidden'" in refused(name, 1, 8, arguments={"hiden": 6})
-    assert model_arguments(f"{users_module}:greedy") is None
-    facts(f"{users_module}:greedy", 1, 8, arguments={"whatever": 1})
-
-
-@pytest.mark.parametrize(
-    ("attribute", "said"),
-    [
-        ("raises", "ValueError: no such luck"),
-        ("nonsense", "must return an nn.Module, got str"),
-        ("wrong_classes", "shape (2, 10), (batch, num_classes), got torch.float32 of shape (2, 11)"),
-        ("tuple_output", "got tuple"),
-        ("train_only_fails", "in training mode its forward raised RuntimeError: only in training"),
-        ("frozen", "no parameter gets a gradient"),
-        ("narrow", "doesn't take in_channels, image_size"),
-        ("needy", "needs the argument depth"),
-        ("not_callable", "got int"),
-        ("factroy", "did you mean 'factory'"),
-    ],
-)
-def test_a_users_factory_that_misbehaves_is_told_apart(users_module: str, attribute: str, said: str) -> None:
-    """Whatever a user's factory does wrong, one message names it and says what must hold."""
-    message = refused(f"{users_module}:{attribute}", 1, 8)
-    assert said in message
-    assert f"{users_module}:{attribute}" in message
-
-
-def test_a_users_module_that_cannot_be_imported_is_named(users_module: str) -> None:
-    """A missing module, one that raises, and a name without a module are three messages."""
-    assert "PYTHONPATH" in refused("no_such_module_for_a_test:factory")
-    assert "OSError: a disk of sand" in refused("users_broken_for_a_test:factory")
-    assert "package.module:name" in refused(":factory")
-
-
-def test_a_parameter_without_gradient_is_reported(users_module: str) -> None:
-    """A layer that the forward never uses is listed: data-parallel training must know."""
-    checked = facts(f"{users_module}:idle_layer", 1, 8)
-    assert checked.unused_parameters == ("2.spare.weight", "2.spare.bias")
 
 
 def test_two_images_are_enough_for_batch_normalisation_at_one_pixel() -> None:
