@@ -49,7 +49,9 @@ class Configuration(BaseModel):
     loader: Loader = Field("device", description="where the images lie and who fetches a batch")
     loader_workers: int = Field(0, ge=0, description="processes of one rank's loader")
     precision: Precision = Field("fp32", description="tf32 and fp16 need a CUDA device")
-    channels_last: bool = Field(False, description="memory format of images and weights")
+    channels_last: bool = Field(
+        True, description="memory format of images and weights; false beside a model or a training of your own"
+    )
     compile: bool = Field(False, description="torch.compile")
     model: dict[str, Any] = Field(default_factory=dict, description="arguments of the model's factory")
     training: dict[str, Any] = Field(default_factory=dict, description="arguments of your own training generator")

@@ -138,6 +138,9 @@ class StudySpec(SpecPart):
                 "space.strategies: act on our own training loop, and `training` replaces it; leave one of them out"
             )
         _fits_ranks(self.space, self.resources)
+        if self.training is not None or ":" in self.model.name:
+            # the faster layout is no default for what we don't know: `x.view(…)` behind a convolution can't take it
+            self.space.setdefault("channels_last", Fixed(value=False))
         return self
 
 

@@ -23,8 +23,14 @@ def built_model(context: TrialContext, arguments: Mapping[str, Any] | None = Non
         weights=job.model.weights,
         arguments=job.configuration.model if arguments is None else arguments,
     )
-    layout = torch.channels_last if job.configuration.channels_last else torch.preserve_format
-    return model.to(context.device, memory_format=layout)  # type: ignore[call-overload]  # the stub lacks this form
+    return laid_out(model.to(context.device), context)
+
+
+def laid_out(model: nn.Module, context: TrialContext) -> nn.Module:
+    """Its weights in the trial's memory format, in place."""
+    if not context.job.configuration.channels_last:
+        return model
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
 
 
 def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn.Module:

@@ -19,6 +19,7 @@ from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.evaluation import evaluate
 from tune_cnn.training.exported import Program
 from tune_cnn.training.global_state import reset_global_state
+from tune_cnn.training.heap import give_back_freed_memory, keep_freed_memory
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.training.memory_share import cap_memory
 from tune_cnn.training.meters.meters import Meters
@@ -45,6 +46,7 @@ class RankTraining:
     """
 
     def __init__(self, rank: int = 0) -> None:
+        keep_freed_memory()
         self._group = ProcessGroup(rank)
         self._resident = ResidentSets()
         self._prepared: tuple[str, ImageSets] | None = None
@@ -124,7 +126,7 @@ class RankTraining:
             return {"test_accuracy": result.accuracy, "test_loss": result.loss}
 
     def end(self) -> None:
-        """Free what the trial holds: model, optimiser, loader processes, device memory. Idempotent."""
+        """Free what the trial holds: model, optimiser, loader processes, memory. Idempotent."""
         trial, self._trial = self._trial, None
         if trial is None:
             return
@@ -134,6 +136,7 @@ class RankTraining:
             _log.warning("%s", error)  # the trial is over, whatever its generator does as it closes
         del trial
         gc.collect()  # a model in a reference cycle would keep its memory
+        give_back_freed_memory()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 

@@ -160,7 +160,8 @@ class WarmTrial(tune.Trainable):
         report: dict[str, Any] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,
-            "metrics": {**result.metrics, "cotenants": float(pulse.cotenants), **result.system},
+            # in pairs: Tune would keep running averages of every number that it finds in a mapping
+            "metrics": list({**result.metrics, "cotenants": float(pulse.cotenants), **result.system}.items()),
             "checkpoint": result.checkpoint,
             "former": self._take_former(),
             "end": None,

@@ -148,7 +148,7 @@ class _Listener(_DriverOnly, tune.Stopper):
         for epoch, metrics in result.get("former", []):
             bridge.point(result["trial"], epoch, metrics, None)
         if result.get("metrics") is not None:
-            stop = bridge.point(result["trial"], result["epoch"], result["metrics"], result.get("checkpoint"))
+            stop = bridge.point(result["trial"], result["epoch"], dict(result["metrics"]), result.get("checkpoint"))
         ended: Sequence[Any] | None = result.get("end")
         if ended is not None:
             bridge.end(trial_id, *ended)
@@ -166,11 +166,16 @@ class _InOrder(_DriverOnly, FIFOScheduler):
     waits, also to one whose own process is being started, and throws that away: after a loss, trials shorter than a
     cold start would leave the slot empty for good.
 
-    It also hears of lost processes. A callback would too, and with one Tune imports mlflow into the driver.
+    It also hears of lost processes and of ends. A callback would too, and with one Tune imports mlflow into the driver.
     """
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         return None  # without a choice of ours, Tune prefers trials that have no process coming
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        # what Tune keeps of each number's course, 2 KiB apiece, until the search ends: nothing here asks for it
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         self.bridge.lost(trial.trial_id, _why(trial))

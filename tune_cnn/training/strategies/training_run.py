@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
-from tune_cnn.training.building import built_model, wrapped
+from tune_cnn.training.building import built_model, laid_out, wrapped
 from tune_cnn.training.context import TrialContext
 from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
@@ -188,7 +188,7 @@ class TrainingRun:
             self.strategies[name].load_state_dict(self, own)
 
     def _go_on_with(self, model: nn.Module, carried: CarriedState) -> None:
-        self.model = model
+        self.model = laid_out(model, self._context)
         learner = self._learner
         if learner is None:
             return

@@ -1,0 +1,39 @@
+"""Freed memory is kept while a trial trains and given back between trials."""
+
+import ctypes
+import platform
+
+import psutil
+import pytest
+import torch
+
+from tune_cnn.training.heap import give_back_freed_memory, keep_freed_memory
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+BLOCK_BYTES = 256 * 2**20
+
+
+def resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def test_kept_until_it_is_given_back():
+    keep_freed_memory()
+    try:
+        before = resident_bytes()
+        block = torch.ones(BLOCK_BYTES // 4)
+        full = resident_bytes()
+        assert full - before > 0.9 * BLOCK_BYTES
+        del block
+        assert full - resident_bytes() < 0.1 * BLOCK_BYTES
+        give_back_freed_memory()
+        assert full - resident_bytes() > 0.9 * BLOCK_BYTES
+    finally:
+        _as_glibc_has_it()
+
+
+def _as_glibc_has_it() -> None:
+    """malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD at their first values, for the tests to come."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-1, 128 * 1024)
+    libc.mallopt(-3, 128 * 1024)
