@@ -30,7 +30,7 @@ def laid_out(model: nn.Module, context: TrialContext) -> nn.Module:
     """Its weights in the trial's memory format, in place."""
     if not context.job.configuration.channels_last:
         return model
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
+    return model.to(memory_format=torch.channels_last)
 
 
 def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn.Module:
