@@ -126,9 +126,10 @@ def _make_modest(pid: int) -> None:
     with suppress(psutil.Error):
         psutil.Process(pid).nice(19)
     # Where Linux shares its time among sessions, nice counts only within one, and the outbox has a session of its own.
-    # 5: about a third of a core beside one busy session; at 19 a hundredth, and the import alone would take minutes.
+    # 12: a sixteenth of a core beside one busy session, on a machine that has nothing left: the import alone takes a
+    # minute then. At 5, a third of a core, searches of small nets on two cores took 10 to 20 % longer.
     with suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text("5")
+        Path(f"/proc/{pid}/autogroup").write_text("12")
 
 
 def sync(

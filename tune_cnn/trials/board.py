@@ -77,8 +77,16 @@ class SlotBoard:
     def _of(self, slot: str) -> "asyncio.Future[Any]":
         return self._assigned.setdefault(slot, asyncio.get_running_loop().create_future())
 
-    async def arrive(self, slot: str) -> bool:
-        """Wait, bounded, until all slots are up; False where some never came.
+    async def begin(self, slot: str, trial: int, place: str) -> bool:
+        """A slot is up and begins a trial, once all slots are up; False where the search wants no more of them."""
+        await self._arrive(slot)
+        if self._draining:
+            return False
+        self._occupancy.active(trial, place)
+        return True
+
+    async def _arrive(self, slot: str) -> None:
+        """Wait, bounded, until all slots are up.
 
         Without it a short trial would end while another slot's actor still starts; Tune would hand the cached
         actor to the trial waiting for that one, drop the one being started, and the slot would be lost.
@@ -90,8 +98,6 @@ class SlotBoard:
             await asyncio.wait_for(self._all_up.wait(), self._patience_s)
         except TimeoutError:
             self._all_up.set()  # nobody waits twice for a slot that does not come
-            return False
-        return True
 
     async def expect(self, slots: int) -> None:
         """There are fewer trials than was thought: wait for so many slots at most."""
@@ -99,18 +105,12 @@ class SlotBoard:
         if len(self._up) >= self._expected:
             self._all_up.set()
 
-    async def active(self, trial: int, place: str) -> None:
-        self._occupancy.active(trial, place)
-
     async def idle(self, trial: int | None) -> None:
         if trial is not None:
             self._occupancy.idle(trial)
 
     async def pulse(self, trial: int) -> Pulse:
         return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining)
-
-    async def draining(self) -> bool:
-        return self._draining
 
     async def drain(self) -> None:
         self._draining = True

@@ -144,11 +144,9 @@ class WarmTrial(tune.Trainable):
         """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
         payload = self._payload
         group = self._make_group()
-        ray.get(payload.board.arrive.remote(self._slot))
-        if ray.get(payload.board.draining.remote()):
+        if not ray.get(payload.board.begin.remote(self._slot, self._assigned["trial"], _place())):
             return self._end("interrupted", None)
         self._begun = True
-        ray.get(payload.board.active.remote(self._assigned["trial"], _place()))
         job = job_of(payload, self._assigned)
         done = group.call("begin", job)
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
