@@ -3,9 +3,9 @@
     python tests/benchmarks/interval_coverage.py --out interval_coverage.json
 
 small_cnn on digits: `--configurations` drawn at random, each trained over `--seeds` seeds, one after another in this
-process; every epoch is a point. Then so many seeds of a point, drawn at random, promise, and another one is held against
-the promise, again and again. honest_time.py asks the same of the whole path of commands, in a few trainings that share
-their intervals; this asks it of the interval alone. About 5 minutes on one core.
+process; every epoch is a point. Then so many seeds of a point, drawn at random, promise, and another one is held
+against the promise, again and again. honest_time.py asks the same of the whole path of commands, in a few trainings
+that share their intervals; this asks it of the interval alone. About 5 minutes on one core.
 """
 
 import argparse
