@@ -6,8 +6,10 @@ import platform
 import psutil
 import pytest
 import torch
+from ranks import digits_job
 
 from tune_cnn.training.heap import give_back_freed_memory, keep_freed_memory
+from tune_cnn.training.rank import RankTraining
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 BLOCK_BYTES = 256 * 2**20
@@ -29,6 +31,20 @@ def test_kept_until_it_is_given_back():
         give_back_freed_memory()
         assert full - resident_bytes() > 0.9 * BLOCK_BYTES
     finally:
+        _as_glibc_has_it()
+
+
+def test_a_trials_end_gives_it_back(tmp_path):
+    rank = RankTraining()
+    try:
+        rank.begin(digits_job(tmp_path))
+        block = torch.ones(BLOCK_BYTES // 4)
+        del block
+        kept = resident_bytes()
+        rank.end()
+        assert kept - resident_bytes() > 0.9 * BLOCK_BYTES
+    finally:
+        rank.end()
         _as_glibc_has_it()
 
 
