@@ -111,29 +111,55 @@ def run_ours(task: Task, *, seed: int, extra: Mapping[str, Any] | None = None) -
 
 def run_rival(name: str, python: Path, task: Task, *, seed: int, training: str = "stock") -> Trace:
     with tempfile.TemporaryDirectory() as folder:
-        events = Path(folder) / "events"
-        events.mkdir()
-        settings = {
-            "root": str(task.root),
-            "split": str(_split(task, Path(folder))),
-            "epochs": task.epochs,
-            "trials": task.trials,
-            "seconds": task.seconds,
-            "slots": task.slots,
-            "seed": seed,
-            "space": {**task.space, **(_lists(task.own_space) if training == "ours" else {})},
-            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
-            "training": training,
-        }
-        asked = Path(folder) / "settings.json"
-        asked.write_text(json.dumps(settings))
+        asked = _settings(task, Path(folder), seed=seed, training=training)
         began_s = time.time()
-        code = _run(
-            [str(python), str(HERE / "rivals" / RIVALS[name]), str(asked)],
-            folder,
-            {"BENCHMARK_EVENTS": str(events), "BENCHMARK_FOLDER": folder, "PYTHONPATH": str(HERE / "rivals")},
-        )
-        return _from_events(f"{name}{'' if training == 'stock' else '+ours'}", events, began_s, code)
+        code = _run([str(python), str(HERE / "rivals" / RIVALS[name]), str(asked)], folder, _variables(folder))
+        system = f"{name}{'' if training == 'stock' else '+ours'}"
+        return _from_events(system, Path(folder) / "events", began_s, code)
+
+
+def time_alone(
+    configurations: Sequence[Mapping[str, Any]], python: Path, task: Task, *, training: str
+) -> Sequence[float]:
+    """Median seconds of an epoch of each, trained by this code with nothing beside."""
+    if not configurations:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        asked, given, out = _settings(task, Path(folder), seed=0, training=training), f"{folder}/in", f"{folder}/out"
+        Path(given).write_text(json.dumps(configurations))
+        command = [str(python), str(HERE / "rivals" / "alone.py"), str(asked), given, out]
+        if _run(command, folder, _variables(folder)):
+            raise RuntimeError("the configurations could not be timed alone: see above")
+        epoch_s: list[float] = json.loads(Path(out).read_text())
+    return epoch_s
+
+
+def _settings(task: Task, folder: Path, *, seed: int, training: str) -> Path:
+    """What a rival is asked, in a file; the folder's `events` is where it tells what it does."""
+    (folder / "events").mkdir()
+    settings = {
+        "root": str(task.root),
+        "split": str(_split(task, folder)),
+        "epochs": task.epochs,
+        "trials": task.trials,
+        "seconds": task.seconds,
+        "slots": task.slots,
+        "seed": seed,
+        "space": {**task.space, **(_lists(task.own_space) if training == "ours" else {})},
+        "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+        "training": training,
+    }
+    asked = folder / "settings.json"
+    asked.write_text(json.dumps(settings))
+    return asked
+
+
+def _variables(folder: str) -> dict[str, str]:
+    return {
+        "BENCHMARK_EVENTS": f"{folder}/events",
+        "BENCHMARK_FOLDER": folder,
+        "PYTHONPATH": str(HERE / "rivals"),
+    }
 
 
 def _run(command: Sequence[str], folder: str, variables: Mapping[str, str]) -> int:

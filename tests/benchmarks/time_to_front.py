@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from contest import RIVALS, Epoch, Task, Trace, environment, run_ours, run_rival, unpacked
+from contest import RIVALS, Epoch, Task, Trace, environment, run_ours, run_rival, time_alone, unpacked
 from measured import machine, save, show
 
 from tune_cnn.front.hypervolume import hypervolume, reference_point
@@ -52,25 +51,20 @@ def retimed(trace: Trace, epoch: Epoch, alone_s: Mapping[tuple[Any, ...], float]
     )
 
 
-def time_alone(keys: Sequence[tuple[Any, ...]], python: Path, task: Task, folder: Path) -> dict[tuple[Any, ...], float]:
+def all_alone(keys: Sequence[tuple[Any, ...]], python: Path, task: Task) -> dict[tuple[Any, ...], float]:
     """Seconds of an epoch of each kind of configuration, one after another on an otherwise idle machine."""
-    alone_s = {}
-    for key in keys:
-        ours, *values = key
-        config = {name: [value] for name, value in zip(TIMED, values, strict=True) if value is not None}
-        one = Task(
-            **{
-                **vars(task),
-                "trials": 1,
-                "slots": 1,
-                "epochs": 3,
-                "space": {"learning_rate": {"low": 0.01, "high": 0.02}, **config},
-                "own_space": {},
+    alone_s: dict[tuple[Any, ...], float] = {}
+    for training in ("ours", "stock"):
+        asked = [key for key in keys if key[0] == (training == "ours")]
+        configurations = [
+            {
+                "learning_rate": 0.01,
+                **{name: value for name, value in zip(TIMED, key[1:], strict=True) if value is not None},
             }
-        )
-        trace = run_rival("r3", python, one, seed=0, training="ours" if ours else "stock")
-        times_s = [epoch.train_time_s for epoch in trace.epochs]
-        alone_s[key] = float(np.median(np.diff([0.0, *times_s])))
+            for key in asked
+        ]
+        few = Task(**{**vars(task), "epochs": 3})
+        alone_s |= dict(zip(asked, time_alone(configurations, python, few, training=training), strict=True))
     return alone_s
 
 
@@ -119,18 +113,16 @@ def main() -> None:
                 if training == "stock" or not asked.no_swapped:
                     traces.append(run_rival(name, python, task, seed=repeat, training=training))
                     show([{"repeat": repeat, "system": traces[-1].system, "points": len(traces[-1].epochs)}])
-        keys = sorted({timed_by(trace.system, e.config) for trace in traces for e in trace.epochs}, key=repr)
-        alone_s = time_alone(keys, python, task, Path(folder))
-    rows = table(traces, alone_s, asked.seconds)
-    save(
-        asked.out,
-        {
+        told: dict[str, Any] = {
             "machine": machine(python),
-            "table": rows,
-            "alone_s": [{"key": key, "epoch_s": seconds} for key, seconds in alone_s.items()],
             "traces": [{**vars(t), "epochs": [vars(e) for e in t.epochs]} for t in traces],
-        },
-    )
+        }
+        save(asked.out, told)  # the runs are long: they stay, whatever becomes of the rest
+        keys = sorted({timed_by(trace.system, e.config) for trace in traces for e in trace.epochs}, key=repr)
+        alone_s = all_alone(keys, python, task)
+    rows = table(traces, alone_s, asked.seconds)
+    told["alone_s"] = [{"key": key, "epoch_s": seconds} for key, seconds in alone_s.items()]
+    save(asked.out, {**told, "table": rows})
     show(rows)
 
 

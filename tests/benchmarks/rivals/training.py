@@ -19,6 +19,7 @@ from torchvision import datasets, transforms
 
 MEAN, STD = (0.2860,), (0.3530,)  # of Fashion-MNIST's training images
 BASE_BATCH = 128
+CHANCE = 0.1  # the accuracy of a net of NaNs on ten classes
 
 
 class LeNet5(nn.Module):
@@ -93,6 +94,7 @@ def _ours(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, f
     import tempfile
     from pathlib import Path
 
+    from tune_cnn.errors import TrialError
     from tune_cnn.spec import Configuration, DataSpec, ModelSpec
     from tune_cnn.training.job import TrainingJob
     from tune_cnn.training.rank import RankTraining
@@ -118,9 +120,14 @@ def _ours(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, f
         rank.join(ranks=1, init_method=f"file://{folder}/group", cuda=False)
         rank.begin(job)
         yield {}  # the first step comes now
-        while True:
-            result = rank.train_epoch()
-            yield {name: result.metrics[name] for name in ("accuracy", "train_time_s")}
-            if result.done:
-                break
+        done, metrics = False, {"accuracy": CHANCE, "train_time_s": 0.0}
+        while not done:
+            began_s = time.perf_counter()
+            try:
+                result = rank.train_epoch()
+                done, metrics = result.done, {name: result.metrics[name] for name in metrics}
+            except TrialError:  # diverged: ours ends the trial, where the stock training goes on at chance
+                done = True
+                metrics = {"accuracy": CHANCE, "train_time_s": metrics["train_time_s"] + time.perf_counter() - began_s}
+            yield metrics
         rank.end()
