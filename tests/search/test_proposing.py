@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tune_cnn.objectives import EpochPoint
-from tune_cnn.search.candidates import WHOLE, Candidates
+from tune_cnn.search.candidates import Candidates
 from tune_cnn.search.costs import CostModel
 from tune_cnn.search.curves import Curve
 from tune_cnn.search.gain import Gain
@@ -22,50 +22,6 @@ GRID = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.1, 1.0], "epochs"
 
 def candidates(whole) -> Candidates:
     return Candidates(SearchSpace(whole.space), lambda params: whole.configuration(params).horizon)
-
-
-def test_a_small_space_is_looked_at_as_a_whole(spec):
-    """Every configuration once; dimensions that mean nothing beside the others make no second one."""
-    rng = np.random.default_rng(0)
-    assert len(candidates(spec(GRID)).among([], rng)) == 18
-    conditional = candidates(spec({"optimizer": ["sgd", "adamw"], "momentum": [0.5, 0.9], "batch_size": [32, 64]}))
-    offered = conditional.among([], rng)
-    assert len(offered) == len({c.key for c in offered}) == 2 * 2 + 2
-    assert {c.horizon for c in candidates(spec(GRID)).among([], rng)} == {2, 8}
-
-
-def test_a_large_space_is_drawn_from_and_searched_near_what_is_good(spec):
-    """Every draw is a valid configuration; neighbours differ in at most two dimensions."""
-    whole = spec()
-    offered = candidates(whole).among([], np.random.default_rng(0))
-    for one in offered:
-        whole.configuration(one.params)
-    good = next(c.encoded for c in offered if "loader_workers" not in c.encoded)
-    near = candidates(whole).among([good], np.random.default_rng(0))[len(offered) :]
-    assert near
-    changed = [sum(c.encoded.get(k) != v for k, v in good.items()) for c in near]
-    assert max(changed) <= 2
-    assert len(offered) < WHOLE
-
-
-def test_neighbours_beyond_an_end_of_a_range_are_reflected(spec):
-    """None piles up at the end, which all clipped ones would share."""
-    made = candidates(spec({"learning_rate": {"low": 0.001, "high": 1.0, "log": True}, "batch_size": 32}))
-    near = made.among([{"learning_rate": 0.99}], np.random.default_rng(0))[-80:]
-    places = [c.row_d[0] for c in near]
-    assert len(set(places)) == 80 and sum(place > 0.999 for place in places) < 8
-    assert min(places) >= 0 and max(places) < 1
-
-
-def test_rows_lie_between_nought_and_one(spec):
-    """Numbers in their order, by the logarithm where the range is; choices in a column each."""
-    space = {"learning_rate": {"low": 0.001, "high": 1.0, "log": True}, "lr_rule": ["none", "sqrt", "linear"]}
-    made = candidates(spec(space))
-    row = made.row({"learning_rate": 10**-1.5, "lr_rule": 1})
-    assert row == pytest.approx([0.5, 0, 0.7, 0])
-    assert made.row({"lr_rule": 1})[0] == 0.5  # absent: in the middle
-    rows = np.stack([c.row_d for c in made.among([], np.random.default_rng(1))])
-    assert rows.min() >= 0 and rows.max() <= 1
 
 
 def centred_discrepancy(rows: np.ndarray) -> float:

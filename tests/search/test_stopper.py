@@ -190,3 +190,11 @@ def test_too_few_curves_say_nothing():
     assert outlook(mine_em, others_nem, boldness=0.5) is None
     enough_nem = np.concatenate([others_nem, others_nem[:1]])
     assert outlook(mine_em, enough_nem, boldness=0.5) == pytest.approx(np.array([[0.5], [0.25]]))
+
+
+def test_what_any_curve_has_gained_from_an_epoch_is_granted_to_all():
+    """Of those that had learned nothing by then most never did, and one took off; boldness 1 grants the mean alone."""
+    others_nem = np.array([[[1.0], [1.0]]] * 20 + [[[0.5], [0.2]], [[0.4], [0.3]], [[0.3], [-0.6]]])
+    mine_em = np.array([[1.0], [np.nan]])
+    assert outlook(mine_em, others_nem, boldness=0.5) == pytest.approx(np.array([[0.1]]))
+    assert outlook(mine_em, others_nem, boldness=1.0) == pytest.approx(np.array([[1.0]]))

@@ -13,6 +13,9 @@ from tune_cnn.spec.costs import FREE, cost_key
 
 WHOLE = 600  # a space of so few configurations is looked at as a whole
 DRAWN, NEAR = 120, 80
+AROUND = 400  # configurations beside good ones that are looked at
+NEARNESS = 0.15  # standard deviation of a move along a dimension, as a share of its range
+STEPPED = 16  # a dimension of so few values is walked step by step, one of more by distances
 REMEMBERED = 10_000  # configurations whose rows are not laid out a second time
 
 Encoded = dict[str, Any]
@@ -98,6 +101,26 @@ class Candidates:
         found += [self._near(good[at % len(good)], rng) for at in range(NEAR if good else 0)]
         return [self.of(encoded) for encoded in found]
 
+    def around(self, good: Sequence[Encoded], rng: np.random.Generator) -> list[Candidate]:
+        """What differs from one of the good ones in one dimension, by a step or another choice; some, where many do."""
+        moves = [(one, name, value) for one in good for name in one for value in self._beside(name, one[name], rng)]
+        some = rng.permutation(len(moves))[:AROUND]
+        fresh = {name: _draw(d, rng.random()) for name, d in self._distributions.items()}  # what a choice brings along
+        found = [self.of(self._kept({**fresh, **moves[at][0], moves[at][1]: moves[at][2]})) for at in some]
+        return list({one.key: one for one in found}.values())
+
+    def _beside(self, name: str, value: Any, rng: np.random.Generator) -> list[Any]:
+        """The values next to this one: every other choice, a step to either side, or two drawn near by."""
+        distribution = self._distributions[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return [choice for choice in distribution.choices if choice != value]
+        values = _values(distribution)
+        if values is not None and len(values) <= STEPPED and value in values:
+            at = values.index(value)
+            return [*values[max(0, at - 1) : at], *values[at + 1 : at + 2]]
+        places = _place(distribution, value) + rng.normal(0.0, NEARNESS, size=2)
+        return [_draw(distribution, _inside(distribution, place)) for place in places]
+
     def _near(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         fresh = {name: _draw(d, rng.random()) for name, d in self._distributions.items()}
         moved = {**fresh, **encoded}
@@ -107,7 +130,7 @@ class Candidates:
             if isinstance(distribution, CategoricalDistribution):
                 moved[name] = fresh[name]
             else:
-                place = _place(distribution, moved[name]) + rng.normal(0.0, 0.15)
+                place = _place(distribution, moved[name]) + rng.normal(0.0, NEARNESS)
                 moved[name] = _draw(distribution, _inside(distribution, place))
         return self._kept(moved)
 

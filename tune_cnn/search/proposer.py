@@ -51,15 +51,23 @@ class Proposer:
         `within_s`: the time that is left; epochs that end later count for nothing.
         """
         rows_cd = np.stack([c.row_d for c in offered])
-        trained = [k for k in self._knowledge.known if k.curve.seen]
-        if len(trained) < self._startup or not self._knowledge.tracker.reference:
+        if not self.informed:
             return offered[self._evenest(rows_cd)]
-        return offered[int(np.argmax(self._rates(offered, rows_cd, self._learned_from(trained), within_s)))]
+        return offered[int(np.argmax(self._rates(offered, rows_cd, self._learned_from(self._trained), within_s)))]
+
+    @property
+    def informed(self) -> bool:
+        """Whether there is enough to learn from."""
+        return len(self._trained) >= self._startup and bool(self._knowledge.tracker.reference)
+
+    @property
+    def _trained(self) -> list[Known]:
+        return [k for k in self._knowledge.known if k.curve.seen]
 
     def good(self) -> list[Encoded]:
         """Configurations in whose neighbourhood to look: those on the front, then the latest."""
         on_front = {p.trial for p in self._knowledge.tracker.points}
-        trained = [k for k in self._knowledge.known if k.curve.seen]
+        trained = self._trained
         best = [k for k in trained if any(p.trial in on_front for p in k.curve.points[:1])]
         return [k.encoded for k in best] or [k.encoded for k in trained[-10:]]
 

@@ -16,7 +16,8 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
 
     `mine_em`: its levels so far, NaN from the next epoch on; `others_nem`: those of other trials at the same epochs.
     What those of them nearest in level gained from this epoch to each later one is the guide: their mean gain and,
-    against surprises, their spread times what boldness leaves. None where too few went that far.
+    against surprises, their spread times what boldness leaves; but no less, unless boldness is 1, than the most that
+    any of them gained there. None where too few went that far.
     """
     now = int((~np.isnan(mine_em).all(axis=1)).sum()) - 1
     ahead_em = np.empty((len(mine_em) - now - 1, mine_em.shape[1]))
@@ -29,10 +30,12 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
             known_n = ~np.isnan(gain_n)
             if known_n.sum() < ENOUGH:
                 return None
+            most = float(gain_n[known_n].min())
             apart_n = np.abs(others_nem[known_n, now, m] - mine_em[now, m])
             gain_n = gain_n[known_n][np.argsort(apart_n)[: max(ENOUGH, int(known_n.sum()) // 2)]]
             doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * (1.0 + FEW / (len(gain_n) - 1))
-            ahead_em[at, m] = mine_em[now, m] + float(gain_n.mean()) - doubt
+            likely = float(gain_n.mean()) - doubt
+            ahead_em[at, m] = mine_em[now, m] + (min(likely, most) if boldness < 1.0 else likely)
     return ahead_em
 
 

@@ -197,7 +197,11 @@ class StopperSpec(SpecPart):
         "hypervolume; none: every trial trains to its horizon",
     )
     boldness: float = Field(
-        0.5, ge=0, le=1, description="front: 0 grants a curve every gain that was ever seen, 1 the mean gain alone"
+        0.5,
+        ge=0,
+        le=1,
+        description="front: 1 grants a curve the mean gain alone, less also the largest that was ever seen, and more "
+        "the lower it is",
     )
 
 
