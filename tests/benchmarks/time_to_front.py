@@ -3,7 +3,7 @@
     python tests/benchmarks/time_to_front.py --root ROOT_OF_FASHION_MNIST --seconds 300 --repeats 3 --out front.json
 
 LeNet-5, 10,000 images to train and 5,000 to validate; batch size, learning rate, lr_rule, loader, loader workers and
-precision. Every rival also runs with tune_cnn's training code (`+ours`), which tells what is search and what training.
+precision. Rivals also run with tune_cnn's training code (`+ours`), which tells what is search and what training.
 
 One clock for all: a point's time is not what it measured beside another trial, but its epochs times the seconds of an
 epoch of its configuration trained alone afterwards, by the code that trained it. The reference front is the best of all
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300, help="budget of each run")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument("--no-swapped", action="store_true", help="leave out the rivals with tune_cnn's training")
+    parser.add_argument("--swapped", nargs="*", choices=list(RIVALS), help="rivals to run with tune_cnn's training too")
     parser.add_argument("--environment", type=Path, help="the rivals' environment, made there and kept")
     parser.add_argument("--out", type=Path, default=Path("time_to_front.json"))
     asked = parser.parse_args()
@@ -105,14 +105,14 @@ def main() -> None:
             space=SPACE,
             own_space=OWN_SPACE,
         )
-        systems = [(name, training) for name in asked.rivals for training in ("stock", "ours")]
+        swapped = asked.rivals if asked.swapped is None else asked.swapped
+        systems = [(name, "stock") for name in asked.rivals] + [(name, "ours") for name in swapped]
         traces: list[Trace] = []
         for repeat in range(asked.repeats):
             traces.append(run_ours(task, seed=repeat))
             for name, training in systems:
-                if training == "stock" or not asked.no_swapped:
-                    traces.append(run_rival(name, python, task, seed=repeat, training=training))
-                    show([{"repeat": repeat, "system": traces[-1].system, "points": len(traces[-1].epochs)}])
+                traces.append(run_rival(name, python, task, seed=repeat, training=training))
+                show([{"repeat": repeat, "system": traces[-1].system, "points": len(traces[-1].epochs)}])
         told: dict[str, Any] = {
             "machine": machine(python),
             "traces": [{**vars(t), "epochs": [vars(e) for e in t.epochs]} for t in traces],
