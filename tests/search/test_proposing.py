@@ -300,3 +300,19 @@ def test_what_is_as_large_as_a_failed_one_is_left_out_unless_as_large_has_fitted
     assert memory.too_large(np.array([larger, as_large, smaller])).tolist() == [True, True, False]
     memory.fits(np.array([0.5, 0.5, 0.3]), 900.0)  # what failed was an accident
     assert memory.too_large(np.array([larger, as_large, [0.5, 0.5, 0.9]])).tolist()[1:] == [False, True]
+
+
+def test_a_long_search_looks_closer_at_the_edge_of_memory():
+    """What is a little smaller than a failed one may fit; what is as large, or larger in what matters, does not."""
+    rng, memory = np.random.default_rng(0), MemoryModel()
+    memory.fails(np.array([0.8, 0.5]))
+    a_little_less, as_large, much_more = [0.8, 0.45], [0.8, 0.5], [1.0, 0.5]
+    rows_nd = np.array([a_little_less, as_large, much_more])
+    for count in range(1, 101):
+        batch, other = rng.uniform(0, 0.7), rng.uniform()  # the second hardly matters
+        memory.fits(np.array([batch, other]), float(np.exp(5 * batch + 0.2 * other + rng.normal(0, 0.1))))
+        if count == 20:
+            assert memory.too_large(rows_nd).tolist() == [True, True, True]
+    assert memory.too_large(rows_nd).tolist() == [False, True, True]
+    memory.fails(np.array([0.8, 0.3]))
+    assert memory.too_large(rows_nd).tolist() == [True, True, True]

@@ -6,6 +6,7 @@ from tune_cnn.search.regression import Line
 
 ENOUGH = 3  # peaks from which a line is drawn
 SLIGHT = 0.1  # of the steepest slope: dimensions with less say nothing of memory
+RISK = 0.02  # of all trials: as long as fewer were lost, what is only slightly smaller than a failed one is tried
 
 
 class MemoryModel:
@@ -13,7 +14,8 @@ class MemoryModel:
 
     What by the line needs more than the least of the failed doesn't fit, nor what is as large as a failed one in
     every dimension that matters; all the same it does where something as large in each has fitted, unless one that
-    costs the very same failed.
+    costs the very same failed. The best often lies at the edge, so a long search that lost few trials looks closer: a
+    dimension that hardly matters counts as well, and what is smaller than the failed by that much is tried.
     """
 
     def __init__(self, costly_d: np.ndarray | float = 1.0) -> None:
@@ -39,8 +41,10 @@ class MemoryModel:
         if self._model is None:
             self._model = self._learned()
         line, limit = self._model
+        daring = len(self._failed) < RISK * (len(self._failed) + len(self._fitting))
         slopes_d = np.abs(line.slope_d)
-        upwards_d = np.where(slopes_d > SLIGHT * slopes_d.max() + 1e-9, np.sign(line.slope_d), 0.0)
+        slight = 0.0 if daring else SLIGHT * slopes_d.max()
+        upwards_d = np.where(slopes_d > slight + 1e-9, np.sign(line.slope_d), 0.0)
         rows_nd, failed_nd = rows_nd * self._costly_d, np.stack(self._failed)
         seen_nd = np.stack([row for row, _ in self._fitting]) if self._fitting else np.empty((0, rows_nd.shape[1]))
         as_failed_n = _same(rows_nd, failed_nd) & ~_same(rows_nd, seen_nd)
