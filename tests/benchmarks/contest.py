@@ -48,6 +48,7 @@ class Trace:
     first_step_s: float
     epochs: Sequence[Epoch]  # in the order of their reports
     exit_code: int
+    budget_s: float  # from the command
 
     @property
     def ended_s(self) -> float:
@@ -106,7 +107,7 @@ def run_ours(task: Task, *, seed: int, extra: Mapping[str, Any] | None = None) -
         began_s = time.time()
         command = [str(Path(sys.executable).with_name("tune-cnn")), "search", str(path), "--home", f"{folder}/studies"]
         done = _run(command, folder, {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"})
-        return _from_store(Path(folder) / "studies" / "studies.db", began_s, done)
+        return _from_store(Path(folder) / "studies" / "studies.db", began_s, done, task.seconds)
 
 
 def run_rival(name: str, python: Path, task: Task, *, seed: int, training: str = "stock") -> Trace:
@@ -115,7 +116,7 @@ def run_rival(name: str, python: Path, task: Task, *, seed: int, training: str =
         began_s = time.time()
         code = _run([str(python), str(HERE / "rivals" / RIVALS[name]), str(asked)], folder, _variables(folder))
         system = f"{name}{'' if training == 'stock' else '+ours'}"
-        return _from_events(system, Path(folder) / "events", began_s, code)
+        return _from_events(system, Path(folder) / "events", began_s, code, task.seconds)
 
 
 def time_alone(
@@ -198,7 +199,7 @@ def _split(task: Task, folder: Path) -> Path:
     return path
 
 
-def _from_store(path: Path, began_s: float, code: int) -> Trace:
+def _from_store(path: Path, began_s: float, code: int, budget_s: float) -> Trace:
     with sqlite3.connect(path) as store:
         params = dict(store.execute("select number, params from tune_cnn_trials"))
         points = store.execute(
@@ -219,10 +220,17 @@ def _from_store(path: Path, began_s: float, code: int) -> Trace:
         )
         if epoch == 1:  # what comes between the first step and the report: training and evaluation
             first_s = min(first_s, reported_ms / 1000 - metrics["train_time_s"] - metrics.get("eval_time_s", 0.0))
-    return Trace(system="tune_cnn", started_s=began_s, first_step_s=first_s, epochs=epochs, exit_code=code)
+    return Trace(
+        system="tune_cnn",
+        started_s=began_s,
+        first_step_s=first_s,
+        epochs=epochs,
+        exit_code=code,
+        budget_s=budget_s,
+    )
 
 
-def _from_events(system: str, folder: Path, began_s: float, code: int) -> Trace:
+def _from_events(system: str, folder: Path, began_s: float, code: int, budget_s: float) -> Trace:
     lines = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
     epochs = [
         Epoch(
@@ -237,7 +245,14 @@ def _from_events(system: str, folder: Path, began_s: float, code: int) -> Trace:
         if line["event"] == "epoch"
     ]
     first_s = min((line["at_s"] for line in lines if line["event"] == "step"), default=float("inf"))
-    return Trace(system=system, started_s=began_s, first_step_s=first_s, epochs=epochs, exit_code=code)
+    return Trace(
+        system=system,
+        started_s=began_s,
+        first_step_s=first_s,
+        epochs=epochs,
+        exit_code=code,
+        budget_s=budget_s,
+    )
 
 
 def side_by_side(trace: Trace) -> float:
