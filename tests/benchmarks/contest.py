@@ -1,8 +1,11 @@
 """Run tune_cnn and its rivals on the same images, space and slots, and read what each of them did.
 
-Every system leaves the same trace: when it trained its first step, and each epoch with its trial, configuration,
-accuracy, training time and the second it was reported. For tune_cnn they come from its store, for the rivals from the
-lines that `rivals/events.py` writes.
+Every system leaves the same trace: when it trained its first step, when its command ended, and each epoch with its
+trial, configuration, accuracy, training time and the second it was reported. For tune_cnn they come from its store, for
+the rivals from the lines that `rivals/events.py` writes.
+
+All systems of a repeat train and validate on the same images, and each repeat draws others: a spec has one seed for its
+split and its search, so the same images again would be the same search again. Compare within a repeat.
 """
 
 import json
@@ -41,14 +44,17 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """One run of one system."""
+    """One run of one system; its `_s` but the budget are of the machine's clock."""
 
     system: str
+    repeat: int
     started_s: float  # when the command was given
+    exited_s: float  # when its process had ended, so with reports, MLflow and all shutting down
     first_step_s: float
     epochs: Sequence[Epoch]  # in the order of their reports
     exit_code: int
     budget_s: float  # from the command
+    untold: int = 0  # changes that MLflow had not been told at the exit; rivals tell it as they go
 
     @property
     def ended_s(self) -> float:
@@ -60,6 +66,15 @@ class Trace:
         for epoch in self.epochs:
             trials.setdefault(epoch.trial, []).append(epoch)
         return trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """A command that has ended: what a trace has of it."""
+
+    started_s: float
+    exited_s: float
+    exit_code: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +103,12 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def run_ours(task: Task, *, seed: int, extra: Mapping[str, Any] | None = None) -> Trace:
-    """`tune-cnn search` as a user runs it. `extra`: more keys of the spec."""
+def run_ours(task: Task, *, repeat: int, extra: Mapping[str, Any] | None = None) -> Trace:
+    """`tune-cnn search` as a user runs it, seeded by the repeat. `extra`: more keys of the spec."""
     with tempfile.TemporaryDirectory() as folder:
         spec = {
             "study": "contest",
-            "seed": seed,
+            "seed": repeat,
             "data": _data(task),
             "model": {"name": "lenet5"},
             "objectives": ["accuracy", "train_time_s"],
@@ -104,19 +119,19 @@ def run_ours(task: Task, *, seed: int, extra: Mapping[str, Any] | None = None) -
         }
         path = Path(folder) / "contest.yaml"
         path.write_text(yaml.safe_dump(spec))
-        began_s = time.time()
         command = [str(Path(sys.executable).with_name("tune-cnn")), "search", str(path), "--home", f"{folder}/studies"]
-        done = _run(command, folder, {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"})
-        return _from_store(Path(folder) / "studies" / "studies.db", began_s, done, task.seconds)
+        ran = _run(command, folder, {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"})
+        found = _from_store(Path(folder) / "studies" / "studies.db")
+        return Trace(system="tune_cnn", repeat=repeat, budget_s=task.seconds, **vars(ran), **found)
 
 
-def run_rival(name: str, python: Path, task: Task, *, seed: int, training: str = "stock") -> Trace:
+def run_rival(name: str, python: Path, task: Task, *, repeat: int, training: str = "stock") -> Trace:
     with tempfile.TemporaryDirectory() as folder:
-        asked = _settings(task, Path(folder), seed=seed, training=training)
-        began_s = time.time()
-        code = _run([str(python), str(HERE / "rivals" / RIVALS[name]), str(asked)], folder, _variables(folder))
+        asked = _settings(task, Path(folder), seed=repeat, training=training)
+        ran = _run([str(python), str(HERE / "rivals" / RIVALS[name]), str(asked)], folder, _variables(folder))
         system = f"{name}{'' if training == 'stock' else '+ours'}"
-        return _from_events(system, Path(folder) / "events", began_s, code, task.seconds)
+        found = _from_events(Path(folder) / "events")
+        return Trace(system=system, repeat=repeat, budget_s=task.seconds, **vars(ran), **found)
 
 
 def time_alone(
@@ -129,7 +144,7 @@ def time_alone(
         asked, given, out = _settings(task, Path(folder), seed=0, training=training), f"{folder}/in", f"{folder}/out"
         Path(given).write_text(json.dumps(configurations))
         command = [str(python), str(HERE / "rivals" / "alone.py"), str(asked), given, out]
-        if _run(command, folder, _variables(folder)):
+        if _run(command, folder, _variables(folder)).exit_code:
             raise RuntimeError("the configurations could not be timed alone: see above")
         epoch_s: list[float] = json.loads(Path(out).read_text())
     return epoch_s
@@ -140,7 +155,7 @@ def _settings(task: Task, folder: Path, *, seed: int, training: str) -> Path:
     (folder / "events").mkdir()
     settings = {
         "root": str(task.root),
-        "split": str(_split(task, folder)),
+        "split": str(_split(task, folder, seed)),
         "epochs": task.epochs,
         "trials": task.trials,
         "seconds": task.seconds,
@@ -163,18 +178,20 @@ def _variables(folder: str) -> dict[str, str]:
     }
 
 
-def _run(command: Sequence[str], folder: str, variables: Mapping[str, str]) -> int:
+def _run(command: Sequence[str], folder: str, variables: Mapping[str, str]) -> Ran:
     """Run it to its end, its output kept until it is known to be of no interest."""
     kept = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "RAY_ADDRESS"}}
     kept |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_TRAIN_V2_ENABLED": "1", **variables}
     with (Path(folder) / "log").open("w+") as log:
+        began_s = time.time()
         code = subprocess.run(
             command, cwd=folder, env=kept, stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
+        exited_s = time.time()
         if code:
             log.seek(0)
             sys.stderr.write("".join(log.readlines()[-30:]))
-    return code
+    return Ran(started_s=began_s, exited_s=exited_s, exit_code=code)
 
 
 def _data(task: Task) -> dict[str, Any]:
@@ -191,16 +208,23 @@ def _lists(space: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if isinstance(value, list | Mapping) else [value] for key, value in space.items()}
 
 
-def _split(task: Task, folder: Path) -> Path:
-    """The positions of the images that tune_cnn trains on and validates with, for the rivals to take the same."""
-    sets = prepare(DataSpec(**_data(task)), split_seed=0, cache_dir=folder / "cache")
+def _split(task: Task, folder: Path, seed: int) -> Path:
+    """The positions of the images that tune_cnn trains on and validates with, for the rivals to take the same.
+
+    `seed`: its study's, so that they are the same within a repeat alone (see the module).
+    """
+    sets = prepare(DataSpec(**_data(task)), split_seed=seed, cache_dir=folder / "cache")
     path = folder / "split.npz"
     np.savez(path, train=sets.train.indices, validation=sets.validation.indices)
     return path
 
 
-def _from_store(path: Path, began_s: float, code: int, budget_s: float) -> Trace:
+def _from_store(path: Path) -> dict[str, Any]:
+    """What a trace has of tune_cnn's own records; of nothing where it came to none."""
+    if not path.exists():
+        return {"epochs": [], "first_step_s": float("inf")}
     with sqlite3.connect(path) as store:
+        untold = store.execute("select count(*) from tune_cnn_changes").fetchone()[0]
         params = dict(store.execute("select number, params from tune_cnn_trials"))
         points = store.execute(
             "select trial, epoch, metrics, reported_ms from tune_cnn_points order by reported_ms"
@@ -220,17 +244,10 @@ def _from_store(path: Path, began_s: float, code: int, budget_s: float) -> Trace
         )
         if epoch == 1:  # what comes between the first step and the report: training and evaluation
             first_s = min(first_s, reported_ms / 1000 - metrics["train_time_s"] - metrics.get("eval_time_s", 0.0))
-    return Trace(
-        system="tune_cnn",
-        started_s=began_s,
-        first_step_s=first_s,
-        epochs=epochs,
-        exit_code=code,
-        budget_s=budget_s,
-    )
+    return {"epochs": epochs, "first_step_s": first_s, "untold": untold}
 
 
-def _from_events(system: str, folder: Path, began_s: float, code: int, budget_s: float) -> Trace:
+def _from_events(folder: Path) -> dict[str, Any]:
     lines = [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
     epochs = [
         Epoch(
@@ -245,14 +262,7 @@ def _from_events(system: str, folder: Path, began_s: float, code: int, budget_s:
         if line["event"] == "epoch"
     ]
     first_s = min((line["at_s"] for line in lines if line["event"] == "step"), default=float("inf"))
-    return Trace(
-        system=system,
-        started_s=began_s,
-        first_step_s=first_s,
-        epochs=epochs,
-        exit_code=code,
-        budget_s=budget_s,
-    )
+    return {"epochs": epochs, "first_step_s": first_s}
 
 
 def side_by_side(trace: Trace) -> float:

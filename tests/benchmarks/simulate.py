@@ -34,6 +34,7 @@ from tables import CURVE_TABLES, FINAL_TABLES, RECORDED, Table, load_table
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec, parse_spec
 
+MOST_TRIALS = 100_000  # out of reach: the budget of seconds ends a search, so one of short trials is not cut short
 Runs = dict[tuple[str, str], list[dict[str, Any]]]  # (table, system) -> outcomes by seed
 
 
@@ -49,7 +50,7 @@ class Job:
 
 
 def spec_of(
-    table: Table, seed: int, changes: Mapping[str, Any] | None = None, *, max_trials: int = 100_000
+    table: Table, seed: int, changes: Mapping[str, Any] | None = None, *, max_trials: int = MOST_TRIALS
 ) -> StudySpec:
     """The study that a user would write for the table's grid."""
     space = {name: list(values) if len(values) > 1 else values[0] for name, values in table.space.items()}
@@ -231,7 +232,7 @@ def main() -> None:
     parser.add_argument(
         "--budget-trials", type=float, default=300.0, help="whole trials that fill the simulated budget"
     )
-    parser.add_argument("--max-trials", type=int, default=600)
+    parser.add_argument("--max-trials", type=int, default=MOST_TRIALS, help="end a search earlier, by its trials")
     parser.add_argument("--whole", action="store_true", help=f"go on to the budget's end, not to {LEVELS[-1]:.0%} only")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write all outcomes here, those of --earlier among them")

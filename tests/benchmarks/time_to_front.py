@@ -7,15 +7,17 @@ precision. Rivals also run with tune_cnn's training code (`+ours`), which tells 
 
 One clock for all: a point's time is not what it measured beside another trial, but its epochs times the seconds of an
 epoch of its configuration trained alone afterwards, by the code that trained it. The reference front is the best of all
-points so timed. A run that never reaches a level counts with its budget, and the ratio is a bound. Rivals may be given
-longer than tune_cnn: to tell whether they take ten times as long, they must be let.
+points so timed of a repeat: each repeat has images of its own (contest.py says why), and points on other images are not
+comparable. What a run reports after its budget, counted from its command, is left out everywhere. A run that never
+reaches a level counts with its budget, and the ratio is a bound; one whose command failed counts as failed, nowhere
+else. Rivals may be given longer than tune_cnn: to tell whether they take ten times as long, they must be let.
 """
 
 import argparse
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,15 @@ def all_alone(keys: Sequence[tuple[Any, ...]], python: Path, task: Task) -> dict
     return alone_s
 
 
+def counted(traces: Sequence[Trace]) -> list[Trace]:
+    """The runs that did not fail, without what they reported after their budgets."""
+    return [
+        replace(trace, epochs=[e for e in trace.epochs if e.at_s <= trace.started_s + trace.budget_s])
+        for trace in traces
+        if trace.exit_code == 0
+    ]
+
+
 def time_to(
     trace: Trace, level: float, reference: Mapping[str, float], alone_s: Mapping[tuple[Any, ...], float]
 ) -> float:
@@ -114,17 +125,18 @@ def main() -> None:
         systems = [(name, "stock") for name in asked.rivals] + [(name, "ours") for name in swapped]
         traces: list[Trace] = []
         for repeat in range(asked.repeats):
-            traces.append(run_ours(task, seed=repeat))
+            traces.append(run_ours(task, repeat=repeat))
+            show_run(traces[-1])
             for name, training in systems:
                 given = replace(task, seconds=budgets_s.get(name, task.seconds))
-                traces.append(run_rival(name, python, given, seed=repeat, training=training))
-                show([{"repeat": repeat, "system": traces[-1].system, "points": len(traces[-1].epochs)}])
+                traces.append(run_rival(name, python, given, repeat=repeat, training=training))
+                show_run(traces[-1])
         told: dict[str, Any] = {
             "machine": machine(python),
             "traces": [{**vars(t), "epochs": [vars(e) for e in t.epochs]} for t in traces],
         }
         save(asked.out, told)  # the runs are long: they stay, whatever becomes of the rest
-        keys = sorted({timed_by(trace.system, e.config) for trace in traces for e in trace.epochs}, key=repr)
+        keys = sorted({timed_by(trace.system, e.config) for trace in counted(traces) for e in trace.epochs}, key=repr)
         alone_s = all_alone(keys, python, task)
     rows = table(traces, alone_s)
     told["alone_s"] = [{"key": key, "epoch_s": seconds} for key, seconds in alone_s.items()]
@@ -138,49 +150,80 @@ def budgets(asked: Sequence[str]) -> dict[str, float]:
     return {"": 300.0} | {name: float(seconds) for name, seconds in pairs}
 
 
+def show_run(trace: Trace) -> None:
+    in_time = sum(len(run.epochs) for run in counted([trace]))
+    told = {"repeat": trace.repeat, "system": trace.system, "exit code": trace.exit_code}
+    show([{**told, "points": len(trace.epochs), "that count": in_time}])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What one run came to, held against the best front of its repeat."""
+
+    share: float  # of that front's hypervolume, at the end
+    at_s: Mapping[float, float]  # by level, from the command; infinite where it never came there
+    budget_s: float
+
+
+def reached(traces: Sequence[Trace], alone_s: Mapping[tuple[Any, ...], float]) -> dict[str, dict[int, Reached]]:
+    """By system and repeat; the runs that count alone."""
+    found: dict[str, dict[int, Reached]] = {}
+    runs = counted(traces)
+    for repeat in sorted({run.repeat for run in runs}):
+        beside = [run for run in runs if run.repeat == repeat]
+        points = [retimed(run, epoch, alone_s) for run in beside for epoch in run.epochs]
+        if not points:
+            raise SystemExit(f"repeat {repeat}: no system reported an epoch within its budget; give --seconds more")
+        reference = reference_point(points, OBJECTIVES)
+        whole = hypervolume(points, OBJECTIVES, reference)
+        for run in beside:
+            ended = hypervolume([retimed(run, epoch, alone_s) for epoch in run.epochs], OBJECTIVES, reference)
+            at_s = {level: time_to(run, level * whole, reference, alone_s) for level in LEVELS}
+            of_system = found.setdefault(run.system, {})
+            of_system[repeat] = Reached(share=ended / whole, at_s=at_s, budget_s=run.budget_s)
+    return found
+
+
 def table(traces: Sequence[Trace], alone_s: Mapping[tuple[Any, ...], float]) -> list[dict[str, Any]]:
-    """A row a system: what it found, and when; ratios are medians of each repeat's.
+    """A row a system: what it found, and when; ratios are medians of those of each repeat in which neither failed.
 
     A run that never came to a level stands with its budget there, so a rival's such ratio is a lower bound (≥); where
     ours did not come there, an upper one or none at all, so none is given.
     """
-    points = [retimed(trace, epoch, alone_s) for trace in traces for epoch in trace.epochs]
-    reference = reference_point(points, OBJECTIVES)
-    whole = hypervolume(points, OBJECTIVES, reference)
-    systems: dict[str, list[Trace]] = {}
-    for trace in traces:
-        systems.setdefault(trace.system, []).append(trace)
-    taken_s = {
-        level: {
-            system: [time_to(trace, level * whole, reference, alone_s) for trace in runs]
-            for system, runs in systems.items()
-        }
-        for level in LEVELS
-    }
+    found = reached(traces, alone_s)
+    own = found.get("tune_cnn", {})
     rows = []
-    for system, runs in systems.items():
-        row: dict[str, Any] = {"system": system, "n": len(runs), "budget": f"{runs[0].budget_s:.0f} s"}
-        ended = [hypervolume([retimed(t, e, alone_s) for e in t.epochs], OBJECTIVES, reference) for t in runs]
-        row["hypervolume at the end"] = f"{spread([share / whole for share in ended], '.3f')}"
+    for system in dict.fromkeys(trace.system for trace in traces):
+        asked = [trace for trace in traces if trace.system == system]
+        runs = found.get(system, {})
+        failed = len(asked) - len(runs)
+        row: dict[str, Any] = {"system": system, "n": f"{len(runs)}" + (f", {failed} failed" if failed else "")}
+        row |= {"budget": f"{asked[0].budget_s:.0f} s"}
+        row["hypervolume at the end"] = spread([run.share for run in runs.values()], ".3f")
         for level in LEVELS:
-            times_s, own = taken_s[level][system], taken_s[level]["tune_cnn"]
-            never = sum(t > run.budget_s for t, run in zip(times_s, runs, strict=True))
-            capped = [min(run.budget_s, t) for t, run in zip(times_s, runs, strict=True)]
-            row[f"to {level:.0%}"] = f"{spread(capped, '.0f')} s" + (f", {never} never" if never else "")
-            row[f"× at {level:.0%}"] = ratio(capped, own, bound=never > 0)
+            never = sum(run.at_s[level] == float("inf") for run in runs.values())
+            capped = [min(run.budget_s, run.at_s[level]) for run in runs.values()]
+            row[f"to {level:.0%}"] = spread(capped, ".0f", " s") + (f", {never} never" if never else "")
+            row[f"× at {level:.0%}"] = ratio(runs, own, level)
         rows.append(row)
     return rows
 
 
-def ratio(theirs: Sequence[float], own: Sequence[float], *, bound: bool) -> str:
-    if max(own) == float("inf"):
+def ratio(theirs: Mapping[int, Reached], own: Mapping[int, Reached], level: float) -> str:
+    """Over the repeats that both have: either may have failed in one, or run fewer."""
+    pairs = [(theirs[repeat], own[repeat]) for repeat in theirs if repeat in own]
+    if any(mine.at_s[level] == float("inf") for _, mine in pairs):
         return "–"
-    ratios = [their / mine for their, mine in zip(theirs, own, strict=False)]  # a system may have run fewer repeats
+    ratios = [min(their.budget_s, their.at_s[level]) / mine.at_s[level] for their, mine in pairs]
+    bound = any(their.at_s[level] == float("inf") for their, _ in pairs)
     return f"{'≥ ' if bound else ''}{spread(ratios, '.1f')}"
 
 
-def spread(values: Sequence[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}} … {max(values):{form}})"
+def spread(values: Sequence[float], form: str, unit: str = "") -> str:
+    """Median, lowest and highest."""
+    if not values:
+        return "–"
+    return f"{statistics.median(values):{form}} ({min(values):{form}} … {max(values):{form}}){unit}"
 
 
 if __name__ == "__main__":

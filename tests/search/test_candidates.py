@@ -108,7 +108,7 @@ def test_every_other_proposal_lies_beside_the_front(spec):
         known = search._knowledge
         on_front = {point.trial for point in known.tracker.points}
         front = [k.encoded for k in known.known if k.curve.points[0].trial in on_front]
-        untried = {c.key for c in search._candidates.around(front, np.random.default_rng(0))} - search._tried
+        untried = {c.key for c in search._candidates.around(front, np.random.default_rng(0))} - set(search._here.tried)
         params = search.ask(number)
         encoded = known.known[-1].encoded
         steps = min((sum(abs(encoded[k] - one[k]) for k in one) for one in front), default=0)

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -254,6 +255,62 @@ def test_a_space_without_a_choice_can_be_asked(spec, curve):
     for number in range(3):
         search.finish(number, "complete", curve(number, {}))
     assert search.importances() == {}
+
+
+def test_a_space_without_a_choice_that_does_not_fit_can_be_asked_again(spec):
+    """The search's end says what failed; the next trial may have more memory beside it."""
+    for sampler in ("front", "tpe"):
+        search = Search(spec({"epochs": 2, "batch_size": 64}, sampler=sampler))
+        for number in range(3):
+            assert search.ask(number)["batch_size"] == 64
+            search.finish(number, "infeasible", [])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_small_space_is_tried_evenly(spec, name):
+    """Every configuration before any comes again, and then those that came least often; in no order of the grid."""
+    space = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.03, 0.1, 0.3], "epochs": 2}
+    search = Search(spec(space, stopper="none", sampler={"name": name, **SMALL.get(name, {})}))
+    grid = [(batch, rate) for batch in space["batch_size"] for rate in space["learning_rate"]]
+    asked = []
+    for number in range(24):
+        params = search.ask(number)
+        asked.append((params["batch_size"], params["learning_rate"]))
+        metrics = {"accuracy": 0.9 - params["learning_rate"], "train_time_s": 100.0 / params["batch_size"]}
+        point = EpochPoint(trial=number, epoch=1, metrics=metrics)
+        search.observe(point)
+        search.finish(number, "complete", [point])
+    assert set(asked[:12]) == set(asked[12:]) == set(grid)
+    assert asked[12:] != grid
+
+
+def test_each_share_of_a_gpu_has_its_own_costs_memory_and_trials(spec):
+    """What did not fit on a quarter may fit on the whole; what was tried on one may be tried on the other."""
+    space = {"batch_size": [64, 128, 256], "epochs": 1}
+
+    metrics = {"accuracy": 0.5, "train_time_s": 9.0, "peak_memory_mib": 50.0}
+    point = EpochPoint(trial=0, epoch=1, metrics=metrics)
+    past = [
+        Past(params={"batch_size": 64, "epochs": 1}, state="complete", points=[point], gpu_share=0.25),
+        Past(params={"batch_size": 128, "epochs": 1}, state="infeasible", gpu_share=0.25),
+    ]
+    first = Search(spec(space))
+    first.begin_phase(0.25)
+    for number, one in enumerate(past):
+        first.queue(one.params)
+        assert first.ask(number)["batch_size"] == one.params["batch_size"]
+        for seen in one.points:
+            first.observe(seen)
+        first.finish(number, one.state, one.points)
+    for search in (first, Search(spec(space), past=past)):
+        search.begin_phase(0.25)
+        assert search.epoch_time_s({"batch_size": 64, "epochs": 1}) == 9.0
+        large = [search._candidates.row({"batch_size": size}) for size in (128, 256)]
+        assert search._here.memory.too_large(np.stack(large)).all()
+        search.begin_phase(1.0)
+        assert search.epoch_time_s({"batch_size": 64, "epochs": 1}) is None
+        assert not search._here.memory.too_large(np.stack(large)).any()
+        assert {search.ask(number)["batch_size"] for number in (7, 8, 9)} == {64, 128, 256}
 
 
 def test_arguments_reach_the_sampler_and_wrong_ones_are_refused(spec):

@@ -56,6 +56,32 @@ def test_all_that_may_be_together_is_drawn_and_nothing_else(space):
         assert ("strategies.prune.share" in params) == params["strategies.prune"]
 
 
+def test_what_a_strategy_changes_later_is_not_judged_by_first_epochs() -> None:
+    """Stopped before it grows it says neither what a whole trial takes nor that it fits; one that went through does."""
+    raw = {"batch_size": [32, 64, 128], "epochs": 4, "strategies": {"grow": {}, "norm": {}}}
+    whole = {"study": "s", "data": {"name": "digits"}, "model": {"name": "small_cnn"}, "budget": {"trials": 9}}
+    spec = parse_spec({**whole, "space": raw})
+    spec = spec.model_copy(update={"space": check_strategies(spec.space, CARDS)})
+    off = {"strategies.grow": False, "strategies.norm": False}
+    metrics = {"accuracy": 0.5, "train_time_s": 1.0, "peak_memory_mib": 10.0}
+
+    def taught(state: str, strategy: str) -> tuple[bool, float | None]:
+        """Whether what failed once is tried again since, and what a candidate's epoch is known to take."""
+        search = Search(spec, cards=CARDS)
+        params = {"batch_size": 64, "epochs": 4, **off, f"strategies.{strategy}": True}
+        point = EpochPoint(trial=1, epoch=1, metrics=metrics)
+        for number, (end, points) in enumerate((("infeasible", []), (state, [point]))):
+            search.resume(number, params, points)
+            search.finish(number, end, points)
+        candidate = search._candidates.of(search._space.encode(params)[0])
+        too_large = search._here.memory.too_large(candidate.row_d[None])[0]
+        return bool(too_large), search._known_epoch_time_s(candidate)
+
+    assert taught("stopped", "grow") == (True, None)
+    assert taught("complete", "grow") == (False, None)
+    assert taught("stopped", "norm") == (False, 1.0)
+
+
 def test_what_was_drawn_encodes_to_what_the_sampler_drew(space):
     """A strategy that could not be drawn is no parameter of the sampler's."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))

@@ -137,6 +137,36 @@ def test_a_trial_that_can_not_keep_a_constraint_stops(spec):
     assert len(train(memory, 9, 0.95, 0.5, **fits)) == 8
 
 
+def test_a_constraint_that_nothing_has_met_yet_stops_only_what_can_not_meet_it(spec):
+    """There is no front to add to: a curve that may still reach the floor goes on, before and after it is met."""
+    search = Search(spec(SPACE, sampler="random", constraints={"accuracy": {"min": 0.7}}))
+    for number in range(REFERENCE_AFTER + 1):
+        search.ask(number)
+        search.finish(number, "complete", train(search, number, 0.5 + number / 40, 1.0, whole=True))
+    assert search.reference is None
+    search.ask(20)
+    assert len(train(search, 20, 0.3, 1.0)) < 8
+    assert "can't keep the constraints" in (search.reason(20) or "")
+    search.ask(21)
+    points = train(search, 21, 0.8, 1.0)
+    assert (len(points), search.reason(21)) == (8, None)
+    search.finish(21, "complete", points)
+    assert search.reference is not None
+
+
+def test_a_constraint_whose_metric_comes_late_stops_nothing_before(spec):
+    """The user's own measure, taken at the last epoch alone: its absence is no breach."""
+    search = Search(spec(SPACE, sampler="random", constraints={"images_per_s": {"min": 50}}))
+    for number in range(REFERENCE_AFTER + 1):
+        search.ask(number)
+        points = train(search, number, 0.5 + number / 20, 1.0, epochs=7, whole=number < REFERENCE_AFTER)
+        assert len(points) == 7, search.reason(number)
+        metrics = {"accuracy": accuracy(0.5 + number / 20, 8), "train_time_s": 8.0, "images_per_s": 100.0}
+        points.append(EpochPoint(trial=number, epoch=8, metrics=metrics))
+        search.observe(points[-1])
+        search.finish(number, "complete", points)
+
+
 def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
     """The same decisions for every epoch of trials good and bad, the reference point given back or not."""
     tops = [0.3, 0.55, 0.7, 0.88, 0.95]

@@ -119,6 +119,14 @@ def test_study_without_points(command: Command, tmp_path: Path) -> None:
     one_message(command("export", "young"), 2, "no point yet")
 
 
+def test_points_that_the_constraints_leave_out(command: Command, tmp_path: Path) -> None:
+    """`front` says which constraint none meets and how near they came, not that there is no point."""
+    make_study(tmp_path / "studies", "tight", constraints={"peak_memory_mib": {"max": 1}})
+    said = command("front", "tight").err
+    assert "no point yet" not in said
+    assert "peak_memory_mib" in said and "nearest" in said
+
+
 def test_recipes_name_what_they_search(command: Command) -> None:
     """Each recipe with its data, model and searched keys, for a reader as for a script."""
     names = [row["name"] for row in command("recipes", "--json").document]

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def make(store: Store) -> Make:
     """A conductor as a start of the search makes it: the same study again resumes."""
 
-    def start(*, forgotten: list[int] | None = None, **changes: Any) -> Conductor:
+    def start(*, forgotten: list[int] | None = None, over: str | None = None, **changes: Any) -> Conductor:
         spec = spec_with(**changes)
         if store.study(spec.study) is None:
             store.create_study(spec.study, spec.model_dump(), info={})
@@ -43,6 +43,7 @@ def make(store: Store) -> Make:
             show=lambda progress: None,
             mlflow=lambda: None,
             forget=(forgotten if forgotten is not None else []).append,
+            over=over,
         )
         conductor.begin_phase(0.0, 2, last_number=None)
         return conductor
@@ -208,6 +209,35 @@ def test_a_short_search_fixes_its_reference_at_its_end(make: Make, store: Store)
     study = store.study("made-up")
     assert study is not None
     assert study.reference is not None
+
+
+def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Store) -> None:
+    """First epochs don't say how long trials take: fixed by them, the reference would stop all that comes later."""
+    first = make()
+    given = first.next()
+    assert given is not None
+    epoch(first, given.trial, 1, 0.5, 2.0)
+    first.interrupted = True
+    first.end(given.trial, "stopped", None)
+    first.finish()
+    study = store.study("made-up")
+    assert study is not None
+    assert (study.reference, first.ended) == (None, False)
+    second = make()
+    assert second.next() == given
+    epoch(second, given.trial, 2, 0.9, 4.0)
+    second.end(given.trial, "complete", None)
+    second.finish()
+    study = store.study("made-up")
+    assert study is not None and study.reference is not None
+    assert (study.reference["train_time_s"], second.ended) == (40.0, True)
+
+
+def test_nothing_is_handed_out_where_the_search_is_over(make: Make) -> None:
+    """Patience ended an earlier start, which this one can't know by itself."""
+    conductor = make(over="patience has ended this search")
+    assert conductor.next() is None
+    assert conductor.progress().message == "patience has ended this search"
 
 
 def test_constraints_filter_the_front(make: Make, store: Store) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from study.commands import SMALL, points_of, run, run_json, start
+from study.made_up import SPEC, make_study
 from tune_cnn.errors import StudyError
+from tune_cnn.records.store import Store
 
 LONG = SMALL.replace("epochs: 3", "epochs: 12").replace("trials: 4", "trials: 6") + (
     "resources: {checkpoint_every_s: 0}\nstopper: none\n"
@@ -86,6 +89,29 @@ def test_first_sigint_ends_at_the_epoch_and_says_how_to_go_on(tmp_path: Path) ->
     assert run_json(tmp_path, "search", "long.yaml")["trials"]["complete"] == 6
     _nothing_doubled(tmp_path, "small", 6, 12)
     assert not list((tmp_path / "studies" / "small" / "checkpoints").glob("*"))
+
+
+def test_what_patience_ended_is_confirmed_and_not_searched_on(tmp_path: Path) -> None:
+    """A start that has only to confirm hands out no trial, though nothing in it knows how the front grew before.
+
+    Interrupted as it confirms it leaves the search as ended as it was, at every moment.
+    """
+    asked = {"budget": {"trials": 9}, "patience": 2.0, "data": {"name": "digits", "root": str(tmp_path)}}
+    make_study(tmp_path / "studies", **asked)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**SPEC, **asked, "confirm": {"points": 1, "seeds": 1}}))
+    driver, store, states = start(tmp_path, "search", "spec.yaml"), Store(tmp_path / "studies"), set()
+    while driver.poll() is None and not store.confirmations.runs("made-up"):
+        states.add(store.study("made-up").state)  # type: ignore[union-attr]
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130, err
+    assert states | {store.study("made-up").state} == {"finished"}  # type: ignore[union-attr]
+    assert [run.state for run in store.confirmations.runs("made-up")] == ["planned"]
+    store.close()
+    result = run_json(tmp_path, "search", "spec.yaml")
+    assert result["trials"]["complete"] == 3
+    assert run_json(tmp_path, "status", "made-up")["confirm"]["runs"]["complete"] == 1
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9"])

@@ -8,6 +8,7 @@ import pytest
 from study.made_up import make_study, spec_with
 from study.test_conductor import Make, epoch, make, store, whole_trial  # noqa: F401  (fixtures)
 from tune_cnn.records.store import Store
+from tune_cnn.search.knowledge import REFERENCE_AFTER
 from tune_cnn.spec.parts import Budget
 from tune_cnn.study.beginning import why_nothing_left
 from tune_cnn.study.preflight import check_unchanged
@@ -41,6 +42,21 @@ def test_patience_ends_a_search_whose_front_no_longer_grows() -> None:
         "ended by patience: by its last 10 trials the hypervolume grows by 0 % an hour, "
         "and less than 5 % is not worth it"
     )
+
+
+def test_failures_do_not_try_patience(make: Make, store: Store) -> None:  # noqa: F811
+    """A run of trials that fail or don't fit says nothing of what is still to be found."""
+    conductor = make(budget={"trials": 100}, patience=5.0)
+    for _ in range(REFERENCE_AFTER):
+        whole_trial(conductor)
+    for state in ("failed", "infeasible") * PATIENCE_TRIALS:
+        given = conductor.next()
+        assert given is not None
+        conductor.end(given.trial, state, "made up")
+    assert conductor.over is None
+    for _ in range(PATIENCE_TRIALS):
+        whole_trial(conductor)
+    assert "ended by patience" in (conductor.over or "")
 
 
 def test_without_patience_a_search_goes_on() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ranks import digits_job
 
-from tune_cnn.training.heap import give_back_freed_memory, keep_freed_memory
+from tune_cnn.training.heap import give_back_freed_memory, keep_freed_memory, set_thresholds
 from tune_cnn.training.rank import RankTraining
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
@@ -46,6 +46,31 @@ def test_a_trials_end_gives_it_back(tmp_path):
     finally:
         rank.end()
         _as_glibc_has_it()
+
+
+MMAP, TRIM = -3, -1  # malloc.h
+LARGEST, OF_OLD = 2**31 - 1, 32 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("most", "called"),
+    [
+        (LARGEST, [(MMAP, LARGEST), (TRIM, LARGEST)]),
+        (OF_OLD, [(MMAP, LARGEST), (MMAP, OF_OLD), (TRIM, LARGEST)]),
+        (512 * 1024, [(MMAP, LARGEST), (MMAP, OF_OLD)]),
+    ],
+    ids=["glibc of today", "before 2.35", "before 2.35 on 32 bits"],
+)
+def test_a_refused_size_of_blocks_leaves_glibcs_own(most, called):
+    """Any other call would end its raising of that size, which is better than its first value for good."""
+    calls = []
+
+    def mallopt(parameter, value):
+        calls.append((parameter, value))
+        return int(parameter == TRIM or value <= most)
+
+    set_thresholds(mallopt)
+    assert calls == called
 
 
 def _as_glibc_has_it() -> None:

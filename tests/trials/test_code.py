@@ -7,7 +7,7 @@ import pytest
 
 import tune_cnn
 from tune_cnn.errors import SpecError
-from tune_cnn.trials.code import add_import_folders, carried_modules, import_folders
+from tune_cnn.trials.code import add_import_folders, carried_modules, code_key, import_folders
 
 
 @pytest.fixture
@@ -62,6 +62,28 @@ def test_a_folder_without_code_is_the_specs_fault(tmp_path):
 def test_a_call_that_is_nowhere_is_left_to_who_imports_it(project):
     """Its error names the key and the nearest names; here it is only not carried."""
     assert carried_modules([], ["nowhere_at_all:make"]) == carried_modules([], [])
+
+
+def test_the_key_of_the_code_tells_an_edit_of_any_of_its_files(project):
+    """The module that is called, one beside it in its package, and one of a folder of code."""
+    files = [project / "nets" / "small.py", project / "nets" / "blocks.py", project / "alone_net.py"]
+    for file in files:
+        file.write_text("WIDTH = 1\n")
+    (project / "nets" / ".#small.py").symlink_to("nowhere")  # an editor's lock
+    asked = ([str(project / "alone_net.py")], ["nets.small:make"])
+    keys = [code_key(*asked)]
+    for file in files:
+        file.write_text("WIDTH = 2\n")
+        keys.append(code_key(*asked))
+    assert len(set(keys)) == 4 and code_key(*asked) == keys[-1]
+    (project / "notes.txt").write_text("not code")
+    assert code_key(*asked) == keys[-1]
+
+
+def test_installed_code_has_a_key_and_what_is_not_there_has_none(project):
+    """A folder that only a cluster has can say nothing here."""
+    assert code_key([], ["yaml:load"]) != code_key([], [])
+    assert code_key([str(project / "missing")], ["sys:exit", "nowhere_at_all:make"]) == code_key([], [])
 
 
 def test_workers_are_told_of_the_users_folders_and_not_of_pythons(project):

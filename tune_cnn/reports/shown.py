@@ -212,10 +212,11 @@ def _phase(console: Console, phase: Mapping[str, Any], searched: Sequence[str]) 
         cells = [probe[key] for key in ("step_time_ms", "images_per_s", "peak_memory_mib", "trial_s")]
         told = " ".join(f"{key}={setting(value)}" for key, value in probe["params"].items() if key in searched)
         told = told or "as the spec says"
-        if not probe["fits"]:
-            told += f": {probe['reason']}"
+        if probe["reason"] or probe["note"]:
+            told += f": {probe['reason'] or probe['note']}"
         shown = [ABSENT if cell is None else number(round(cell, 1)) for cell in cells]
-        table.add_row(*map(Text, ("yes" if probe["fits"] else "no", *shown, told)))
+        fits = {True: "yes", False: "no", None: "failed"}[probe["fits"]]
+        table.add_row(*map(Text, (fits, *shown, told)))
     if phase["probes"]:
         console.print(table)
     if phase["trials_per_hour"]:

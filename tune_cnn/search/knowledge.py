@@ -83,4 +83,4 @@ class Knowledge:
 
     def allowed(self, levels_m: np.ndarray) -> np.ndarray:
         """(…) whether levels keep the constraints; a metric that is not known is taken to."""
-        return np.all(levels_m <= self.limits_m + 1e-9, axis=-1)
+        return np.all(np.isnan(levels_m) | (levels_m <= self.limits_m + 1e-9), axis=-1)

@@ -43,7 +43,7 @@ class MemoryModel:
         line, limit = self._model
         daring = len(self._failed) < RISK * (len(self._failed) + len(self._fitting))
         slopes_d = np.abs(line.slope_d)
-        slight = 0.0 if daring else SLIGHT * slopes_d.max()
+        slight = 0.0 if daring else SLIGHT * slopes_d.max(initial=0.0)
         upwards_d = np.where(slopes_d > slight + 1e-9, np.sign(line.slope_d), 0.0)
         rows_nd, failed_nd = rows_nd * self._costly_d, np.stack(self._failed)
         seen_nd = np.stack([row for row, _ in self._fitting]) if self._fitting else np.empty((0, rows_nd.shape[1]))

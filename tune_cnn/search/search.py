@@ -13,12 +13,12 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from tune_cnn.objectives import Direction, EpochPoint, unusable
 from tune_cnn.search.candidates import Candidate, Candidates, key
-from tune_cnn.search.costs import CostModel
 from tune_cnn.search.importances import importances
 from tune_cnn.search.knowledge import Encoded, Knowledge, Known
 from tune_cnn.search.memory import MemoryModel
 from tune_cnn.search.proposer import Proposer
 from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
+from tune_cnn.search.shares import OnShare
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
 from tune_cnn.search.told import COUNTS, point_told, state_told, violations
@@ -41,6 +41,7 @@ class Past:
     params: Mapping[str, Any]
     state: str
     points: Sequence[EpochPoint] = field(default_factory=tuple)
+    gpu_share: float = 0.0
 
 
 class Search:
@@ -59,9 +60,11 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._spec = spec
         self._space = SearchSpace(spec.space, cards)
+        self._changing = [STRATEGIES + name for name, card in (cards or {}).items() if card.changes_cost]
         self._candidates = Candidates(self._space, self._horizon)
         self._knowledge = Knowledge(spec, reference)
-        self._costs, self._memory = CostModel(), MemoryModel(self._candidates.costly_d)
+        self._shares: dict[float, OnShare] = {}
+        self._here = self._on(0.0)
         ended = list(past)
         self._taken = len(ended)
         self._rng = np.random.default_rng((spec.seed, self._taken))
@@ -69,7 +72,7 @@ class Search:
         self._proposer = Proposer(
             self._candidates,
             self._knowledge,
-            epoch_time_s=lambda candidate: self._costs.known(candidate.cost),
+            epoch_time_s=self._known_epoch_time_s,
             startup=STARTUP if startup is None else startup,
             rng=self._rng,
         )
@@ -81,11 +84,14 @@ class Search:
         self._running: dict[int, tuple[Trial, Known]] = {}
         self._reasons: dict[int, str] = {}
         self._ends: dict[int, list[float]] = {}
-        self._tried: set[str] = set()
         self._queue: deque[Encoded] = deque()
         self._take_in(ended)
 
     # Configurations
+
+    def begin_phase(self, gpu_share: float) -> None:
+        """The trials from now on run on this share of a GPU; costs, memory and what was tried are those of it."""
+        self._here = self._on(gpu_share)
 
     def queue(self, params: Mapping[str, Any]) -> bool:
         """Have `ask` give this configuration next, unless it was tried; False where it lies outside the space."""
@@ -94,7 +100,7 @@ class Search:
         except ValueError as error:
             log.warning("warm start: a configuration is left out: %s", error)
             return False
-        if key(encoded) not in self._tried and encoded not in self._queue:
+        if not self._here.tried[key(encoded)] and encoded not in self._queue:
             self._queue.append(encoded)
         return True
 
@@ -129,11 +135,11 @@ class Search:
             row_d = self._candidates.row(self._space.encode(params)[0])
         except ValueError:
             return  # of another space
-        self._costs.probe(params, row_d, cost)
+        self._here.costs.probe(params, row_d, cost)
         if not fits:
-            self._memory.fails(row_d)
-        elif cost.peak_memory_mib is not None:
-            self._memory.fits(row_d, cost.peak_memory_mib)
+            self._here.memory.fails(row_d)
+        elif cost.peak_memory_mib is not None and not self._changes(params):
+            self._here.memory.fits(row_d, cost.peak_memory_mib)
 
     def epoch_time_s(self, params: Mapping[str, Any]) -> float | None:
         """Seconds of training an epoch of this configuration, known or judged by others; None before there are any."""
@@ -141,7 +147,7 @@ class Search:
             row_d = self._candidates.row(self._space.encode(params)[0])
         except ValueError:
             return None
-        return self._costs.epoch_time_s(params, row_d)
+        return self._here.costs.epoch_time_s(params, row_d)
 
     # Results
 
@@ -151,7 +157,7 @@ class Search:
             return False
         known = self._running[point.trial][1]
         self._knowledge.add(known, point)
-        self._costs.observe(known.params, known.row_d, point)
+        self._here.costs.observe(known.params, known.row_d, point)
         if self._spec.stopper.name == "none":
             return False
         reason = reason_to_stop(self._knowledge, known, boldness=self._spec.stopper.boldness)
@@ -175,7 +181,7 @@ class Search:
         if trial is None or known is None:
             self._knowledge.end(None)
             return
-        self._learn_memory(known, state, points)
+        self._learn_memory(self._here, known, state, points)
         told = self._told(state, points)
         for name, violation in violations(state, told, self._spec.constraints).items():
             trial.set_constraint(name, violation)
@@ -203,7 +209,8 @@ class Search:
             if not self._space.searched or self._worth_trying([one], within_s, strict=True):
                 return self._begin(number, trial, params)
             self._study.tell(trial, state=TrialState.FAIL)
-        return self._start(number, self._worth_trying(self._candidates.among([], self._rng), within_s)[0].encoded)
+        left = self._worth_trying(self._candidates.among([], self._rng), within_s)
+        return self._start(number, left[int(self._rng.integers(len(left)))].encoded)
 
     def _drawn(self) -> tuple[Trial, dict[str, Any]]:
         with warnings.catch_warnings():
@@ -215,16 +222,33 @@ class Search:
     def _begin(
         self, number: int, trial: Trial, params: dict[str, Any], points: Sequence[EpochPoint] = ()
     ) -> dict[str, Any]:
-        self._running[number] = (trial, self._know(trial.params, params, points))
+        self._running[number] = (trial, self._know(trial.params, params, points, self._here))
         return params
 
-    def _know(self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint]) -> Known:
-        self._tried.add(key(encoded))
+    def _on(self, gpu_share: float) -> OnShare:
+        return self._shares.setdefault(gpu_share, OnShare(memory=MemoryModel(self._candidates.costly_d)))
+
+    def _know(self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint], share: OnShare) -> Known:
+        share.tried[key(encoded)] += 1
         row_d, horizon = self._candidates.row(encoded), self._spec.configuration(params).horizon
         known = self._knowledge.start(encoded, params, row_d, horizon, points)
         for point in points:
-            self._costs.observe(params, row_d, point)
+            share.costs.observe(params, row_d, point)
         return known
+
+    def _changes(self, params: Mapping[str, Any]) -> bool:
+        """Whether later epochs may need other time and memory than the first ones, by a strategy that it has on."""
+        return any(params.get(name) is True for name in self._changing)
+
+    def _known_epoch_time_s(self, candidate: Candidate) -> float | None:
+        return None if self._changes(candidate.params) else self._here.costs.known(candidate.cost)
+
+    def _learn_memory(self, share: OnShare, known: Known, state: str, points: Sequence[EpochPoint]) -> None:
+        if state == "infeasible":
+            share.memory.fails(known.row_d)
+        elif points and (state == "complete" or not self._changes(known.params)):
+            peaks = [p.metrics.get("peak_memory_mib") for p in points]
+            share.memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
 
     def _horizon(self, params: Mapping[str, Any]) -> int:
         """As `Configuration.horizon` says, which only one strategy's knobs make more than `epochs`."""
@@ -252,18 +276,22 @@ class Search:
     ) -> list[Candidate]:
         """Those not tried that are expected to fit into memory and time.
 
-        Unless `strict`, where there are none, tried ones that fit, or all.
+        Unless `strict`, where there are none, those of the fitting, or of all, that were tried least often.
         """
-        too_large_c = self._memory.too_large(np.stack([c.row_d for c in offered]))
+        tried = self._here.tried
+        too_large_c = self._here.memory.too_large(np.stack([c.row_d for c in offered]))
         fitting = [c for c, no in zip(offered, too_large_c, strict=True) if not no and self._in_time(c, within_s)]
-        fresh = [c for c in fitting if c.key not in self._tried]
-        return fresh if strict else fresh or fitting or list(offered)
+        if strict:
+            return [c for c in fitting if not tried[c.key]]
+        left = fitting or list(offered)
+        least = min(tried[c.key] for c in left)
+        return [c for c in left if tried[c.key] == least]
 
     def _in_time(self, candidate: Candidate, within_s: float | None) -> bool:
         """Whether its first epoch ends in that time; one whose time is not known is taken to."""
         if within_s is None:
             return True
-        epoch_time_s = self._costs.known(candidate.cost)
+        epoch_time_s = self._here.costs.known(candidate.cost)
         return epoch_time_s is None or epoch_time_s <= within_s
 
     def _told(self, state: str, points: Sequence[EpochPoint]) -> EpochPoint | None:
@@ -281,13 +309,6 @@ class Search:
             last = max(usable, key=lambda p: p.epoch)
             self._ends[at] = [last.metrics[name] for name in names]
 
-    def _learn_memory(self, known: Known, state: str, points: Sequence[EpochPoint]) -> None:
-        if state == "infeasible":
-            self._memory.fails(known.row_d)
-        elif points:
-            peaks = [p.metrics.get("peak_memory_mib") for p in points]
-            self._memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
-
     def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
         """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
         seed = (self._spec.seed * 1_000_003 + self._taken) % 2**31
@@ -303,9 +324,10 @@ class Search:
                 log.debug("a past trial is not told to the sampler: %s", error)
                 self._knowledge.end(None)
                 continue
-            known = self._know(encoded, past.params, past.points)
+            share = self._on(past.gpu_share)
+            known = self._know(encoded, past.params, past.points, share)
             self._knowledge.end(known)
-            self._learn_memory(known, past.state, past.points)
+            self._learn_memory(share, known, past.state, past.points)
             taken.append((past, known, distributions))
         results = 0
         for past, known, distributions in taken:

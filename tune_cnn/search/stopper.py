@@ -51,6 +51,8 @@ def reason_to_stop(knowledge: Knowledge, known: Known, *, boldness: float) -> st
     ahead_em = ahead_em[knowledge.allowed(ahead_em)]
     if not len(ahead_em):
         return f"stopped at epoch {curve.seen}: it can't keep the constraints any more"
+    if not knowledge.tracker.reference:
+        return None  # nothing kept the constraints yet, so whatever does adds
     if not knowledge.tracker.reference_is_fixed and not (knowledge.gains(ahead_em) > 0).all():
         return None  # beyond what was seen so far, which the reference point may yet take in
     held_fk = knowledge.gains(knowledge.front_levels)

@@ -177,7 +177,9 @@ class Budget(SpecPart):
 
     trials: int | None = Field(None, ge=1, description="trials at most, those of earlier starts among them")
     hours: float | None = Field(None, gt=0, description="hours of searching at most, over all starts")
-    epochs: int | None = Field(None, ge=1, description="epochs trained at most, those of all trials together")
+    epochs: int | None = Field(
+        None, ge=1, description="epochs to train, all trials together; those that run when it is reached still count"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> Self:

@@ -61,6 +61,11 @@ class StrategyCard:
     forbids: Mapping[str, str] = field(default_factory=dict)  # strategies that must be off beside it: the reason
     follows: frozenset[str] = frozenset()  # strategies whose slot it may take when they are done with it
 
+    @property
+    def changes_cost(self) -> bool:
+        """Whether later epochs may need other time and memory than the first: the net or its images change size."""
+        return not self.slots.isdisjoint({Slot.SHAPE, Slot.RESOLUTION})
+
 
 Cards = Mapping[str, StrategyCard]
 

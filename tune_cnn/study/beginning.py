@@ -17,6 +17,7 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.costs import setup_of
 from tune_cnn.study.exporting import Front, read_config
 from tune_cnn.study.places import Places
+from tune_cnn.trials.cluster import Slots
 
 ENDED = frozenset({"complete", "stopped", "failed", "infeasible"})
 
@@ -52,7 +53,15 @@ def search_of(
     for point in store.points(spec.study):
         points.setdefault(point.trial, []).append(point)
     ended = [t for t in trials if t.state not in {"running", "interrupted"}]
-    past = [Past(params=t.params, state=t.state, points=points.get(t.number, [])) for t in ended]
+    past = [
+        Past(
+            params=t.params,
+            state=t.state,
+            points=points.get(t.number, []),
+            gpu_share=t.extra.get("gpu_share", 0.0),
+        )
+        for t in ended
+    ]
     record = store.study(spec.study)
     searcher = Search(spec, past=past, cards=cards, reference=record.reference if record is not None else None)
     if warm:
@@ -61,9 +70,9 @@ def search_of(
     return searcher
 
 
-def teach_costs(searcher: Search, store: Store, spec: StudySpec, info: Mapping[str, Any]) -> None:
-    """What dry runs and other studies measured on this very data, model and hardware."""
-    for known in store.costs.known(setup_of(spec, info)).values():
+def teach_costs(searcher: Search, store: Store, spec: StudySpec, info: Mapping[str, Any], slots: Slots) -> None:
+    """What dry runs and other studies measured on this very data, model and hardware, in as many slots as these."""
+    for known in store.costs.known(setup_of(spec, info, slots=slots.count, gpus_per_rank=slots.gpu_share)).values():
         searcher.learn_cost(known.params, known.cost, fits=known.reason is None)
 
 

@@ -164,9 +164,8 @@ def show_front(document: "FrontDocument") -> None:
         _show_points(document.front, most=None)
         _show_confirmed(document.front)
     else:
-        shown.line(
-            f"Study {document['study']} has no point yet; `tune-cnn status {document['study']}` says how it stands."
-        )
+        why = document.front.why_empty() or "has no point yet"
+        shown.line(f"Study {document['study']}: {why}; `tune-cnn status {document['study']}` says how it stands.")
 
 
 def _show_confirmed(front: Front) -> None:

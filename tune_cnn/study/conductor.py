@@ -14,7 +14,9 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.search.search import Search
+from tune_cnn.search.told import COUNTS
 from tune_cnn.spec import StudySpec
+from tune_cnn.study.costs import place_of
 from tune_cnn.study.spending import Spending
 from tune_cnn.trials.tuning import Assignment
 
@@ -55,10 +57,15 @@ class Conductor:
         show: Callable[[Progress], None],
         mlflow: Callable[[], str | None],
         forget: Callable[[int], None],
+        over: str | None = None,
     ) -> None:
-        """`show` takes the progress, `mlflow` says how its delivery stands, `forget` drops a trial's checkpoints."""
+        """`show` takes the progress, `mlflow` says how its delivery stands, `forget` drops a trial's checkpoints.
+
+        `over`: why no trial is to be handed out, where that is known before.
+        """
         self.failure: Exception | None = None
         self.interrupted = False
+        self.ended = False
         self.slots = slots
         self._store, self._spec, self._search = store, spec, search
         self._show, self._mlflow, self._forget = show, mlflow, forget
@@ -68,7 +75,7 @@ class Conductor:
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
         self._counts = {"complete": 0, "stopped": 0, "failed": 0, "infeasible": 0}
         self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
-        self._over: str | None = None
+        self._over = over
         self._shown_s = 0.0
         self._phase_end: int | None = None
         self._load()
@@ -77,6 +84,7 @@ class Conductor:
         """Take up the study where it stands: ended trials count, unfinished ones are trained on first."""
         study = self._store.study(self._spec.study)
         assert study is not None
+        self._place = place_of(study.info)
         trials = self._store.trials(self._spec.study)
         self._tracker = FrontTracker(self._objectives, study.reference)
         self._trace: list[float] = []
@@ -109,9 +117,8 @@ class Conductor:
         params = self._search.ask(number, within_s=self._spending.hours_left_s)
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
-        self._store.add_trial(
-            self._spec.study, number, params, seed=seed, extra={"gpu_share": self.gpu_share, "slots": self.slots}
-        )
+        ran = {"gpu_share": self.gpu_share, "slots": self.slots, "place": self._place}
+        self._store.add_trial(self._spec.study, number, params, seed=seed, extra=ran)
         return self._start(number, params, seed)
 
     @never_raises(True)
@@ -147,7 +154,8 @@ class Conductor:
         self._fix_reference()
         self._spending.trial_ended(
             time.monotonic() - started_s if started_s is not None else None,
-            self._tracker.hypervolume if self._tracker.reference_is_fixed else None,
+            # a failure says nothing of what is still to be found
+            self._tracker.hypervolume if state in COUNTS and self._tracker.reference_is_fixed else None,
         )
         self._store.update_study(self._spec.study, searched_s=self.searched_s)
         self._forget(trial)
@@ -171,6 +179,7 @@ class Conductor:
     def begin_phase(self, gpu_share: float, slots: int, *, last_number: int | None) -> None:
         """A phase of one GPU fraction: hands out trials up to `last_number`, or to the end of the budget."""
         self.gpu_share, self.slots, self._phase_end = gpu_share, slots, last_number
+        self._search.begin_phase(gpu_share)
 
     @property
     def trials_to_run(self) -> int | None:
@@ -207,8 +216,9 @@ class Conductor:
         return dict(self._counts)
 
     def finish(self) -> None:
-        """Fix what is still open, and show the last state."""
-        self._fix_reference(final=True)
+        """Fix what is still open, unless the search will go on, and show the last state."""
+        self.ended = not self.stopping
+        self._fix_reference(final=self.ended)
         self._store.update_study(self._spec.study, searched_s=self.searched_s)
         self._show(self.progress())
 

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from statistics import median
 from typing import Any
 
 from tune_cnn.objectives import EpochPoint
-from tune_cnn.records.costs import KnownCost
+from tune_cnn.records.costs import KnownCost, setup_key
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
@@ -21,27 +22,45 @@ def setup_of(spec: StudySpec, info: Mapping[str, Any], **slots: Any) -> dict[str
     given by name.
     """
     return {
-        "data": info["data"]["key"],
-        "images": (info["data"]["train_images"], info["data"]["validation_images"], info["data"]["image_size"]),
+        **_found(info),
+        "hardware": {**info["hardware"], **slots},
         "model": spec.model.model_dump(),
         "training": spec.training,
         "metrics": {name: metric.call for name, metric in spec.metrics.items()},
         "resources": spec.resources.model_dump(include={"ranks", "cpus_per_trial", "deterministic"}),
-        "hardware": {**info["hardware"], **slots},
-        "torch": info["versions"].get("torch"),
+    }
+
+
+def place_of(info: Mapping[str, Any]) -> str:
+    """A short name for what a trial ran with that may be another after a resume: machine, software, code, images."""
+    hardware = {k: v for k, v in info.get("hardware", {}).items() if k not in {"slots", "gpus_per_rank"}}
+    return setup_key({**_found(info), "hardware": hardware})[:16]
+
+
+def _found(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that `preflight.check` finds, without the hardware: our own version among it, for its defaults."""
+    data, versions = info.get("data", {}), info.get("versions", {})
+    return {
+        "data": data.get("key"),
+        "images": [data.get(name) for name in ("train_images", "validation_images", "image_size")],
+        "torch": versions.get("torch"),
+        "tune_cnn": versions.get("tune-cnn"),
+        "code": info.get("code"),
     }
 
 
 def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     """Store what a study's trials cost, for dry runs and other studies: after its search, off the search's path.
 
-    A search that dies before has its costs in its points, and learns them from there.
+    A search that dies before has its costs in its points, and learns them from there. What trained elsewhere, before a
+    resume, or under an earlier release is left out: `info` is that of the last start.
     """
     info = archive.study.info
+    here = place_of(info)
     if not {"train_images", "validation_images", "image_size"} <= info.get("data", {}).keys():
         return  # read back from MLflow, or written by an earlier release
     phases: dict[tuple[Any, Any], list[TrialRecord]] = {}
-    for trial in archive.trials:
+    for trial in (one for one in archive.trials if one.extra.get("place") == here):
         phases.setdefault((trial.extra.get("slots"), trial.extra.get("gpu_share")), []).append(trial)
     for (slots, share), trials in phases.items():
         setup = setup_of(spec, info, slots=slots, gpus_per_rank=share)
@@ -51,14 +70,18 @@ def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
 def of_trials(
     spec: StudySpec, trials: Sequence[TrialRecord], points: Iterable[EpochPoint], *, train_images: int
 ) -> list[KnownCost]:
-    """What ended trials cost, one entry for all that cost the same: medians of seconds, the largest memory."""
+    """What ended trials cost, one entry for all that cost the same: medians of seconds, the largest memory.
+
+    It fits where most of them did. A strategy may change the net late in a trial, so one that was stopped early tells
+    too little where there are any.
+    """
     last: dict[int, EpochPoint] = {}
     for point in points:
         if point.trial not in last or point.epoch > last[point.trial].epoch:
             last[point.trial] = point
     alike: dict[str, list[TrialRecord]] = {}
     for trial in trials:
-        if trial.number in last or trial.state == "infeasible":
+        if trial.state == "infeasible" or (trial.number in last and _is_whole(spec, trial)):
             alike.setdefault(cost_key({**spec.fixed, **trial.params}), []).append(trial)
     found = []
     for group in alike.values():
@@ -67,8 +90,22 @@ def of_trials(
         steps = math.ceil(train_images / batch_size)
         reached = [last[trial.number] for trial in group if trial.number in last]
         reasons = [trial.reason for trial in group if trial.state == "infeasible"]
-        found.append(KnownCost(params=params, cost=_cost(reached, steps), reason=reasons[0] if reasons else None))
+        reason = reasons[0] if reasons and len(reasons) >= len(group) / 2 else None
+        found.append(KnownCost(params=params, cost=_cost(reached, steps), reason=reason))
     return found
+
+
+def _is_whole(spec: StudySpec, trial: TrialRecord) -> bool:
+    return trial.state == "complete" or not spec.configuration(trial.params).strategies_on
+
+
+def typical(costs: Sequence[Cost]) -> Cost:
+    """Of several measurements of one configuration, the medians, and the largest memory."""
+    values = {f.name: [v for cost in costs if (v := getattr(cost, f.name)) is not None] for f in fields(Cost)}
+    return replace(
+        Cost(**{name: _median(known) for name, known in values.items()}),
+        peak_memory_mib=max(values["peak_memory_mib"], default=None),
+    )
 
 
 def _cost(last: Sequence[EpochPoint], steps: int) -> Cost:

@@ -1,28 +1,24 @@
 """`search --dry-run`: check everything, probe some configurations, say what fits and how many trials an hour."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import closing
 from typing import Any
 
 from tune_cnn.errors import StudyError
-from tune_cnn.records.costs import KnownCost
 from tune_cnn.search.search import Search
-from tune_cnn.spec import Configuration, StudySpec
+from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import cost_key
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.costs import setup_of
 from tune_cnn.study.interrupts import terminable
+from tune_cnn.study.places import Places, user_calls
 from tune_cnn.study.preflight import Checked, check
-from tune_cnn.study.searching import Places, job_template, user_calls
+from tune_cnn.study.probing import STEPS, Params, Prober, late_changes, to_keep
+from tune_cnn.training.found import Probe
 from tune_cnn.trials.cluster import Slots, connected, fit
-from tune_cnn.trials.remote import call_at_once
 
-PROBE = "tune_cnn.training.probe:probe_jobs"
-STEPS = 20
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
-
-Params = Mapping[str, Any]
 
 
 def dry_run(spec: StudySpec, places: Places, *, say: Callable[[str], None]) -> dict[str, Any]:
@@ -38,15 +34,12 @@ def dry_run(spec: StudySpec, places: Places, *, say: Callable[[str], None]) -> d
             for note in checked.notes:
                 say(note)
             drawn = [] if spec.training is not None else _configurations(checked)
-            setup = setup_of(checked.spec, checked.info)
-            known = _stored(setup, places)
+            known = _stored(setup_of(checked.spec, checked.info), places)
             unknown = _one_of_each([params for params in drawn if cost_key(params) not in known])
-            if unknown:
-                say(f"probing {len(unknown)} configurations, {STEPS} steps each")
-                probed = _probe(checked.spec, unknown, slots, places)
-                _keep(setup, probed, places)
-                known |= {cost_key(one.params): one for one in probed}
-            rows = [_row(checked.spec, params, known[cost_key(params)]) for params in drawn]
+            probed = _probe(checked, unknown, slots, places, say) if unknown else {}
+            notes = {key: _note(params, checked) for params in drawn if (key := cost_key(params)) in probed}
+            probes = {**known, **probed}
+            rows = [_row(checked.spec, p, probes[cost_key(p)], notes.get(cost_key(p))) for p in drawn]
             phases.append(
                 {
                     "gpus_per_rank": slots.gpu_share,
@@ -81,45 +74,45 @@ def _one_of_each(drawn: Sequence[Params]) -> list[Params]:
     return list({cost_key(params): params for params in reversed(drawn)}.values())[::-1]
 
 
-def _probe(spec: StudySpec, drawn: Sequence[Params], slots: Slots, places: Places) -> list[KnownCost]:
-    """Probe them on all slots at a time, as trials would run: beside each other."""
-    template = job_template(spec, slots, places)
-    jobs = [replace(template, configuration=Configuration.from_params(params)) for params in drawn]
-    at_once = min(slots.count, len(jobs))
-    shares = [jobs[slot::at_once] for slot in range(at_once)]
-    answers = call_at_once(PROBE, slots.bundles[0], [(share,) for share in shares], steps=STEPS)
-    probes: list[Any] = [None] * len(jobs)
-    for slot, answer in enumerate(answers):
-        probes[slot::at_once] = answer
-    return [KnownCost(params=p, cost=probe.cost, reason=probe.reason) for p, probe in zip(drawn, probes, strict=True)]
+def _probe(
+    checked: Checked, drawn: Sequence[Params], slots: Slots, places: Places, say: Callable[[str], None]
+) -> dict[str, Probe]:
+    """Probe one after another, by `cost_key`; each is stored before the next begins."""
+    many = f"{len(drawn)} configuration{'s' if len(drawn) > 1 else ''}"
+    say(f"probing {many}, {STEPS} steps each" + (f", in all {slots.count} slots at once" if slots.count > 1 else ""))
+    setup, probed = setup_of(checked.spec, checked.info), {}
+    with closing(open_store(places.home, create=True)) as store, Prober(checked.spec, slots, places) as prober:
+        for params in drawn:
+            probed[cost_key(params)] = probe = prober.probe(params)
+            known = to_keep(params, probe, checked.cards)
+            store.costs.keep(setup, [known] if known is not None else [])
+    return probed
 
 
-def _stored(setup: Mapping[str, Any], places: Places) -> dict[str, KnownCost]:
+def _stored(setup: Mapping[str, Any], places: Places) -> dict[str, Probe]:
     try:
         store = open_store(places.home)
     except StudyError:  # nothing has been searched or probed here yet
         return {}
-    try:
-        return store.costs.known(setup)
-    finally:
-        store.close()
+    with closing(store):
+        known = store.costs.known(setup)
+    return {key: Probe(cost=k.cost, reason=k.reason, out_of_memory=k.reason is not None) for key, k in known.items()}
 
 
-def _keep(setup: Mapping[str, Any], probed: Sequence[KnownCost], places: Places) -> None:
-    store = open_store(places.home, create=True)
-    try:
-        store.costs.keep(setup, probed)
-    finally:
-        store.close()
+def _note(params: Params, checked: Checked) -> str | None:
+    late = late_changes(params, checked.cards)
+    return f"measured before {' and '.join(late)} changes what a step costs" if late else None
 
 
-def _row(spec: StudySpec, params: Params, known: KnownCost) -> dict[str, Any]:
-    configuration, cost = spec.configuration(params), known.cost
+def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dict[str, Any]:
+    """`fits` is None where it isn't known: something else went wrong."""
+    configuration, cost = spec.configuration(params), probe.cost
     step_s = cost.step_time_s
     return {
         "params": dict(params),
-        "fits": known.reason is None,
-        "reason": known.reason,
+        "fits": probe.reason is None if probe.reason is None or probe.out_of_memory else None,
+        "reason": probe.reason,
+        "note": note if probe.reason is None else None,
         "step_time_ms": None if step_s is None else step_s * 1000,
         "images_per_s": configuration.batch_size / step_s if step_s else None,
         "peak_memory_mib": cost.peak_memory_mib,

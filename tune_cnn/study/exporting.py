@@ -116,6 +116,12 @@ class Front:
     def __iter__(self) -> Iterator[EpochPoint]:
         return iter(self.points)
 
+    def why_empty(self) -> str | None:
+        """What the constraints left out of points that there are; None where there are none, or a front."""
+        if self.points or not self._archive.points:
+            return None
+        return nothing_feasible(self._archive.points, constraints_of(self.spec), self.spec.user_metrics)
+
     def params(self, point: EpochPoint) -> dict[str, Any]:
         """The searched and fixed parameters of a point's trial, flat."""
         return dict(self._trials[point.trial].params)
@@ -149,12 +155,9 @@ class Front:
         ).where(where)
         points = feasible_points(self._archive, self.spec)
         bounds = constraints_of(self.spec)
-        if not points and self._archive.points:
-            raise InputError(
-                f"study {self.spec.study!r}: {nothing_feasible(self._archive.points, bounds, self.spec.user_metrics)}"
-            )
         if not points:
-            raise InputError(f"study {self.spec.study!r}: has no point yet, so nothing can be exported")
+            why = self.why_empty() or "has no point yet, so nothing can be exported"
+            raise InputError(f"study {self.spec.study!r}: {why}")
         means = feasible([one.point for one in self.confirmed], bounds)
         kept = [p for p in points if (p.trial, p.epoch) not in {*self.failed, *self._confirmed}]
         return self.export(choose(kept or points, self.objectives, preference, confirmed=means))

@@ -9,9 +9,11 @@ from tune_cnn.errors import ResourceError, SpecError, StudyError
 from tune_cnn.objectives import Where
 from tune_cnn.spec import Choice, Fixed, StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
+from tune_cnn.study.places import user_calls
 from tune_cnn.study.surroundings import versions
 from tune_cnn.training.found import Inspection
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.code import code_key
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.remote import call_on_node
 
@@ -24,7 +26,7 @@ class Checked:
 
     spec: StudySpec
     cards: Cards  # of the strategies that it names
-    info: Mapping[str, Any]  # for the store: hardware, versions, data, model
+    info: Mapping[str, Any]  # for the store: hardware, versions, data, model, the user's code
     notes: Sequence[str]  # for the user
 
 
@@ -48,6 +50,7 @@ def checked_with(spec: StudySpec, slots: Slots, found: Inspection) -> Checked:
         "versions": {**versions(), **found.versions},
         "data": asdict(found.data),
         "model": asdict(found.model) if found.model is not None else None,
+        "code": code_key(spec.resources.code, user_calls(spec)),
     }
     whole = adapted.model_copy(update={"space": check_strategies(adapted.space, found.strategies)})
     return Checked(spec=whole, cards=found.strategies, info=info, notes=[*found.data.notes, *notes])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tune_cnn.errors import InputError, Interrupted, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
@@ -67,6 +67,7 @@ def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callab
         if known is not None and nothing_left and not is_left(read_archive(spec.study, places.home, None), spec):
             say(nothing_left)
             return course.end_without_training(known)
+        course.over = nothing_left
         say("starting Ray" if places.address is None else f"joining the Ray cluster at {places.address}")
         calls, code = user_calls(spec), spec.resources.code
         stack.enter_context(connected(places.address, code=code, calls=calls, quiet=not places.debug))
@@ -94,6 +95,8 @@ class _Course:
         self._display, self._say = display, say
         self._outbox: Outbox | None = None
         self._begun: tuple[Search, Conductor] | None = None
+        self._info: Mapping[str, Any] = {}  # what the inspection found
+        self.over: str | None = None  # why nothing is left to search, where something is left to confirm
 
     def run(self, phases: Sequence[Slots], *, study_is_new: bool, lease: ExitStack) -> SearchResult:
         """Train in one phase after another. The first slot checks what must hold, while the others start."""
@@ -115,8 +118,7 @@ class _Course:
                 assert self._begun is not None, "the phase has begun"
                 searcher, conductor = self._begun
                 for number, slots in enumerate(phases[1:], start=2):
-                    last = last_of_phase(spec, number, len(phases))
-                    conductor.begin_phase(slots.gpu_share, slots.count, last_number=last)
+                    self._begin_phase(number, phases)
                     if conductor.trials_to_run != 0 and not conductor.stopping:
                         run_trials(conductor, payload_of(spec, slots, places), slots, at_most=conductor.trials_to_run)
                 conductor.finish()
@@ -143,14 +145,23 @@ class _Course:
             store.create_study(spec.study, spec.model_dump(), info=checked.info)
             lease.enter_context(store.lease(spec.study))
         else:
-            store.update_study(spec.study, spec=spec.model_dump(), state="running", info=checked.info)
+            # what has ended a search stays its end
+            state: Literal["running", "finished"] = "running" if self.over is None else "finished"
+            store.update_study(spec.study, spec=spec.model_dump(), state=state, info=checked.info)
 
     def _begin(self, checked: Checked, phases: Sequence[Slots]) -> Conductor:
         spec, slots = checked.spec, phases[0]
-        self._begun = searcher, conductor = self._conductor(spec, checked.cards, slots.count)
-        teach_costs(searcher, self._store, spec, checked.info)
-        conductor.begin_phase(slots.gpu_share, slots.count, last_number=last_of_phase(spec, 1, len(phases)))
+        self._begun = _, conductor = self._conductor(spec, checked.cards, slots.count)
+        self._info = checked.info
+        self._begin_phase(1, phases)
         return conductor
+
+    def _begin_phase(self, number: int, phases: Sequence[Slots]) -> None:
+        assert self._begun is not None, "the study is open"
+        searcher, conductor = self._begun
+        slots, last = phases[number - 1], last_of_phase(self._spec, number, len(phases))
+        conductor.begin_phase(slots.gpu_share, slots.count, last_number=last)
+        teach_costs(searcher, self._store, self._spec, self._info, slots)
 
     def _conductor(self, spec: StudySpec, cards: Cards, slots: int) -> tuple[Search, Conductor]:
         searcher = search_of(self._store, spec, cards, self._warm, self._say)
@@ -163,6 +174,7 @@ class _Course:
             show=self._display.update,
             mlflow=lambda: _delivery(self._outbox),
             forget=lambda trial: forget(self._places.checkpoints(spec.study), trial),
+            over=self.over,
         )
         return searcher, conductor
 
@@ -236,9 +248,9 @@ def _close(
 ) -> SearchResult:
     conductor.raise_failure()
     counts = conductor.counts
-    state = "interrupted" if conductor.interrupted else "finished"
-    nothing = state == "finished" and not conductor.front and sum(counts.values()) > 0
-    store.update_study(spec.study, state="failed" if nothing else state)  # type: ignore[arg-type]
+    nothing = conductor.ended and not conductor.front and sum(counts.values()) > 0
+    # a search that has ended stays so, though its confirmation was interrupted
+    store.update_study(spec.study, state="failed" if nothing else "finished" if conductor.ended else "interrupted")
     archive = read_archive(spec.study, places.home, None)
     keep_costs(store, spec, archive)
     files = _report(archive, places, searcher, say)
@@ -249,7 +261,7 @@ def _close(
         raise TuneCnnError(nothing_found(store, spec))
     result = SearchResult(
         study=spec.study,
-        state=state,
+        state="interrupted" if conductor.interrupted else "finished",
         trials=counts,
         points=len(archive.points),
         hypervolume=conductor.hypervolume,

@@ -27,4 +27,5 @@ class Probe:
     """One probed configuration."""
 
     cost: Cost = field(default_factory=Cost)
-    reason: str | None = None  # why it doesn't fit; None: it does
+    reason: str | None = None  # why there is no cost; None: there is one
+    out_of_memory: bool = False  # whether that is because it doesn't fit

@@ -5,6 +5,7 @@ page: up to 40 % of a LeNet-5 step of 1,024 images on a CPU. Where the C library
 """
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,14 +13,24 @@ from typing import Any
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 2**31 - 1  # the largest number that mallopt takes: no block is too large, no heap too long
+_KEPT_BYTES_OLD = 32 * 2**20  # glibc before about 2.35 refuses more: HEAP_MAX_SIZE / 2, where its own raising ends
 
 
 def keep_freed_memory() -> None:
     """From here on this process keeps what it frees, until `give_back_freed_memory`. Idempotent."""
     libc = _glibc()
     if libc is not None:
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            libc.mallopt(parameter, _KEPT_BYTES)
+        set_thresholds(libc.mallopt)
+
+
+def set_thresholds(mallopt: Callable[[int, int], int]) -> None:
+    """By the C library's `mallopt`, which gives 1 where it has done as asked.
+
+    Any call that is taken ends glibc's own raising of the largest kept block, which begins at 128 KiB: so that block
+    is set first, and where it can't be, nothing is.
+    """
+    if any(mallopt(_M_MMAP_THRESHOLD, kept) == 1 for kept in (_KEPT_BYTES, _KEPT_BYTES_OLD)):
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def give_back_freed_memory() -> None:

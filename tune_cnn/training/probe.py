@@ -1,6 +1,5 @@
 """What a configuration costs, from some twenty steps of it: seconds, memory, and whether it fits at all."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,23 +7,20 @@ from tune_cnn.errors import TrialError
 from tune_cnn.spec.costs import Cost
 from tune_cnn.training.found import Probe
 from tune_cnn.training.job import TrainingJob
+from tune_cnn.training.outcomes import OutOfMemory
 from tune_cnn.training.rank import RankTraining
 
 
-def probe_jobs(jobs: Sequence[TrainingJob], *, steps: int) -> list[Probe]:
-    """Probe one job after another in this process, each as one rank with its share of the batch."""
-    rank = RankTraining()
-    return [_probe(rank, job, steps) for job in jobs]
-
-
-def _probe(rank: RankTraining, job: TrainingJob, steps: int) -> Probe:
+def probe_job(job: TrainingJob, *, steps: int) -> Probe:
+    """Probe a job in this process, as one rank with its share of the batch."""
     share = job.configuration.model_copy(update={"batch_size": max(1, job.configuration.batch_size // job.ranks)})
     alone = replace(job, configuration=share, ranks=1, cache_dir=str(Path(job.cache_dir).expanduser()))
+    rank = RankTraining()
     try:
         rank.begin(alone)
         costs, steps_per_epoch = rank.probe(steps)
-    except TrialError as error:  # out of memory among them
-        return Probe(reason=str(error))
+    except TrialError as error:
+        return Probe(reason=str(error), out_of_memory=isinstance(error, OutOfMemory))
     finally:
         rank.end()
     return Probe(

@@ -1,5 +1,6 @@
 """The code that travels to a cluster's nodes: ours, and the packages that a spec names."""
 
+import hashlib
 import importlib.util
 import site
 import sys
@@ -19,9 +20,24 @@ def carried_modules(code: Sequence[str], calls: Sequence[str]) -> list[str]:
     found on the path. What is installed into site-packages is expected on every node and stays behind.
     """
     paths = [path for folder in code for path in _modules_in(Path(folder))]
-    tops = [call.partition(":")[0].partition(".")[0] for call in calls]
-    paths += [found for top in (*OURS, *tops) if (found := _module_path(top)) is not None]
+    paths += [found for top in (*OURS, *_tops(calls)) if (found := _module_path(top)) and not _stays(top, found)]
     return list(dict.fromkeys(map(str, paths)))
+
+
+def code_key(code: Sequence[str], calls: Sequence[str]) -> str:
+    """A hash of the Python files of the packages and modules that a spec names, installed ones too.
+
+    What they import from elsewhere doesn't count, nor does a file that isn't Python's.
+    """
+    named = [path for folder in code for path in _modules_beneath(Path(folder))]
+    named += [found for top in _tops(calls) if (found := _module_path(top)) is not None]
+    hashed = hashlib.sha256()
+    for path in dict.fromkeys(path.resolve() for path in named):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            if file.is_file():  # an editor's lock is a link to nothing
+                hashed.update(f"{file.relative_to(path.parent)}\0".encode())
+                hashed.update(hashlib.sha256(file.read_bytes()).digest())
+    return hashed.hexdigest()
 
 
 def import_folders() -> tuple[str, ...]:
@@ -43,13 +59,22 @@ def add_import_folders(folders: Sequence[str]) -> None:
 def _modules_in(folder: Path) -> list[Path]:
     if not folder.exists():
         raise SpecError(f"resources.code: {folder} does not exist")
+    found = _modules_beneath(folder)
+    if not found:
+        raise SpecError(f"resources.code: {folder} holds no Python package and no module")
+    return found
+
+
+def _modules_beneath(folder: Path) -> list[Path]:
     if folder.is_file() or (folder / "__init__.py").exists():
         return [folder]
-    packages = [child for child in folder.iterdir() if (child / "__init__.py").exists()]
+    packages = [file.parent for file in folder.glob("*/__init__.py")]
     modules = [child for child in folder.glob("*.py") if child.name != "setup.py"]
-    if not packages and not modules:
-        raise SpecError(f"resources.code: {folder} holds no Python package and no module")
     return sorted([*packages, *modules])
+
+
+def _tops(calls: Sequence[str]) -> list[str]:
+    return [call.partition(":")[0].partition(".")[0] for call in calls]
 
 
 def _module_path(name: str) -> Path | None:
@@ -57,8 +82,12 @@ def _module_path(name: str) -> Path | None:
     if spec is None:
         return None
     path = Path(spec.submodule_search_locations[0]) if spec.submodule_search_locations else Path(str(spec.origin))
-    installed = name not in OURS and any(path.is_relative_to(folder) for folder in _site_folders())
-    return path if path.exists() and not installed else None  # built-in modules have no path
+    return path if path.exists() else None  # built-in modules have no path
+
+
+def _stays(name: str, path: Path) -> bool:
+    """Whether it is installed, and expected on every node."""
+    return name not in OURS and any(path.is_relative_to(folder) for folder in _site_folders())
 
 
 def _site_folders() -> list[str]:

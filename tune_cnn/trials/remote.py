@@ -1,38 +1,111 @@
-"""Run one function of the training room on a node that has a trial's resources, so that the driver needs no torch."""
+"""Run functions of the training room on nodes that have a trial's resources, so that the driver needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from tune_cnn.errors import TuneCnnError
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders, import_folders
 
 import ray  # isort: skip
-from ray.exceptions import RayTaskError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+
+_LOST = (NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError)
+
+
+class CallLost(TuneCnnError):
+    """The process of a call died before it answered."""
+
+    def __init__(self, error: Exception) -> None:
+        self.out_of_memory = isinstance(error, OutOfMemoryError)  # Ray itself has ended it, for its node's sake
+        super().__init__(
+            "out of memory: its node had none left, so Ray ended its process"
+            if self.out_of_memory
+            else "its process died: killed, as by a machine without memory left, or crashed in compiled code"
+        )
 
 
 def call_on_node(path: str, bundle: Mapping[str, float], *args: Any, **kwargs: Any) -> Any:
-    """The result of `package.module:function`; what it raised is raised here as it was."""
-    (result,) = call_at_once(path, bundle, [args], **kwargs)
-    return result
+    """The result of `package.module:function`; what it raised is raised here as it was, or TuneCnnError."""
+    task = _call.options(**_options(bundle), max_retries=1)
+    answer = _answer(task.remote(path, args, kwargs, import_folders()))
+    if isinstance(answer, CallLost):
+        raise TuneCnnError(f"{path.partition(':')[2]} on a node with a trial's resources: {answer}") from None
+    if isinstance(answer, Exception):
+        raise answer from None
+    return answer
 
 
-def call_at_once(
-    path: str, bundle: Mapping[str, float], arguments: Sequence[tuple[Any, ...]], **kwargs: Any
-) -> list[Any]:
-    """The results of several calls of a function, each with a trial's resources and all at the same time."""
-    other = {key: value for key, value in bundle.items() if key not in {"CPU", "GPU"}}
-    task = _call.options(
-        num_cpus=bundle.get("CPU", 1), num_gpus=bundle.get("GPU", 0), resources=other or None, max_retries=1
-    )
-    try:
-        return list(ray.get([task.remote(path, args, kwargs, import_folders()) for args in arguments]))
-    except RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+class Crew:
+    """Processes with a trial's resources each, which call a function all at the same time, warm from call to call."""
+
+    def __init__(self, path: str, bundle: Mapping[str, float], count: int) -> None:
+        """The cluster must have so many times `bundle`: a call waits until they are free."""
+        self._path, self._bundle = path, bundle
+        self._members: list[Any] = [None] * count
+
+    def call(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
+        """What it returned in each; where it raised, its error, where its process died, CallLost.
+
+        Such a process is replaced at the next call: its device may be of no more use.
+        """
+        self._members = [member or self._hire() for member in self._members]
+        loaded = [member.load.remote(self._path) for member in self._members]
+        ray.wait(loaded, num_returns=len(loaded))  # imports take seconds: the first would end before the last began
+        answers = [_answer(ref) for ref in [m.call.remote(self._path, args, kwargs) for m in self._members]]
+        for number, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                self._dismiss(number)
+        return answers
+
+    def close(self) -> None:
+        """End the processes."""
+        for number in range(len(self._members)):
+            self._dismiss(number)
+
+    def _hire(self) -> Any:
+        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]
+
+    def _dismiss(self, number: int) -> None:
+        member, self._members[number] = self._members[number], None
+        if member is not None:
+            ray.kill(member)
+
+
+@ray.remote(max_restarts=0)
+class _Member:
+    def __init__(self, folders: tuple[str, ...]) -> None:
+        add_import_folders(folders)
+
+    def load(self, path: str) -> None:
+        _function(path)
+
+    def call(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _function(path)(*args, **kwargs)
 
 
 @ray.remote
 def _call(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], folders: tuple[str, ...]) -> Any:
     add_import_folders(folders)
+    return _function(path)(*args, **kwargs)
+
+
+def _function(path: str) -> Any:
     module, _, name = path.partition(":")
-    return getattr(import_module(module), name)(*args, **kwargs)
+    return getattr(import_module(module), name)
+
+
+def _options(bundle: Mapping[str, float]) -> dict[str, Any]:
+    other = {key: value for key, value in bundle.items() if key not in {"CPU", "GPU"}}
+    return {"num_cpus": bundle.get("CPU", 1), "num_gpus": bundle.get("GPU", 0), "resources": other or None}
+
+
+def _answer(ref: Any) -> Any:
+    """What was returned, or the error that was raised, as it was raised there."""
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:
+        return error.cause if isinstance(error.cause, Exception) else error
+    except _LOST as error:
+        return CallLost(error)

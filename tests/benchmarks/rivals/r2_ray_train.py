@@ -1,9 +1,14 @@
-"""r2: the same search with a TorchTrainer inside each trial, as Ray's guide to tuning distributed training shows it."""
+"""r2: the same search with a TorchTrainer inside each trial, as Ray's guide to tuning distributed training shows it.
+
+Trials' drivers take a resource of their own and no CPU, as the guide has it ("Set Train driver resources"): were it a
+share of a core each, their workers, which take whole ones, would have a core less.
+"""
 
 import os
 import sys
 from typing import Any
 
+import ray
 import ray.train
 from r1_ray_tune import search
 from ray import tune
@@ -11,6 +16,8 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from settings import Settings
 from training import train
+
+DRIVER = "TRAIN_DRIVER_RESOURCE"
 
 
 def per_worker(config: dict[str, Any]) -> None:
@@ -33,5 +40,6 @@ def driver(config: dict[str, Any], settings: Settings) -> None:
 
 if __name__ == "__main__":
     asked = Settings.read(sys.argv[1])
-    # a driver only waits for its worker, which takes the trial's core
-    search(asked, tune.with_resources(tune.with_parameters(driver, settings=asked), {"cpu": 0.01}))
+    ray.init(resources={DRIVER: 1})
+    share = {DRIVER: 1 / asked.slots}  # a driver only waits for its worker, which takes the trial's core
+    search(asked, tune.with_resources(tune.with_parameters(driver, settings=asked), share))

@@ -58,4 +58,4 @@ if __name__ == "__main__":
     for number in range(asked.slots):
         processes.append(subprocess.Popen([sys.executable, __file__, sys.argv[1], str(number)]))
         time.sleep(0.05)
-    sys.exit(max(process.wait() for process in processes))
+    sys.exit(max(abs(process.wait()) for process in processes))  # a process that was killed has a negative code

@@ -14,7 +14,7 @@ class Settings:
     trials: int
     seconds: float  # the search ends after them, or after its trials
     slots: int
-    seed: int
+    seed: int  # of the search, the training and, as the split was drawn by it, of `ours`' images
     space: dict[str, Any]  # a list is a choice, {low, high} a range on a log scale
     tracking_uri: str
     training: str  # stock: torchvision and a DataLoader, as the documentation shows it; ours: tune_cnn's, no Ray

@@ -4,6 +4,7 @@ Nothing is made slow on purpose: one compute thread a slot (as Ray and Syne Tune
 evaluation in large batches without gradients, the mean and deviation known beforehand.
 """
 
+import functools
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -89,15 +90,21 @@ def _accuracy(model: nn.Module, loader: DataLoader[Any]) -> float:
     return right / images
 
 
+@functools.cache
+def _rank() -> Any:
+    """This process's own, as warm from trial to trial as that of a slot of tune_cnn's, failed trials or not."""
+    from tune_cnn.training.rank import RankTraining
+
+    return RankTraining()
+
+
 def _ours(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, float]]:
     """tune_cnn's training under a rival's search: what of the difference is training, what is search."""
-    import tempfile
     from pathlib import Path
 
     from tune_cnn.errors import TrialError
     from tune_cnn.spec import Configuration, DataSpec, ModelSpec
     from tune_cnn.training.job import TrainingJob
-    from tune_cnn.training.rank import RankTraining
 
     if config["loader"] == "device":  # a rival's space is flat, and has workers for a loader that has none
         config = {key: value for key, value in config.items() if key != "loader_workers"}
@@ -115,12 +122,12 @@ def _ours(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, f
         ),
         model=ModelSpec(name="lenet5"),
         seed=settings.seed,
+        split_seed=settings.seed,
         cache_dir=str(Path(settings.split).parent / "cache"),
     )
-    rank = RankTraining()
-    with tempfile.TemporaryDirectory() as folder:
-        rank.join(ranks=1, init_method=f"file://{folder}/group", cuda=False)
-        rank.begin(job)
+    rank = _rank()
+    rank.begin(job)
+    try:
         yield {}  # the first step comes now
         done, metrics = False, {"accuracy": CHANCE, "train_time_s": 0.0}
         while not done:
@@ -132,4 +139,5 @@ def _ours(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, f
                 done = True
                 metrics = {"accuracy": CHANCE, "train_time_s": metrics["train_time_s"] + time.perf_counter() - began_s}
             yield metrics
+    finally:
         rank.end()
