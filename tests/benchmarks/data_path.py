@@ -83,17 +83,20 @@ def cores() -> int:
 def ours(rank: RankTraining, case: Case, loader: str, workers: int) -> dict[str, float]:
     """The second epoch of a trial, by its own clock."""
     with begun(rank, case.job(loader, workers)):
+        images = len(_loader(rank).plan.images)
         first, second = rank.train_epoch().metrics, rank.train_epoch().metrics
-    return _rate(case, second["train_time_s"] - first["train_time_s"]) | {
+    return {"images_per_s": images / (second["train_time_s"] - first["train_time_s"])} | {
         name: second[name] for name in ("sm_active_pct", "gpu_util_pct") if name in second
     }
 
 
 def ceiling(rank: RankTraining, case: Case) -> dict[str, float]:
-    """The same epoch on one resident batch, and what its data cost by themselves."""
+    """As many steps on one resident batch, and what the epoch's data cost by themselves, of an image each.
+
+    The epoch's last batch may be smaller: the split by classes gives some images more or less than were asked for.
+    """
     with begun(rank, case.job("device", 0)):
-        assert rank._trial is not None
-        loader: Any = rank._trial._training._loader  # type: ignore[union-attr]  # our own training has one
+        loader = _loader(rank)
         began_s = time.monotonic()
         for batch in loader.epoch(0):
             last = batch
@@ -103,8 +106,15 @@ def ceiling(rank: RankTraining, case: Case) -> dict[str, float]:
         del last
         loader.epoch = lambda *_: itertools.repeat(batch, loader.steps)
         first, second = rank.train_epoch().metrics, rank.train_epoch().metrics
-    step_s = second["train_time_s"] - first["train_time_s"]
-    return _rate(case, step_s + (0.0 if case.cuda else data_s)) | {"data_share": data_s / (step_s + data_s)}
+    step_s = (second["train_time_s"] - first["train_time_s"]) / (loader.steps * case.batch_size)
+    data_s /= len(loader.plan.images)
+    whole_s = step_s + (0.0 if case.cuda else data_s)
+    return {"images_per_s": 1 / whole_s, "data_share": data_s / (step_s + data_s)}
+
+
+def _loader(rank: RankTraining) -> Any:
+    assert rank._trial is not None
+    return rank._trial._training._loader  # type: ignore[union-attr]  # our own training has one
 
 
 @contextmanager
@@ -140,7 +150,7 @@ def rival(case: Case, workers: int) -> dict[str, float]:
             _step(model, optimiser, images_nchw.to(device, non_blocking=True), labels_n.to(device, non_blocking=True))
         _wait(case.cuda)
         took_s = time.monotonic() - began_s
-    return _rate(case, took_s)
+    return {"images_per_s": case.images / took_s}
 
 
 def _step(
@@ -154,10 +164,6 @@ def _step(
 def _wait(cuda: bool) -> None:
     if cuda:
         torch.cuda.synchronize()
-
-
-def _rate(case: Case, seconds: float) -> dict[str, float]:
-    return {"images_per_s": case.images / seconds}
 
 
 def measure(case: Case, repeats: int, rivals: bool) -> dict[str, list[dict[str, float]]]:
@@ -204,7 +210,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["lenet5", "resnet20"])
     parser.add_argument("--batches", nargs="*", type=int, default=[32, 256, 1024])
     parser.add_argument("--augment", nargs="*", default=["none", "crop_flip"])
-    parser.add_argument("--images", type=int, default=8192, help="of the training split; a multiple of every batch")
+    parser.add_argument("--images", type=int, default=8192, help="about, of the training split; times every batch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("data_path.json"))
