@@ -226,7 +226,9 @@ class Search:
         return params
 
     def _on(self, gpu_share: float) -> OnShare:
-        return self._shares.setdefault(gpu_share, OnShare(memory=MemoryModel(self._candidates.costly_d)))
+        if gpu_share not in self._shares:
+            self._shares[gpu_share] = OnShare(memory=MemoryModel(self._candidates.costly_d))
+        return self._shares[gpu_share]
 
     def _know(self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint], share: OnShare) -> Known:
         share.tried[key(encoded)] += 1
