@@ -8,6 +8,20 @@ from tune_cnn.errors import TrialError, TuneCnnError
 from tune_cnn.trials.remote import CallLost, Crew, call_on_node
 
 CPU = {"CPU": 1.0}
+SLOW_TO_IMPORT = """
+import os, time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+try:
+    (HERE / "first").touch(exist_ok=False)
+except FileExistsError:
+    time.sleep(1.0)
+(HERE / f"imported-{os.getpid()}").touch()
+
+def imported():
+    return len(list(HERE.glob("imported-*")))
+"""
 
 
 def test_every_call_is_answered_by_the_same_processes(one_ray):
@@ -16,6 +30,14 @@ def test_every_call_is_answered_by_the_same_processes(one_ray):
         with contextlib.closing(Crew("loops:own_pid", CPU, count)) as crew:
             first, second = crew.call(), crew.call()
         assert len(set(first)) == count and first == second
+
+
+def test_no_call_begins_before_all_have_imported_what_they_call(one_ray, tmp_path, monkeypatch):
+    """The first would be measured with nothing beside it."""
+    (tmp_path / "slow_to_import.py").write_text(SLOW_TO_IMPORT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with contextlib.closing(Crew("slow_to_import:imported", CPU, 3)) as crew:
+        assert crew.call() == [3, 3, 3]
 
 
 def test_what_a_process_meets_is_its_own_answer(one_ray, tmp_path):
