@@ -11,6 +11,7 @@ import yaml
 
 from study.commands import SECRET, SMALL, environment, points_of, run, run_json
 from tune_cnn import Study
+from tune_cnn.spec import parse_spec
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,34 @@ def test_search_ends_with_every_trial_and_every_epoch_in_the_store(folder: Path,
     for _, _, metrics in points:
         assert 0 <= metrics["accuracy"] <= 1
         assert 0 < metrics["train_time_s"] <= metrics["total_time_s"]
+
+
+def test_a_search_never_trains_what_another_study_measured_as_too_large(folder: Path, searched: Any) -> None:
+    """Lack of memory known of every batch of 128: all trials of a second study in this home take 64."""
+    from tune_cnn.records.costs import KnownCost
+    from tune_cnn.records.store import Store
+    from tune_cnn.spec.costs import Cost
+    from tune_cnn.study.costs import setup_of
+
+    store = Store(folder / "studies")
+    record = store.study("small")
+    assert record is not None
+    assert {trial.params["batch_size"] for trial in store.trials("small")} == {64, 128}
+    spec = parse_spec(yaml.safe_load(SMALL), "small.yaml")
+    too_large = [
+        KnownCost(
+            params={**spec.fixed, "batch_size": 128, "learning_rate": 0.1, "model.width": width},
+            cost=Cost(),
+            reason="no memory",
+        )
+        for width in (4, 8)
+    ]
+    store.costs.keep(setup_of(spec, record.info), too_large)
+    store.close()
+    run(folder, "search", "small.yaml", "--set", "study=careful", "--set", "budget.trials=3")
+    store = Store(folder / "studies", create=False)
+    assert [trial.params["batch_size"] for trial in store.trials("careful")] == [64, 64, 64]
+    store.close()
 
 
 def test_front_is_what_no_other_point_beats(folder: Path, searched: Any) -> None:
