@@ -124,18 +124,19 @@ def main() -> None:
         swapped = asked.rivals if asked.swapped is None else asked.swapped
         systems = [(name, "stock") for name in asked.rivals] + [(name, "ours") for name in swapped]
         traces: list[Trace] = []
+        told: dict[str, Any] = {"machine": machine(python), "traces": []}
+
+        def done(trace: Trace) -> None:
+            traces.append(trace)
+            told["traces"].append({**vars(trace), "epochs": [vars(e) for e in trace.epochs]})
+            save(asked.out, told)  # the runs are long: they stay, whatever becomes of the rest
+            show_run(trace)
+
         for repeat in range(asked.repeats):
-            traces.append(run_ours(task, repeat=repeat))
-            show_run(traces[-1])
+            done(run_ours(task, repeat=repeat))
             for name, training in systems:
                 given = replace(task, seconds=budgets_s.get(name, task.seconds))
-                traces.append(run_rival(name, python, given, repeat=repeat, training=training))
-                show_run(traces[-1])
-        told: dict[str, Any] = {
-            "machine": machine(python),
-            "traces": [{**vars(t), "epochs": [vars(e) for e in t.epochs]} for t in traces],
-        }
-        save(asked.out, told)  # the runs are long: they stay, whatever becomes of the rest
+                done(run_rival(name, python, given, repeat=repeat, training=training))
         keys = sorted({timed_by(trace.system, e.config) for trace in counted(traces) for e in trace.epochs}, key=repr)
         alone_s = all_alone(keys, python, task)
     rows = table(traces, alone_s)
