@@ -51,6 +51,10 @@ class SleepingLoop:
             raise MemoryError("asked for too much")
         if fault == "device memory":
             raise OutOfMemory("training: out of memory: tried to allocate 2 GiB")
+        if fault == "node full":  # as Ray's memory monitor says it of another process
+            from ray.exceptions import OutOfMemoryError
+
+            raise OutOfMemoryError("Task was killed due to the node running low on memory.")
         if fault == "cuda":
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if fault == "die":

@@ -72,6 +72,14 @@ def test_a_fault_is_raised_as_the_trials(one_ray, fault, rank, said):
         training.train(one, lambda result: None)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_node_without_memory_left_is_lack_of_memory(one_ray, rank):
+    """Ray has ended the process for its node's sake: the configuration doesn't fit, and no bug has been met."""
+    one = job(ranks=2, fault="node full", rank=rank)
+    with pytest.raises(MemoryError, match="its node had none left"), solo(one, cpu_slots(1, ranks=2), loop=LOOP) as it:
+        it.train(one, lambda result: None)
+
+
 def test_its_resources_are_free_afterwards(one_ray):
     """All five cores, again and again."""
     for _ in range(3):

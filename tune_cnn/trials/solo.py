@@ -15,7 +15,7 @@ from tune_cnn.trials.code import add_import_folders, import_folders
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
 
 import ray  # isort: skip
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -132,9 +132,18 @@ class Solo:
             return ray.get(ref)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
+            if isinstance(cause, OutOfMemoryError):
+                raise _node_full() from None
             if lost(cause):
                 said = str(cause).partition("\n")[0]
                 raise ProcessLost(f"the training's process is of no more use: {said}") from None
             raise cause from None
+        except OutOfMemoryError:
+            raise _node_full() from None
         except RayActorError as error:
             raise ProcessLost(f"the training's process was lost: {str(error).splitlines()[0]}") from None
+
+
+def _node_full() -> MemoryError:
+    """Ray's memory monitor ended the process, for the sake of its node."""
+    return MemoryError("out of memory: its node had none left, so Ray ended its process")
