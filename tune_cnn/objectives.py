@@ -62,6 +62,8 @@ _SUM, _MEAN, _MOST, _SAME = Reduce.SUM, Reduce.MEAN, Reduce.MAX, Reduce.SAME
 _ANY, _CUDA, _WHOLE = Where.ANYWHERE, Where.CUDA, Where.WHOLE_GPU
 _ERR, _LOG, _LIN = Scale.ERROR, Scale.LOG, Scale.LINEAR
 
+# Measured by confirming and training alone, on the test split: reported, never chosen by.
+TEST = ("test_accuracy", "test_loss")
 SYSTEM = "system/"  # begins the names of what is measured by node and GPU, beside the metrics of the table
 
 METRICS: dict[str, Metric] = _table(

@@ -7,7 +7,7 @@ import pytest
 from tune_cnn.errors import InputError, NothingFits
 from tune_cnn.front.carriers import carriers
 from tune_cnn.front.choose import Preference, choose
-from tune_cnn.front.confirmed import SeedRun, confirmed, failed_candidates, run_end
+from tune_cnn.front.confirmed import SeedRun, confirmed, failed_candidates, overtaking, run_end
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.objectives import METRICS, EpochPoint
 
@@ -71,13 +71,21 @@ def test_steps_of_an_accuracy_are_its_images() -> None:
 
 
 def test_probability_needs_two_runs_of_each() -> None:
-    """It is there as soon as the last candidate has its second run, the same at every look."""
+    """One candidate's is there as soon as it has its second run, the same at every look; the others wait for theirs."""
     young = [*runs(0, (0.9, 10.0), (0.91, 10.2)), *runs(1, (0.95, 20.0))]
-    assert {one.probability for one in confirmed(young, OBJECTIVES, {})} == {None}
+    assert [one.probability is None for one in confirmed(young, OBJECTIVES, {})] == [False, True]
     grown = [*young, SeedRun(**{**vars(runs(1, (0.951, 20.1))[0]), "number": 1})]
     told = [one.probability for one in confirmed(grown, OBJECTIVES, {})]
     assert all(p is not None and 0.5 < p <= 1 for p in told)
     assert told == [one.probability for one in confirmed(grown, OBJECTIVES, {})]
+
+
+def test_failed_runs_lower_the_probability() -> None:
+    """The same values, and three runs of five that gave nothing."""
+    well = runs(0, (0.9, 10.0), (0.9, 10.0))
+    (sure,) = confirmed(well, OBJECTIVES, {})
+    (flaky,) = confirmed([*well, *runs(0, None, None, "NaN", "NaN", "NaN")[2:]], OBJECTIVES, {})
+    assert (sure.probability, flaky.probability) == (1.0, pytest.approx(0.4, abs=0.02))
 
 
 def test_a_run_whose_objective_is_no_number_has_failed() -> None:
@@ -152,3 +160,17 @@ def test_nothing_is_chosen_by_the_test_split() -> None:
     assert one.predictions["test_accuracy"].mean == 0.88
     with pytest.raises(InputError, match="test_accuracy"):
         choose(FRONT, OBJECTIVES, Preference(min={"test_accuracy": 0.5}), confirmed=[one.point])
+
+
+def test_a_searched_point_overtakes_a_confirmed_one_beyond_its_interval() -> None:
+    """In every objective, by more than what a fresh run may give; of several the most accurate."""
+    (one,) = confirmed(runs(0, (0.80, 10.0), (0.81, 10.1), (0.82, 10.2)), OBJECTIVES, {})
+    edge = one.predictions["accuracy"].high
+    assert edge == pytest.approx(0.81 + 4.3027 * 0.01 * (4 / 3) ** 0.5, abs=1e-5)
+    better, best = point(7, edge + 0.01, 5.0), point(8, edge + 0.02, 6.0)
+    no_better = [point(1, edge - 0.01, 5.0), point(2, 0.99, 10.1), EpochPoint(trial=3, epoch=1, metrics={})]
+    assert overtaking(one, no_better, OBJECTIVES) is None
+    assert overtaking(one, [*no_better, better, best], OBJECTIVES) == best
+    (young,) = confirmed(runs(0, (0.80, 10.0)), OBJECTIVES, {})
+    assert overtaking(young, [point(7, 0.81, 9.9)], OBJECTIVES) == point(7, 0.81, 9.9)
+    assert overtaking(young, [], OBJECTIVES) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tune_cnn.front.prediction import front_probabilities, predict, student_quantile
-from tune_cnn.objectives import METRICS
+from tune_cnn.objectives import METRICS, user_metric
 
 ACCURACY, TIME, MEMORY = METRICS["accuracy"], METRICS["train_time_s"], METRICS["peak_memory_mib"]
 
@@ -44,6 +44,17 @@ def test_interval_keeps_to_what_can_be() -> None:
     assert predict([0.99, 0.999], ACCURACY).high == 1.0
     assert predict([0.0, 5.0], TIME).low == 0.0
     assert predict([1.0, 2.0, 3.0]).low == pytest.approx(2 - 4.3027 * math.sqrt(4 / 3), abs=1e-3)
+    assert predict([98.0, 99.0], METRICS["gpu_util_pct"]).high == 100.0
+    assert predict([0.0, 1.0], METRICS["skipped_steps"]).low == 0.0
+
+
+def test_interval_is_cut_nowhere_else() -> None:
+    """CPU time of two cores passes 100 %; of a user's own per cent nobody knows whether they are shares."""
+    assert predict([98.0, 99.0], METRICS["cpu_util_pct"]).high == pytest.approx(98.5 + 12.7062 * 1.5**0.5 * 0.5**0.5)
+    own = user_metric("growth", unit="%", direction="max", call=None)
+    fallen = predict([-5.0, -4.0, -3.0], own)
+    assert fallen.holds(-4.0)
+    assert fallen.low == pytest.approx(-4 - 4.3027 * math.sqrt(4 / 3), abs=1e-3)
 
 
 def test_accuracies_that_agree_may_differ_by_less_than_an_image() -> None:
@@ -87,7 +98,9 @@ def test_probability_of_the_front_is_that_of_fresh_runs() -> None:
     rng = np.random.default_rng(0)
     better = {"accuracy": [0.95, 0.951], "train_time_s": [10.0, 10.1]}
     worse = {"accuracy": [0.30, 0.301], "train_time_s": [1e6, 1.1e6]}
-    good, bad = front_probabilities([better, worse], [ACCURACY, TIME], rng=rng) or []
+    good, bad = front_probabilities([better, worse], [ACCURACY, TIME], rng=rng)
+    assert good is not None
+    assert bad is not None
     assert good > 0.9 > 0.1 > bad
     alike = {"accuracy": [0.8, 0.81, 0.82]}
     both = front_probabilities([alike, alike], [ACCURACY], rng=rng)
@@ -95,6 +108,18 @@ def test_probability_of_the_front_is_that_of_fresh_runs() -> None:
 
 
 def test_probability_is_unknown_while_a_spread_is() -> None:
-    """One run of one candidate leaves all of them open."""
-    known, young = {"accuracy": [0.8, 0.9]}, {"accuracy": [0.7]}
-    assert front_probabilities([known, young], [ACCURACY], rng=np.random.default_rng(0)) is None
+    """A single run has none; beside the others it stands where it was: in the middle of theirs, half are beaten."""
+    known, young = {"accuracy": [0.7, 0.9]}, {"accuracy": [0.8]}
+    assert front_probabilities([known, young], [ACCURACY], rng=np.random.default_rng(0)) == [
+        pytest.approx(0.5, abs=0.02),
+        None,
+    ]
+
+
+def test_a_run_that_fails_is_on_no_front_and_in_nobodys_way() -> None:
+    """The best one fails in three of five: it is on the front in two of five, and the other whenever it is not."""
+    best, other = {"accuracy": [0.95, 0.95]}, {"accuracy": [0.5, 0.5]}
+    chances = front_probabilities([best, other], [ACCURACY], rng=np.random.default_rng(0), failing=[0.6, 0.0])
+    assert chances == [pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02)]
+    both = front_probabilities([best, other], [ACCURACY], rng=np.random.default_rng(0), failing=[0.5, 0.5])
+    assert both == [pytest.approx(0.5, abs=0.02), pytest.approx(0.25, abs=0.02)]

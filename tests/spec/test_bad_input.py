@@ -52,6 +52,7 @@ MISTAKES = [
     ),
     ("metrics: {f1: {call: 'a:f', unit: '1', direction: up}}", "metrics.f1.direction: must be max or min, got 'up'"),
     ("metrics: {accuracy: {call: 'a:f', unit: '1', direction: max}}", "metrics: accuracy is a metric of the table"),
+    ("metrics: {test_loss: {call: 'a:f', unit: '1', direction: max}}", "test_loss is what confirming measures"),
     ("metrics: {'f 1;': {call: 'a:f', unit: '1', direction: max}}", "metrics: a name is 1 to 64 of"),
     # space
     ("space: [1]", "space: must be a mapping of keys, got [1]"),

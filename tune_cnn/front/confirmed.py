@@ -10,11 +10,9 @@ import numpy as np
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import best_first, costs, front, raw_values
 from tune_cnn.front.prediction import Prediction, front_probabilities, predict
-from tune_cnn.objectives import METRICS, EpochPoint, Metric, unusable
+from tune_cnn.objectives import METRICS, TEST, Direction, EpochPoint, Metric, unusable
 
 RunState = Literal["planned", "complete", "failed", "infeasible"]
-# Measured by confirming alone, on the test split: reported, never chosen by.
-TEST = ("test_accuracy", "test_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ class Confirmed:
     planned: int  # runs that are still to come
     failures: tuple[str, ...]  # reasons of the runs that failed
     on_front: bool  # by its means no other confirmed candidate is better
-    probability: float | None  # that a fresh run is on the front of fresh runs; None while a spread is unknown
+    probability: float | None  # that a fresh run ends, on the front of fresh runs; None while its spread is unknown
 
     @property
     def key(self) -> tuple[int, int]:
@@ -96,11 +94,15 @@ def confirmed(
         for key, done in whole.items()
         if key in {(p.trial, p.epoch) for p in meets}
     }
-    chances = None
-    if drawn:
-        rng = np.random.default_rng(0)  # the same at every look
-        chances = front_probabilities(list(drawn.values()), objectives, rng=rng, resolutions=steps)
-    probability = dict(zip(drawn, chances, strict=True)) if chances is not None else dict.fromkeys(drawn)
+    lost = {one.key: len(one.failures) / (len(one.failures) + one.seeds) for one in found}
+    chances = front_probabilities(
+        list(drawn.values()),
+        objectives,
+        rng=np.random.default_rng(0),  # the same at every look
+        failing=[lost[key] for key in drawn],
+        resolutions=steps,
+    )
+    probability = dict(zip(drawn, chances, strict=True))
     told = [
         Confirmed(**{**vars(one), "on_front": one.key in on_front, "probability": probability.get(one.key)})
         for one in found
@@ -163,6 +165,26 @@ def failed_candidates(runs: Sequence[SeedRun]) -> dict[tuple[int, int], list[str
         for key, mine in groups.items()
         if all(run.state in bad for run in mine)
     }
+
+
+def overtaking(one: Confirmed, untried: Sequence[EpochPoint], objectives: Sequence[Metric]) -> EpochPoint | None:
+    """A point that was only searched, and better in every objective than a fresh run of `one` is likely to be.
+
+    The best of them in the first objective. It may have been lucky: only confirming it tells.
+    """
+    names = [m.name for m in objectives]
+    best = EpochPoint(trial=one.trial, epoch=one.epoch, metrics={m.name: _best_end(one, m) for m in objectives})
+    costs_nk = costs(raw_values(untried, names), objectives)
+    ahead_n = (costs_nk < costs(raw_values([best], names), objectives)).all(axis=1)
+    ahead = [untried[at] for at in np.flatnonzero(ahead_n).tolist()]
+    return ahead[best_first(ahead, costs_nk[ahead_n])[0]] if ahead else None
+
+
+def _best_end(one: Confirmed, metric: Metric) -> float:
+    """Of its interval, where there is one."""
+    of = one.predictions[metric.name]
+    end = of.high if metric.direction is Direction.MAX else of.low
+    return of.mean if end is None else end
 
 
 def run_end(metrics: Mapping[str, float], objectives: Sequence[Metric]) -> tuple[RunState, str | None]:

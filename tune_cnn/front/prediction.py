@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_cnn.front.dominance import costs
-from tune_cnn.objectives import Metric, Scale
+from tune_cnn.objectives import METRICS, Metric, Scale
 
 LEVEL = 0.95
 DRAWS = 10_000  # a probability is then off by 0.5 % (one standard deviation) at most
-PERCENT = (0.0, 100.0)
+SHARES = {"gpu_util_pct", "sm_active_pct", "grad_underflow_pct"}  # of a whole: 0 to 100 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def predict(values: Sequence[float], metric: Metric | None = None, *, resolution
     if log:
         low, high = math.exp(center - reach), _exp(center + reach)
     else:
-        floor, ceiling = _possible(values, metric)
+        floor, ceiling = _possible(metric)
         low, high = max(center - reach, floor), min(center + reach, ceiling)
     return Prediction(mean=mean, std=float(np.std(values, ddof=1)), low=low, high=high, runs=n)
 
@@ -76,15 +76,13 @@ def _exp(power: float) -> float:
     return math.exp(power) if power < 700 else sys.float_info.max  # a number in JSON, too
 
 
-def _possible(values: Sequence[float], metric: Metric | None) -> tuple[float, float]:
-    """What the metric can't go beyond."""
-    if metric is None:
+def _possible(metric: Metric | None) -> tuple[float, float]:
+    """What the metric can't go beyond; the table's are all positive, of the users' own nothing is known."""
+    if metric is None or METRICS.get(metric.name) is not metric:
         return -math.inf, math.inf
     if metric.scale is Scale.ERROR:
         return 0.0, 1.0
-    if metric.unit == "%" and max(values) <= PERCENT[1]:
-        return PERCENT
-    return (0.0 if metric.scale is Scale.LOG else -math.inf), math.inf
+    return 0.0, 100.0 if metric.name in SHARES else math.inf
 
 
 def front_probabilities(
@@ -92,23 +90,30 @@ def front_probabilities(
     objectives: Sequence[Metric],
     *,
     rng: np.random.Generator,
+    failing: Sequence[float] | None = None,
     resolutions: Mapping[str, float] | None = None,
     draws: int = DRAWS,
-) -> list[float] | None:
-    """For each candidate (its values by objective over the runs), how often its fresh run is dominated by no other's.
+) -> list[float | None]:
+    """For each candidate (its values by objective over the runs), how often its fresh run ends and is dominated by no
+    other's.
 
     Monte Carlo over the predictive distributions of all candidates, objectives independent of each other given the
-    configuration (a few runs can't tell how they hang together). None where a candidate has fewer than two runs of an
-    objective: its spread is unknown, and so is every probability beside it.
+    configuration (a few runs can't tell how they hang together). `failing`: the share of each one's runs that failed:
+    so often a fresh one gives nothing, and stands in nobody's way. A candidate with a single run has no spread: None,
+    and beside the others it stands where that run was.
     """
-    if any(len(values[m.name]) < 2 for values in candidates for m in objectives):
-        return None
     costs_dmk = np.empty((draws, len(candidates), len(objectives)))
     for at, values in enumerate(candidates):
         steps = {m.name: (resolutions or {}).get(m.name, 0.0) for m in objectives}
         drawn_dk = np.stack([_draws(values[m.name], m, steps[m.name], rng, draws) for m in objectives], axis=1)
         costs_dmk[:, at] = costs(drawn_dk, objectives)
-    return [1.0 - float(_beaten(costs_dmk, at).mean()) for at in range(len(candidates))]
+    for at, share in enumerate(failing or []):
+        if share > 0:
+            costs_dmk[rng.random(draws) < share, at] = np.inf
+    lost_dm = np.any(np.isinf(costs_dmk), axis=2)
+    on_front = [1.0 - float((_beaten(costs_dmk, at) | lost_dm[:, at]).mean()) for at in range(len(candidates))]
+    alone = [any(len(values[m.name]) < 2 for m in objectives) for values in candidates]
+    return [None if one else chance for one, chance in zip(alone, on_front, strict=True)]
 
 
 def _beaten(costs_dmk: np.ndarray, at: int) -> np.ndarray:
@@ -122,13 +127,15 @@ def _beaten(costs_dmk: np.ndarray, at: int) -> np.ndarray:
 def _draws(
     values: Sequence[float], metric: Metric, resolution: float, rng: np.random.Generator, draws: int
 ) -> np.ndarray:
-    """Values of so many fresh runs."""
+    """Values of so many fresh runs; of a single run that was, its value."""
+    if len(values) == 1:
+        return np.full(draws, values[0])
     log = _by_factors(values, metric)
     center, reach = _spread([math.log(v) for v in values], 0.0) if log else _spread(values, resolution)
     drawn_d = center + reach * rng.standard_t(len(values) - 1, size=draws)
     if log:
         return np.exp(np.minimum(drawn_d, 700.0))
-    return np.clip(drawn_d, *_possible(values, metric))
+    return np.clip(drawn_d, *_possible(metric))
 
 
 def student_quantile(probability: float, degrees: int) -> float:

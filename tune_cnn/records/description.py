@@ -15,7 +15,7 @@ from tune_cnn.spec.study import dimension_out
 
 STATES = {
     "running": "The search is running.",
-    "finished": "The search has spent its budget.",
+    "finished": "The search has ended.",
     "interrupted": "The search was interrupted; the same command goes on with it.",
     "failed": "The search failed; the same command goes on with it.",
 }

@@ -1,11 +1,13 @@
 """Confirmed points in MLflow: tags and metrics of their trials' runs, a table in the study's own words."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import Metric
 
-from tune_cnn.front.confirmed import TEST, Confirmed, SeedRun, confirmed, failed_candidates
+from tune_cnn.front.confirmed import Confirmed, SeedRun, confirmed, failed_candidates
+from tune_cnn.objectives import TEST
 from tune_cnn.records.description import odd_free
 from tune_cnn.records.mlflow_runs import StudyRuns
 from tune_cnn.records.mlflow_server import Server
@@ -14,6 +16,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.spec import StudySpec
 
 CONFIRMED, EPOCHS, FAILED = "confirmed", "confirmed_epochs", "confirm_failed"
+ON_FRONT = "confirmed_front"
 POINTS = "confirmed_points"  # on the parent: `confirmed` there would stand among the trials' runs in a filter
 # Beside objectives, constraints and the user's own; the rest is in points.json and the report.
 TOLD = ("accuracy", "val_loss", *TEST, "train_time_s", "total_time_s", "peak_memory_mib")
@@ -39,15 +42,20 @@ def tell_confirmed(
     failed: dict[int, list[str]] = {}
     for (trial, epoch), reasons in failed_candidates(seed_runs).items():
         failed.setdefault(trial, []).append(f"epoch {epoch}: {reasons[0]}")
+    once_failed = {run.trial for run in seed_runs if run.state in {"failed", "infeasible"}}
     names = dict.fromkeys([*spec.objectives, *spec.constraints, *TOLD, *spec.user_metrics])
     for trial in sorted(by_trial.keys() | failed.keys()):
         mine = sorted(by_trial.get(trial, []), key=lambda one: one.epoch)
-        tags = {CONFIRMED: "true", EPOCHS: ",".join(str(one.epoch) for one in mine)} if mine else {}
+        tags = {}
+        if mine:
+            on_front = any(one.on_front for one in mine)
+            tags = {CONFIRMED: "true", EPOCHS: ",".join(str(one.epoch) for one in mine)}
+            tags[ON_FRONT] = "true" if on_front else "false"
         tags |= {FAILED: "; ".join(failed[trial])} if trial in failed else {}
-        metrics = [m for one in mine for m in _metrics(one, list(names), stamp_ms)]
+        metrics = [m for one in mine for m in metrics_told(one, list(names), stamp_ms)]
         run_id = runs.of_trial(trials[trial])
         server.log(run_id, metrics=metrics, tags=tags)
-        if trial not in failed and FAILED in runs.tags_of(trial):  # a later seed went well
+        if trial in once_failed - failed.keys():  # a later seed went well
             server.delete_tags(run_id, [FAILED])
     server.log(runs.parent, tags={POINTS: str(len(found))})
 
@@ -92,10 +100,13 @@ def _chance(one: Confirmed) -> str:
     return f"{one.probability:.0%}"
 
 
-def _metrics(one: Confirmed, names: Sequence[str], stamp_ms: int) -> list[Metric]:
+def metrics_told(one: Confirmed, names: Sequence[str], stamp_ms: int) -> list[Metric]:
+    """Of a confirmed point, for its trial's run; the step is its stop epoch."""
     values: dict[str, float | None] = {"seeds": one.seeds, "front_probability": one.probability}
     for name in names:
         if name in one.predictions:
             values |= {f"{odd_free(name)}.{part}": value for part, value in one.predictions[name].as_dict().items()}
+    if one.probability is None and one.seeds > 1:  # it may have had one; MLflow can't take a metric back
+        values["front_probability"] = math.nan
     told = {f"{CONFIRMED}.{name}": value for name, value in values.items() if value is not None}
     return [Metric(name, float(value), stamp_ms, one.epoch) for name, value in told.items()]

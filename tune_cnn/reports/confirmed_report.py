@@ -6,9 +6,10 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tune_cnn.front.choose import Preference, choose
-from tune_cnn.front.confirmed import TEST, Confirmed, scale_of
-from tune_cnn.objectives import METRICS, EpochPoint, Metric
+from tune_cnn.front.choose import Preference, choose, knee
+from tune_cnn.front.confirmed import Confirmed, overtaking, scale_of
+from tune_cnn.front.dominance import front
+from tune_cnn.objectives import METRICS, TEST, EpochPoint, Metric
 from tune_cnn.reports.confirmed import cell, chance, seeds_of
 from tune_cnn.reports.figures import FAINT, FRONT, KNEE, metric_axis, styled
 from tune_cnn.reports.numbers import better, quantity, titled
@@ -17,8 +18,9 @@ from tune_cnn.reports.sections import Answer, section, table
 _NOTE = (
     "Candidates from the front, trained again over several seeds, each alone on its hardware. In brackets, and as "
     "bars: where a fresh run will lie 95 times in 100. A row in grey is no longer on the front: another is better by "
-    "its means. The test split is reported here; nothing was chosen by it."
+    "its means, or its own miss a constraint. The test split is reported here; nothing was chosen by it."
 )
+_CONFIRMED = "These are confirmed: means over several seeds, each run alone on its hardware."
 
 
 def confirmed_answer(
@@ -27,13 +29,23 @@ def confirmed_answer(
     failed: Collection[tuple[int, int]],
     objectives: Sequence[Metric],
 ) -> Answer | None:
-    """The point that an export without a preference gives, and the confirmed front; None where there is none."""
-    means = [one.point for one in found if one.on_front]
-    if not means:
-        return None
+    """The point that an export without a preference gives, and the confirmed front; None where nothing was tried."""
     tried = {*failed, *(one.key for one in found)}
     left = [p for p in points if (p.trial, p.epoch) not in tried]
-    return Answer(best=choose(left, objectives, Preference(), confirmed=means), points=means)
+    means = [one.point for one in found if one.on_front]
+    if not means:
+        rest = front(left, objectives) if tried else []
+        return Answer(best=knee(rest, objectives), points=rest) if rest else None
+    best = choose(left, objectives, Preference(), confirmed=means)
+    (chosen,) = (one for one in found if one.key == (best.trial, best.epoch))
+    better = overtaking(chosen, left, objectives)
+    ahead = (
+        f" Trial {better.trial}, stopped after epoch {better.epoch}, was not trained again and looked better than the "
+        "first of them in every objective: confirm again."
+        if better
+        else ""
+    )
+    return Answer(best=best, points=means, note=_CONFIRMED + ahead)
 
 
 def confirmed_figure(

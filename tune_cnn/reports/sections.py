@@ -18,8 +18,6 @@ MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`
 _MOST_NUMBERS = 12  # trials named for one reason of failure
 _MOST_REASONS = 50
 
-_CONFIRMED = "These are confirmed: means over several seeds, each run alone on its hardware."
-
 Params = Mapping[int, Mapping[str, Any]]
 
 
@@ -29,6 +27,7 @@ class Answer:
 
     best: EpochPoint
     points: Sequence[EpochPoint]
+    note: str = ""  # what stands behind them
 
 
 def section(title: str, note: str, content: str) -> str:
@@ -99,7 +98,7 @@ def answer(
     known = confirmed or Answer(best=knee(front_points, objectives), points=front_points)
     best = known.best
     extremes = [(m, min(known.points, key=lambda p, m=m: _cost(p, m))) for m in objectives]  # type: ignore[misc]
-    lead = _sentence(best, extremes, objectives, len(front_points), points) + (f" {_CONFIRMED}" if confirmed else "")
+    lead = _sentence(best, extremes, objectives, len(front_points), points) + (f" {known.note}" if known.note else "")
     title = "The knee: the best compromise" if len(objectives) > 1 else "The best"
     cards = [_card(title, best, objectives, params_by_trial, searched, style="knee")]
     if len(objectives) > 1:

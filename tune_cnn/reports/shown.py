@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tune_cnn.front.confirmed import TEST, Confirmed
-from tune_cnn.objectives import METRICS, Direction, EpochPoint, Metric
+from tune_cnn.front.confirmed import Confirmed
+from tune_cnn.objectives import METRICS, TEST, Direction, EpochPoint, Metric
 from tune_cnn.reports.confirmed import confirmed_table
 from tune_cnn.reports.numbers import ABSENT, duration, number, quantity, setting, titled
 from tune_cnn.reports.table import front_table
@@ -180,8 +180,9 @@ def promised(promise: Mapping[str, Any], objectives: Sequence[Metric]) -> str:
         said = ", ".join(f"{m.name} {quantity(metrics[m.name], m)}" for m in objectives)
         return f"{said} (searched, not confirmed)"
     values = [f"{m.name} {quantity(metrics[m.name], m)}{between(intervals.get(m.name), m)}" for m in objectives]
-    seeds = promise["seeds"]
-    return f"{', '.join(values)} (confirmed over {seeds} seed{'s' if seeds > 1 else ''})"
+    seeds, failed = promise["seeds"], len(promise.get("failed", ()))
+    lost = f"; {failed} more failed" if failed else ""
+    return f"{', '.join(values)} (confirmed over {seeds} seed{'s' if seeds > 1 else ''}{lost})"
 
 
 def between(interval: Mapping[str, Any] | None, metric: Metric) -> str:

@@ -152,6 +152,8 @@ def _check_metrics(objectives: list[str], constraints: list[str], own: Mapping[s
     for name in own:
         if name in table.METRICS:
             raise SpecError(f"metrics: {name} is a metric of the table already; choose another name")
+        if name in table.TEST:
+            raise SpecError(f"metrics: {name} is what confirming measures on the test split; choose another name")
         if not METRIC_NAME.fullmatch(name):
             raise SpecError(
                 f"metrics: a name is 1 to 64 of A-Z a-z 0-9 _ - and starts with a letter, got {shown(name)}"
