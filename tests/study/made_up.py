@@ -28,12 +28,17 @@ def spec_with(**changes: Any) -> StudySpec:
     return parse_spec({**SPEC, **changes})
 
 
-def make_study(home: Path, name: str = "made-up", *, points: bool = True, **changes: Any) -> None:
-    """A finished study of three trials; trial 1's last epoch is the most accurate, trial 0's first the fastest."""
+def make_study(
+    home: Path, name: str = "made-up", *, points: bool = True, data_key: str | None = "k" * 64, **changes: Any
+) -> None:
+    """A finished study of three trials; trial 1's last epoch is the most accurate, trial 0's first the fastest.
+
+    `data_key`: of the images that it was searched on; None where it is to go on with any.
+    """
     store = Store(home)
     try:
         spec = spec_with(**changes, study=name)
-        info = {"data": {"key": "k" * 64}, "hardware": {"cpu": "some"}, "versions": {"torch": "0"}}
+        info = {"data": {"key": data_key}, "hardware": {"cpu": "some"}, "versions": {"torch": "0"}}
         store.create_study(name, spec.model_dump(), info=info)
         for trial, curve in CURVES.items() if points else ():
             store.add_trial(name, trial, PARAMS, seed=trial, extra={"gpu_share": 0.0})

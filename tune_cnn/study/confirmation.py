@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tune_cnn.errors import InputError, Interrupted, StudyError, TuneCnnError
+from tune_cnn.errors import InputError, Interrupted, TuneCnnError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.store import Store
@@ -14,12 +14,12 @@ from tune_cnn.study.confirm_plan import plan, settings
 from tune_cnn.study.confirming import confirm_planned
 from tune_cnn.study.exporting import Front
 from tune_cnn.study.failures import nothing_confirmed
+from tune_cnn.study.going_on import check_confirmable, confirm_on
 from tune_cnn.study.interrupts import interruptible, terminable
 from tune_cnn.study.places import Places, user_calls
 from tune_cnn.study.preflight import check, check_measurable
 from tune_cnn.study.reporting import report_files
 from tune_cnn.study.searching import begin_delivery, drain
-from tune_cnn.study.surroundings import differences
 from tune_cnn.trials.cluster import connected, fit
 
 
@@ -64,7 +64,7 @@ def confirm(
             say(f"study {study}: all of its runs have ended already; more with --points or --seeds")
             outbox = begin_delivery(store, study, places, say)
             result = _result(store, archive, places, say)
-            drain(store, study, outbox, say)
+            drain(store, study, outbox, places, say)
         else:
             result = _run(stack, store, archive, spec, runs, places, say)
         if not result.front.confirmed:
@@ -85,7 +85,7 @@ def _run(
     quiet = not places.debug
     stack.enter_context(connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=quiet))
     stack.enter_context(terminable())
-    _as_searched(archive, spec, runs, places, say)
+    _as_searched(store, archive, spec, runs, places, say)
     outbox = begin_delivery(store, spec.study, places, say)
     stopped = False
 
@@ -98,7 +98,7 @@ def _run(
         with interruptible(stop):
             whole = confirm_planned(store, spec, runs, places, stopping=lambda: stopped, say=say)
         result = _result(store, archive, places, say)
-        drain(store, spec.study, outbox, say)
+        drain(store, spec.study, outbox, places, say)
     except BaseException:
         if outbox is not None:
             outbox.kill()  # what it has not told yet, `sync` or the next start tells
@@ -109,26 +109,21 @@ def _run(
 
 
 def _as_searched(
-    archive: StudyArchive, spec: StudySpec, runs: list[SeedRun], places: Places, say: Callable[[str], None]
+    store: Store,
+    archive: StudyArchive,
+    spec: StudySpec,
+    runs: list[SeedRun],
+    places: Places,
+    say: Callable[[str], None],
 ) -> None:
-    """Refuse other images than the search's; say what else is not as it was then."""
+    """Refuse other images than the search's, and hardware that can't; say what else is not as it was then."""
     shares = {trial.number: float(trial.extra.get("gpu_share", 0.0)) for trial in archive.trials}
     for share in sorted({shares[run.trial] for run in runs}):
         slots = fit(spec.resources, share, say=say)
         check_measurable(spec, slots.gpu_share)
     checked = check(spec, slots, cache_dir=places.cache_dir)
-    then, now = archive.study.info, checked.info
-    key = then.get("data", {}).get("key")
-    if key is not None and key != now["data"]["key"]:
-        raise StudyError(
-            f"study {spec.study!r}: the images under {spec.data.root} are not those that it was searched on, so "
-            "nothing of it can be confirmed here; put the same images there, or search anew"
-        )
-    ours = {"slots", "gpus_per_rank"}  # of the search, and not of the machine
-    for part in ("hardware", "versions"):
-        was = {name: value for name, value in dict(then.get(part, {})).items() if name not in ours}
-        for difference in differences(was, dict(now[part])):
-            say(f"not as it was searched: {difference}")
+    check_confirmable(store, spec, checked.spec, checked.info, say)
+    confirm_on(store, spec, checked.info, say)
 
 
 def _result(store: Store, before: StudyArchive, places: Places, say: Callable[[str], None]) -> ConfirmResult:
@@ -137,10 +132,10 @@ def _result(store: Store, before: StudyArchive, places: Places, say: Callable[[s
     archive = read_archive(study, places.home, None)
     report: str | None = None
     try:
-        files = report_files(archive, places.folder(study))
+        files = report_files(archive, places.folder(study), commands=places.commands(study))
         for name, path in files.items():
             store.add_artifact(study, path, name)
         report = str(files["report.html"])
     except (OSError, InputError) as error:
-        say(f"the report is not written ({error}); `tune-cnn report {study} -o FILE` writes it from the store")
+        say(f"the report is not written ({error}); `{places.commands(study).report}` writes it from the store")
     return ConfirmResult(study=study, front=Front(archive), report=report)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.front.choose import Preference, choose
-from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates
+from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates, overtaking
 from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.objectives import EpochPoint
 from tune_cnn.records.document import StudyArchive
@@ -20,6 +20,7 @@ from tune_cnn.spec import Fixed, StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.confirm_plan import NOBODYS, confirm_seed
+from tune_cnn.study.surroundings import CONFIRMED_ON, machine_of
 
 _SECTIONS = {"config", "promise", "origin"}
 EXPORT_KEYS = {"study", *_SECTIONS}
@@ -159,8 +160,18 @@ class Front:
             why = self.why_empty() or "has no point yet, so nothing can be exported"
             raise InputError(f"study {self.spec.study!r}: {why}")
         means = feasible([one.point for one in self.confirmed], bounds)
-        kept = [p for p in points if (p.trial, p.epoch) not in {*self.failed, *self._confirmed}]
-        return self.export(choose(kept or points, self.objectives, preference, confirmed=means))
+        return self.export(choose(self.untried or points, self.objectives, preference, confirmed=means))
+
+    @property
+    def untried(self) -> list[EpochPoint]:
+        """What was only searched: no run that confirms has ended."""
+        tried = {*self.failed, *self._confirmed}
+        return [p for p in feasible_points(self._archive, self.spec) if (p.trial, p.epoch) not in tried]
+
+    def overtaking(self, trial: int, epoch: int) -> EpochPoint | None:
+        """A point only searched that looks better than this confirmed one in every objective; None where none does."""
+        one = self._confirmed.get((trial, epoch))
+        return None if one is None else overtaking(one, self.untried, self.objectives)
 
     def export(self, point: EpochPoint) -> Export:
         trial = self._trials[point.trial]
@@ -186,11 +197,15 @@ class Front:
                 "run_id": trial.run_id,
                 "experiment_id": study.experiment_id,
                 "data_key": info.get("data", {}).get("key"),
-                "hardware": dict(info.get("hardware", {})),
-                "versions": dict(info.get("versions", {})),
+                **self._machine(point),
                 LAST_KEY: datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
+
+    def _machine(self, point: EpochPoint) -> dict[str, dict[str, Any]]:
+        """Hardware and versions that the promise was measured on."""
+        info = self._archive.study.info
+        return machine_of(info.get(CONFIRMED_ON, info) if (point.trial, point.epoch) in self._confirmed else info)
 
     def _seed(self, point: EpochPoint) -> int:
         """The searched one, which gives what was seen; of a confirmed point one that nobody has trained with.

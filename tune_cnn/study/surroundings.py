@@ -2,9 +2,11 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+CONFIRMED_ON = "confirmed_on"  # in a study's info: the machine that its points were confirmed on
 PACKAGES = ("tune-cnn", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
@@ -19,12 +21,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def differences(promised: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What is not as it was when a promise was made, as sentences."""
+def machine_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Hardware and versions, of what `preflight.check` found; slots and shares are a search's, not the machine's."""
+    hardware = {k: v for k, v in info.get("hardware", {}).items() if k not in {"slots", "gpus_per_rank"}}
+    return {"hardware": hardware, "versions": dict(info.get("versions", {}))}
+
+
+def differences(then: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What is not as it was, as sentences; both as `machine_of` gives them."""
     return [
-        f"{name}: promised on {promised[name]}, here {here[name]}"
-        for name in promised
-        if name in here and promised[name] != here[name]
+        f"{name}: {was} then, {here[part][name]} here"
+        for part in ("hardware", "versions")
+        for name, was in then.get(part, {}).items()
+        if name in here[part] and was != here[part][name]
     ]
 
 

@@ -17,12 +17,13 @@ from tune_cnn.study.interrupts import terminable
 from tune_cnn.study.preflight import check
 from tune_cnn.study.promises import kept
 from tune_cnn.study.searching import Places, job_template, user_calls
-from tune_cnn.study.surroundings import differences
+from tune_cnn.study.surroundings import differences, machine_of
 from tune_cnn.training.exported import Program
 from tune_cnn.training.job import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
-from tune_cnn.trials.solo import solo
+from tune_cnn.trials.solo import alone, solo
+from tune_cnn.trials.trainable import end_of
 
 WEIGHTS, CARD, CONFIG, CHANGES = "model.safetensors", "README.md", "config.yaml", "changes.json"
 
@@ -70,7 +71,7 @@ def train(
         horizon = job.configuration.horizon
         say(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
         try:
-            with solo(job, slots, **({"loop": places.loop} if places.loop else {})) as training:
+            with solo(job, alone(slots), **({"loop": places.loop} if places.loop else {})) as training:
                 if register is not None:
                     training.check_program(job)
                 last = training.train(job, lambda result: say(_line(result, job)))
@@ -81,8 +82,8 @@ def train(
                 if tested:
                     write_whole_bytes(folder / WEIGHTS, training.weights())
                     program = training.program() if register is not None else None
-        except TrialError as error:
-            raise TuneCnnError(f"the training failed: {error}") from None
+        except (TrialError, MemoryError) as error:
+            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
     if not tested:
         notes.append(f"{spec.training} keeps its model to itself, so there are no weights; rank.track(model) shows it")
         say(notes[-1])
@@ -155,9 +156,8 @@ def _surprises(export: Export, info: Mapping[str, Any]) -> list[str]:
     promised_key, here = export.origin.get("data_key"), info["data"]["key"]
     if promised_key is not None and promised_key != here:
         notes.append("the images are not those of the search: its accuracy promises nothing here")
-    for part in ("hardware", "versions"):
-        notes += differences(dict(export.origin.get(part, {})), dict(info[part]))
-    return notes
+    then = machine_of(export.origin)  # an earlier release told of slots there
+    return notes + [f"not as it was promised: {difference}" for difference in differences(then, machine_of(info))]
 
 
 def _line(result: EpochResult, job: TrainingJob) -> str:
