@@ -29,16 +29,15 @@ def _without_password(context: typer.Context, uri: str | None) -> str | None:
     return uri
 
 
+def _tracking(meaning: str, default: str) -> Any:
+    return typer.Option(envvar="MLFLOW_TRACKING_URI", help=meaning, show_default=default, callback=_without_password)
+
+
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
 Home = Annotated[Path, typer.Option(envvar="TUNE_CNN_HOME", help="Folder of the studies.")]
-Tracking = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MLFLOW_TRACKING_URI",
-        help="MLflow's server or database.",
-        show_default="sqlite:///mlflow.db",
-        callback=_without_password,
-    ),
+Tracking = Annotated[str | None, _tracking("MLflow's server or database.", "sqlite:///mlflow.db")]
+Asked = Annotated[
+    str | None, _tracking("MLflow's server or database, asked for what the home doesn't hold.", "none is asked")
 ]
 Address = Annotated[
     str | None,
@@ -106,7 +105,7 @@ def search(
 
 @app.command()
 def status(
-    study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
+    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
 ) -> None:
     """How a study stands."""
     from tune_cnn.reports import shown
@@ -116,7 +115,7 @@ def status(
 
 
 @app.command(name="list")
-def list_(home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False) -> None:
+def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False) -> None:
     """The studies of a home, and those that the tracking server alone holds."""
     from tune_cnn.reports import shown
     from tune_cnn.study import commands
@@ -130,7 +129,7 @@ def list_(home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = Fals
 
 @app.command()
 def front(
-    study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
+    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
 ) -> None:
     """The front of a study: its non-dominated epoch points."""
     from tune_cnn.study import commands
@@ -175,7 +174,7 @@ def export(
     form: Annotated[str, typer.Option("--format", help="yaml or json.")] = "yaml",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", show_default="stdout")] = None,
     home: Home = HOME,
-    tracking_uri: Tracking = None,
+    tracking_uri: Asked = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -222,7 +221,7 @@ def report(
     study: StudyName,
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")],
     home: Home = HOME,
-    tracking_uri: Tracking = None,
+    tracking_uri: Asked = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

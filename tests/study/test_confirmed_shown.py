@@ -1,5 +1,6 @@
 """What the commands, the report, an export and MLflow say of confirmed points, and of what could not be confirmed."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import yaml
 from study.made_up import Command, make_study, spec_with
 from study.made_up_confirming import GIVEN, SPEC_OF, Training, confirm
 from tune_cnn import Study
-from tune_cnn.records.mlflow_confirmed import confirmed_words
+from tune_cnn.front.confirmed import SeedRun
+from tune_cnn.front.confirmed import confirmed as confirmed_runs
+from tune_cnn.records.mlflow_confirmed import confirmed_words, metrics_told
 from tune_cnn.records.store import Store
 from tune_cnn.reports import shown
 from tune_cnn.study.archive import read_archive
@@ -106,6 +109,54 @@ def test_export_prefers_what_is_confirmed_and_says_so(confirmed: Path, command: 
     assert "peak_memory_mib" not in promise["intervals"]  # the same in every run
     # 2.0 s when it was searched, 2.42 s on average: a deadline of 2.1 s is not for it
     assert command("export", "made-up", "--max-time", "2.1", "--json").document["origin"]["epoch"] == 1
+
+
+def test_a_search_that_went_on_and_found_better_is_said(confirmed: Path, command: Command) -> None:
+    """By an export and by the report's first sentence, as long as nobody has confirmed it."""
+    assert "looked better" not in command("export", "made-up", "-o", "best.yaml").err
+    store = Store(confirmed)
+    with store.lease("made-up"):
+        store.add_trial("made-up", 3, {"epochs": 2, "batch_size": 64, "learning_rate": 0.2}, seed=3)
+        store.add_point("made-up", 3, 1, {"accuracy": 0.99, "train_time_s": 0.2, "peak_memory_mib": 100.0})
+        store.end_trial("made-up", 3, "complete")
+    store.close()
+    ended = command("export", "made-up", "-o", "best.yaml")
+    assert "trial 3 at epoch 1, which was not trained again, looked better in every objective" in ended.err
+    assert "confirmed over 3 seeds" in ended.err
+    text = Study("made-up", home=confirmed).report(confirmed / "r.html").read_text()
+    assert "Trial 3, stopped after epoch 1, was not trained again and looked better" in text
+
+
+def test_what_could_not_be_confirmed_is_offered_nowhere(home: Path, tmp_path: Path) -> None:
+    """Neither by an export, nor among the candidates, nor in the report's first sentence."""
+    study = Study("made-up", home=home)
+    knee = study.front().best().origin
+    assert confirm(home, Training(fails=(knee["trial"], knee["epoch"])), points=1)
+    left = study.front().best().origin
+    assert (left["trial"], left["epoch"]) != (knee["trial"], knee["epoch"])
+    for path in candidates(study.front(), tmp_path).values():
+        origin = yaml.safe_load(path.read_text())["origin"]
+        assert (origin["trial"], origin["epoch"]) != (knee["trial"], knee["epoch"])
+    text = study.report(tmp_path / "r.html").read_text()
+    lead = text[text.index('<p class="lead">') :].partition("</p>")[0]
+    assert f"Trial {left['trial']}, stopped after epoch {left['epoch']}, is the best compromise" in lead
+    assert "These are confirmed" not in lead
+
+
+def test_mlflow_is_told_when_a_probability_is_gone(home: Path) -> None:
+    """It can't take a metric back: NaN says that the earlier one holds no longer."""
+    runs = [
+        SeedRun(trial=0, epoch=1, number=n, seed=n, state="complete",
+                metrics={"accuracy": 0.5, "train_time_s": 1.0, "peak_memory_mib": 900.0})
+        for n in range(2)
+    ]  # fmt: skip
+    told = [
+        {m.key: m.value for m in metrics_told(one, ["accuracy"], 0)}["confirmed.front_probability"]
+        for bound in (1000.0, 800.0)
+        for one in confirmed_runs(runs, SPEC_OF.objective_metrics, {"peak_memory_mib": {"max": bound}})
+    ]
+    assert told[0] == 1.0
+    assert math.isnan(told[1])
 
 
 def test_a_training_tells_on_which_side_it_misses(capfd: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_what_patience_ended_is_confirmed_and_not_searched_on(tmp_path: Path) ->
     Interrupted as it confirms it leaves the search as ended as it was, at every moment.
     """
     asked = {"budget": {"trials": 9}, "patience": 2.0, "data": {"name": "digits", "root": str(tmp_path)}}
-    make_study(tmp_path / "studies", **asked)
+    make_study(tmp_path / "studies", data_key=None, **asked)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**SPEC, **asked, "confirm": {"points": 1, "seeds": 1}}))
     driver, store, states = start(tmp_path, "search", "spec.yaml"), Store(tmp_path / "studies"), set()
     while driver.poll() is None and not store.confirmations.runs("made-up"):
@@ -119,6 +119,6 @@ def test_search_goes_on_while_the_tracking_server_is_away(tmp_path: Path, addres
     """An unreachable server costs a line on stderr; the study is whole, and `sync` delivers it later."""
     (tmp_path / "small.yaml").write_text(SMALL)
     ended = run(tmp_path, "search", "small.yaml", "--tracking-uri", address)
-    assert "tune-cnn sync small" in ended.stderr
+    assert f"`tune-cnn sync small --tracking-uri {address}` delivers them" in ended.stderr
     assert len(points_of(tmp_path, "small")) == 12
     assert run_json(tmp_path, "sync", "small", "--tracking-uri", f"sqlite:///{tmp_path}/late.db")["delivered"] > 0

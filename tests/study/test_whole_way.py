@@ -71,6 +71,7 @@ def test_a_search_never_trains_what_another_study_measured_as_too_large(folder: 
     store = Store(folder / "studies", create=False)
     assert [trial.params["batch_size"] for trial in store.trials("careful")] == [64, 64, 64]
     store.close()
+    run(folder, "delete", "careful", "--yes")
 
 
 def test_front_is_what_no_other_point_beats(folder: Path, searched: Any) -> None:
@@ -267,6 +268,7 @@ def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, confirmed
     (child,) = client.search_runs([experiment], "tags.confirmed = 'true'")
     assert child.data.tags["tune_cnn.trial"] == str(found["trial"])
     assert child.data.tags["confirmed_epochs"] == str(found["epoch"])
+    assert child.data.tags["confirmed_front"] == str(found["on_front"]).lower()
     told = {key: child.data.metrics[f"confirmed.accuracy.{key}"] for key in ("mean", "std", "low", "high")}
     assert told == pytest.approx(found["metrics"]["accuracy"])
     assert 0 <= child.data.metrics["confirmed.front_probability"] <= 1

@@ -73,15 +73,10 @@ def search(spec: StudySpec, places: Any, *, again: str) -> "FrontDocument":
 
 
 def _next_commands(name: str, places: Any) -> dict[str, str]:
-    options = "" if places.home == Path("studies").absolute() else f" --home {shlex.quote(str(places.home))}"
     uri = shown_uri(places.tracking_uri)
     ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-    return {
-        "confirm": f"tune-cnn confirm {name}{options}",
-        "export": f"tune-cnn export {name}{options} -o best.yaml",
-        "train": "tune-cnn train best.yaml",
-        "ui": ui,
-    }
+    typed = places.commands(name)
+    return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": ui}
 
 
 def dry_run(spec: StudySpec, places: Any) -> dict[str, Any]:
@@ -211,11 +206,16 @@ def export(
         chosen = front.export(named)
     else:
         chosen = front.best(max_time_s=max_time_s, min_accuracy=min_accuracy, where=where, knee=knee)
+    origin, promised = chosen.origin, shown.promised(chosen.promise, front.objectives)
+    if better := front.overtaking(origin["trial"], origin["epoch"]):
+        shown.line(
+            f"trial {better.trial} at epoch {better.epoch}, which was not trained again, looked better in every "
+            f"objective: `tune-cnn confirm {of.name}` tells whether it is"
+        )
     text = chosen.to_json() + "\n" if form == "json" or (as_json and output is None) else chosen.to_yaml()
     if output is None:
         return text
     write_whole(output, text)
-    origin, promised = chosen.origin, shown.promised(chosen.promise, front.objectives)
     shown.line(f"{output}: trial {origin['trial']} at epoch {origin['epoch']}, promises {promised}")
     return chosen.to_json() + "\n" if as_json else None
 

@@ -18,6 +18,7 @@ from tune_cnn.spec.study import study_name
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.confirm_plan import progress
 from tune_cnn.study.exporting import Front
+from tune_cnn.study.next_commands import NextCommands
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ class Study:
         """Write the report, one self-contained HTML file."""
         from tune_cnn.study.reporting import report
 
-        return report(self.archive(), Path(path))
+        typed = NextCommands(study=self.name, home=self.home, tracking_uri=self._given_uri, address=self.address)
+        return report(self.archive(), Path(path), commands=typed)
 
     def sync(self) -> int:
         """Deliver to MLflow what a search still holds; how many changes did. TuneCnnError where the server is away."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
+from tune_cnn.study.next_commands import NextCommands
 from tune_cnn.training.job import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.first_call import FirstCall
@@ -29,6 +30,11 @@ class Places:
     @property
     def cache_dir(self) -> str:
         return os.environ.get("TUNE_CNN_CACHE", CACHE)
+
+    def commands(self, study: str) -> NextCommands:
+        return NextCommands(
+            study=study, home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=self.storage
+        )
 
     def folder(self, study: str) -> Path:
         return self.home / study

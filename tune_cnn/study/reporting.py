@@ -16,11 +16,14 @@ from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, spec_of
 from tune_cnn.study.exporting import Front
+from tune_cnn.study.next_commands import NextCommands
 
 Importances = Mapping[str, Mapping[str, float]]
 
 
-def report_files(archive: StudyArchive, folder: Path, *, importances: Importances | None = None) -> dict[str, Path]:
+def report_files(
+    archive: StudyArchive, folder: Path, *, commands: NextCommands, importances: Importances | None = None
+) -> dict[str, Path]:
     """Write report.html and front.html into a study's folder; by name in MLflow."""
     spec = spec_of(archive)
     points = feasible_points(archive, spec)
@@ -29,7 +32,8 @@ def report_files(archive: StudyArchive, folder: Path, *, importances: Importance
     figure = folder / "front.html"
     folder.mkdir(parents=True, exist_ok=True)
     front_figure(points, on_front, spec.objective_metrics, params).write_html(figure, include_plotlyjs=True)
-    files = {"report.html": report(archive, folder / "report.html", importances=importances), "front.html": figure}
+    page = report(archive, folder / "report.html", commands=commands, importances=importances)
+    files = {"report.html": page, "front.html": figure}
     if on_front:
         files["front.png"] = front_picture(folder / "front.png", points, on_front, spec.objective_metrics)
         files |= candidates(Front(archive), folder / "candidates")
@@ -43,11 +47,11 @@ def report_files(archive: StudyArchive, folder: Path, *, importances: Importance
 def candidates(of: Front, folder: Path) -> dict[str, Path]:
     """Export the knee and the front's best by each objective, ready for `train`; by name in MLflow.
 
-    Of the confirmed points where there are some, by their means.
+    Of the confirmed points where there are some, by their means; else of those that were not tried again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {"knee": of.best()}
-    points = [one.point for one in of.confirmed if one.on_front] or of.points
+    points = [one.point for one in of.confirmed if one.on_front] or front(of.untried, of.objectives) or of.points
     for metric in of.objectives:
         sign = -1 if metric.direction is Direction.MAX else 1
         best = min(points, key=lambda point: sign * point.metrics[metric.name])
@@ -59,7 +63,9 @@ def candidates(of: Front, folder: Path) -> dict[str, Path]:
     return files
 
 
-def report(archive: StudyArchive, path: Path, *, importances: Importances | None = None) -> Path:
+def report(
+    archive: StudyArchive, path: Path, *, commands: NextCommands, importances: Importances | None = None
+) -> Path:
     """Write the report of a study; the importances are worked out anew where none are given."""
     spec, study = spec_of(archive), archive.study
     points = feasible_points(archive, spec)
@@ -95,20 +101,11 @@ def report(archive: StudyArchive, path: Path, *, importances: Importances | None
         hardware=study.info.get("hardware", {}),
         versions=study.info.get("versions", {}),
         notes=study.info.get("data", {}).get("notes", ()),
-        commands=next_commands(study.name),
+        commands=[commands.confirm, commands.export, commands.train, commands.front],
+        export_options=commands.options,
         confirmed=confirmed_of(archive, spec),
         failed=failed_candidates(archive.confirmations),
     )
-
-
-def next_commands(study: str, options: str = "") -> list[str]:
-    """What a user does next, to be typed as it stands."""
-    return [
-        f"tune-cnn confirm {study}{options}",
-        f"tune-cnn export {study}{options} -o best.yaml",
-        "tune-cnn train best.yaml",
-        f"tune-cnn front {study}{options}",
-    ]
 
 
 def _importances(archive: StudyArchive) -> Importances:

@@ -24,12 +24,13 @@ from tune_cnn.study.confirming import confirm_planned
 from tune_cnn.study.costs import keep_costs
 from tune_cnn.study.exporting import Front
 from tune_cnn.study.failures import nothing_found
+from tune_cnn.study.going_on import confirm_on, search_on
 from tune_cnn.study.interrupts import interruptible, terminable
 from tune_cnn.study.places import Places, job_template, payload_of, user_calls
 from tune_cnn.study.preflight import Checked, check_measurable, check_unchanged, checked_with, inspection_call
 from tune_cnn.training.found import Inspection
 from tune_cnn.trials.checkpoints import forget
-from tune_cnn.trials.cluster import Slots, connected, fit
+from tune_cnn.trials.cluster import Slots, connected, fit, nodes
 from tune_cnn.trials.tuning import open_and_run, run_trials
 
 __all__ = ["Places", "SearchInterrupted", "SearchResult", "job_template", "search", "user_calls", "warm_params"]
@@ -75,6 +76,8 @@ def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callab
         phases = [fit(spec.resources, share, say=say) for share in spec.resources.gpu_phases]
         for slots in phases:
             check_measurable(spec, slots.gpu_share)
+        if places.storage is None and len(nodes()) > 1:
+            say("checkpoints stay on each node's own disk, and a trial that moves begins again: see --storage")
         return course.run(phases, study_is_new=known is None, lease=stack)
 
 
@@ -123,6 +126,7 @@ class _Course:
                         run_trials(conductor, payload_of(spec, slots, places), slots, at_most=conductor.trials_to_run)
                 conductor.finish()
             if spec.confirm is not None and not conductor.stopping and conductor.front:
+                confirm_on(store, spec, self._info, say)
                 _confirm(store, spec, conductor, places, self._display, say)
             return _close(store, spec, searcher, conductor, self._outbox, places, say)
         except BaseException as end:
@@ -145,9 +149,10 @@ class _Course:
             store.create_study(spec.study, spec.model_dump(), info=checked.info)
             lease.enter_context(store.lease(spec.study))
         else:
+            info = search_on(store, spec, checked.info, self._say)
             # what has ended a search stays its end
             state: Literal["running", "finished"] = "running" if self.over is None else "finished"
-            store.update_study(spec.study, spec=spec.model_dump(), state=state, info=checked.info)
+            store.update_study(spec.study, spec=spec.model_dump(), state=state, info=info)
 
     def _begin(self, checked: Checked, phases: Sequence[Slots]) -> Conductor:
         spec, slots = checked.spec, phases[0]
@@ -222,7 +227,7 @@ def _confirm(
         confirm_planned(store, spec, runs, places, stopping=lambda: conductor.interrupted, say=say)
 
 
-def drain(store: Store, study: str, outbox: Outbox | None, say: Callable[[str], None]) -> None:
+def drain(store: Store, study: str, outbox: Outbox | None, places: Places, say: Callable[[str], None]) -> None:
     """Let MLflow have the rest, for a while."""
     if outbox is not None and (pending := store.pending(study)):
         say(f"telling MLflow the last {pending} changes")
@@ -233,7 +238,7 @@ def drain(store: Store, study: str, outbox: Outbox | None, say: Callable[[str], 
     if waiting:
         say(
             f"MLflow: {waiting} changes wait{f' ({why})' if why else ''}; nothing is lost: "
-            f"`tune-cnn sync {study}` delivers them"
+            f"`{places.commands(study).sync}` delivers them"
         )
 
 
@@ -256,7 +261,7 @@ def _close(
     files = _report(archive, places, searcher, say)
     for name, path in files.items():
         store.add_artifact(spec.study, path, name)
-    drain(store, spec.study, outbox, say)
+    drain(store, spec.study, outbox, places, say)
     if nothing:
         raise TuneCnnError(nothing_found(store, spec))
     result = SearchResult(
@@ -279,9 +284,10 @@ def _report(archive: StudyArchive, places: Places, searcher: Search, say: Callab
 
     study = archive.study.name
     try:
-        return report_files(archive, places.folder(study), importances=searcher.importances())
+        typed = places.commands(study)
+        return report_files(archive, places.folder(study), commands=typed, importances=searcher.importances())
     except (OSError, InputError) as error:
-        say(f"the report is not written ({error}); `tune-cnn report {study} -o FILE` writes it from the store")
+        say(f"the report is not written ({error}); `{places.commands(study).report}` writes it from the store")
         return {}
 
 

@@ -17,6 +17,7 @@ from records.outbox.told import runs, tell
 
 from tune_cnn.records.store import Store
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.next_commands import NextCommands
 from tune_cnn.study.reporting import report_files
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -41,7 +42,8 @@ def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterato
     store.end_trial(name, 1, "failed", "val_loss is nan")
     store.end_trial(name, 2, "complete")
     store.update_study(name, state="finished")
-    for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name).items():
+    commands = NextCommands(study=name, home=tmp_path)
+    for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)
     tell(store, name, served.uri)
     record = store.study(name)
@@ -106,7 +108,8 @@ def test_the_front_is_found_and_filtered_by_every_objective(
 ) -> None:
     """By tag, at its epochs; by the offered values, whose dots want backquotes; numeric parameters as numbers."""
     store.update_study(name, state="finished")
-    for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name).items():
+    commands = NextCommands(study=name, home=tmp_path)
+    for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)
     tell(store, name, tracking)
     assert {r.data.tags["front_epochs"] for r in runs(tracking, name, "tags.front = 'true'").values()} == {"3", "1,2,3"}
