@@ -1,6 +1,6 @@
 """Compare searches over tables of learning curves on a simulated clock, hundreds of trials in seconds.
 
-    python tests/benchmarks/simulate.py --tables digits-cnn,fashion-lenet --systems search,stock-tpe --seeds 20
+    python tests/benchmarks/simulate.py --tables digits-cnn,fashion-lenet --systems search stock-tpe --seeds 20
 
 A system is a rival of simulated_rivals.py, or `search`: the project's own `Search`, with changes to its spec after a
 colon, as in `search:sampler=tpe,stopper=none` (values are YAML; commas inside brackets stay with their value). The
