@@ -17,6 +17,7 @@ import typer
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.records.mlflow_environment import check_argument
 from tune_cnn.study.interrupts import end_at_once, signals_end_at_once
+from tune_cnn.study.next_commands import HOME
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,7 +51,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what libraries and workers print.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]
 
-HOME = Path("studies")
 # What typer makes of a Ctrl-C, and what Ray, while it starts, of a SIGTERM
 INTERRUPTED = (130, signal.SIGTERM)
 

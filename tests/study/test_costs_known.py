@@ -140,6 +140,19 @@ def test_a_studys_costs_are_kept_by_its_slots(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_a_resumed_trial_cost_is_not_kept(tmp_path: Path) -> None:
+    """It may have trained elsewhere in between."""
+    make_study(tmp_path)
+    store = Store(tmp_path)
+    _train(store, INFO, train_time_s=1.0)
+    (number,) = (trial.number for trial in store.trials("made-up") if "place" in trial.extra)
+    store.resume_trial("made-up", number)
+    store.end_trial("made-up", number, "complete")
+    keep_costs(store, spec_with(), read_archive("made-up", tmp_path, None))
+    assert not store.costs.known(setup_of(spec_with(), INFO, slots=4, gpus_per_rank=0.0))
+    store.close()
+
+
 def test_what_a_study_cost_on_another_machine_is_not_kept_for_this_one(tmp_path: Path) -> None:
     """A resume overwrites where the study runs, and its earlier trials ran elsewhere; three tell nothing of it."""
     make_study(tmp_path)

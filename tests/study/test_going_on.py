@@ -1,5 +1,6 @@
 """A study that goes on: on the same images alone, and with a word where the machine is another."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from study.made_up import make_study, spec_with
 from study.made_up_confirming import SPEC_OF, Training, confirm
 from tune_cnn import Study
 from tune_cnn.errors import ResourceError, StudyError
+from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirm_plan import plan, settings
-from tune_cnn.study.going_on import check_confirmable, confirm_on, search_on
+from tune_cnn.study.going_on import check_confirmable, keep_machine, search_on
 
 FOUND: dict[str, Any] = {
     "data": {"key": "k" * 64},
@@ -21,6 +23,15 @@ FOUND: dict[str, Any] = {
 }
 ELSEWHERE = {**FOUND, "hardware": {**FOUND["hardware"], "cpu": "other"}, "versions": {"torch": "1"}}
 OTHER_IMAGES = {**FOUND, "data": {"key": "o" * 64}}
+
+
+def _ended_on(home: Path, found: dict[str, Any]) -> Callable[[SeedRun], None]:
+    def keep(run: SeedRun) -> None:
+        store = Store(home)
+        keep_machine(store, SPEC_OF, run, found)
+        store.close()
+
+    return keep
 
 
 def test_a_search_goes_on_with_the_same_images_alone(home: Path) -> None:
@@ -37,7 +48,7 @@ def test_a_search_goes_on_with_the_same_images_alone(home: Path) -> None:
 
 
 def test_another_machine_is_said(home: Path) -> None:
-    """Of the search, and of seeds that were trained elsewhere; the slots are the search's own."""
+    """What is not as in the search; its slots are its own."""
     store = Store(home)
     said: list[str] = []
     search_on(store, SPEC_OF, ELSEWHERE, said.append)
@@ -45,27 +56,27 @@ def test_another_machine_is_said(home: Path) -> None:
         "not as it was searched: cpu: some then, other here",
         "not as it was searched: torch: 0 then, 1 here",
     ]
-    said.clear()
-    confirm_on(store, SPEC_OF, FOUND, said.append)
-    assert said == []
-    confirm(home, Training(), points=1)
-    confirm_on(store, SPEC_OF, ELSEWHERE, said.append)
-    assert said[0] == "not as it was confirmed with earlier seeds: cpu: some then, other here"
     store.close()
 
 
 def test_a_promise_names_the_machine_that_it_was_measured_on(home: Path) -> None:
-    """Searched on one and confirmed on another: the times are the other's. A search that goes on keeps that."""
-    confirm(home, Training(), points=1)
+    """Each point's own, once a run of it has ended there; neither a search that goes on nor a mere start changes it."""
+    confirm(home, Training(), points=1, seeds=1, ended_here=_ended_on(home, FOUND))
+    confirm(home, Training(), points=2, seeds=1, ended_here=_ended_on(home, ELSEWHERE))
     store = Store(home)
-    confirm_on(store, SPEC_OF, ELSEWHERE, lambda line: None)
     store.update_study("made-up", info=search_on(store, SPEC_OF, FOUND, lambda line: None))
-    store.close()
     front = Study("made-up", home=home).front()
-    (one,) = front.confirmed
-    assert front.export(one.point).origin["hardware"] == {"cpu": "other"}
-    searched = next(p for p in front.points if (p.trial, p.epoch) != one.key)
+    machines = {front.export(one.point).origin["hardware"]["cpu"] for one in front.confirmed}
+    assert len(front.confirmed) == 2
+    assert machines == {"some", "other"}
+    (searched,) = (p for p in front.points if (p.trial, p.epoch) not in {one.key for one in front.confirmed})
     assert front.export(searched).origin["hardware"] == {"cpu": "some"}
+    said: list[str] = []
+    store.confirmations.plan("made-up", plan(read_archive("made-up", home, None), SPEC_OF, settings(SPEC_OF, 2, 2)))
+    check_confirmable(store, SPEC_OF, SPEC_OF, FOUND, said.append)
+    store.close()
+    assert len(said) == 2
+    assert "was trained with its earlier seeds: cpu: other then, some here" in said[0]
 
 
 def test_nothing_is_confirmed_where_its_precision_is_lacking(tmp_path: Path) -> None:

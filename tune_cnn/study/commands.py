@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
-from tune_cnn.records.mlflow_environment import shown_uri
+from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI, shown_uri
 from tune_cnn.reports import shown
 from tune_cnn.reports.live import LiveDisplay
 from tune_cnn.spec import StudySpec
@@ -19,7 +19,7 @@ def places(home: Path, tracking_uri: str | None, address: str | None, storage: s
 
     return Places(
         home=_folder(home).expanduser().absolute(),
-        tracking_uri=tracking_uri or face.TRACKING,
+        tracking_uri=tracking_uri or DEFAULT_TRACKING_URI,
         address=address,
         storage=storage if storage is None or "://" in storage else str(Path(storage).expanduser().absolute()),
         debug=debug,
@@ -125,7 +125,8 @@ def confirmed_rows(found: Front) -> list[dict[str, Any]]:
 
 
 def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
-    archive = study(name, home, tracking_uri).archive()
+    of = study(name, home, tracking_uri)
+    archive = of.archive()
     found = Front(archive)
     return FrontDocument(
         found,
@@ -136,15 +137,17 @@ def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
             "points": found.as_rows(),
             "confirmed": confirmed_rows(found),
         },
+        status=of.next_commands.status,
     )
 
 
 class FrontDocument(dict[str, Any]):
     """What --json prints of a front, with the front itself for the table."""
 
-    def __init__(self, front: Front, document: dict[str, Any]) -> None:
+    def __init__(self, front: Front, document: dict[str, Any], *, status: str = "") -> None:
+        """`status`: the command that says how the study stands."""
         super().__init__(document)
-        self.front = front
+        self.front, self.status = front, status
 
 
 def show_search(document: "FrontDocument") -> None:
@@ -160,7 +163,7 @@ def show_front(document: "FrontDocument") -> None:
         _show_confirmed(document.front)
     else:
         why = document.front.why_empty() or "has no point yet"
-        shown.line(f"Study {document['study']}: {why}; `tune-cnn status {document['study']}` says how it stands.")
+        shown.line(f"Study {document['study']}: {why}; `{document.status}` says how it stands.")
 
 
 def _show_confirmed(front: Front) -> None:
@@ -210,7 +213,8 @@ def export(
     if better := front.overtaking(origin["trial"], origin["epoch"]):
         shown.line(
             f"trial {better.trial} at epoch {better.epoch}, which was not trained again, looked better in every "
-            f"objective: `tune-cnn confirm {of.name}` tells whether it is"
+            f"objective: --trial {better.trial} --epoch {better.epoch} exports it as it was searched; where it carries "
+            f"the front, `{of.next_commands.confirm}` trains it again"
         )
     text = chosen.to_json() + "\n" if form == "json" or (as_json and output is None) else chosen.to_yaml()
     if output is None:

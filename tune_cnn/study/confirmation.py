@@ -1,8 +1,9 @@
 """The course of `confirm`: plan, connect, train what is left, tell MLflow; the same command again goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted, TuneCnnError
 from tune_cnn.front.confirmed import SeedRun
@@ -14,7 +15,7 @@ from tune_cnn.study.confirm_plan import plan, settings
 from tune_cnn.study.confirming import confirm_planned
 from tune_cnn.study.exporting import Front
 from tune_cnn.study.failures import nothing_confirmed
-from tune_cnn.study.going_on import check_confirmable, confirm_on
+from tune_cnn.study.going_on import check_confirmable
 from tune_cnn.study.interrupts import interruptible, terminable
 from tune_cnn.study.places import Places, user_calls
 from tune_cnn.study.preflight import check, check_measurable
@@ -85,7 +86,7 @@ def _run(
     quiet = not places.debug
     stack.enter_context(connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=quiet))
     stack.enter_context(terminable())
-    _as_searched(store, archive, spec, runs, places, say)
+    found = _as_searched(store, archive, spec, runs, places, say)
     outbox = begin_delivery(store, spec.study, places, say)
     stopped = False
 
@@ -96,7 +97,7 @@ def _run(
 
     try:
         with interruptible(stop):
-            whole = confirm_planned(store, spec, runs, places, stopping=lambda: stopped, say=say)
+            whole = confirm_planned(store, spec, runs, places, found=found, stopping=lambda: stopped, say=say)
         result = _result(store, archive, places, say)
         drain(store, spec.study, outbox, places, say)
     except BaseException:
@@ -115,15 +116,18 @@ def _as_searched(
     runs: list[SeedRun],
     places: Places,
     say: Callable[[str], None],
-) -> None:
-    """Refuse other images than the search's, and hardware that can't; say what else is not as it was then."""
+) -> Mapping[str, Any]:
+    """Refuse other images than the search's, and hardware that can't; say what else is not as it was then.
+
+    What was found here.
+    """
     shares = {trial.number: float(trial.extra.get("gpu_share", 0.0)) for trial in archive.trials}
     for share in sorted({shares[run.trial] for run in runs}):
         slots = fit(spec.resources, share, say=say)
         check_measurable(spec, slots.gpu_share)
     checked = check(spec, slots, cache_dir=places.cache_dir)
     check_confirmable(store, spec, checked.spec, checked.info, say)
-    confirm_on(store, spec, checked.info, say)
+    return checked.info
 
 
 def _result(store: Store, before: StudyArchive, places: Places, say: Callable[[str], None]) -> ConfirmResult:

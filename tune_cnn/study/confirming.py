@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tune_cnn.errors import TrialError
 from tune_cnn.front.confirmed import SeedRun, run_end
@@ -12,6 +12,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.reports.numbers import quantity
 from tune_cnn.spec import StudySpec
+from tune_cnn.study.going_on import keep_machine
 from tune_cnn.study.places import Places, job_template
 from tune_cnn.training.job import TrainingJob
 from tune_cnn.trials.checkpoints import remove
@@ -42,6 +43,7 @@ def confirm_runs(
     *,
     stopping: Callable[[], bool],
     say: Callable[[str], None],
+    ended_here: Callable[[SeedRun], None] = lambda run: None,
 ) -> bool:
     """Train the runs that are planned, in the plan's order, and commit each. False where it was stopped before the end.
 
@@ -56,6 +58,7 @@ def confirm_runs(
         if done is None:
             return False
         store.confirmations.end(study, done)
+        ended_here(done)
         ended += 1
         say(f"run {ended} of {len(plan)}: {told(done, objectives)}")
     return True
@@ -67,17 +70,30 @@ def confirm_planned(
     plan: Sequence[SeedRun],
     places: Places,
     *,
+    found: Mapping[str, Any],
     stopping: Callable[[], bool],
     say: Callable[[str], None],
 ) -> bool:
-    """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with."""
+    """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with.
+
+    `found`: what `preflight.check` found here.
+    """
     trials = {trial.number: trial for trial in store.trials(spec.study)}
     seeds, points = (len({of(run) for run in plan}) for of in (lambda run: run.number, lambda run: run.key))
     say(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
     if seeds in TOO_FEW:
         say(TOO_FEW[seeds])
     trainer = SoloTrainer(spec, places, trials, stopping=stopping, say=say)
-    whole = confirm_runs(store, spec.study, plan, spec.objective_metrics, trainer, stopping=stopping, say=say)
+    whole = confirm_runs(
+        store,
+        spec.study,
+        plan,
+        spec.objective_metrics,
+        trainer,
+        stopping=stopping,
+        say=say,
+        ended_here=lambda run: keep_machine(store, spec, run, found),
+    )
     if whole:
         trainer.forget()
     return whole

@@ -13,6 +13,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import Cost, cost_key
+from tune_cnn.study.surroundings import machine_of
 
 
 def setup_of(spec: StudySpec, info: Mapping[str, Any], **slots: Any) -> dict[str, Any]:
@@ -33,8 +34,7 @@ def setup_of(spec: StudySpec, info: Mapping[str, Any], **slots: Any) -> dict[str
 
 def place_of(info: Mapping[str, Any]) -> str:
     """A short name for what a trial ran with that may be another after a resume: machine, software, code, images."""
-    hardware = {k: v for k, v in info.get("hardware", {}).items() if k not in {"slots", "gpus_per_rank"}}
-    return setup_key({**_found(info), "hardware": hardware})[:16]
+    return setup_key({**_found(info), "hardware": machine_of(info)["hardware"]})[:16]
 
 
 def _found(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     if not {"train_images", "validation_images", "image_size"} <= info.get("data", {}).keys():
         return  # read back from MLflow, or written by an earlier release
     phases: dict[tuple[Any, Any], list[TrialRecord]] = {}
-    for trial in (one for one in archive.trials if one.extra.get("place") == here):
+    # `place` is that of a trial's start: one that was resumed may have trained elsewhere too
+    for trial in (one for one in archive.trials if one.extra.get("place") == here and one.attempts == 1):
         phases.setdefault((trial.extra.get("slots"), trial.extra.get("gpu_share")), []).append(trial)
     for (slots, share), trials in phases.items():
         setup = setup_of(spec, info, slots=slots, gpus_per_rank=share)

@@ -20,7 +20,7 @@ from tune_cnn.spec import Fixed, StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.confirm_plan import NOBODYS, confirm_seed
-from tune_cnn.study.surroundings import CONFIRMED_ON, machine_of
+from tune_cnn.study.surroundings import CONFIRMED_ON, key_of, machine_of
 
 _SECTIONS = {"config", "promise", "origin"}
 EXPORT_KEYS = {"study", *_SECTIONS}
@@ -205,7 +205,8 @@ class Front:
     def _machine(self, point: EpochPoint) -> dict[str, dict[str, Any]]:
         """Hardware and versions that the promise was measured on."""
         info = self._archive.study.info
-        return machine_of(info.get(CONFIRMED_ON, info) if (point.trial, point.epoch) in self._confirmed else info)
+        confirmed = info.get(CONFIRMED_ON, {}) if (point.trial, point.epoch) in self._confirmed else {}
+        return machine_of(confirmed.get(key_of(point.trial, point.epoch), info))
 
     def _seed(self, point: EpochPoint) -> int:
         """The searched one, which gives what was seen; of a confirmed point one that nobody has trained with.

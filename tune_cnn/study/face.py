@@ -11,7 +11,7 @@ from typing import Any
 from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.mlflow_environment import make_quiet
+from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI, make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.study import study_name
@@ -21,8 +21,6 @@ from tune_cnn.study.exporting import Front
 from tune_cnn.study.next_commands import NextCommands
 
 log = logging.getLogger(__name__)
-
-TRACKING = "sqlite:///mlflow.db"
 
 
 class Study:
@@ -43,7 +41,7 @@ class Study:
         self.name = study_name(name)
         self.home = Path(home).expanduser().absolute()
         self._given_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self.tracking_uri = self._given_uri or TRACKING
+        self.tracking_uri = self._given_uri or DEFAULT_TRACKING_URI
         self.address = address or os.environ.get("RAY_ADDRESS")
 
     def __repr__(self) -> str:
@@ -79,6 +77,11 @@ class Study:
         places = Places(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
         return confirm(self.name, places, points=points, seeds=seeds, say=line).front
 
+    @property
+    def next_commands(self) -> NextCommands:
+        """What is typed next, to find this study again."""
+        return NextCommands(study=self.name, home=self.home, tracking_uri=self._given_uri, address=self.address)
+
     def archive(self) -> StudyArchive:
         """Record, trials and points; StudyError where there is no such study."""
         return read_archive(self.name, self.home, self._given_uri)
@@ -95,8 +98,7 @@ class Study:
         """Write the report, one self-contained HTML file."""
         from tune_cnn.study.reporting import report
 
-        typed = NextCommands(study=self.name, home=self.home, tracking_uri=self._given_uri, address=self.address)
-        return report(self.archive(), Path(path), commands=typed)
+        return report(self.archive(), Path(path), commands=self.next_commands)
 
     def sync(self) -> int:
         """Deliver to MLflow what a search still holds; how many changes did. TuneCnnError where the server is away."""

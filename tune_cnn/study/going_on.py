@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tune_cnn.errors import ResourceError, StudyError
+from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
 from tune_cnn.spec import Choice, Fixed, StudySpec
-from tune_cnn.study.surroundings import CONFIRMED_ON, differences, machine_of
+from tune_cnn.study.surroundings import CONFIRMED_ON, differences, key_of, machine_of
 
 
 def search_on(store: Store, spec: StudySpec, found: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
@@ -17,29 +18,39 @@ def search_on(store: Store, spec: StudySpec, found: Mapping[str, Any], say: Call
     then = _info(store, spec)
     if store.trials(spec.study):
         check_same_images(spec, then, found)
-        _say_differences("searched", machine_of(then), found, say)
+        _say_differences("it was searched", machine_of(then), found, say)
     return {**found, **{name: then[name] for name in (CONFIRMED_ON,) if name in then}}
 
 
-def confirm_on(store: Store, spec: StudySpec, found: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """Keep the machine that a study's points are confirmed on: it is what the promises hold for."""
+def keep_machine(store: Store, spec: StudySpec, run: SeedRun, found: Mapping[str, Any]) -> None:
+    """A run that confirms has ended here: its candidate's promise holds for this machine."""
     info = _info(store, spec)
-    if CONFIRMED_ON in info and any(run.state == "complete" for run in store.confirmations.runs(spec.study)):
-        _say_differences("confirmed with earlier seeds", info[CONFIRMED_ON], found, say)
-    store.update_study(spec.study, info={**info, CONFIRMED_ON: machine_of(found)})
+    machines = {**info.get(CONFIRMED_ON, {}), key_of(run.trial, run.epoch): machine_of(found)}
+    store.update_study(spec.study, info={**info, CONFIRMED_ON: machines})
 
 
 def check_confirmable(
     store: Store, spec: StudySpec, here: StudySpec, found: Mapping[str, Any], say: Callable[[str], None]
 ) -> None:
-    """Before points are trained again. `here`: the spec as this hardware can search it.
+    """Before points are trained again; `here` as for `check_precisions`, whose error it raises too.
 
-    Raises StudyError where the images are not the search's, and ResourceError where a point needs a precision that the
-    hardware lacks: its runs would fail, and for good.
+    Raises StudyError where the images are not the search's; says what else is not as it was.
     """
     then = _info(store, spec)
     check_same_images(spec, then, found)
-    _say_differences("searched", machine_of(then), found, say)
+    _say_differences("it was searched", machine_of(then), found, say)
+    earlier = then.get(CONFIRMED_ON, {})
+    left = {key_of(*run.key) for run in store.confirmations.runs(spec.study) if run.state == "planned"}
+    for key in sorted(left & earlier.keys()):
+        _say_differences(f"when {key} was trained with its earlier seeds", earlier[key], found, say)
+    check_precisions(store, spec, here)
+
+
+def check_precisions(store: Store, spec: StudySpec, here: StudySpec) -> None:
+    """ResourceError where a point needs a precision that this hardware lacks: its runs would fail, and for good.
+
+    `here`: the spec as this hardware can search it.
+    """
     dimension = here.space.get("precision", Fixed(value="fp32"))
     precisions = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
     params = {trial.number: trial.params for trial in store.trials(spec.study)}
@@ -64,7 +75,7 @@ def check_same_images(spec: StudySpec, then: Mapping[str, Any], now: Mapping[str
 
 def _say_differences(what: str, then: Mapping[str, Any], found: Mapping[str, Any], say: Callable[[str], None]) -> None:
     for difference in differences(then, machine_of(found)):
-        say(f"not as it was {what}: {difference}")
+        say(f"not as {what}: {difference}")
 
 
 def _info(store: Store, spec: StudySpec) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """The exact commands that a user types next: they name every place that is not where a command looks by itself."""
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ class NextCommands:
 
         A URI with a password stays out of sight: it is in the environment.
         """
-        uri = self.tracking_uri
-        named = None if uri is None or uri == DEFAULT_TRACKING_URI or secrets_of(uri) else uri
-        home = None if self.home.absolute() == HOME.absolute() else str(self.home)
-        return _options({"--home": home, "--tracking-uri": named})
+        home, uri = self.home.absolute(), self.tracking_uri
+        at_home = home == HOME.absolute() and "TUNE_CNN_HOME" not in os.environ
+        by_default = uri == DEFAULT_TRACKING_URI and "MLFLOW_TRACKING_URI" not in os.environ
+        unsaid = uri is None or by_default or secrets_of(uri)
+        return _options({"--home": None if at_home else str(home), "--tracking-uri": None if unsaid else uri})
 
     @property
     def confirm(self) -> str:
@@ -49,6 +51,10 @@ class NextCommands:
     @property
     def report(self) -> str:
         return self._typed("report", "-o", "report.html")
+
+    @property
+    def status(self) -> str:
+        return self._typed("status")
 
     @property
     def sync(self) -> str:

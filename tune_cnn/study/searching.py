@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tune_cnn.errors import InputError, Interrupted, StoreError, StudyError, TuneCnnError
+from tune_cnn.errors import InputError, Interrupted, ResourceError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.outbox_process import Outbox, start_outbox
 from tune_cnn.records.rows import StudyRecord
@@ -24,7 +24,7 @@ from tune_cnn.study.confirming import confirm_planned
 from tune_cnn.study.costs import keep_costs
 from tune_cnn.study.exporting import Front
 from tune_cnn.study.failures import nothing_found
-from tune_cnn.study.going_on import confirm_on, search_on
+from tune_cnn.study.going_on import check_precisions, search_on
 from tune_cnn.study.interrupts import interruptible, terminable
 from tune_cnn.study.places import Places, job_template, payload_of, user_calls
 from tune_cnn.study.preflight import Checked, check_measurable, check_unchanged, checked_with, inspection_call
@@ -98,7 +98,7 @@ class _Course:
         self._display, self._say = display, say
         self._outbox: Outbox | None = None
         self._begun: tuple[Search, Conductor] | None = None
-        self._info: Mapping[str, Any] = {}  # what the inspection found
+        self._checked: Checked | None = None  # what the inspection found
         self.over: str | None = None  # why nothing is left to search, where something is left to confirm
 
     def run(self, phases: Sequence[Slots], *, study_is_new: bool, lease: ExitStack) -> SearchResult:
@@ -126,8 +126,7 @@ class _Course:
                         run_trials(conductor, payload_of(spec, slots, places), slots, at_most=conductor.trials_to_run)
                 conductor.finish()
             if spec.confirm is not None and not conductor.stopping and conductor.front:
-                confirm_on(store, spec, self._info, say)
-                _confirm(store, spec, conductor, places, self._display, say)
+                self._confirm(conductor)
             return _close(store, spec, searcher, conductor, self._outbox, places, say)
         except BaseException as end:
             if self._begun is not None:
@@ -157,16 +156,32 @@ class _Course:
     def _begin(self, checked: Checked, phases: Sequence[Slots]) -> Conductor:
         spec, slots = checked.spec, phases[0]
         self._begun = _, conductor = self._conductor(spec, checked.cards, slots.count)
-        self._info = checked.info
+        self._checked = checked
         self._begin_phase(1, phases)
         return conductor
 
     def _begin_phase(self, number: int, phases: Sequence[Slots]) -> None:
-        assert self._begun is not None, "the study is open"
+        assert self._begun is not None and self._checked is not None, "the study is open"
         searcher, conductor = self._begun
         slots, last = phases[number - 1], last_of_phase(self._spec, number, len(phases))
         conductor.begin_phase(slots.gpu_share, slots.count, last_number=last)
-        teach_costs(searcher, self._store, self._spec, self._info, slots)
+        teach_costs(searcher, self._store, self._spec, self._checked.info, slots)
+
+    def _confirm(self, conductor: Conductor) -> None:
+        """Train the front's candidates again, where the spec says so: the slots of the search are free by now."""
+        assert self._checked is not None, "the study is open"
+        store, spec, places, say = self._store, self._spec, self._places, self._say
+        store.update_study(spec.study, state="finished")
+        runs = plan(read_archive(spec.study, places.home, None), spec, settings(spec, None, None))
+        store.confirmations.plan(spec.study, runs)
+        try:
+            check_precisions(store, spec, self._checked.spec)
+        except ResourceError as error:  # the search itself has gone well
+            say(f"nothing is confirmed here: {error}")
+            return
+        found, stopping = self._checked.info, lambda: conductor.interrupted
+        with interruptible(lambda: _interrupt(conductor, self._display)):
+            confirm_planned(store, spec, runs, places, found=found, stopping=stopping, say=say)
 
     def _conductor(self, spec: StudySpec, cards: Cards, slots: int) -> tuple[Search, Conductor]:
         searcher = search_of(self._store, spec, cards, self._warm, self._say)
@@ -209,22 +224,6 @@ def _refuse_taken(outbox: Outbox) -> None:
 def _interrupt(conductor: Conductor, display: LiveDisplay) -> None:
     conductor.interrupted = True
     display.say("Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once.")
-
-
-def _confirm(
-    store: Store,
-    spec: StudySpec,
-    conductor: Conductor,
-    places: Places,
-    display: LiveDisplay,
-    say: Callable[[str], None],
-) -> None:
-    """Train the front's candidates again, where the spec says so: the slots of the search are free by now."""
-    store.update_study(spec.study, state="finished")
-    runs = plan(read_archive(spec.study, places.home, None), spec, settings(spec, None, None))
-    store.confirmations.plan(spec.study, runs)
-    with interruptible(lambda: _interrupt(conductor, display)):
-        confirm_planned(store, spec, runs, places, stopping=lambda: conductor.interrupted, say=say)
 
 
 def drain(store: Store, study: str, outbox: Outbox | None, places: Places, say: Callable[[str], None]) -> None:

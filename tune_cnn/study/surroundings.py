@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-CONFIRMED_ON = "confirmed_on"  # in a study's info: the machine that its points were confirmed on
+CONFIRMED_ON = "confirmed_on"  # in a study's info: the machine that each of its points was last confirmed on
 PACKAGES = ("tune-cnn", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
@@ -19,6 +19,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def key_of(trial: int, epoch: int) -> str:
+    """A confirmed point in `CONFIRMED_ON`."""
+    return f"trial {trial} at epoch {epoch}"
 
 
 def machine_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
