@@ -79,8 +79,8 @@ def retrained(folder: Path, points: Sequence[tuple[int, int]], count: int) -> li
         (folder / "again.json").write_text(json.dumps(export))
         result = command(folder, "train", "again.json", "-o", "again-model")
         inside = {name: held["inside"] for name, held in result["intervals"].items() if name in PROMISED}
-        achieved = {name: result["achieved"][name] for name in PROMISED}
-        rows.append({"trial": trial, "epoch": epoch, "inside": inside, "achieved": achieved})
+        told = {part: {name: result[part][name] for name in PROMISED} for part in ("promised", "achieved")}
+        rows.append({"trial": trial, "epoch": epoch, "inside": inside, **told})
         sys.stderr.write(f"retraining {number + 1} of {count}: {inside}\n")
         shutil.rmtree(folder / "again-model")
     return rows

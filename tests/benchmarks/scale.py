@@ -7,7 +7,9 @@
    changes MLflow still has to be told then, the seconds until none, and all changes over the seconds from the first
    trial's start until none waits. That rate is what the search made, where the outbox kept up: it can do no less, and
    outbox_load.py measures what it can.
-2. One `ask`, `observe` and `finish` after 100 … 10,000 trials that the search remembers.
+2. One `ask`, `observe` and `finish` after 100 … 10,000 trials that the search remembers: in this space of three epochs
+   without a stopper, and as the search is used: the recipe `joint`, ten epochs, the stopper, one trial in fifty lost to
+   memory.
 3. `front` over a study of 10,000 trials × 10 epochs: from the store, and from MLflow's points.json alone.
 """
 
@@ -36,7 +38,7 @@ from tune_cnn.records.document import StudyArchive, write_document
 from tune_cnn.records.store import Store
 from tune_cnn.records.tables import points, trials
 from tune_cnn.search.search import Past, Search
-from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.spec import StudySpec, load_spec, parse_spec
 
 STUDY = "scale"
 SPACE = {
@@ -157,14 +159,19 @@ def _changes_made(folder: Path) -> int:
 # 2. A search that remembers
 
 
-def remember(number: int) -> dict[str, float]:
-    """Milliseconds of one `ask` and of what its trial tells, when `number` trials are known."""
-    spec = spec_of(number + ASKS)
-    random = Search(spec_of(number).model_copy(update={"sampler": spec.sampler.model_copy(update={"name": "random"})}))
+def remember(number: int, spec: StudySpec, *, epochs: int, lost_each: int | None = None) -> dict[str, float]:
+    """Milliseconds of one `ask` and of what its trial tells, when `number` trials are known.
+
+    `lost_each`: one in so many of them ran out of memory.
+    """
+    random = Search(spec.model_copy(update={"sampler": spec.sampler.model_copy(update={"name": "random"})}))
     past = []
     for trial in range(number):
         params = random.ask(trial)
-        past.append(Past(params=params, state="complete", points=_points(trial, params, 3)))
+        if lost_each and trial % lost_each == 0:
+            past.append(Past(params=params, state="infeasible"))
+        else:
+            past.append(Past(params=params, state="complete", points=_points(trial, params, epochs)))
     began = time.perf_counter()
     search = Search(spec, past=past)
     rebuilt = time.perf_counter() - began
@@ -175,7 +182,7 @@ def remember(number: int) -> dict[str, float]:
         asks_s.append(time.perf_counter() - began)
         asks_cpu_s.append(time.process_time() - began_cpu)
         began = time.perf_counter()
-        told = _points(trial, params, 3)
+        told = _points(trial, params, epochs)
         for point in told:
             search.observe(point)
         search.finish(trial, "complete", told)
@@ -263,11 +270,12 @@ def table(found: dict[str, Any]) -> list[dict[str, Any]]:
             "median (low … high)": spread(_column(found["search"], name)),
         }
         rows.append({**row, "goal": goals.get(name, "stated")})
-    for number, runs in found["remember"].items():
-        for name in ("ask_ms", "ask_cpu_ms", "tell_ms", "rebuild_s"):
-            goal = "≤ 50" if (name, int(number)) == ("ask_ms", 1000) else ""
-            row = {"measure": f"{name} after {int(number):,} trials", "n": len(runs)}
-            rows.append({**row, "median (low … high)": spread(_column(runs, name)), "goal": goal})
+    for part, what in (("remember", ""), ("remember_as_used", ", as used")):
+        for number, runs in found[part].items():
+            for name in ("ask_ms", "ask_cpu_ms", "tell_ms", "rebuild_s"):
+                goal = "≤ 50" if (name, int(number)) == ("ask_ms", 1000) else ""
+                row = {"measure": f"{name} after {int(number):,} trials{what}", "n": len(runs)}
+                rows.append({**row, "median (low … high)": spread(_column(runs, name)), "goal": goal})
     for way, runs in found["front"].items():
         for name in ("wall_s", "cpu_s"):
             goal = {"store": "≤ 2", "points.json": "≤ 15"}[way] if name == "wall_s" else ""
@@ -295,11 +303,14 @@ def main() -> None:
         sys.stdout.flush()
         os._exit(0)  # the watching thread may still wait
     about = machine()
-    found: dict[str, Any] = {"search": [], "remember": {str(n): [] for n in asked.remembered}, "front": {}}
+    found: dict[str, Any] = {part: {str(n): [] for n in asked.remembered} for part in ("remember", "remember_as_used")}
+    found |= {"search": [], "front": {}}
     for _ in range(asked.repeats):
         found["search"].append(search_nothing(asked.trials))
         for number in asked.remembered:
-            found["remember"][str(number)].append(remember(number))
+            found["remember"][str(number)].append(remember(number, spec_of(number + ASKS), epochs=3))
+            joint = load_spec("joint", [f"budget.trials={number + ASKS}"])
+            found["remember_as_used"][str(number)].append(remember(number, joint, epochs=10, lost_each=50))
     with tempfile.TemporaryDirectory() as folder:
         large_study(Path(folder), asked.large, epochs=10)
         found["front"] = front_times(Path(folder), asked.repeats)
