@@ -114,6 +114,19 @@ def test_what_patience_ended_is_confirmed_and_not_searched_on(tmp_path: Path) ->
     assert run_json(tmp_path, "status", "made-up")["confirm"]["runs"]["complete"] == 1
 
 
+def test_a_search_is_not_gone_on_with_on_other_images(tmp_path: Path) -> None:
+    """What was searched on others stays as it is, and its facts too."""
+    asked = {"budget": {"trials": 9}, "data": {"name": "digits", "root": str(tmp_path)}}
+    make_study(tmp_path / "studies", **asked)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**SPEC, **asked}))
+    before = points_of(tmp_path, "made-up")
+    assert "are not those that it was searched on" in run(tmp_path, "search", "spec.yaml", code=2).stderr
+    assert points_of(tmp_path, "made-up") == before
+    store = Store(tmp_path / "studies")
+    assert store.study("made-up").info["data"]["key"] == "k" * 64  # type: ignore[union-attr]
+    store.close()
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9"])
 def test_search_goes_on_while_the_tracking_server_is_away(tmp_path: Path, address: str) -> None:
     """An unreachable server costs a line on stderr; the study is whole, and `sync` delivers it later."""
