@@ -98,6 +98,29 @@ GRIDS = {
             "epochs": [4, 12],
         },
     ),
+    "digits-densenet": Grid(
+        data={**DIGITS, "subset": 800},
+        model="densenet_bc_100_12",
+        space={
+            "batch_size": [16, 32, 64, 128, 256],
+            "learning_rate": [0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+            "model.growth_rate": [4, 8],
+            "model.depth": [10, 16],
+            "optimizer": ["sgd", "adamw"],
+            "epochs": [2, 6],
+        },
+    ),
+    "fashion-cnn": Grid(
+        data={**FASHION, "subset": 1500, "image_size": 14},
+        model="small_cnn",
+        space={
+            "batch_size": [16, 32, 64, 128, 256],
+            "learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3],
+            "model.width": [4, 8, 16],
+            "optimizer": ["sgd", "adamw"],
+            "epochs": [3, 8],
+        },
+    ),
     "digits-resnet": Grid(
         data={**DIGITS, "subset": 800},
         model="resnet20",

@@ -29,7 +29,7 @@ import yaml
 from scipy.stats import mannwhitneyu  # type: ignore[import-untyped]  # it has no types
 from simulated_rivals import RIVALS
 from simulator import LEVELS, Machine, System, simulate
-from tables import CURVE_TABLES, FINAL_TABLES, RECORDED, Table, load_table
+from tables import CHOOSING, CURVE_TABLES, FINAL_TABLES, HELD_OUT, RECORDED, Table, load_table
 
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec, parse_spec
@@ -222,7 +222,9 @@ def shares(runs: Runs, tables: Sequence[str], systems: Sequence[str]) -> list[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare searches over tables of learning curves.")
-    parser.add_argument("--tables", default=",".join(CURVE_TABLES), help=f"curves, hpobench, or names: {FINAL_TABLES}")
+    groups = {"curves": CURVE_TABLES, "choosing": CHOOSING, "held-out": HELD_OUT, "hpobench": FINAL_TABLES}
+    every = ", ".join([*groups, *CURVE_TABLES, *FINAL_TABLES])
+    parser.add_argument("--tables", default="curves", help=f"a group, or tables with commas between: {every}")
     parser.add_argument("--systems", nargs="+", default=["search", *RIVALS], help="the first is compared with the rest")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -233,14 +235,13 @@ def main() -> None:
         "--budget-trials", type=float, default=300.0, help="whole trials that fill the simulated budget"
     )
     parser.add_argument("--max-trials", type=int, default=MOST_TRIALS, help="end a search earlier, by its trials")
-    parser.add_argument("--whole", action="store_true", help=f"go on to the budget's end, not to {LEVELS[-1]:.0%} only")
+    parser.add_argument("--whole", action="store_true", help="go on to the budget's end, not to the last level only")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write all outcomes here, those of --earlier among them")
     parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="outcomes that need not be run again")
     parser.add_argument("--recorded", type=Path, default=RECORDED, help="folder of the tables with curves")
     options = parser.parse_args()
-    named = {"curves": ",".join(CURVE_TABLES), "hpobench": ",".join(FINAL_TABLES)}
-    tables = named.get(options.tables, options.tables).split(",")
+    tables = groups.get(options.tables, options.tables.split(","))
     systems = [s for text in options.systems for s in re.split(r"\s+", text)]
     machine = Machine(
         slots=options.slots,

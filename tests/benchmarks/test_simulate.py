@@ -1,11 +1,12 @@
 """The simulator's clock and slots, its measures, the recorded tables, and the rivals as they are told of."""
 
 import math
+import sys
 
 import moocore
 import numpy as np
 import pytest
-from simulate import changes_of, holm, make_system, shorter_p, spec_of
+from simulate import changes_of, holm, main, make_system, shorter_p, spec_of
 from simulated_rivals import MoAsha, StockOptunaSearch, epsilon_net, position_of_last
 from simulator import Machine, Simulation, simulate
 from tables import CURVE_TABLES, Curve, Table, load_table
@@ -221,3 +222,10 @@ def test_statistics():
 def test_changes_of_a_spec_are_read_as_yaml():
     """Commas inside brackets stay with their value."""
     assert changes_of("sampler=tpe,a.b=[1, 2],c=0.5") == {"sampler": "tpe", "a.b": [1, 2], "c": 0.5}
+
+
+def test_the_command_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["simulate.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "--tables" in capsys.readouterr().out

@@ -12,6 +12,7 @@ import yaml
 from study.commands import SECRET, SMALL, environment, points_of, run, run_json
 from tune_cnn import Study
 from tune_cnn.spec import parse_spec
+from tune_cnn.study.surroundings import key_of, machine_of
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +227,16 @@ def test_again_is_resume(folder: Path, confirmed: Any) -> None:
     assert len(points_of(folder, "small")) == 15
 
 
-def test_search_confirms_at_its_end_where_the_spec_says_so(folder: Path, confirmed: Any) -> None:
-    """The knee, trained once more with another seed; one run has no interval, and no trial was added by it."""
+@pytest.fixture(scope="module")
+def one_seed(folder: Path, confirmed: Any) -> Any:
+    """The point confirmed by the search."""
     (found,) = run_json(folder, "front", "small")["confirmed"]
+    return found
+
+
+def test_search_confirms_at_its_end_where_the_spec_says_so(confirmed: Any, one_seed: Any) -> None:
+    """The knee, trained once more with another seed; one run has no interval, and no trial was added by it."""
+    found = one_seed
     point = next(p for p in confirmed["front"] if (p["trial"], p["epoch"]) == (found["trial"], found["epoch"]))
     assert point["confirmed"]["seeds"] == found["seeds"] == 1
     assert found["metrics"]["accuracy"]["low"] is None
@@ -237,14 +245,17 @@ def test_search_confirms_at_its_end_where_the_spec_says_so(folder: Path, confirm
     assert found["metrics"]["val_loss"]["mean"] != point["metrics"]["val_loss"]
 
 
-def test_more_seeds_add_runs_to_what_is_confirmed(folder: Path, confirmed: Any) -> None:
+@pytest.fixture(scope="module")
+def two_seeds(folder: Path, one_seed: Any) -> Any:
+    return run_json(folder, "confirm", "small", "--points", "1", "--seeds", "2")
+
+
+def test_more_seeds_add_runs_to_what_is_confirmed(folder: Path, one_seed: Any, two_seeds: Any) -> None:
     """`confirm` trains the second seed alone; with nothing left it repeats nothing, and the export keeps the means."""
-    (first,) = run_json(folder, "front", "small")["confirmed"]
-    document = run_json(folder, "confirm", "small", "--points", "1", "--seeds", "2")
-    assert document["runs"] == {"complete": 2, "failed": 0, "infeasible": 0, "planned": 0}
-    (found,) = document["confirmed"]
+    assert two_seeds["runs"] == {"complete": 2, "failed": 0, "infeasible": 0, "planned": 0}
+    (found,) = two_seeds["confirmed"]
     spread = found["metrics"]["val_loss"]
-    one = first["metrics"]["val_loss"]["mean"]
+    one = one_seed["metrics"]["val_loss"]["mean"]
     other = 2 * spread["mean"] - one
     assert spread["std"] == pytest.approx(abs(one - other) / 2**0.5)
     assert spread["low"] < min(one, other) < max(one, other) < spread["high"]
@@ -257,7 +268,13 @@ def test_more_seeds_add_runs_to_what_is_confirmed(folder: Path, confirmed: Any) 
     assert not (folder / "studies" / "small" / "checkpoints" / "confirm").exists()
 
 
-def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, confirmed: Any, tmp_path: Path) -> None:
+def test_a_confirmed_point_keeps_the_machine_of_its_promise(folder: Path, one_seed: Any) -> None:
+    """Where its runs ended, which need not be where the search ran."""
+    info = Study("small", home=folder / "studies").archive().study.info
+    assert info["confirmed_on"] == {key_of(one_seed["trial"], one_seed["epoch"]): machine_of(info)}
+
+
+def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, two_seeds: Any, tmp_path: Path) -> None:
     """The trial's run has tags, means and interval; the parent the figure; points.json carries the runs."""
     import mlflow
 
