@@ -8,6 +8,7 @@ from tune_cnn.search.knowledge import Knowledge, Known
 ENOUGH = 5  # curves that went as far: fewer say too little of how different trials are
 STRICT_Z = 6.0  # standard deviations of doubt granted at boldness 0; none at 1
 FEW = 4.0  # a spread seen on few curves is itself in doubt: Student's t of 0.1 % against the normal, nearly
+RARE = 10.0  # the largest gain of few curves is not the largest there is: so much farther from their mean, over n - 1
 WORTH = 1e-9  # of the present hypervolume: less is arithmetic
 
 
@@ -17,7 +18,7 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
     `mine_em`: its levels so far, NaN from the next epoch on; `others_nem`: those of other trials at the same epochs.
     What those of them nearest in level gained from this epoch to each later one is the guide: their mean gain and,
     against surprises, their spread times what boldness leaves; but no less, unless boldness is 1, than the most that
-    any of them gained there. None where too few went that far.
+    any curve gained there, and more than that while they are few. None where too few went that far.
     """
     now = int((~np.isnan(mine_em).all(axis=1)).sum()) - 1
     ahead_em = np.empty((len(mine_em) - now - 1, mine_em.shape[1]))
@@ -30,7 +31,8 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
             known_n = ~np.isnan(gain_n)
             if known_n.sum() < ENOUGH:
                 return None
-            most = float(gain_n[known_n].min())
+            most, mean = float(gain_n[known_n].min()), float(gain_n[known_n].mean())
+            most -= (mean - most) * RARE / (int(known_n.sum()) - 1)
             apart_n = np.abs(others_nem[known_n, now, m] - mine_em[now, m])
             gain_n = gain_n[known_n][np.argsort(apart_n)[: max(ENOUGH, int(known_n.sum()) // 2)]]
             doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * (1.0 + FEW / (len(gain_n) - 1))
