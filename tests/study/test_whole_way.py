@@ -236,13 +236,12 @@ def one_seed(folder: Path, confirmed: Any) -> Any:
 
 def test_search_confirms_at_its_end_where_the_spec_says_so(confirmed: Any, one_seed: Any) -> None:
     """The knee, trained once more with another seed; one run has no interval, and no trial was added by it."""
-    found = one_seed
-    point = next(p for p in confirmed["front"] if (p["trial"], p["epoch"]) == (found["trial"], found["epoch"]))
-    assert point["confirmed"]["seeds"] == found["seeds"] == 1
-    assert found["metrics"]["accuracy"]["low"] is None
-    assert 0 <= found["metrics"]["test_accuracy"]["mean"] <= 1
-    assert found["metrics"]["cotenants"]["mean"] == 0
-    assert found["metrics"]["val_loss"]["mean"] != point["metrics"]["val_loss"]
+    point = next(p for p in confirmed["front"] if (p["trial"], p["epoch"]) == (one_seed["trial"], one_seed["epoch"]))
+    assert point["confirmed"]["seeds"] == one_seed["seeds"] == 1
+    assert one_seed["metrics"]["accuracy"]["low"] is None
+    assert 0 <= one_seed["metrics"]["test_accuracy"]["mean"] <= 1
+    assert one_seed["metrics"]["cotenants"]["mean"] == 0
+    assert one_seed["metrics"]["val_loss"]["mean"] != point["metrics"]["val_loss"]
 
 
 @pytest.fixture(scope="module")

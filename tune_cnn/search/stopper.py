@@ -29,12 +29,13 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
         for at, later in enumerate(range(now + 1, len(mine_em))):
             gain_n = others_nem[:, later, m] - others_nem[:, now, m]
             known_n = ~np.isnan(gain_n)
-            if known_n.sum() < ENOUGH:
+            count = int(known_n.sum())
+            if count < ENOUGH:
                 return None
-            most, mean = float(gain_n[known_n].min()), float(gain_n[known_n].mean())
-            most -= (mean - most) * RARE / (int(known_n.sum()) - 1)
-            apart_n = np.abs(others_nem[known_n, now, m] - mine_em[now, m])
-            gain_n = gain_n[known_n][np.argsort(apart_n)[: max(ENOUGH, int(known_n.sum()) // 2)]]
+            gain_n, apart_n = gain_n[known_n], np.abs(others_nem[known_n, now, m] - mine_em[now, m])
+            most, mean = float(gain_n.min()), float(gain_n.mean())
+            most -= (mean - most) * RARE / (count - 1)
+            gain_n = gain_n[np.argsort(apart_n)[: max(ENOUGH, count // 2)]]
             doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * (1.0 + FEW / (len(gain_n) - 1))
             likely = float(gain_n.mean()) - doubt
             ahead_em[at, m] = mine_em[now, m] + (min(likely, most) if boldness < 1.0 else likely)
