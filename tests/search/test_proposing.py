@@ -316,3 +316,13 @@ def test_a_long_search_looks_closer_at_the_edge_of_memory():
     assert memory.too_large(rows_nd).tolist() == [False, True, True]
     memory.fails(np.array([0.8, 0.3]))
     assert memory.too_large(rows_nd).tolist() == [True, True, True]
+
+
+def test_before_data_a_whole_range_away_is_nearly_unknown():
+    """Lengths that knew it would write off what was never tried: of a space of five dimensions, the other side."""
+    process = GaussianProcess(5)
+    sides_nd, levels_nk = np.zeros((2, 5)), np.array([[-1.0], [1.0]])
+    sides_nd[1, 1:] = 1.0
+    other_md = np.array([[1.0, 0.0, 0.0, 0.0, 0.0], [100.0] * 5])  # and out of reach of all data
+    _, doubt_mk = process.predict(sides_nd, levels_nk, np.zeros((2, 1)), other_md)
+    assert doubt_mk[0, 0] > 0.9 * doubt_mk[1, 0]
