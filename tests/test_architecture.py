@@ -15,14 +15,14 @@ LONGEST_FILE = 350  # lines; "about 300", and a little room for a file that is b
 # What each room may import of the others. `errors` stands below everything.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "objectives": {"errors"},
-    "spec": {"errors", "objectives"},
-    "front": {"errors", "objectives"},
-    "search": {"errors", "objectives", "spec", "front"},
-    "training": {"errors", "objectives", "spec", "front"},
-    "trials": {"errors", "objectives", "spec", "front", "search", "training"},
-    "records": {"errors", "objectives", "spec", "front", "search", "training"},
-    "reports": {"errors", "objectives", "spec", "front", "search", "training"},
+    "metrics": {"errors"},
+    "spec": {"errors", "metrics"},
+    "front": {"errors", "metrics"},
+    "search": {"errors", "metrics", "spec", "front"},
+    "training": {"errors", "metrics", "spec", "front"},
+    "trials": {"errors", "metrics", "spec", "front", "search", "training"},
+    "records": {"errors", "metrics", "spec", "front", "search", "training"},
+    "reports": {"errors", "metrics", "spec", "front", "search", "training"},
 }
 BELOW["study"] = set(BELOW)
 BELOW["cli"] = {*BELOW}
@@ -140,7 +140,7 @@ def test_the_walk_sees_the_house():
 
 
 def test_arrows_run_one_way():
-    """cli → study → trials, records, reports → search, training → front, spec, objectives → errors."""
+    """cli → study → trials, records, reports → search, training → front, spec, metrics → errors."""
     wrong = [
         one
         for one in IMPORTS
@@ -220,7 +220,7 @@ except SystemExit as end:
         ("import tune_cnn, tune_cnn.cli", HEAVY),
         (HELP, HEAVY),
         ("from tune_cnn.spec import load_spec; load_spec('quickstart')", [*HEAVY, "numpy"]),
-        ("import tune_cnn.objectives, tune_cnn.front.choose, tune_cnn.front.hypervolume", HEAVY),
+        ("import tune_cnn.metrics, tune_cnn.front.choose, tune_cnn.front.hypervolume", HEAVY),
         ("import tune_cnn.search.search", ["torch", "ray", "mlflow"]),
         ("import tune_cnn.records.store, tune_cnn.records.document", ["torch", "ray", "mlflow", "optuna"]),
         ("import tune_cnn.study.commands", ["torch", "ray", "mlflow", "optuna"]),
@@ -237,7 +237,7 @@ def test_what_is_light_stays_light(code, absent):
 
 def test_front_and_spec_are_free_of_torch_by_their_files():
     """Whatever a process loads: none of their files names torch or what brings it along."""
-    low = [one for one in IMPORTS if one.room in {"front", "spec", "objectives", "errors"}]
+    low = [one for one in IMPORTS if one.room in {"front", "spec", "metrics", "errors"}]
     assert {one.library for one in low if one.library not in sys.stdlib_module_names} <= {
         "tune_cnn", "numpy", "moocore", "pydantic", "yaml",
     }  # fmt: skip

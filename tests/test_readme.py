@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tune_cnn.cli import app
-from tune_cnn.objectives import metrics_table
+from tune_cnn.metrics import metrics_table
 from tune_cnn.spec.documentation import spec_table
 
 README = Path(__file__).parents[1] / "README.md"

@@ -40,4 +40,4 @@ def test_a_wheel_holds_every_file_of_the_packages(wheel: set[str]) -> None:
     tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
     assert wheel == tracked - LEFT_OUT
     assert {"mlflow_server/compose.yaml", "mlflow_server/mlflow-server.service", "mlflow_server/Dockerfile"} <= wheel
-    assert {"search_spaces/quickstart.yaml", "tune_cnn/reports/report.css", "tune_cnn/py.typed"} <= wheel
+    assert {"search_spaces/quickstart.yaml", "tune_cnn/reports/html/report.css", "tune_cnn/py.typed"} <= wheel

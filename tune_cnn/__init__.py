@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-_PUBLIC = {"Study": "tune_cnn.study.face", "StudySpec": "tune_cnn.spec"}
+_PUBLIC = {"Study": "tune_cnn.study.study", "StudySpec": "tune_cnn.spec"}
 __all__ = ["Study", "StudySpec"]  # loaded on first use, so that `import tune_cnn` stays instant
 
 

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
-from tune_cnn.records.mlflow_environment import check_argument
-from tune_cnn.study.interrupts import end_at_once, signals_end_at_once
-from tune_cnn.study.next_commands import HOME
+from tune_cnn.records.mlflow.environment import check_argument
+from tune_cnn.study.hints import HOME
+from tune_cnn.study.signals import end_at_once, signals_end_at_once
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -91,13 +91,13 @@ def search(
     if schema:
         _print_json(spec_schema())
         return
-    from tune_cnn.reports import shown
+    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
     checked = load_spec(spec, overrides or [])
     places = commands.places(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
-        _print(commands.dry_run(checked, places), as_json, shown.dry_run)
+        _print(commands.dry_run(checked, places), as_json, printed.dry_run)
         return
     again = shlex.join(["tune-cnn", *sys.argv[1:]])
     _print(commands.search(checked, places, again=again), as_json, commands.show_search)
@@ -108,21 +108,21 @@ def status(
     study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
 ) -> None:
     """How a study stands."""
-    from tune_cnn.reports import shown
+    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
-    _print(commands.study(study, home, tracking_uri).status(), as_json, shown.status)
+    _print(commands.study(study, home, tracking_uri).status(), as_json, printed.status)
 
 
 @app.command(name="list")
 def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False) -> None:
     """The studies of a home, and those that the tracking server alone holds."""
-    from tune_cnn.reports import shown
+    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
     rows = commands.list_studies(home, tracking_uri)
     if rows or as_json:
-        _print(rows, as_json, shown.studies)
+        _print(rows, as_json, printed.studies)
     else:
         _say(f"No studies in {home} yet; start one with `tune-cnn search`.")
 
@@ -208,12 +208,12 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a configuration to its stop epoch, and say how far its promise was kept."""
-    from tune_cnn.reports import shown
+    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
     places = commands.places(HOME, tracking_uri, address, None, debug=debug)
     result = commands.train(config, places, output=output, all_data=all_data, register=register)
-    _print(result, as_json, shown.training)
+    _print(result, as_json, printed.training)
 
 
 @app.command()
@@ -267,19 +267,19 @@ def sync(
 @app.command()
 def recipes(as_json: Json = False, debug: Debug = False) -> None:
     """The search spaces that come with tune_cnn."""
-    from tune_cnn.reports import shown
-    from tune_cnn.study import recipes as shipped
+    from tune_cnn.reports.terminal import printed
+    from tune_cnn.study import catalog as shipped
 
-    _print(shipped.recipes(), as_json, shown.recipes)
+    _print(shipped.recipes(), as_json, printed.recipes)
 
 
 @app.command()
 def strategies(as_json: Json = False, debug: Debug = False) -> None:
     """The time-efficient training strategies that a space can search, each with its paper."""
-    from tune_cnn.reports import shown
+    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import strategies as known
 
-    _print(known.strategies(), as_json, shown.strategies)
+    _print(known.strategies(), as_json, printed.strategies)
 
 
 # Its options are those of `python -m mlflow_server`, which stands without tune_cnn

@@ -29,10 +29,10 @@ from torchvision import datasets, transforms
 
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec
 from tune_cnn.training.data.augment import largest_shift
-from tune_cnn.training.job import TrainingJob
+from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.models.registry import build_model
-from tune_cnn.training.optimisers import make_optimiser
 from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.step.optimizers import make_optimiser
 
 MEAN, STD = (0.2860,), (0.3530,)  # of Fashion-MNIST's training images
 SIDE, CLASSES = 28, 10

@@ -17,9 +17,9 @@ import numpy as np
 from measured import machine, save, show
 
 from tune_cnn.front.prediction import predict
-from tune_cnn.objectives import METRICS
+from tune_cnn.metrics import METRICS
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec
-from tune_cnn.training.job import TrainingJob
+from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.rank import RankTraining
 
 METRIC_NAMES = ("accuracy", "train_time_s")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 
 
 class NothingLoop:

@@ -28,8 +28,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))
 from database_server import postgres
 
-from tune_cnn.records import outgoing
-from tune_cnn.records.mlflow_environment import make_quiet
+from tune_cnn.records.mlflow.environment import make_quiet
+from tune_cnn.records.outbox import change_log
 from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
 
@@ -37,8 +37,8 @@ make_quiet("")  # before mlflow is imported
 import mlflow  # noqa: E402
 from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
 
-from tune_cnn.records.mlflow_delivery import Delivery  # noqa: E402
-from tune_cnn.records.mlflow_server import Server  # noqa: E402
+from tune_cnn.records.mlflow.client import Server  # noqa: E402
+from tune_cnn.records.outbox.delivery import Delivery  # noqa: E402
 
 PARAMS = {"batch_size": 64, "learning_rate": 0.1}
 SPEC = {
@@ -120,8 +120,8 @@ def ours_in_the_loop(trials: int, epochs: int, metrics: int) -> dict[str, float]
     """
     took_s: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     for told in (True, False) * TURNS:
-        add = outgoing.add if told else lambda *a, **k: None
-        with mock.patch.object(outgoing, "add", add), tempfile.TemporaryDirectory() as folder:
+        add = change_log.add if told else lambda *a, **k: None
+        with mock.patch.object(change_log, "add", add), tempfile.TemporaryDirectory() as folder:
             store, of_points = filled(Path(folder), "loop", trials, epochs, metrics)
             store.close()
             took_s[told] += of_points

@@ -40,7 +40,7 @@ from torch.nn import functional as F
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec
-from tune_cnn.training.job import TrainingJob
+from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.meters.meter import Meter
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining

@@ -32,9 +32,10 @@ from measured import machine, save, show, spread
 from nothing import made_up
 from sqlalchemy import insert
 
-from tune_cnn.objectives import EpochPoint
-from tune_cnn.records import mlflow_server
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive, write_document
+from tune_cnn.records.mlflow.client import KIND
+from tune_cnn.records.mlflow.client import STUDY as STUDY_TAG
 from tune_cnn.records.store import Store
 from tune_cnn.records.tables import points, trials
 from tune_cnn.search.search import Past, Search
@@ -80,9 +81,9 @@ def search_nothing(number: int) -> dict[str, float]:
 
 
 def drive(folder: Path, number: int) -> dict[str, float]:
-    from tune_cnn.reports.live import LiveDisplay
-    from tune_cnn.study.places import Places
-    from tune_cnn.study.searching import search
+    from tune_cnn.reports.terminal.live import LiveDisplay
+    from tune_cnn.study.locations import Places
+    from tune_cnn.study.searching.course import search
 
     memory: dict[int, int] = {}
     display = LiveDisplay()
@@ -241,10 +242,8 @@ def _to_mlflow(archive: StudyArchive, folder: Path) -> None:
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     client = mlflow.MlflowClient()
-    experiment = client.create_experiment(
-        STUDY, tags={mlflow_server.STUDY: STUDY}, artifact_location=str(folder / "artifacts")
-    )
-    run = client.create_run(experiment, tags={mlflow_server.KIND: "study", mlflow_server.STUDY: STUDY})
+    experiment = client.create_experiment(STUDY, tags={STUDY_TAG: STUDY}, artifact_location=str(folder / "artifacts"))
+    run = client.create_run(experiment, tags={KIND: "study", STUDY_TAG: STUDY})
     text = write_document(archive.study, archive.trials, archive.points)
     client.log_text(run.info.run_id, text, "points.json")
 

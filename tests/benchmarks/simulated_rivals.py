@@ -20,7 +20,7 @@ from simulator import System
 from tables import OBJECTIVES, Table
 
 from tune_cnn.front.dominance import nondominated
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.space import EncodedChoice
 from tune_cnn.spec import Choice
 

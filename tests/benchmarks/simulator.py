@@ -1,8 +1,8 @@
 """A search without Ray: slots on a simulated clock take each trial's epochs from a table of learning curves.
 
 The system that is simulated is asked for a configuration whenever a slot is free, hears of each epoch at the moment at
-which it ends, and of each trial's end, in the order and with the states that `tune_cnn.study.conductor` uses. What it
-computes costs no simulated time; its CPU seconds are counted apart.
+which it ends, and of each trial's end, in the order and with the states that `tune_cnn.study.searching.driver` uses.
+What it computes costs no simulated time; its CPU seconds are counted apart.
 """
 
 import heapq
@@ -16,7 +16,7 @@ import numpy as np
 from tables import Curve, Key, Table
 
 from tune_cnn.front.hypervolume import FrontTracker
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 
 LEVELS = (0.9, 0.95, 0.99)  # shares of the table's exact hypervolume
 CHECKPOINTS = (0.1, 0.25, 0.5, 1.0)  # shares of the simulated budget

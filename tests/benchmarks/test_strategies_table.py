@@ -19,7 +19,7 @@ from strategies_table import (
 )
 
 from tune_cnn.spec import Configuration, load_spec
-from tune_cnn.training.strategies.find import find_strategies
+from tune_cnn.training.strategies.framework.registry import find_strategies
 
 
 def test_the_recipe_has_every_strategy_in_a_setting_where_each_can_act():

@@ -25,7 +25,7 @@ from contest import RIVALS, Epoch, Task, Trace, environment, run_ours, run_rival
 from measured import machine, save, show
 
 from tune_cnn.front.hypervolume import hypervolume, reference_point
-from tune_cnn.objectives import METRICS, EpochPoint
+from tune_cnn.metrics import METRICS, EpochPoint
 
 LEVELS = (0.90, 0.95)
 SPACE = {

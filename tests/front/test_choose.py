@@ -8,7 +8,7 @@ import pytest
 from tune_cnn.errors import InputError, NothingFits
 from tune_cnn.front.choose import Preference, choose, knee, parse_where
 from tune_cnn.front.dominance import front
-from tune_cnn.objectives import METRICS, EpochPoint, Metric
+from tune_cnn.metrics import METRICS, EpochPoint, Metric
 
 ACCURACY, TIME, MEMORY = METRICS["accuracy"], METRICS["train_time_s"], METRICS["peak_memory_mib"]
 BOTH = [ACCURACY, TIME]

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from tune_cnn.errors import InputError, NothingFits
-from tune_cnn.front.carriers import carriers
 from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.confirmed import SeedRun, confirmed, failed_candidates, overtaking, run_end
 from tune_cnn.front.hypervolume import hypervolume, reference_point
-from tune_cnn.objectives import METRICS, EpochPoint
+from tune_cnn.front.representatives import carriers
+from tune_cnn.metrics import METRICS, EpochPoint
 
 OBJECTIVES = [METRICS["accuracy"], METRICS["train_time_s"]]
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tune_cnn.front.constraints import feasible, nothing_feasible
-from tune_cnn.objectives import EpochPoint, user_metric
+from tune_cnn.metrics import EpochPoint, user_metric
 
 
 def point(trial: int, **metrics: Any) -> EpochPoint:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tune_cnn.front.dominance import LOG_FLOOR, front, objective_matrix
-from tune_cnn.objectives import METRICS, EpochPoint, Metric, user_metric
+from tune_cnn.metrics import METRICS, EpochPoint, Metric, user_metric
 
 ACCURACY, TIME, MEMORY = METRICS["accuracy"], METRICS["train_time_s"], METRICS["peak_memory_mib"]
 SPEED, UTILISATION = METRICS["images_per_s"], METRICS["gpu_util_pct"]

@@ -8,7 +8,7 @@ import pytest
 
 from tune_cnn.front.dominance import front
 from tune_cnn.front.hypervolume import FrontTracker, contributions, hypervolume, reference_point
-from tune_cnn.objectives import METRICS, EpochPoint, Metric, user_metric
+from tune_cnn.metrics import METRICS, EpochPoint, Metric, user_metric
 
 ACCURACY, TIME, MEMORY = METRICS["accuracy"], METRICS["train_time_s"], METRICS["peak_memory_mib"]
 SPEED, UTILISATION = METRICS["images_per_s"], METRICS["gpu_util_pct"]

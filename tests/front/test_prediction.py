@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tune_cnn.front.prediction import front_probabilities, predict, student_quantile
-from tune_cnn.objectives import METRICS, user_metric
+from tune_cnn.metrics import METRICS, user_metric
 
 ACCURACY, TIME, MEMORY = METRICS["accuracy"], METRICS["train_time_s"], METRICS["peak_memory_mib"]
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tune_cnn.errors import StudyError
-from tune_cnn.objectives import METRICS
+from tune_cnn.metrics import METRICS
 from tune_cnn.records.document import read_document, write_document
-from tune_cnn.records.offers import growth, offers
+from tune_cnn.records.front_history import growth, offers
 from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)

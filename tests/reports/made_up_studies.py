@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tune_cnn.front.dominance import front
-from tune_cnn.objectives import METRICS, EpochPoint, Metric
+from tune_cnn.metrics import METRICS, EpochPoint, Metric
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec import Choice, Range
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tune_cnn.objectives import METRICS
+from tune_cnn.metrics import METRICS
 from tune_cnn.reports.model_card import model_card, off
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 
 

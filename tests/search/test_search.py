@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tune_cnn.errors import SpecError
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.samplers import OURS, build_sampler
 from tune_cnn.search.search import ASKS, Past, Search
 from tune_cnn.spec.parts import SAMPLER_ARGUMENTS

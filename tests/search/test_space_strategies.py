@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 import pytest
 
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec import Range, parse_spec

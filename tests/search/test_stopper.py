@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tune_cnn.objectives import EpochPoint
-from tune_cnn.search.knowledge import REFERENCE_AFTER
+from tune_cnn.metrics import EpochPoint
+from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.search.search import Past, Search
 from tune_cnn.search.stopper import ENOUGH, outlook
 

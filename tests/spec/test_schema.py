@@ -104,6 +104,6 @@ def test_every_argument_of_a_sampler_belongs_to_one():
 
 def test_the_data_sets_that_a_spec_knows_are_those_that_there_are():
     """The names in the spec and the readers in training are kept together by this."""
-    from tune_cnn.training.data.sources.find import data_names
+    from tune_cnn.training.data.sources.registry import data_names
 
     assert set(DATA_NAMES) == set(data_names())

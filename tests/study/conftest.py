@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from study.confirming.made_up_confirming import Training, confirm
 from study.made_up import Command, commands_in, make_study
-from study.made_up_confirming import Training, confirm
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 from study.commands import SECRET, SMALL, environment, points_of, run, run_json
 from tune_cnn import Study
 from tune_cnn.spec import parse_spec
-from tune_cnn.study.surroundings import key_of, machine_of
+from tune_cnn.study.checks.machine import key_of, machine_of
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_search_never_trains_what_another_study_measured_as_too_large(folder: 
     from tune_cnn.records.costs import KnownCost
     from tune_cnn.records.store import Store
     from tune_cnn.spec.costs import Cost
-    from tune_cnn.study.costs import setup_of
+    from tune_cnn.study.searching.costs import setup_of
 
     store = Store(folder / "studies")
     record = store.study("small")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec, UserMetric
-from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.training.rank import RankTraining
 
 

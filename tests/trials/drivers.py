@@ -9,11 +9,11 @@ from typing import Any
 
 PRELUDE = """
 import json, os, sys
-from conductors import Script, cpu_slots, payload, trial
+from scripted_drivers import Script, cpu_slots, payload, trial
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.trials.cluster import connected, fit, nodes
 from tune_cnn.trials.remote import call_on_node
-from tune_cnn.trials.tuning import run_trials
+from tune_cnn.trials.tune_loop import run_trials
 """
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import SpecError, TrialError
-from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 
 
 class OutOfMemory(TrialError):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from conductors import Script, cpu_slots, payload, trial
+from scripted_drivers import Script, cpu_slots, payload, trial
 
 from tune_cnn.errors import SpecError, TuneCnnError
 from tune_cnn.trials.first_call import FirstCall
-from tune_cnn.trials.tuning import open_and_run
+from tune_cnn.trials.tune_loop import open_and_run
 
 
 def answering(name: str, *args: object):

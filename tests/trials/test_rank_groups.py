@@ -3,16 +3,16 @@
 import math
 from dataclasses import replace
 
-from conductors import Script, cpu_slots, payload, trial
+from scripted_drivers import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials import tuning
+from tune_cnn.trials import tune_loop
 from tune_cnn.trials.ranks import TRAINING
-from tune_cnn.trials.tuning import run_trials
+from tune_cnn.trials.tune_loop import run_trials
 
 
 def test_the_fault_of_one_rank_is_its_trials_end(one_ray, tmp_path, monkeypatch):
     """Whichever rank it was. A rank that dies is replaced and its trial tried again; the search goes on."""
-    monkeypatch.setattr(tuning, "MAX_FAILURES", 1)
+    monkeypatch.setattr(tune_loop, "MAX_FAILURES", 1)
     trials = {
         "complete": trial(epochs=2),
         "failed by rank 0": trial(epochs=2, fault="raise", rank=0),

@@ -1,13 +1,13 @@
 """How trials share GPUs: declared ones here, scheduled by Ray as real ones are."""
 
 import pytest
-from conductors import Script, payload, trial
+from scripted_drivers import Script, payload, trial
 
 from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.trials import cluster
 from tune_cnn.trials.cluster import fit
-from tune_cnn.trials.tuning import run_trials
+from tune_cnn.trials.tune_loop import run_trials
 
 
 def test_four_quarters_train_on_one_gpu_and_the_fifth_waits(one_ray):

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from conductors import Script, cpu_slots, payload, trial
+from scripted_drivers import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials.tuning import run_trials
+from tune_cnn.trials.tune_loop import run_trials
 
 
 def test_few_processes_train_all_trials_side_by_side(one_ray):

@@ -10,7 +10,7 @@ import numpy as np
 from tune_cnn.errors import InputError, NothingFits, nearest
 from tune_cnn.front.constraints import Bound, none_within, within
 from tune_cnn.front.dominance import best_first, costs, front, objective_matrix, raw_values
-from tune_cnn.objectives import Direction, EpochPoint, Metric
+from tune_cnn.metrics import Direction, EpochPoint, Metric
 
 _WHERE = re.compile(r"\s*([A-Za-z][A-Za-z0-9._-]*)\s*(<=|>=)\s*(\S+)\s*")
 

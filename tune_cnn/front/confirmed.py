@@ -10,7 +10,7 @@ import numpy as np
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import best_first, costs, front, raw_values
 from tune_cnn.front.prediction import Prediction, front_probabilities, predict
-from tune_cnn.objectives import METRICS, TEST, Direction, EpochPoint, Metric, unusable
+from tune_cnn.metrics import METRICS, TEST, Direction, EpochPoint, Metric, unusable
 
 RunState = Literal["planned", "complete", "failed", "infeasible"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_cnn.front.dominance import raw_values
-from tune_cnn.objectives import METRICS, EpochPoint, Metric
+from tune_cnn.metrics import METRICS, EpochPoint, Metric
 
 
 @dataclass(frozen=True, kw_only=True)

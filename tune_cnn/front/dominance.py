@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 
-from tune_cnn.objectives import Direction, EpochPoint, Metric, Scale
+from tune_cnn.metrics import Direction, EpochPoint, Metric, Scale
 
 # perf_counter counts in nanoseconds: a smaller (or zero, or negative) time, loss or energy is below what was
 # measurable, and its logarithm would give one point an infinite lead.

@@ -12,7 +12,7 @@ import moocore
 import numpy as np
 
 from tune_cnn.front.dominance import LOG_FLOOR, costs, front, objective_matrix, raw_values, scaled
-from tune_cnn.objectives import Direction, EpochPoint, Metric, Scale
+from tune_cnn.metrics import Direction, EpochPoint, Metric, Scale
 
 # The first points see little of a space: a trial ten times slower than all of them still counts.
 LOG_MARGIN = 10.0

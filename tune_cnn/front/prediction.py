@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_cnn.front.dominance import costs
-from tune_cnn.objectives import METRICS, Metric, Scale
+from tune_cnn.metrics import METRICS, Metric, Scale
 
 LEVEL = 0.95
 DRAWS = 10_000  # a probability is then off by 0.5 % (one standard deviation) at most

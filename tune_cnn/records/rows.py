@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from tune_cnn.front.confirmed import SeedRun
-from tune_cnn.objectives import SYSTEM, EpochPoint
+from tune_cnn.metrics import SYSTEM, EpochPoint
 from tune_cnn.records.bulk import from_json_all, taken_out
 
 StudyState = Literal["running", "finished", "interrupted", "failed"]

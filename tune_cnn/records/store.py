@@ -11,12 +11,12 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, true, upd
 from sqlalchemy.exc import IntegrityError
 
 from tune_cnn.errors import StudyError, nearest
-from tune_cnn.records import outgoing
 from tune_cnn.records.bulk import uncollected
-from tune_cnn.records.confirming import Confirmations
+from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.lease import Lease, Role
+from tune_cnn.records.outbox import change_log
 from tune_cnn.records.rows import (
     Change,
     PointRecord,
@@ -87,7 +87,7 @@ class Store:
                 )
             ).inserted_primary_key
             assert key is not None
-            outgoing.add(connection, key[0], "study", now_ms)
+            change_log.add(connection, key[0], "study", now_ms)
 
     def study(self, name: str) -> StudyRecord | None:
         with self._database.read() as connection:
@@ -230,7 +230,7 @@ class Store:
                     study_id=key, trial=trial, epoch=epoch, metrics=text, checkpoint=checkpoint, reported_ms=now_ms
                 )
             )
-            outgoing.add(connection, key, "point", now_ms, trial=trial, epoch=epoch)
+            change_log.add(connection, key, "point", now_ms, trial=trial, epoch=epoch)
             return True
 
     def points(self, study: str, *, after_id: int | None = None) -> list[PointRecord]:
@@ -255,29 +255,29 @@ class Store:
     def add_artifact(self, study: str, path: str | Path, name: str) -> None:
         """Have a file uploaded to the study's parent run as `name`, once MLflow's server is there."""
         with self._change(study) as (connection, key):
-            outgoing.keep_artifact(connection, key, name, str(Path(path).absolute()), _now_ms())
+            change_log.keep_artifact(connection, key, name, str(Path(path).absolute()), _now_ms())
 
     def artifacts(self, study: str) -> dict[str, str]:
         """The files of the parent run: name in MLflow to path on this machine."""
         with self._database.read() as connection:
-            return outgoing.artifact_paths(connection, self._key(connection, study))
+            return change_log.artifact_paths(connection, self._key(connection, study))
 
     def undelivered(self, study: str, limit: int = 1000) -> list[Change]:
         with self._database.read() as connection:
-            return outgoing.waiting(connection, self._key(connection, study), limit)
+            return change_log.waiting(connection, self._key(connection, study), limit)
 
     def pending(self, study: str) -> int:
         with self._database.read() as connection:
-            return outgoing.count(connection, self._key(connection, study))
+            return change_log.count(connection, self._key(connection, study))
 
     def mark_delivered(self, study: str, ids: Iterable[int]) -> None:
         with self._database.write() as connection:
-            outgoing.forget(connection, self._key(connection, study), list(ids))
+            change_log.forget(connection, self._key(connection, study), list(ids))
 
     def redeliver(self, study: str) -> None:
         """Forget MLflow's ids and queue everything again: for another server than before."""
         with self._database.write() as connection:
-            outgoing.queue_all(connection, self._key(connection, study), _now_ms())
+            change_log.queue_all(connection, self._key(connection, study), _now_ms())
 
     def set_run_id(self, study: str, trial: int | None, run_id: str, experiment_id: str, tracking: str) -> None:
         """Which run in MLflow records a trial, or (trial None) the study."""
@@ -302,7 +302,7 @@ class Store:
         with self._database.read() as connection:
             key = self._key(connection, study)
             error = connection.scalar(select(studies.c.delivery_error).where(studies.c.id == key))
-            return outgoing.count(connection, key), error
+            return change_log.count(connection, key), error
 
     @contextmanager
     def _look(self, study: str) -> Iterator[tuple[Connection, int]]:
@@ -320,7 +320,7 @@ class Store:
             now_ms = _now_ms()
             connection.execute(update(studies).where(studies.c.id == key).values(updated_ms=now_ms))
             if kind is not None:
-                outgoing.add(connection, key, kind, now_ms, trial=trial)
+                change_log.add(connection, key, kind, now_ms, trial=trial)
 
     def _key(self, connection: Connection, name: str, *, writing: bool = False) -> int:
         query = select(studies.c.id).where(studies.c.name == name)

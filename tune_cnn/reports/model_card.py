@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tune_cnn.objectives import METRICS, Direction, Metric
+from tune_cnn.metrics import METRICS, Direction, Metric
 from tune_cnn.reports.numbers import ABSENT, number, setting
 
 

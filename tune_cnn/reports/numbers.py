@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tune_cnn.objectives import Direction, Metric, Scale
+from tune_cnn.metrics import Direction, Metric, Scale
 
 ABSENT = "–"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400

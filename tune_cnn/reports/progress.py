@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_cnn.objectives import EpochPoint, Metric
+from tune_cnn.metrics import EpochPoint, Metric
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_cnn.objectives import Direction, Metric
+from tune_cnn.metrics import Direction, Metric
 
 
 def importances(

@@ -11,17 +11,17 @@ import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
-from tune_cnn.objectives import Direction, EpochPoint, unusable
-from tune_cnn.search.candidates import Candidate, Candidates, key
+from tune_cnn.metrics import Direction, EpochPoint, unusable
+from tune_cnn.search.curve_model.acquisition import Proposer
+from tune_cnn.search.curve_model.candidates import Candidate, Candidates, key
+from tune_cnn.search.curve_model.hardware_share import OnShare
+from tune_cnn.search.curve_model.memory_model import MemoryModel
+from tune_cnn.search.curve_model.observations import Encoded, Knowledge, Known
 from tune_cnn.search.importances import importances
-from tune_cnn.search.knowledge import Encoded, Knowledge, Known
-from tune_cnn.search.memory import MemoryModel
-from tune_cnn.search.proposer import Proposer
+from tune_cnn.search.optuna_tell import COUNTS, point_told, state_told, violations
 from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
-from tune_cnn.search.shares import OnShare
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
-from tune_cnn.search.told import COUNTS, point_told, state_told, violations
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES, Configuration
 from tune_cnn.spec.costs import Cost

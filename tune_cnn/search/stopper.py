@@ -3,7 +3,7 @@
 import numpy as np
 
 from tune_cnn.front.hypervolume import volume
-from tune_cnn.search.knowledge import Knowledge, Known
+from tune_cnn.search.curve_model.observations import Knowledge, Known
 
 ENOUGH = 5  # curves that went as far: fewer say too little of how different trials are
 STRICT_Z = 6.0  # standard deviations of doubt granted at boldness 0; none at 1

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from tune_cnn import objectives as table
+from tune_cnn import metrics as table
 from tune_cnn.errors import SpecError
 from tune_cnn.spec.configuration import STRATEGIES, Configuration, has_meaning
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out, largest, parse_space, space_out

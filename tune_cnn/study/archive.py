@@ -8,10 +8,10 @@ from tune_cnn.errors import StudyError, nearest
 from tune_cnn.front.confirmed import Confirmed, confirmed
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
-from tune_cnn.objectives import EpochPoint
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.mlflow_environment import make_quiet
-from tune_cnn.records.offers import constraints_of
+from tune_cnn.records.front_history import constraints_of
+from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
@@ -48,7 +48,7 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
         known = []
     if tracking_uri is not None:
         make_quiet(tracking_uri)
-        from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
+        from tune_cnn.records.mlflow.reader import read_study  # imports mlflow, which takes seconds
 
         return read_study(name, tracking_uri)
     there = nearest(name, known) if known else ", which holds none yet; start one with `tune-cnn search`"

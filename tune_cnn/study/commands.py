@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
-from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI, shown_uri
-from tune_cnn.reports import shown
-from tune_cnn.reports.live import LiveDisplay
+from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, shown_uri
+from tune_cnn.reports.terminal import printed
+from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
-from tune_cnn.study import face
+from tune_cnn.study import study as face
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.exporting import Front, write_whole
+from tune_cnn.study.front import Front, write_whole
 
 
 def places(home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool) -> Any:
-    from tune_cnn.study.searching import Places  # with it comes Ray, which takes seconds
+    from tune_cnn.study.searching.course import Places  # with it comes Ray, which takes seconds
 
     return Places(
         home=_folder(home).expanduser().absolute(),
@@ -47,8 +47,8 @@ def _folder(home: Path) -> Path:
 
 
 def search(spec: StudySpec, places: Any, *, again: str) -> "FrontDocument":
-    from tune_cnn.study.searching import SearchInterrupted
-    from tune_cnn.study.searching import search as run
+    from tune_cnn.study.searching.course import SearchInterrupted
+    from tune_cnn.study.searching.course import search as run
 
     display = LiveDisplay()
     try:
@@ -80,9 +80,9 @@ def _next_commands(name: str, places: Any) -> dict[str, str]:
 
 
 def dry_run(spec: StudySpec, places: Any) -> dict[str, Any]:
-    from tune_cnn.study.dry_run import dry_run as run
+    from tune_cnn.study.searching.dry_run import dry_run as run
 
-    return run(spec, places, say=shown.line)
+    return run(spec, places, say=printed.line)
 
 
 # status, list, front
@@ -94,11 +94,11 @@ def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Any]]:
 
 def confirm(name: str, places: Any, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
     face.study_name(name)
-    from tune_cnn.study.confirmation import ConfirmInterrupted
-    from tune_cnn.study.confirmation import confirm as run
+    from tune_cnn.study.confirming.course import ConfirmInterrupted
+    from tune_cnn.study.confirming.course import confirm as run
 
     try:
-        result = run(name, places, points=points, seeds=seeds, say=shown.line)
+        result = run(name, places, points=points, seeds=seeds, say=printed.line)
     except ConfirmInterrupted as end:
         done = face.progress(end.result.front.runs) or {}
         raise Interrupted(
@@ -111,9 +111,9 @@ def confirm(name: str, places: Any, *, points: int | None, seeds: int | None, ag
 
 
 def show_confirm(document: "FrontDocument") -> None:
-    shown.confirmed(document.front.confirmed, document.front.objectives, document.front.failed)
+    printed.confirmed(document.front.confirmed, document.front.objectives, document.front.failed)
     if document["report"]:
-        shown.line(f"Report: {document['report']}")
+        printed.line(f"Report: {document['report']}")
 
 
 def confirmed_rows(found: Front) -> list[dict[str, Any]]:
@@ -151,10 +151,10 @@ class FrontDocument(dict[str, Any]):
 
 
 def show_search(document: "FrontDocument") -> None:
-    shown.search_head(document)
-    _show_points(document.front, most=shown.FIRST_POINTS)
+    printed.search_head(document)
+    _show_points(document.front, most=printed.FIRST_POINTS)
     _show_confirmed(document.front)
-    shown.search_foot(document)
+    printed.search_foot(document)
 
 
 def show_front(document: "FrontDocument") -> None:
@@ -163,18 +163,18 @@ def show_front(document: "FrontDocument") -> None:
         _show_confirmed(document.front)
     else:
         why = document.front.why_empty() or "has no point yet"
-        shown.line(f"Study {document['study']}: {why}; `{document.status}` says how it stands.")
+        printed.line(f"Study {document['study']}: {why}; `{document.status}` says how it stands.")
 
 
 def _show_confirmed(front: Front) -> None:
     if front.confirmed or front.failed:
-        shown.confirmed(front.confirmed, front.objectives, front.failed)
+        printed.confirmed(front.confirmed, front.objectives, front.failed)
 
 
 def _show_points(front: Front, *, most: int | None) -> None:
     params = {point.trial: front.params(point) for point in front.points}
     keys = [one.key for one in front.confirmed]
-    shown.front(front.points, front.objectives, params, list(front.spec.searched), most=most, confirmed=keys)
+    printed.front(front.points, front.objectives, params, list(front.spec.searched), most=most, confirmed=keys)
 
 
 # export, train, sync
@@ -209,9 +209,9 @@ def export(
         chosen = front.export(named)
     else:
         chosen = front.best(max_time_s=max_time_s, min_accuracy=min_accuracy, where=where, knee=knee)
-    origin, promised = chosen.origin, shown.promised(chosen.promise, front.objectives)
+    origin, promised = chosen.origin, printed.promised(chosen.promise, front.objectives)
     if better := front.overtaking(origin["trial"], origin["epoch"]):
-        shown.line(
+        printed.line(
             f"trial {better.trial} at epoch {better.epoch}, which was not trained again, looked better in every "
             f"objective: --trial {better.trial} --epoch {better.epoch} exports it as it was searched; where it carries "
             f"the front, `{of.next_commands.confirm}` trains it again"
@@ -220,16 +220,16 @@ def export(
     if output is None:
         return text
     write_whole(output, text)
-    shown.line(f"{output}: trial {origin['trial']} at epoch {origin['epoch']}, promises {promised}")
+    printed.line(f"{output}: trial {origin['trial']} at epoch {origin['epoch']}, promises {promised}")
     return chosen.to_json() + "\n" if as_json else None
 
 
 def train(
     config: str, places: Any, *, output: Path | None, all_data: bool, register: str | None = None
 ) -> dict[str, Any]:
-    from tune_cnn.study.training_runs import train as run
+    from tune_cnn.study.training.course import train as run
 
-    result = run(config, places, output=output, all_data=all_data, register=register, say=shown.line)
+    result = run(config, places, output=output, all_data=all_data, register=register, say=printed.line)
     return {
         "folder": result.folder,
         "promised": dict(result.promised),

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tune_cnn.front.constraints import nothing_feasible
-from tune_cnn.objectives import EpochPoint
-from tune_cnn.records.offers import constraints_of
+from tune_cnn.metrics import EpochPoint
+from tune_cnn.records.front_history import constraints_of
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 

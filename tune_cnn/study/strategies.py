@@ -9,7 +9,9 @@ from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
 
 def strategies() -> list[dict[str, Any]]:
     """Each strategy: name, paper, what it saves, slots, knobs, and which others it can't be on with."""
-    from tune_cnn.training.strategies.find import find_strategies  # with it comes torch, which takes seconds
+    from tune_cnn.training.strategies.framework.registry import (
+        find_strategies,  # with it comes torch, which takes seconds
+    )
 
     cards = {name: kind.card() for name, kind in find_strategies().items()}
     conflicts: dict[str, dict[str, str]] = {name: {} for name in cards}

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tune_cnn.training.data.loaders.batch import Batch
-from tune_cnn.training.learner import Learner
 from tune_cnn.training.meters.meters import Meters
-from tune_cnn.training.optimisers import set_learning_rate
-from tune_cnn.training.strategies.applied import AppliedStrategies
+from tune_cnn.training.step.optimizers import set_learning_rate
+from tune_cnn.training.step.train_state import Learner
+from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,23 +12,23 @@ import torch._dynamo  # every optimiser imports it when it is made: here the slo
 from torch import Tensor
 
 from tune_cnn.errors import TrialError
-from tune_cnn.training.context import TrialContext
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.prepare import prepare
-from tune_cnn.training.evaluation import evaluate
+from tune_cnn.training.export.program import export
 from tune_cnn.training.exported import Program
-from tune_cnn.training.global_state import reset_global_state
-from tune_cnn.training.heap import give_back_freed_memory, keep_freed_memory
-from tune_cnn.training.job import EpochResult, TrainingJob
-from tune_cnn.training.memory_share import cap_memory
+from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.registry import ModelFacts, check_model
-from tune_cnn.training.outcomes import OutOfMemory, PeerLost, trial_faults
-from tune_cnn.training.precision import PRECISIONS, supported_precisions
-from tune_cnn.training.process_group import ProcessGroup
-from tune_cnn.training.program import export
-from tune_cnn.training.strategies.training_run import Change
+from tune_cnn.training.process.faults import OutOfMemory, PeerLost, trial_faults
+from tune_cnn.training.process.global_state import reset_global_state
+from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
+from tune_cnn.training.process.memory_cap import cap_memory
+from tune_cnn.training.process.process_group import ProcessGroup
+from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.evaluation import evaluate
+from tune_cnn.training.step.precision import PRECISIONS, supported_precisions
+from tune_cnn.training.strategies.framework.training_run import Change
 from tune_cnn.training.trial import Trial
 
 __all__ = ["OutOfMemory", "PeerLost", "RankTraining"]

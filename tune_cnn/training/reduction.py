@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from tune_cnn.objectives import METRICS, Reduce
+from tune_cnn.metrics import METRICS, Reduce
 
 
 def reduce_metrics(of_ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -9,21 +9,21 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import TrialError
-from tune_cnn.training.building import built_model, wrapped
-from tune_cnn.training.context import TrialContext
 from tune_cnn.training.data.order import epoch_order, steps_per_epoch
-from tune_cnn.training.evaluation import evaluate
-from tune_cnn.training.gradient_underflow import gradient_underflow_pct
-from tune_cnn.training.learner import Learner
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.registry import ModelFacts
-from tune_cnn.training.optimisers import make_optimiser
-from tune_cnn.training.schedules import Plateau, learning_rate_factor, scaled_learning_rate
-from tune_cnn.training.strategies.applied import AppliedStrategies
-from tune_cnn.training.strategies.training_run import Change, TrainingRun
-from tune_cnn.training.user_metrics import find_metrics, measure_metrics
-from tune_cnn.training.warm_up import batch_sizes, needs_warm_up, warm_up
+from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.evaluation import evaluate
+from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
+from tune_cnn.training.step.model import built_model, wrapped
+from tune_cnn.training.step.optimizers import make_optimiser
+from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
+from tune_cnn.training.step.train_state import Learner
+from tune_cnn.training.step.warm_up import batch_sizes, needs_warm_up, warm_up
+from tune_cnn.training.strategies.framework.applied import AppliedStrategies
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
+from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
 
 
 class SupervisedTraining:

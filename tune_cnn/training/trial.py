@@ -8,16 +8,16 @@ from torch import nn
 
 from tune_cnn.errors import InputError, TrialError
 from tune_cnn.training.checkpoint import Checkpoints
-from tune_cnn.training.context import TrialContext
-from tune_cnn.training.evaluation import evaluate
-from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.training.meters.hardware import by_hardware, place
 from tune_cnn.training.models.registry import ModelFacts
+from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.reduction import reduce_metrics
-from tune_cnn.training.seeding import seed_generators
-from tune_cnn.training.strategies.training_run import Change
+from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.evaluation import evaluate
+from tune_cnn.training.strategies.framework.training_run import Change
 from tune_cnn.training.supervised import SupervisedTraining
-from tune_cnn.training.user_training import UserTraining
+from tune_cnn.training.user_code.training import UserTraining
 
 WARM_UP_STEPS = 3  # before a probe: the first steps fill caches and start fetching
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from tune_cnn.errors import TrialError
-from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tune_cnn.errors import TrialError, TuneCnnError
 from tune_cnn.spec import Configuration
-from tune_cnn.training.job import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders

@@ -104,7 +104,7 @@ def _ours(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, f
 
     from tune_cnn.errors import TrialError
     from tune_cnn.spec import Configuration, DataSpec, ModelSpec
-    from tune_cnn.training.job import TrainingJob
+    from tune_cnn.training.messages import TrainingJob
 
     if config["loader"] == "device":  # a rival's space is flat, and has workers for a loader that has none
         config = {key: value for key, value in config.items() if key != "loader_workers"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from database_server import postgres_url as postgres_url  # a fixture
+from records.outbox.delivered import two_trials
 from records.outbox.served import Served, serve
-from records.outbox.told import two_trials
 
 from tune_cnn.records.store import Store
 

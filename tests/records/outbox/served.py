@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_cnn.records.mlflow_environment import outbox_environment
+from tune_cnn.records.mlflow.environment import outbox_environment
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # it would start processes of its own
 PATIENCE_S = 180.0  # for a start; importing MLflow alone takes long on a machine that is busy

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.told import ALL, FIRST, SECOND, runs, tell
+from records.outbox.delivered import ALL, FIRST, SECOND, runs, tell
 
-from tune_cnn.records.description import odd_free, trial_name
-from tune_cnn.records.mlflow_server import Server
+from tune_cnn.records.mlflow.client import Server
+from tune_cnn.records.mlflow.description import odd_free, trial_name
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 

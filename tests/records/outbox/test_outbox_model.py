@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.models import get_model_info
-from records.outbox.told import runs, tell
+from records.outbox.delivered import runs, tell
 
 from tune_cnn.errors import TuneCnnError
-from tune_cnn.records import mlflow_model
-from tune_cnn.records.mlflow_model import ELSEWHERE, Trained, check_registry, register
+from tune_cnn.records.mlflow import model
+from tune_cnn.records.mlflow.model import ELSEWHERE, Trained, check_registry, register
 from tune_cnn.records.store import Store
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.exported import Program
@@ -69,7 +69,7 @@ def test_a_model_whose_study_the_server_does_not_hold_has_a_place_too(
     """An experiment of its own, not one of the study's name, which the study's search would find taken. What fails
     leaves a failed run, which the next try takes up."""
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow_model, "_save", lambda *args, **more: 1 / 0)
+        patch.setattr(model, "_save", lambda *args, **more: 1 / 0)
         with pytest.raises(TuneCnnError, match="division"):
             register(tracking, name, PROGRAM, trained, "uid")
     client = MlflowClient(tracking)

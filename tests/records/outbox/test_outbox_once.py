@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.told import ALL, FIRST, SECOND, SPEC, runs, tell, told_whole
+from records.outbox.delivered import ALL, FIRST, SECOND, SPEC, runs, tell, told_whole
 
-from tune_cnn.records import mlflow_delivery
-from tune_cnn.records.mlflow_reader import read_study
-from tune_cnn.records.mlflow_server import Refused, Unreachable
+from tune_cnn.records.mlflow.client import Refused, Unreachable
+from tune_cnn.records.mlflow.reader import read_study
+from tune_cnn.records.outbox import delivery
 from tune_cnn.records.store import Store
 
 
@@ -56,7 +56,7 @@ def test_what_a_slow_server_has_taken_is_marked_while_it_takes_the_rest(
     store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`sync` gives up where nothing moves for a minute, so it must see what does."""
-    monkeypatch.setattr(mlflow_delivery, "MARKED_AFTER", 1)
+    monkeypatch.setattr(delivery, "MARKED_AFTER", 1)
     waiting = [store.pending(name)]
     create: Callable[..., Any] = MlflowClient.create_run
 

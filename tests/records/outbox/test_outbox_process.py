@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.told import SECOND, runs
+from records.outbox.delivered import SECOND, runs
 
 from tune_cnn.errors import TuneCnnError
-from tune_cnn.records.mlflow_reader import read_study
-from tune_cnn.records.outbox_process import Outbox, start_outbox, sync
+from tune_cnn.records.mlflow.reader import read_study
+from tune_cnn.records.outbox.handle import Outbox, start_outbox, sync
 from tune_cnn.records.store import Store
 
 
@@ -55,7 +55,7 @@ def test_an_outbox_delivers_beside_the_search_and_ends_when_told(
 DRIVER = """
 import sys, time
 from pathlib import Path
-from tune_cnn.records.outbox_process import start_outbox
+from tune_cnn.records.outbox.handle import start_outbox
 from tune_cnn.records.store import Store
 store = Store(sys.argv[1])
 outbox = start_outbox(store, sys.argv[2], sys.argv[3], folder=Path(sys.argv[1]))

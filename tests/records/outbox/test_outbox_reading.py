@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records.outbox.delivered import tell
 from records.outbox.proxy import proxy_to
 from records.outbox.served import Served
-from records.outbox.told import tell
 from study.made_up import commands_in, one_message
 
 from tune_cnn.errors import StudyError
-from tune_cnn.records.mlflow_environment import shown_uri
-from tune_cnn.records.mlflow_reader import list_studies, read_study
-from tune_cnn.records.mlflow_server import Refused, Server, Unreachable
+from tune_cnn.records.mlflow.client import Refused, Server, Unreachable
+from tune_cnn.records.mlflow.environment import shown_uri
+from tune_cnn.records.mlflow.reader import list_studies, read_study
 from tune_cnn.records.store import Store
 
 

@@ -10,8 +10,8 @@ import pytest
 from study.made_up import commands_in, one_message
 
 from tune_cnn.errors import InputError
-from tune_cnn.records.mlflow_environment import check_argument, secrets_of, shown_uri
-from tune_cnn.records.mlflow_server import Refused, Server, Unreachable
+from tune_cnn.records.mlflow.client import Refused, Server, Unreachable
+from tune_cnn.records.mlflow.environment import check_argument, secrets_of, shown_uri
 
 WITH_SECRETS = [
     ("http://ann:geheim@host:5/x", "http://host:5/x"),

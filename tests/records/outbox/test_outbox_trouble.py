@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from mlflow import MlflowClient
+from records.outbox.delivered import FIRST, SECOND, runs, told_whole
 from records.outbox.proxy import CUT, FAIL, LOSE_REPLY, PAGE, REFUSE, Fate, Proxy, proxy_to
 from records.outbox.served import Served
-from records.outbox.told import FIRST, SECOND, runs, told_whole
 
-from tune_cnn.records.mlflow_outbox import LONGEST_BACKOFF_S, Orders, Settings, run
-from tune_cnn.records.outbox_process import REFUSED, TAKEN
+from tune_cnn.records.outbox.handle import REFUSED, TAKEN
+from tune_cnn.records.outbox.process import LONGEST_BACKOFF_S, Orders, Settings, run
 from tune_cnn.records.store import Store
 
 CREATE = "POST /api/2.0/mlflow/runs/create"

@@ -12,13 +12,13 @@ import pytest
 from missing import missing
 from mlflow import MlflowClient
 from PIL import Image
+from records.outbox.delivered import runs, tell
 from records.outbox.served import Served
-from records.outbox.told import runs, tell
 
 from tune_cnn.records.store import Store
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.next_commands import NextCommands
-from tune_cnn.study.reporting import report_files
+from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.report import report_files
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # MLflow shows HTML in a sandboxed frame, for Chromium a process of its own, which a screenshot does not wait for.

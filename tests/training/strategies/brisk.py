@@ -5,8 +5,8 @@ from typing import Any
 from ranks import digits_job
 
 from tune_cnn.spec.strategies import conflict
-from tune_cnn.training.job import TrainingJob
-from tune_cnn.training.strategies.find import find_strategies
+from tune_cnn.training.messages import TrainingJob
+from tune_cnn.training.strategies.framework.registry import find_strategies
 
 EPOCHS = 4
 KNOBS: dict[str, dict[str, Any]] = {

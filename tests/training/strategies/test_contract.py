@@ -20,9 +20,9 @@ from tune_cnn.spec.dimensions import Fixed
 from tune_cnn.spec.strategies import check_strategies, conflict, in_order
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.find import find_strategies, find_strategy
-from tune_cnn.training.strategies.rebuild import rebuilt
-from tune_cnn.training.strategies.strategy import StrategyError
+from tune_cnn.training.strategies.framework.rebuild import rebuilt
+from tune_cnn.training.strategies.framework.registry import find_strategies, find_strategy
+from tune_cnn.training.strategies.framework.strategy import StrategyError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 every = pytest.mark.parametrize("name", NAMES)

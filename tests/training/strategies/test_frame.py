@@ -19,8 +19,8 @@ from tune_cnn.spec.dimensions import parse_space
 from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.find import cards_of, find_strategies, find_strategy
-from tune_cnn.training.strategies.strategy import Saves, Slot, Strategy
+from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies, find_strategy
+from tune_cnn.training.strategies.framework.strategy import Saves, Slot, Strategy
 
 CALLS: list[tuple[Any, ...]] = []
 

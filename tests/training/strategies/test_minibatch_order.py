@@ -12,6 +12,7 @@ from tune_cnn.spec import parse_spec
 from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.minibatch_order import (
     EXTREMES,
     LOWER,
@@ -21,7 +22,6 @@ from tune_cnn.training.strategies.minibatch_order import (
     phase,
     without,
 )
-from tune_cnn.training.strategies.strategy import StrategyError
 
 TEN = [np.array([n]) for n in range(10)]
 
@@ -122,7 +122,7 @@ def test_every_metric_gives_another_selection_and_its_epochs_are_shorter(tmp_pat
     """A user's function among them; the deep features of an untrained backbone, as weights need a network."""
     chosen = [
         orders(tmp_path, epochs=1, metric=metric, weights="random")[0][0]
-        for metric in ("intensity", "edges", "perceptual", "image_metrics_of_a_user:darkness")
+        for metric in ("intensity", "edges", "perceptual", "image_scores_of_a_user:darkness")
     ]
     assert all(len(order) == 450 for order in chosen[:3])
     assert len({frozenset(order.tolist()) for order in chosen}) == 4
@@ -173,8 +173,8 @@ def test_what_cannot_be_is_said_before_the_search(monkeypatch, tmp_path):
     """Colour without colours, phases without their schedule, weights that can't be had, a function that isn't there."""
     assert "colour needs images of three channels, some has 1" in refused(metric=["intensity", "colour"])
     assert "needs `schedule: step`" in refused(policy="phase_policy", schedule=["step", "cosine"])
-    assert "use drop_extremes" in refused(policy="phase_policy", metric="image_metrics_of_a_user:darkness")
-    assert "has no 'brightness'" in refused(metric="image_metrics_of_a_user:brightness")
+    assert "use drop_extremes" in refused(policy="phase_policy", metric="image_scores_of_a_user:darkness")
+    assert "has no 'brightness'" in refused(metric="image_scores_of_a_user:brightness")
     assert "did you mean 'resnet18'" in refused(metric="perceptual", backbone="resnet_18", weights="random")
     deaf = refused(metric="perceptual", backbone="inception_v3", weights="random")
     assert "inception_v3 gives no features of images of (1, 8, 8)" in deaf and "choose alexnet" in deaf

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.prunetrain import UNDER_ROOT, grown_batch, lasso_strength
-from tune_cnn.training.strategies.strategy import StrategyError
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels, dead_channels
 from tune_cnn.training.surgery.shape import rebuild_shape

@@ -14,7 +14,7 @@ from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.files import write_whole
 from tune_cnn.training.data.image_sets import ImageSet, ImageSets
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
-from tune_cnn.training.data.sources.find import data_names, find_source
+from tune_cnn.training.data.sources.registry import data_names, find_source
 from tune_cnn.training.data.sources.source import PartName, Source
 from tune_cnn.training.data.split import stratified_split, stratified_subset
 from tune_cnn.training.data.statistics import split_sums

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tune_cnn.objectives import SYSTEM
+from tune_cnn.metrics import SYSTEM
 
 MIB = 2**20 / 1e6  # in megabytes, which MLflow counts
 _OF_GPU = {"gpu_util_pct": "utilization_percentage", "sm_active_pct": "sm_active_percentage"}

@@ -23,7 +23,7 @@ class Meter:
         """The stretch ends."""
 
     def read(self) -> dict[str, float]:
-        """This rank's metrics by their names in `tune_cnn.objectives.METRICS`; absent where they can't be measured."""
+        """This rank's metrics by their names in `tune_cnn.metrics.METRICS`; absent where they can't be measured."""
         return {}
 
     def state_dict(self) -> dict[str, float]:

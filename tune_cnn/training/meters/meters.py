@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Meters:
-    """What training costs on this rank; `read` gives it by the names of `tune_cnn.objectives.METRICS`.
+    """What training costs on this rank; `read` gives it by the names of `tune_cnn.metrics.METRICS`.
 
     gpu_share: of the device, for one rank. Below 1 the device is shared, and NVML, which counts a device, tells
     nothing of this trial: utilisation, SM activity and energy are absent then, as on hardware without them.

@@ -11,8 +11,8 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Range
 from tune_cnn.spec.strategies import Knob, Saves, Slot
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.strategy import Change, Strategy, StrategyError, TrainingRun
-from tune_cnn.training.strategies.switching import check_epochs, switching_epoch
+from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
 from tune_cnn.training.surgery.kernels import (
     carried_state,
     padding_for,

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Slot
+from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
 from tune_cnn.training.strategies.net2net import Net2Net
-from tune_cnn.training.strategies.strategy import Change, Strategy, StrategyError, TrainingRun
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels
 from tune_cnn.training.surgery.shape import rebuild_shape

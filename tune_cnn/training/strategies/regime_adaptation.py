@@ -8,7 +8,7 @@ from tune_cnn.spec import Configuration, Fixed, Range, StudySpec
 from tune_cnn.spec.configuration import REGIME_BASE_BATCH
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.strategy import Knob, Saves, Slot, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Slot, Strategy, StrategyError, TrainingRun
 
 BASE_BATCH = "strategies.regime_adaptation.base_batch"
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_cnn.spec import Range
-from tune_cnn.training.strategies.strategy import (
+from tune_cnn.training.strategies.framework.strategy import (
     Batch,
     Change,
     Knob,

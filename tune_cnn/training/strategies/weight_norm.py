@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from tune_cnn.spec import Choice
-from tune_cnn.training.strategies.strategy import (
+from tune_cnn.training.strategies.framework.strategy import (
     Batch,
     Change,
     Knob,

@@ -1,0 +1,277 @@
+"""The conductor with a real store and a real search, and no Ray: what a search hands out, keeps and raises."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.made_up import spec_with
+from tune_cnn.errors import StoreError, TuneCnnError
+from tune_cnn.records.store import Store
+from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
+from tune_cnn.search.search import Past, Search
+from tune_cnn.study.failures import nothing_found
+from tune_cnn.study.searching.driver import Conductor
+
+Make = Callable[..., Conductor]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def make(store: Store) -> Make:
+    """A conductor as a start of the search makes it: the same study again resumes."""
+
+    def start(*, forgotten: list[int] | None = None, over: str | None = None, **changes: Any) -> Conductor:
+        spec = spec_with(**changes)
+        if store.study(spec.study) is None:
+            store.create_study(spec.study, spec.model_dump(), info={})
+        ended = [t for t in store.trials(spec.study) if t.state != "running"]
+        points = store.points(spec.study)
+        past = [Past(params=t.params, state=t.state, points=[p for p in points if p.trial == t.number]) for t in ended]
+        conductor = Conductor(
+            store,
+            spec,
+            Search(spec, past=past),
+            slots=2,
+            show=lambda progress: None,
+            mlflow=lambda: None,
+            forget=(forgotten if forgotten is not None else []).append,
+            over=over,
+        )
+        conductor.begin_phase(0.0, 2, last_number=None)
+        return conductor
+
+    return start
+
+
+def epoch(conductor: Conductor, trial: int, number: int, accuracy: float, seconds: float, **more: float) -> bool:
+    metrics = {"accuracy": accuracy, "train_time_s": seconds, **more}
+    return conductor.point(trial, number, metrics, f"checkpoint-{number}")
+
+
+def whole_trial(conductor: Conductor, accuracy: float = 0.9, seconds: float = 1.0) -> int:
+    given = conductor.next()
+    assert given is not None
+    epoch(conductor, given.trial, 1, accuracy, seconds)
+    conductor.end(given.trial, "complete", None)
+    return given.trial
+
+
+def test_hands_out_the_budget_of_trials_and_no_more(make: Make, store: Store) -> None:
+    """Three trials, numbered from 0 with seeds of their own; each is in the store before it runs."""
+    conductor = make()
+    given = [conductor.next() for _ in range(3)]
+    assert [g.trial for g in given if g is not None] == [0, 1, 2]
+    assert len({g.seed for g in given if g is not None}) == 3
+    assert conductor.next() is None
+    assert [(t.number, t.state) for t in store.trials("made-up")] == [(0, "running"), (1, "running"), (2, "running")]
+
+
+def test_resume_takes_up_unfinished_trials_first(make: Make, store: Store) -> None:
+    """Ended trials count, an unfinished one goes on with its parameters and seed, its stored epoch is not doubled."""
+    first = make()
+    whole_trial(first)
+    unfinished = first.next()
+    assert unfinished is not None
+    epoch(first, unfinished.trial, 1, 0.5, 1.0)
+    first.end(unfinished.trial, "interrupted", None)
+    second = make()
+    assert second.counts["complete"] == 1
+    taken = second.next()
+    assert taken == unfinished
+    epoch(second, 1, 1, 0.99, 9.0)  # trained again after the checkpoint: the first counts
+    epoch(second, 1, 2, 0.6, 2.0)
+    second.end(1, "complete", None)
+    assert [p.metrics["accuracy"] for p in store.points("made-up") if p.trial == 1] == [0.5, 0.6]
+    assert whole_trial(second) == 2
+    assert second.next() is None
+
+
+def test_a_grown_budget_goes_on_where_it_ended(make: Make) -> None:
+    """Finished trials are not repeated when the budget grows."""
+    first = make()
+    for _ in range(3):
+        whole_trial(first)
+    assert first.next() is None
+    second = make(budget={"trials": 4})
+    assert second.trials_to_run == 1
+    assert whole_trial(second) == 3
+    assert second.next() is None
+
+
+def test_spent_hours_end_the_search_and_its_running_trials(make: Make, store: Store) -> None:
+    """Hours count over all starts; the running trial stops with the points it reached and says why."""
+    first = make(budget={"hours": 1})
+    given = first.next()
+    assert given is not None
+    store.update_study("made-up", searched_s=3600.0)
+    second = make(budget={"hours": 1})
+    assert second.next() is None
+    late = make(budget={"hours": 1.5})
+    assert late.next() == given
+    late._spending._began_s -= 1800.0  # half an hour later
+    assert epoch(late, 0, 1, 0.7, 1.0)
+    late.end(0, "stopped", None)
+    (trial,) = store.trials("made-up")
+    assert (trial.state, trial.reason) == ("stopped", "the budget of hours is spent")
+
+
+def test_interrupted_trials_stay_unfinished(make: Make, store: Store) -> None:
+    """After Ctrl-C running trials stop at their epoch, and are running in the store for the next start."""
+    forgotten: list[int] = []
+    conductor = make(forgotten=forgotten)
+    given = conductor.next()
+    assert given is not None
+    conductor.interrupted = True
+    assert epoch(conductor, given.trial, 1, 0.5, 1.0)
+    conductor.end(given.trial, "stopped", None)
+    assert conductor.tick()
+    assert conductor.next() is None
+    assert [t.state for t in store.trials("made-up")] == ["running"]
+    assert forgotten == []  # its checkpoint is what the next start goes on from
+
+
+def test_a_store_error_in_a_hook_stops_the_search_and_is_raised_afterwards(
+    make: Make, store: Store, tmp_path: Path
+) -> None:
+    """No hook raises into Tune's loop; the error comes when the loop has ended, and what was stored is kept."""
+    conductor = make()
+    whole_trial(conductor)
+    given = conductor.next()
+    assert given is not None
+    store.close()
+    for file in tmp_path.glob("studies.db*"):
+        file.rename(tmp_path / f"away-{file.name}")
+    (tmp_path / "studies.db").mkdir()
+    assert epoch(conductor, given.trial, 1, 0.5, 1.0)  # stop
+    conductor.end(given.trial, "complete", None)
+    assert conductor.next() is None
+    assert conductor.tick()
+    with pytest.raises(StoreError, match=r"studies\.db"):
+        conductor.raise_failure()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for file in tmp_path.glob("away-*"):
+        file.rename(kept / file.name.removeprefix("away-"))
+    again = Store(kept)
+    assert [t.state for t in again.trials("made-up")] == ["complete", "running"]
+    again.close()
+
+
+def test_an_internal_error_is_told_as_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no TuneCnnError becomes one, with its cause."""
+    conductor = make()
+
+    def broken(number: int, within_s: float | None) -> None:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(conductor._search, "ask", broken)
+    assert conductor.next() is None
+    with pytest.raises(TuneCnnError, match="ZeroDivisionError") as raised:
+        conductor.raise_failure()
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_reference_point_is_fixed_once(make: Make, store: Store) -> None:
+    """When enough trials have ended it is fixed and stored; neither later trials nor a resume move it."""
+    budget = {"trials": REFERENCE_AFTER + 2}
+    first = make(budget=budget)
+    for number in range(REFERENCE_AFTER):
+        study = store.study("made-up")
+        assert study is not None
+        assert study.reference is None
+        whole_trial(first, 0.5 + number / 100, 1.0 + number)
+    study = store.study("made-up")
+    assert study is not None
+    fixed = study.reference
+    assert fixed is not None
+    whole_trial(first, 0.1, 1000.0)
+    second = make(budget=budget)
+    whole_trial(second, 0.99, 2000.0)
+    second.finish()
+    study = store.study("made-up")
+    assert study is not None
+    assert study.reference == fixed
+
+
+def test_a_short_search_fixes_its_reference_at_its_end(make: Make, store: Store) -> None:
+    """`finish` fixes it, so that the hypervolume of a small study stays what it was."""
+    conductor = make()
+    whole_trial(conductor)
+    conductor.finish()
+    study = store.study("made-up")
+    assert study is not None
+    assert study.reference is not None
+
+
+def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Store) -> None:
+    """First epochs don't say how long trials take: fixed by them, the reference would stop all that comes later."""
+    first = make()
+    given = first.next()
+    assert given is not None
+    epoch(first, given.trial, 1, 0.5, 2.0)
+    first.interrupted = True
+    first.end(given.trial, "stopped", None)
+    first.finish()
+    study = store.study("made-up")
+    assert study is not None
+    assert (study.reference, first.ended) == (None, False)
+    second = make()
+    assert second.next() == given
+    epoch(second, given.trial, 2, 0.9, 4.0)
+    second.end(given.trial, "complete", None)
+    second.finish()
+    study = store.study("made-up")
+    assert study is not None and study.reference is not None
+    assert (study.reference["train_time_s"], second.ended) == (40.0, True)
+
+
+def test_nothing_is_handed_out_where_the_search_is_over(make: Make) -> None:
+    """Patience ended an earlier start, which this one can't know by itself."""
+    conductor = make(over="patience has ended this search")
+    assert conductor.next() is None
+    assert conductor.progress().message == "patience has ended this search"
+
+
+def test_constraints_filter_the_front(make: Make, store: Store) -> None:
+    """A point beyond a constraint is stored and counted, but not on the front."""
+    conductor = make(constraints={"peak_memory_mib": {"max": 100}})
+    given = conductor.next()
+    assert given is not None
+    epoch(conductor, 0, 1, 0.5, 1.0, peak_memory_mib=50)
+    epoch(conductor, 0, 2, 0.9, 2.0, peak_memory_mib=500)
+    assert [p.epoch for p in conductor.front] == [1]
+    assert len(store.points("made-up")) == 2
+
+
+def test_unusable_epochs_are_not_stored_and_fail_their_trial(make: Make, store: Store) -> None:
+    """NaN in an objective stops the trial; without any point it has failed, with a reason."""
+    conductor = make()
+    assert conductor.next() is not None
+    assert epoch(conductor, 0, 1, float("nan"), 1.0)
+    conductor.end(0, "complete", None)
+    (trial,) = store.trials("made-up")
+    assert trial.state == "failed"
+    assert trial.reason
+    assert store.points("made-up") == []
+
+
+def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> None:
+    """The search that gave nothing says how many trials failed of what, the most frequent first."""
+    conductor = make()
+    for reason in ("diverged", "out of memory", "diverged"):
+        given = conductor.next()
+        assert given is not None
+        conductor.end(given.trial, "failed", reason)
+    assert conductor.counts["failed"] == 3
+    assert not conductor.front
+    told = nothing_found(store, spec_with()).splitlines()
+    assert "none of 3 trials" in told[0]
+    assert told[1:] == ["  2 × diverged", "  1 × out of memory"]

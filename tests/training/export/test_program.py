@@ -1,0 +1,66 @@
+"""The trained model as a program that needs none of our code."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tune_cnn.errors import TrialError
+from tune_cnn.training.data.facts import DataFacts
+from tune_cnn.training.export.program import export
+from tune_cnn.training.models.registry import build_model
+
+FACTS = DataFacts(
+    name="made-up", num_classes=4, in_channels=3, image_size=(12, 10), train_images=8, validation_images=2,
+    test_images=8, classes=("a", "b", "c", "d"), key="0", mean=(0.1, 0.2, 0.3), std=(0.5, 0.4, 0.3), notes=(),
+)  # fmt: skip
+CPU = torch.device("cpu")
+
+
+class Images:
+    """A test split."""
+
+    images_nchw = np.random.default_rng(0).integers(0, 256, (8, 3, 12, 10)).astype(np.uint8)
+
+    def fetch(self, positions: Any) -> Any:
+        return self.images_nchw[positions]
+
+
+def test_a_program_takes_pixels_of_any_number_of_images_and_gives_the_models_logits() -> None:
+    """Normalisation is inside, dropout and batch norm are as in evaluation; the model itself stays as it was."""
+    model = build_model("small_cnn", num_classes=4, in_channels=3, image_size=(12, 10))
+    model = nn.Sequential(model, nn.Dropout(0.5)).to(memory_format=torch.channels_last).train()
+    made = export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]
+    program = torch.export.load(io.BytesIO(made.pt2)).module()
+    pixels = torch.from_numpy(Images.images_nchw)
+    scale, offset = (torch.tensor(one)[:, None, None] for one in (FACTS.std, FACTS.mean))
+    with torch.no_grad():
+        wanted = model.eval()((pixels / 255 - offset) / scale)
+        for count in (1, 2, 8):
+            assert torch.allclose(program(pixels[:count]), wanted[:count], atol=1e-4)
+    assert made.logits_nk == pytest.approx(wanted[:2].numpy(), abs=1e-4) and made.images_nchw.shape == (2, 3, 12, 10)
+
+
+class Chooses(nn.Module):
+    """Its arithmetic depends on the images' values."""
+
+    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        logits = images_nchw.mean(dim=(2, 3))
+        return logits if logits.sum() > 0 else -logits
+
+
+class ForOne(nn.Module):
+    """It can tell how many images there are, and reckons with two."""
+
+    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        return images_nchw.mean(dim=(2, 3)).view(2, 3)
+
+
+@pytest.mark.parametrize("model", [Chooses(), ForOne()], ids=lambda model: type(model).__name__)
+def test_a_model_that_can_be_no_program_is_said(model: nn.Module) -> None:
+    """Not a program that is right for the example alone."""
+    with pytest.raises(TrialError, match=r"torch\.export can't take the model: \S"):
+        export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+"""Errors while training come out as what they mean for the trial and for the process."""
+
+import weakref
+
+import pytest
+import torch
+
+from tune_cnn.errors import ModelError, TrialError
+from tune_cnn.training.process.faults import OutOfMemory, PeerLost, trial_faults
+
+
+def outcome(error: Exception) -> BaseException:
+    with pytest.raises(BaseException) as caught, trial_faults("training"):
+        raise error
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried 8 GB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_no_room_is_out_of_memory(error):
+    """A violated constraint of the trial, wherever it shows."""
+    assert type(outcome(error)) is OutOfMemory
+
+
+def test_really_too_much_memory_is_out_of_memory():
+    """What torch itself raises on this machine's CPU."""
+    with pytest.raises(OutOfMemory), trial_faults("training"):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"),
+        torch.distributed.DistBackendError("NCCL communicator was aborted on rank 1"),
+    ],
+)
+def test_a_failed_collective_is_a_lost_peer(error):
+    """Not the trial's fault: it may be repeated."""
+    assert type(outcome(error)) is PeerLost
+
+
+def test_a_broken_context_comes_out_as_it_is():
+    """The process is of no more use, so no trial's end may hide it."""
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    assert outcome(error) is error
+
+
+def test_the_users_error_is_named_with_its_place():
+    """What raised, what it said, where."""
+    found = outcome(ZeroDivisionError("division by zero"))
+    assert type(found) is TrialError
+    assert "training raised ZeroDivisionError: division by zero (test_outcomes.py, line " in str(found)
+
+
+def test_wrong_input_of_one_trial_ends_that_trial():
+    """A searched argument that the model refuses is no reason to end the search."""
+    assert str(outcome(ModelError("width must be at least 1"))) == "training: width must be at least 1"
+
+
+def test_an_error_keeps_no_tensor_alive():
+    """A warm process goes on with the next trial while the error is being told."""
+    alive = []
+
+    def fail() -> None:
+        batch = torch.zeros(3)
+        alive.append(weakref.ref(batch))
+        raise ValueError("no")
+
+    with pytest.raises(TrialError) as caught, trial_faults("training"):
+        fail()
+    assert caught.value.__cause__ is not None and alive[0]() is None

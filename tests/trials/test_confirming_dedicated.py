@@ -1,0 +1,82 @@
+"""Runs that confirm, on Ray: which process trains which, and what becomes of those that are lost or fail."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scripted_drivers import LOOP
+
+from tune_cnn.front.confirmed import SeedRun
+from tune_cnn.records.rows import TrialRecord
+from tune_cnn.spec import parse_spec
+from tune_cnn.study.confirming.runs import SoloTrainer
+from tune_cnn.study.locations import Places
+
+NOW = datetime.now(UTC)
+OWN = {"unit": "1", "direction": "min"}
+SPEC = parse_spec(
+    {
+        "study": "s",
+        "data": {"name": "digits"},
+        "model": {"name": "small_cnn"},
+        "training": "loops:SleepingLoop",
+        "metrics": {"pid": OWN, "begun": OWN},
+        "objectives": ["pid", "begun"],
+        "space": {"epochs": 3, "training.seconds": 0.01, "training.fault": ["", "die", "memory"]},
+        "resources": {"gpus_per_rank": 0, "cpus_per_trial": 1},
+        "budget": {"trials": 3},
+    }
+)
+
+
+def trial(number: int, **training: Any) -> TrialRecord:
+    params = {"epochs": 3, **{f"training.{name}": value for name, value in training.items()}}
+    return TrialRecord(
+        number=number, params=params, seed=number, origin="search", state="complete", reason=None, started=NOW,
+        ended=NOW, attempts=1, extra={"gpu_share": 0.0},
+    )  # fmt: skip
+
+
+def run(trial: int, number: int = 0) -> SeedRun:
+    return SeedRun(trial=trial, epoch=2, number=number, seed=number)
+
+
+def trainer(home: Path, *trials: TrialRecord, stopping: bool = False, told: list[str] | None = None) -> SoloTrainer:
+    places = Places(home=home, tracking_uri="", loop=LOOP)
+    known = {t.number: t for t in trials}
+    say = (told if told is not None else []).append
+    return SoloTrainer(SPEC, places, known, stopping=lambda: stopping, say=say)
+
+
+def trained(confirming: SoloTrainer, run: SeedRun) -> SeedRun:
+    ended = confirming.train(run)
+    assert ended is not None
+    return ended
+
+
+def test_each_run_has_a_process_of_its_own(one_ray: None, tmp_path: Path) -> None:
+    """As `train` has. All stop at their epoch and are tested."""
+    confirming = trainer(tmp_path, trial(0), trial(1))
+    ended = [trained(confirming, run(t, n)) for t, n in ((0, 0), (1, 0), (1, 1))]
+    assert {one.state for one in ended} == {"complete"}
+    assert len({one.metrics["pid"] for one in ended}) == 3
+    assert all(one.metrics["test_accuracy"] == 0.5 and one.metrics["cotenants"] == 0 for one in ended)
+
+
+def test_a_lost_process_is_no_fault_of_the_run(one_ray: None, tmp_path: Path) -> None:
+    """It is trained in another; what loses every process, or needs too much memory, has failed, and says why."""
+    told: list[str] = []
+    once = trial(0, fault="die once", marker=str(tmp_path / "marker"))
+    confirming = trainer(tmp_path, once, trial(1, fault="die"), trial(2, fault="memory"), told=told)
+    assert trained(confirming, run(0)).state == "complete"
+    assert "once more, from the last checkpoint" in told[0]
+    lost, heavy = trained(confirming, run(1)), trained(confirming, run(2))
+    assert (lost.state, heavy.state) == ("failed", "infeasible")
+    assert "process was lost" in str(lost.reason)
+    assert "asked for too much" in str(heavy.reason)
+    assert lost.metrics == heavy.metrics == {}
+
+
+def test_a_run_that_is_interrupted_has_not_ended(one_ray: None, tmp_path: Path) -> None:
+    """It stays planned, and goes on from its checkpoint."""
+    assert trainer(tmp_path, trial(0), stopping=True).train(run(0)) is None

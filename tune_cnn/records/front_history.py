@@ -1,0 +1,79 @@
+"""What the front says of each trial, and how the hypervolume grew: what MLflow shows beside the curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tune_cnn.front.constraints import feasible
+from tune_cnn.front.dominance import front
+from tune_cnn.front.hypervolume import FrontTracker, contributions
+from tune_cnn.metrics import Metric
+from tune_cnn.records.rows import PointRecord
+from tune_cnn.spec import StudySpec
+
+Constraints = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A trial's share of the front: its epochs there, and the one epoch that stands for the trial."""
+
+    epochs: tuple[int, ...]
+    point: PointRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """The front after one more point changed it."""
+
+    points: int  # committed so far, of the whole study
+    reported_ms: int
+    hypervolume: float
+    front_size: int
+
+
+def constraints_of(spec: StudySpec) -> dict[str, dict[str, float]]:
+    return {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
+
+
+def offers(
+    points: Sequence[PointRecord],
+    objectives: Sequence[Metric],
+    constraints: Constraints,
+    reference: Mapping[str, float] | None,
+) -> dict[int, Offer]:
+    """By trial, for the trials that are on the front.
+
+    The offered epoch is the one whose loss would cost the front most hypervolume, the later of two equal ones;
+    without a reference point yet, the last epoch on the front.
+    """
+    on_front = front(feasible(points, constraints), objectives)
+    shares = contributions(on_front, objectives, reference) if reference else [0.0] * len(on_front)
+    by_trial: dict[int, list[tuple[float, int, Any]]] = {}
+    for share, point in zip(shares, on_front, strict=True):
+        by_trial.setdefault(point.trial, []).append((share, point.epoch, point))
+    return {
+        trial: Offer(epochs=tuple(sorted(epoch for _, epoch, _ in mine)), point=max(mine, key=lambda m: m[:2])[2])
+        for trial, mine in sorted(by_trial.items())
+    }
+
+
+def growth(
+    points: Sequence[PointRecord],
+    objectives: Sequence[Metric],
+    constraints: Constraints,
+    reference: Mapping[str, float],
+) -> list[Growth]:
+    """Each change of the front, in the order of the points' commits."""
+    tracker = FrontTracker(objectives, reference)
+    meets = {id(p) for p in feasible(points, constraints)}
+    return [
+        Growth(
+            points=number,
+            reported_ms=point.reported_ms,
+            hypervolume=tracker.hypervolume,
+            front_size=len(tracker.points),
+        )
+        for number, point in enumerate(points, start=1)
+        if id(point) in meets and tracker.add(point)
+    ]

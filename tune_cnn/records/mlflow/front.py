@@ -1,0 +1,59 @@
+"""The front as tags and metrics of its trials' runs, so that a filter in MLflow finds it."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from mlflow.entities import Metric
+
+from tune_cnn.records.front_history import Offer, constraints_of, offers
+from tune_cnn.records.mlflow.client import Server
+from tune_cnn.records.mlflow.description import odd_free
+from tune_cnn.records.mlflow.runs import StudyRuns
+from tune_cnn.records.rows import PointRecord, TrialRecord
+from tune_cnn.spec import StudySpec
+
+FRONT, EPOCHS, OFFERED = "front", "front_epochs", "front_epoch"
+
+
+class FrontTags:
+    """Writes what has changed since the server was last told; what it was told, its own tags say."""
+
+    def __init__(self, server: Server, runs: StudyRuns) -> None:
+        self._server = server
+        self._runs = runs
+        self._told = {n: _tags_told(runs.tags_of(n)) for n in runs.known_trials() if FRONT in runs.tags_of(n)}
+
+    def tell(
+        self,
+        points: Sequence[PointRecord],
+        trials: Mapping[int, TrialRecord],
+        spec: StudySpec,
+        reference: Mapping[str, float] | None,
+        stamp_ms: int,
+    ) -> None:
+        now = offers(points, spec.objective_metrics, constraints_of(spec), reference)
+        names = {name for point in points[-1:] for name in point.metrics} | set(spec.objectives)
+        for trial in sorted(self._told.keys() - now.keys()):
+            self._leave(trials[trial], names, stamp_ms)
+        for trial, offer in now.items():
+            if self._told.get(trial) != _tags(offer):
+                # Step 0 and a later time: the latest value counts, and an offer may move to an earlier epoch.
+                metrics = [Metric(f"front.{odd_free(k)}", v, stamp_ms, 0) for k, v in offer.point.metrics.items()]
+                self._server.log(self._runs.of_trial(trials[trial]), metrics=metrics, tags=_tags(offer))
+                self._told[trial] = _tags(offer)
+
+    def _leave(self, trial: TrialRecord, names: set[str], stamp_ms: int) -> None:
+        """MLflow can't take a metric back: NaN says that it no longer holds."""
+        run_id = self._runs.of_trial(trial)
+        gone = [Metric(f"front.{odd_free(name)}", math.nan, stamp_ms, 0) for name in sorted(names)]
+        self._server.log(run_id, metrics=gone)
+        self._server.delete_tags(run_id, [EPOCHS, OFFERED, FRONT])
+        del self._told[trial.number]
+
+
+def _tags(offer: Offer) -> dict[str, str]:
+    return {FRONT: "true", EPOCHS: ",".join(map(str, offer.epochs)), OFFERED: str(offer.point.epoch)}
+
+
+def _tags_told(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: tags[name] for name in (FRONT, EPOCHS, OFFERED) if name in tags}

@@ -1,0 +1,167 @@
+"""The search's handle on the outbox, a process of its own; imports no mlflow."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tune_cnn.errors import InputError, StoreError, TuneCnnError
+from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, outbox_environment
+from tune_cnn.records.store import Store
+
+GRACE_S = 5.0  # beyond a deadline, for the request under way
+LOG = "outbox.log"
+REFUSED, TAKEN = 2, 3  # exit codes: the server won't be told; the study's name is taken there by somebody else
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxStatus:
+    pending: int  # changes that MLflow has not been told yet
+    error: str | None = None  # why, where something is wrong
+
+    def __str__(self) -> str:
+        """ "MLflow: 37 waiting (http://host: server unreachable)" """
+        waiting = f"{self.pending} waiting" if self.pending else "up to date"
+        return f"MLflow: {waiting}" + (f" ({self.error})" if self.error else "")
+
+
+class Outbox:
+    def __init__(self, store: Store, study: str, process: subprocess.Popen[str], log: Path) -> None:
+        self.log = log
+        self._store = store
+        self._study = study
+        self._process = process
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def status(self) -> OutboxStatus:
+        """Cheap enough for every second; a store that fails is an error here, not raised."""
+        try:
+            pending, error = self._store.delivery(self._study)
+        except StoreError as broken:
+            return OutboxStatus(pending=0, error=str(broken))
+        if error is None and not self.alive and self._process.returncode != 0:
+            error = f"the outbox ended with code {self._process.returncode}, see {self.log}"
+        return OutboxStatus(pending=pending, error=error)
+
+    @property
+    def taken(self) -> str | None:
+        """What is there, where the study's name on the server is somebody else's."""
+        return self.status().error if self._process.poll() == TAKEN else None
+
+    @property
+    def refused(self) -> bool:
+        return self._process.poll() in {REFUSED, TAKEN}
+
+    def finish(self, timeout_s: float) -> int:
+        """Have the rest delivered, for so long at most, and end the process; returns how many changes still wait.
+
+        Those are kept: `sync`, or the next search of the study, delivers them.
+        """
+        self.ask_to_finish(timeout_s)
+        try:
+            self._process.wait(timeout_s + GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        return self._store.pending(self._study)
+
+    def ask_to_finish(self, timeout_s: float) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(OSError, ValueError):  # it has ended already, or was asked before
+            stdin.write(json.dumps({"finish_s": timeout_s}) + "\n")
+            stdin.close()
+
+    def kill(self) -> None:
+        """End the process at once; what it had not marked as delivered is delivered again, to no effect, later."""
+        self._process.kill()
+        self._process.wait()
+
+
+def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, alone: bool = False) -> Outbox:
+    """Start feeding MLflow with a study; `folder` takes the log. Returns at once: importing mlflow takes seconds.
+
+    In a session of its own, so that Ctrl-C doesn't reach it; at the lowest priority, so that training doesn't feel
+    it; its settings through stdin, as they may hold passwords; with nothing imported from the folder one is in (-P).
+    It ends by itself when this process dies. `alone`: for `sync`, beside no search.
+    """
+    check_uri(tracking_uri)
+    tracking_uri = absolute_uri(tracking_uri)
+    store.set_delivery_error(study, None)  # of the time before
+    log = folder / LOG
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tune_cnn.records.outbox.process"],
+                stdin=subprocess.PIPE,
+                stdout=stderr,
+                stderr=stderr,
+                text=True,
+                start_new_session=True,
+                env=outbox_environment(os.environ, tracking_uri),
+            )
+    except OSError as error:
+        raise StoreError(f"{log}: the outbox can't be started: {error.strerror or error}") from None
+    _make_modest(process.pid)
+    assert process.stdin is not None
+    settings = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
+    with suppress(OSError):  # it died at once: its status says so
+        process.stdin.write(json.dumps(settings) + "\n")
+        process.stdin.flush()
+    return Outbox(store, study, process, log)
+
+
+def _make_modest(pid: int) -> None:
+    """Training comes first, from the import of mlflow on, which takes seconds of a core."""
+    with suppress(psutil.Error):
+        psutil.Process(pid).nice(19)
+    # Where Linux shares its time among sessions, nice counts only within one, and the outbox has a session of its own.
+    # 12: a sixteenth of a core beside one busy session, on a machine that has nothing left: the import alone takes a
+    # minute then. At 5, a third of a core, searches of small nets on two cores took 10 to 20 % longer.
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text("12")
+
+
+def sync(
+    store: Store,
+    study: str,
+    tracking_uri: str,
+    *,
+    folder: Path,
+    patience_s: float = 60.0,
+    tell: Callable[[OutboxStatus], None] = lambda status: None,
+) -> int:
+    """Deliver all that waits, in the foreground; returns how many changes did.
+
+    `tell` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`, InputError
+    where the server refuses.
+    """
+    waiting = before = store.pending(study)
+    outbox = start_outbox(store, study, tracking_uri, folder=folder, alone=True)
+    try:
+        outbox.ask_to_finish(24 * 3600.0)
+        moved_s = time.monotonic()
+        while outbox.alive and time.monotonic() - moved_s < patience_s:
+            status = outbox.status()
+            tell(status)
+            if status.pending < waiting:
+                waiting, moved_s = status.pending, time.monotonic()
+            time.sleep(0.5)
+    finally:
+        if outbox.alive:
+            outbox.kill()
+    status = outbox.status()
+    if status.error or status.pending:
+        kind = InputError if outbox.refused else TuneCnnError
+        raise kind(f"{status}; nothing is lost: run the same `sync` again. Log: {outbox.log}")
+    return before

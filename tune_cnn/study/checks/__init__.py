@@ -1,0 +1,1 @@
+"""What must hold before anything is trained, at the first start and at a resume."""

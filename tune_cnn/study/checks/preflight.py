@@ -1,0 +1,121 @@
+"""What must hold before the first trial, and the spec as this hardware can search it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tune_cnn import metrics as table
+from tune_cnn.errors import ResourceError, SpecError, StudyError
+from tune_cnn.metrics import Where
+from tune_cnn.spec import Choice, Fixed, StudySpec, parse_spec
+from tune_cnn.spec.strategies import Cards, check_strategies
+from tune_cnn.study.checks.machine import versions
+from tune_cnn.study.locations import user_calls
+from tune_cnn.training.found import Inspection
+from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.code import code_key
+from tune_cnn.trials.first_call import FirstCall
+from tune_cnn.trials.remote import call_on_node
+
+INSPECT = "tune_cnn.training.inspection.node:inspect_node"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A spec that this hardware can search, and what was found on the way."""
+
+    spec: StudySpec
+    cards: Cards  # of the strategies that it names
+    info: Mapping[str, Any]  # for the store: hardware, versions, data, model, the user's code
+    notes: Sequence[str]  # for the user
+
+
+def check(spec: StudySpec, slots: Slots, *, cache_dir: str) -> Checked:
+    """Inspect a node with a trial's resources and hold the spec against it; raises InputError."""
+    check_measurable(spec, slots.gpu_share)
+    call = inspection_call(spec, slots, cache_dir=cache_dir)
+    return checked_with(spec, slots, call_on_node(call.path, slots.bundles[0], *call.args, **call.kwargs))
+
+
+def inspection_call(spec: StudySpec, slots: Slots, *, cache_dir: str) -> FirstCall:
+    """What a node with a trial's resources is asked."""
+    return FirstCall(path=INSPECT, args=(spec,), kwargs={"cuda": slots.gpu_share > 0, "cache_dir": cache_dir})
+
+
+def checked_with(spec: StudySpec, slots: Slots, found: Inspection) -> Checked:
+    """Hold the spec against what was found; raises InputError."""
+    adapted, notes = _drop_precisions(spec, found.precisions, cuda=slots.gpu_share > 0)
+    info = {
+        "hardware": {**found.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "versions": {**versions(), **found.versions},
+        "data": asdict(found.data),
+        "model": asdict(found.model) if found.model is not None else None,
+        "code": code_key(spec.resources.code, user_calls(spec)),
+    }
+    whole = adapted.model_copy(update={"space": check_strategies(adapted.space, found.strategies)})
+    return Checked(spec=whole, cards=found.strategies, info=info, notes=[*found.data.notes, *notes])
+
+
+def check_measurable(spec: StudySpec, gpu_share: float) -> None:
+    """Refuse an objective or constraint that can't be measured with these resources."""
+    for key, names in (("objectives", spec.objectives), ("constraints", list(spec.constraints))):
+        for name in names:
+            where = table.metric(name, spec.user_metrics).where
+            if where is Where.CUDA and not gpu_share:
+                raise ResourceError(f"{key}: {name} exists only on a GPU, and trials have none; choose another metric")
+            if where is Where.WHOLE_GPU and gpu_share < 1:
+                has = "have no GPU" if not gpu_share else f"share a GPU (gpus_per_rank={gpu_share:g})"
+                raise ResourceError(
+                    f"{key}: {name} is counted for a whole GPU, and trials {has}; set resources.gpus_per_rank: 1 "
+                    "or choose another metric"
+                )
+
+
+def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) -> tuple[StudySpec, list[str]]:
+    """In a list, what the hardware lacks is dropped and said; fixed, or nothing left, is an error."""
+    dimension = spec.space.get("precision", Fixed(value="fp32"))
+    asked = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
+    kept = [p for p in asked if p in supported]
+    lacking = [p for p in asked if p not in supported]
+    if not lacking:
+        return spec, []
+    device = "this GPU" if cuda else "a CPU"
+    if not kept:
+        raise SpecError(f"space.precision: {device} has no {', '.join(lacking)}; it has {', '.join(sorted(supported))}")
+    raw = spec.model_dump()
+    raw["space"]["precision"] = kept if len(kept) > 1 else kept[0]
+    return parse_spec(raw), [f"precision {', '.join(lacking)} is left out: {device} has none of it"]
+
+
+def check_unchanged(stored: Mapping[str, Any], spec: StudySpec) -> None:
+    """Refuse to go on with a study under another spec, unless only the budget grew; shows the difference."""
+    before, now = parse_spec(stored, "the stored spec"), spec
+    changes = [
+        f"  {key}: {old!r} → {new!r}"
+        for key, old, new in _differences(_flat(before.model_dump()), _flat(now.model_dump()))
+        # more seeds or points only add runs; patience, as the budget, only says when to end
+        if key.partition(".")[0] not in {"budget", "confirm", "patience"}
+    ]
+    for limit in ("trials", "hours", "epochs"):
+        old, new = getattr(before.budget, limit), getattr(now.budget, limit)
+        if new is not None and (old is None or new < old):
+            changes.append(f"  budget.{limit}: {old} → {new} (a budget may only grow)")
+    if changes:
+        raise StudyError(
+            f"study {spec.study!r}: exists with another spec; only its budget may grow. Changed:\n"
+            + "\n".join(changes)
+            + "\nGo on with the old spec, or choose another name (--set study=NAME)."
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        whole = isinstance(value, Mapping) and bool(value) and not set(value) <= {"low", "high", "log", "step"}
+        flat.update(_flat(value, f"{prefix}{key}.") if whole else {f"{prefix}{key}": value})
+    return flat
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    keys = dict.fromkeys([*before, *now])
+    return [(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)]

@@ -1,0 +1,1 @@
+"""The course of confirming: which points, and their runs, each alone on its hardware."""

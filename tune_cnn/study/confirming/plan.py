@@ -1,0 +1,92 @@
+"""What is to be confirmed: which points of the front, by how many trainings, with which seeds."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tune_cnn.errors import InputError
+from tune_cnn.front.confirmed import SeedRun
+from tune_cnn.front.constraints import nothing_feasible
+from tune_cnn.front.hypervolume import reference_point
+from tune_cnn.front.representatives import carriers
+from tune_cnn.metrics import EpochPoint
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.front_history import constraints_of
+from tune_cnn.spec import StudySpec
+from tune_cnn.spec.parts import ConfirmSpec
+from tune_cnn.study.archive import feasible_points
+
+NOBODYS = -1  # number of a run that is never planned
+
+
+def settings(spec: StudySpec, points: int | None, seeds: int | None) -> ConfirmSpec:
+    """What was asked for here, over what the spec says, over the defaults."""
+    for name, given in (("points", points), ("seeds", seeds)):
+        if given is not None and given < 1:
+            raise InputError(f"confirm: {name} must be at least 1, got {given}")
+    base = spec.confirm or ConfirmSpec()
+    return ConfirmSpec(points=base.points if points is None else points, seeds=base.seeds if seeds is None else seeds)
+
+
+def plan(archive: StudyArchive, spec: StudySpec, wanted: ConfirmSpec) -> list[SeedRun]:
+    """The runs that `wanted` comes to, those that have ended among them; InputError where there is no front.
+
+    Seed by seed over all candidates: a machine that grows slower then shows in every interval, not in one mean. By
+    shares of a GPU within a seed: another share takes another process.
+    """
+    seeds = {trial.number: trial.seed for trial in archive.trials}
+    share = {trial.number: trial.extra.get("gpu_share", 0.0) for trial in archive.trials}
+    return [
+        SeedRun(trial=p.trial, epoch=p.epoch, number=number, seed=confirm_seed(seeds[p.trial], p.epoch, number))
+        for number in range(wanted.seeds)
+        for p in sorted(candidates(archive, spec, wanted.points), key=lambda p: share[p.trial])
+    ]
+
+
+def candidates(archive: StudyArchive, spec: StudySpec, count: int) -> list[EpochPoint]:
+    points, objectives = feasible_points(archive, spec), spec.objective_metrics
+    reference = archive.study.reference or reference_point(points, objectives)
+    if not archive.points or (points and not reference):
+        raise InputError(
+            f"study {spec.study!r}: has no point yet, so there is nothing to confirm; search until a trial has ended "
+            "an epoch"
+        )
+    if not points:
+        why = nothing_feasible(archive.points, constraints_of(spec), spec.user_metrics)
+        raise InputError(f"study {spec.study!r}: there is nothing to confirm: {why}")
+    return carriers(points, objectives, reference, count)
+
+
+def is_left(archive: StudyArchive, spec: StudySpec) -> bool:
+    """Whether the spec wants runs that have not ended yet, of a study whose search is over."""
+    if spec.confirm is None or not feasible_points(archive, spec):
+        return False
+    ended = {(run.key, run.number) for run in archive.confirmations if run.state != "planned"}
+    return any((run.key, run.number) not in ended for run in plan(archive, spec, spec.confirm))
+
+
+def confirm_seed(trial_seed: int, epoch: int, number: int) -> int:
+    """A seed of the run's own, the same at every start: never the searched one, whose luck is what is tested."""
+    for attempt in range(3):
+        text = f"confirm {trial_seed} {epoch} {number} {attempt}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+        if seed != trial_seed:
+            break
+    return seed
+
+
+def progress(runs: Sequence[SeedRun]) -> dict[str, Any] | None:
+    """How confirming stands, for `status`; None where nothing was ever planned."""
+    if not runs:
+        return None
+    counts = {state: sum(run.state == state for run in runs) for state in ("complete", "failed", "infeasible")}
+    return {
+        "points": len({run.key for run in runs}),
+        "confirmed": len({run.key for run in runs if run.state == "complete"}),
+        "runs": {**counts, "planned": sum(run.state == "planned" for run in runs)},
+    }
+
+
+def searched(archive: StudyArchive) -> Mapping[tuple[int, int], EpochPoint]:
+    """The points that were searched, by trial and epoch."""
+    return {(p.trial, p.epoch): p for p in archive.points}

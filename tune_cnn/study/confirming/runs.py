@@ -1,0 +1,192 @@
+"""The runs that confirm a front: one after another, alone on their hardware, each committed as it ends."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from tune_cnn.errors import TrialError
+from tune_cnn.front.confirmed import SeedRun, run_end
+from tune_cnn.metrics import METRICS, Metric
+from tune_cnn.records.rows import TrialRecord
+from tune_cnn.records.store import Store
+from tune_cnn.reports.numbers import quantity
+from tune_cnn.spec import StudySpec
+from tune_cnn.study.checks.resume import keep_machine
+from tune_cnn.study.locations import Places, job_template
+from tune_cnn.training.messages import TrainingJob
+from tune_cnn.trials.checkpoints import remove
+from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.dedicated import ProcessLost, Solo, alone, solo
+from tune_cnn.trials.trainable import end_of
+
+TOO_FEW = {
+    1: "one seed gives no intervals, as nothing tells the spread; 3 or more do",
+    2: "intervals over two seeds are very wide: 15.6 standard deviations each way; over 3 seeds 5, over 5 seeds 3",
+}
+LOST_AT_MOST = 2  # processes that a run survives, each time from its last checkpoint; as a searched trial
+
+
+class Trainer(Protocol):
+    """Who trains a run; the real one is `SoloTrainer`."""
+
+    def train(self, run: SeedRun) -> SeedRun | None:
+        """The run as it ended, whatever its end; None where the user wants to stop before that."""
+
+
+def confirm_runs(
+    store: Store,
+    study: str,
+    plan: Sequence[SeedRun],
+    objectives: Sequence[Metric],
+    trainer: Trainer,
+    *,
+    stopping: Callable[[], bool],
+    say: Callable[[str], None],
+    ended_here: Callable[[SeedRun], None] = lambda run: None,
+) -> bool:
+    """Train the runs that are planned, in the plan's order, and commit each. False where it was stopped before the end.
+
+    What has ended is never trained again: killed at any time, the next start goes on with the first that has not.
+    """
+    left = {_id(run) for run in store.confirmations.runs(study) if run.state == "planned"}
+    ended = len(plan) - len(left)
+    for run in (run for run in plan if _id(run) in left):
+        if stopping():
+            return False
+        done = trainer.train(run)
+        if done is None:
+            return False
+        store.confirmations.end(study, done)
+        ended_here(done)
+        ended += 1
+        say(f"run {ended} of {len(plan)}: {told(done, objectives)}")
+    return True
+
+
+def confirm_planned(
+    store: Store,
+    spec: StudySpec,
+    plan: Sequence[SeedRun],
+    places: Places,
+    *,
+    found: Mapping[str, Any],
+    stopping: Callable[[], bool],
+    say: Callable[[str], None],
+) -> bool:
+    """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with.
+
+    `found`: what `preflight.check` found here.
+    """
+    trials = {trial.number: trial for trial in store.trials(spec.study)}
+    seeds, points = (len({of(run) for run in plan}) for of in (lambda run: run.number, lambda run: run.key))
+    say(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
+    if seeds in TOO_FEW:
+        say(TOO_FEW[seeds])
+    trainer = SoloTrainer(spec, places, trials, stopping=stopping, say=say)
+    whole = confirm_runs(
+        store,
+        spec.study,
+        plan,
+        spec.objective_metrics,
+        trainer,
+        stopping=stopping,
+        say=say,
+        ended_here=lambda run: keep_machine(store, spec, run, found),
+    )
+    if whole:
+        trainer.forget()
+    return whole
+
+
+def _id(run: SeedRun) -> tuple[int, int, int]:
+    return run.trial, run.epoch, run.number
+
+
+def told(run: SeedRun, objectives: Sequence[Metric]) -> str:
+    what = f"trial {run.trial} at epoch {run.epoch}, seed {run.number + 1}"
+    if run.state != "complete":
+        return f"{what}: {run.state}: {run.reason}"
+    values = [f"{m.name} {quantity(run.metrics[m.name], m)}" for m in objectives]
+    if "test_accuracy" in run.metrics:
+        values.append(f"test_accuracy {quantity(run.metrics['test_accuracy'], METRICS['accuracy'])}")
+    return f"{what}: {', '.join(values)}"
+
+
+class SoloTrainer:
+    """Trains runs on Ray, one at a time, each in a process of its own.
+
+    The search's trials are warm, but the promise is one that `train` has to keep: what a cold start costs and what
+    differs from process to process (where memory lies, what an autotuner chose) belongs to it, and to its spread.
+    A trial's own share caps its allocator as in the search and as in `train`; the device is reserved as a whole.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        places: Places,
+        trials: Mapping[int, TrialRecord],
+        *,
+        stopping: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self._spec, self._places, self._trials = spec, places, trials
+        self._stopping, self._say = stopping, say
+        self._slots: dict[float, Slots] = {}
+        self._loop = {"loop": places.loop} if places.loop else {}
+        self._root = f"{places.checkpoints(spec.study)}/confirm"
+
+    def forget(self) -> None:
+        """Drop the checkpoints of all runs: there is nothing to go on with."""
+        remove(self._root)
+
+    def train(self, run: SeedRun) -> SeedRun | None:
+        share = float(self._trials[run.trial].extra.get("gpu_share", 0.0))
+        slots = self._slots_of(share)  # what can't be had is no fault of the run's
+        for attempt in range(LOST_AT_MOST + 1):
+            try:
+                job = self._job(run, slots)
+                with solo(job, alone(slots), **self._loop) as training:
+                    return self._trained(run, job, training)
+            except ProcessLost as error:
+                if attempt == LOST_AT_MOST:
+                    return replace(run, state="failed", reason=str(error))
+                self._say(f"{error}; once more, from the last checkpoint")
+            except (TrialError, MemoryError) as error:
+                state, reason = end_of(error)
+                remove(self._folder(run))
+                return replace(run, state=state, reason=reason)  # type: ignore[arg-type]
+        raise AssertionError("not reached")
+
+    def _trained(self, run: SeedRun, job: TrainingJob, training: Solo) -> SeedRun | None:
+        last = training.train(job, lambda result: self._stopping())
+        if last.epoch < job.last_epoch:
+            if self._stopping() and not last.done:
+                return None
+            why = f"the training ended after epoch {last.epoch} of {job.last_epoch}"
+            return replace(run, state="failed", reason=why)
+        metrics = {**last.metrics, "cotenants": 0.0}
+        state, reason = run_end(metrics, self._spec.objective_metrics)
+        if state == "complete":
+            metrics |= training.test()
+        remove(self._folder(run))
+        return replace(run, state=state, reason=reason, metrics=metrics if state == "complete" else {})
+
+    def _slots_of(self, share: float) -> Slots:
+        if share not in self._slots:
+            self._slots[share] = fit(self._spec.resources, share, say=self._say)
+        return self._slots[share]
+
+    def _job(self, run: SeedRun, slots: Slots) -> TrainingJob:
+        return replace(
+            job_template(self._spec, slots, self._places),
+            trial=run.trial,
+            configuration=self._spec.configuration(self._trials[run.trial].params),
+            seed=run.seed,
+            cache_dir=str(Path(self._places.cache_dir).expanduser()),
+            checkpoint_dir=self._folder(run),
+            stop_epoch=run.epoch,
+        )
+
+    def _folder(self, run: SeedRun) -> str:
+        return f"{self._root}/{run.trial}-{run.epoch}-{run.number}"

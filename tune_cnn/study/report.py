@@ -1,0 +1,117 @@
+"""What a study leaves to look at: the report, and the front as a figure of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tune_cnn.front.confirmed import failed_candidates
+from tune_cnn.front.dominance import front
+from tune_cnn.metrics import Direction, EpochPoint
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.reports.figures.picture import front_picture
+from tune_cnn.reports.figures.study import front_figure
+from tune_cnn.reports.html.confirmed import confirmed_figure
+from tune_cnn.reports.html.page import write_report
+from tune_cnn.reports.trials import TrialRow
+from tune_cnn.search.search import Past, Search
+from tune_cnn.spec import to_yaml
+from tune_cnn.study.archive import confirmed_of, feasible_points, spec_of
+from tune_cnn.study.front import Front
+from tune_cnn.study.hints import NextCommands
+
+Importances = Mapping[str, Mapping[str, float]]
+
+
+def report_files(
+    archive: StudyArchive, folder: Path, *, commands: NextCommands, importances: Importances | None = None
+) -> dict[str, Path]:
+    """Write report.html and front.html into a study's folder; by name in MLflow."""
+    spec = spec_of(archive)
+    points = feasible_points(archive, spec)
+    on_front = front(points, spec.objective_metrics)
+    params = {trial.number: trial.params for trial in archive.trials}
+    figure = folder / "front.html"
+    folder.mkdir(parents=True, exist_ok=True)
+    front_figure(points, on_front, spec.objective_metrics, params).write_html(figure, include_plotlyjs=True)
+    page = report(archive, folder / "report.html", commands=commands, importances=importances)
+    files = {"report.html": page, "front.html": figure}
+    if on_front:
+        files["front.png"] = front_picture(folder / "front.png", points, on_front, spec.objective_metrics)
+        files |= candidates(Front(archive), folder / "candidates")
+    if found := confirmed_of(archive, spec):
+        files["confirmed.html"] = folder / "confirmed.html"
+        shown = confirmed_figure(found, on_front, spec.objective_metrics)
+        shown.write_html(files["confirmed.html"], include_plotlyjs=True)
+    return files
+
+
+def candidates(of: Front, folder: Path) -> dict[str, Path]:
+    """Export the knee and the front's best by each objective, ready for `train`; by name in MLflow.
+
+    Of the confirmed points where there are some, by their means; else of those that were not tried again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {"knee": of.best()}
+    points = [one.point for one in of.confirmed if one.on_front] or front(of.untried, of.objectives) or of.points
+    for metric in of.objectives:
+        sign = -1 if metric.direction is Direction.MAX else 1
+        best = min(points, key=lambda point: sign * point.metrics[metric.name])
+        chosen[f"best_{metric.name}"] = of.export(best)
+    files = {}
+    for name, export in chosen.items():
+        files[f"candidates/{name}.yaml"] = folder / f"{name}.yaml"
+        export.to_yaml(folder / f"{name}.yaml")
+    return files
+
+
+def report(
+    archive: StudyArchive, path: Path, *, commands: NextCommands, importances: Importances | None = None
+) -> Path:
+    """Write the report of a study; the importances are worked out anew where none are given."""
+    spec, study = spec_of(archive), archive.study
+    points = feasible_points(archive, spec)
+    last: dict[int, EpochPoint] = {}
+    for point in archive.points:
+        if point.trial not in last or point.epoch > last[point.trial].epoch:
+            last[point.trial] = point
+    return write_report(
+        path,
+        study=study.name,
+        description=spec.description,
+        spec_yaml=to_yaml(spec),
+        state=study.state,
+        started=study.created,
+        elapsed_s=study.searched_s,
+        objectives=spec.objective_metrics,
+        searched=spec.searched,
+        points=points,
+        front_points=front(points, spec.objective_metrics),
+        trials=[
+            TrialRow(
+                number=t.number,
+                params=t.params,
+                state=t.state,
+                reason=t.reason,
+                metrics=last[t.number].metrics if t.number in last else {},
+            )
+            for t in archive.trials
+        ],
+        reference=study.reference,
+        importances=_importances(archive) if importances is None else importances,
+        metrics=spec.user_metrics,
+        hardware=study.info.get("hardware", {}),
+        versions=study.info.get("versions", {}),
+        notes=study.info.get("data", {}).get("notes", ()),
+        commands=[commands.confirm, commands.export, commands.train, commands.front],
+        export_options=commands.options,
+        confirmed=confirmed_of(archive, spec),
+        failed=failed_candidates(archive.confirmations),
+    )
+
+
+def _importances(archive: StudyArchive) -> Importances:
+    points: dict[int, list[EpochPoint]] = {}
+    for point in archive.points:
+        points.setdefault(point.trial, []).append(point)
+    ended = [t for t in archive.trials if t.state not in {"running", "interrupted"}]
+    past = [Past(params=t.params, state=t.state, points=points.get(t.number, [])) for t in ended]
+    return Search(spec_of(archive), past=past).importances()

@@ -1,0 +1,317 @@
+"""The conductor of a search: hands out trials, commits every epoch, and says who goes on."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+from tune_cnn.errors import TuneCnnError
+from tune_cnn.front.constraints import feasible
+from tune_cnn.front.hypervolume import FrontTracker
+from tune_cnn.metrics import EpochPoint, unusable
+from tune_cnn.records.rows import TrialRecord
+from tune_cnn.records.store import Store
+from tune_cnn.reports.progress import Progress, RunningTrial
+from tune_cnn.search.optuna_tell import COUNTS
+from tune_cnn.search.search import Search
+from tune_cnn.spec import StudySpec
+from tune_cnn.study.searching.budget import Spending
+from tune_cnn.study.searching.costs import place_of
+from tune_cnn.trials.tune_loop import Assignment
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+
+T = TypeVar("T")
+
+
+def never_raises(default: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """A failing hook would tear Ray Tune's loop: keep the error, stop the search, and raise it when the loop ended."""
+
+    def decorate(hook: Callable[..., T]) -> Callable[..., T]:
+        @wraps(hook)
+        def guarded(self: "Conductor", *args: Any) -> T:
+            try:
+                return hook(self, *args)
+            except Exception as error:
+                self.fail(error)
+                return default
+
+        return guarded
+
+    return decorate
+
+
+class Conductor:
+    """What happens in the driver while trials run; lives for one phase after another of one search."""
+
+    def __init__(
+        self,
+        store: Store,
+        spec: StudySpec,
+        search: Search,
+        *,
+        slots: int,
+        show: Callable[[Progress], None],
+        mlflow: Callable[[], str | None],
+        forget: Callable[[int], None],
+        over: str | None = None,
+    ) -> None:
+        """`show` takes the progress, `mlflow` says how its delivery stands, `forget` drops a trial's checkpoints.
+
+        `over`: why no trial is to be handed out, where that is known before.
+        """
+        self.failure: Exception | None = None
+        self.interrupted = False
+        self.ended = False
+        self.slots = slots
+        self._store, self._spec, self._search = store, spec, search
+        self._show, self._mlflow, self._forget = show, mlflow, forget
+        self._objectives = spec.objective_metrics
+        self._bounds = {k: b.model_dump(exclude_none=True) for k, b in spec.constraints.items()}
+        self._running: dict[int, RunningTrial] = {}
+        self._points: dict[int, list[EpochPoint]] = {}  # of running trials
+        self._counts = {"complete": 0, "stopped": 0, "failed": 0, "infeasible": 0}
+        self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
+        self._over = over
+        self._shown_s = 0.0
+        self._phase_end: int | None = None
+        self._load()
+
+    def _load(self) -> None:
+        """Take up the study where it stands: ended trials count, unfinished ones are trained on first."""
+        study = self._store.study(self._spec.study)
+        assert study is not None
+        self._place = place_of(study.info)
+        trials = self._store.trials(self._spec.study)
+        self._tracker = FrontTracker(self._objectives, study.reference)
+        self._trace: list[float] = []
+        points = self._store.points(self._spec.study)
+        self._spending = Spending(
+            self._spec.budget, self._spec.patience, searched_s=study.searched_s, epochs=len(points)
+        )
+        for point in points:
+            self._track(point)
+            self._points.setdefault(point.trial, []).append(point)
+        for trial in trials:
+            if trial.state in self._counts:
+                self._counts[trial.state] += 1
+                self._points.pop(trial.number, None)
+        self._unfinished = [t for t in trials if t.state not in self._counts]
+        self._next_number = max((t.number for t in trials), default=-1) + 1
+
+    # What Tune's loop asks (trials.tuning.Conductor)
+
+    @never_raises(None)
+    def next(self) -> Assignment | None:
+        if self.stopping or self.over is not None:
+            return None
+        resumed = self._take_unfinished()
+        if resumed is not None:
+            return resumed
+        if self._next_number >= self._last_number:
+            return None
+        number = self._next_number
+        params = self._search.ask(number, within_s=self._spending.hours_left_s)
+        self._next_number += 1
+        seed = trial_seed(self._spec.seed, number)
+        ran = {"gpu_share": self.gpu_share, "slots": self.slots, "place": self._place}
+        self._store.add_trial(self._spec.study, number, params, seed=seed, extra=ran)
+        return self._start(number, params, seed)
+
+    @never_raises(True)
+    def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
+        if unusable(metrics, [m.name for m in self._objectives]):
+            return True  # `end` says why
+        if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
+            point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
+            self._spending.epochs += 1
+            self._points.setdefault(trial, []).append(point)
+            self._track(point)
+            stop = self._search.observe(point)
+        else:
+            stop = False  # an epoch trained again after a resume: the first counts
+        if trial in self._running:
+            self._running[trial] = RunningTrial(**{**vars(self._running[trial]), "epoch": epoch, "metrics": metrics})
+        return stop or self.stopping or self.over is not None
+
+    @never_raises(None)
+    def end(self, trial: int, state: str, reason: str | None) -> None:
+        self._running.pop(trial, None)
+        started_s = self._started_s.pop(trial, None)
+        if state == "interrupted" or (state == "stopped" and self.stopping):
+            return  # stays unfinished in the store; the next start goes on from its checkpoint
+        points = self._points.pop(trial, [])
+        if state == "stopped":
+            reason = reason or self._search.reason(trial) or self.over
+        if state in {"complete", "stopped"} and not points:
+            state, reason = "failed", "reported no epoch with every objective"
+        self._store.end_trial(self._spec.study, trial, state, reason)  # type: ignore[arg-type]
+        self._search.finish(trial, state, points)
+        self._counts[state] += 1
+        self._fix_reference()
+        self._spending.trial_ended(
+            time.monotonic() - started_s if started_s is not None else None,
+            # a failure says nothing of what is still to be found
+            self._tracker.hypervolume if state in COUNTS and self._tracker.reference_is_fixed else None,
+        )
+        self._store.update_study(self._spec.study, searched_s=self.searched_s)
+        self._forget(trial)
+
+    @never_raises(True)
+    def tick(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._shown_s >= TICK_S:
+            self._shown_s = now_s
+            self._show(self.progress())
+        return self.stopping
+
+    # What the search's course asks
+
+    gpu_share: float = 0.0
+
+    def fail(self, error: Exception) -> None:
+        log.debug("the search stops", exc_info=error)
+        self.failure = self.failure or error
+
+    def begin_phase(self, gpu_share: float, slots: int, *, last_number: int | None) -> None:
+        """A phase of one GPU fraction: hands out trials up to `last_number`, or to the end of the budget."""
+        self.gpu_share, self.slots, self._phase_end = gpu_share, slots, last_number
+        self._search.begin_phase(gpu_share)
+
+    @property
+    def trials_to_run(self) -> int | None:
+        """How many trials this phase will hand out; None where only time ends it."""
+        if self._last_number == float("inf"):
+            return None
+        unfinished = sum(map(self._of_this_phase, self._unfinished))
+        return unfinished + max(0, int(self._last_number) - self._next_number)
+
+    @property
+    def stopping(self) -> bool:
+        return self.interrupted or self.failure is not None
+
+    @property
+    def searched_s(self) -> float:
+        return self._spending.searched_s
+
+    @property
+    def over(self) -> str | None:
+        """Why nothing more is trained, where that is not for the number of trials."""
+        self._over = self._over or self._spending.why_over()
+        return self._over
+
+    @property
+    def front(self) -> Sequence[EpochPoint]:
+        return self._tracker.points
+
+    @property
+    def hypervolume(self) -> float | None:
+        return self._tracker.hypervolume if self._tracker.points else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def finish(self) -> None:
+        """Fix what is still open, unless the search will go on, and show the last state."""
+        self.ended = not self.stopping
+        self._fix_reference(final=self.ended)
+        self._store.update_study(self._spec.study, searched_s=self.searched_s)
+        self._show(self.progress())
+
+    def progress(self) -> Progress:
+        failed = self._counts["failed"] + self._counts["infeasible"]
+        waiting = not self._spending.epochs and bool(self._running)
+        return Progress(
+            study=self._spec.study,
+            objectives=self._objectives,
+            trials_done=sum(self._counts.values()),
+            trials_running=len(self._running),
+            trials_failed=failed,
+            trials_stopped=self._counts["stopped"],
+            trials_budget=self._spec.budget.trials,
+            hours_budget=self._spec.budget.hours,
+            epochs_budget=self._spec.budget.epochs,
+            elapsed_s=self.searched_s,
+            time_left_s=self._time_left_s(),
+            hypervolume=self.hypervolume,
+            hypervolume_trace=self._trace,
+            points=self._spending.epochs,
+            front=self._tracker.points,
+            running=list(self._running.values()),
+            slots=self.slots,
+            mlflow=self._mlflow(),
+            message=self._message(waiting),
+        )
+
+    # Inside
+
+    def _take_unfinished(self) -> Assignment | None:
+        mine = [t for t in self._unfinished if self._of_this_phase(t)]
+        if not mine:
+            return None
+        trial: TrialRecord = mine[0]
+        self._unfinished.remove(trial)
+        self._store.resume_trial(self._spec.study, trial.number)
+        self._search.resume(trial.number, trial.params, self._points.get(trial.number, []))
+        return self._start(trial.number, trial.params, trial.seed)
+
+    def _of_this_phase(self, trial: TrialRecord) -> bool:
+        """Whether an unfinished trial had the GPU share of this phase, or the study knows only one."""
+        return len(self._spec.resources.gpu_phases) == 1 or trial.extra.get("gpu_share") == self.gpu_share
+
+    def _start(self, number: int, params: Mapping[str, Any], seed: int) -> Assignment:
+        epochs = self._spec.configuration(params).horizon
+        searched = {key: params[key] for key in self._spec.searched if key in params}
+        self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=searched)
+        self._started_s[number] = time.monotonic()
+        return Assignment(trial=number, params=params, seed=seed)
+
+    def _track(self, point: EpochPoint) -> None:
+        if feasible([point], self._bounds) and self._tracker.add(point):
+            self._trace.append(self._tracker.hypervolume)
+
+    def _fix_reference(self, *, final: bool = False) -> None:
+        """Once for the study: as the search fixed it, or at the end with what there is."""
+        if self._tracker.reference_is_fixed or not self._tracker.points:
+            return
+        if self._search.reference is not None or final:
+            reference = self._tracker.fix_reference(self._search.reference)
+            self._store.update_study(self._spec.study, reference=reference)
+
+    @property
+    def _last_number(self) -> float:
+        whole = self._spec.budget.trials if self._spec.budget.trials is not None else float("inf")
+        return min(whole, self._phase_end) if self._phase_end is not None else whole
+
+    def _message(self, waiting: bool) -> str | None:
+        if waiting:
+            return f"starting {self.slots} slot(s)"
+        return "ending at the epoch" if self.stopping else self.over
+
+    def _time_left_s(self) -> float | None:
+        """By what trials take, never beyond the budget of hours."""
+        now_s = time.monotonic()
+        trials, done = self._spec.budget.trials, sum(self._counts.values())
+        return self._spending.left_s(
+            to_start=None if trials is None else max(0, trials - done - len(self._running)),
+            running_s=[now_s - began_s for began_s in self._started_s.values()],
+            slots=self.slots,
+            done=done,
+        )
+
+    def raise_failure(self) -> None:
+        """What stopped the search, where something did."""
+        if self.failure is None:
+            return
+        if isinstance(self.failure, TuneCnnError):
+            raise self.failure
+        raise TuneCnnError(f"the search stopped on an internal error: {self.failure!r}") from self.failure
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """A trial's own seed: the same configuration drawn twice is trained with different random numbers."""
+    return (study_seed * 1_000_003 + number) % 2**31

@@ -1,0 +1,132 @@
+"""`search --dry-run`: check everything, probe some configurations, say what fits and how many trials an hour."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from tune_cnn.errors import StudyError
+from tune_cnn.search.search import Search
+from tune_cnn.spec import StudySpec
+from tune_cnn.spec.costs import cost_key
+from tune_cnn.spec.dimensions import largest, smallest
+from tune_cnn.study.archive import open_store
+from tune_cnn.study.checks.preflight import Checked, check
+from tune_cnn.study.locations import Places, user_calls
+from tune_cnn.study.searching.costs import setup_of
+from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
+from tune_cnn.study.signals import terminable
+from tune_cnn.training.found import Probe
+from tune_cnn.trials.cluster import Slots, connected, fit
+
+DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
+
+
+def dry_run(spec: StudySpec, places: Places, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Only the probed costs are kept. Raises what a search would raise before its first trial."""
+    with (
+        connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug),
+        terminable(),
+    ):
+        phases = []
+        for share in spec.resources.gpu_phases:
+            slots = fit(spec.resources, share, say=say)
+            checked = check(spec, slots, cache_dir=places.cache_dir)
+            for note in checked.notes:
+                say(note)
+            drawn = [] if spec.training is not None else _configurations(checked)
+            known = _stored(setup_of(checked.spec, checked.info), places)
+            unknown = _one_of_each([params for params in drawn if cost_key(params) not in known])
+            probed = _probe(checked, unknown, slots, places, say) if unknown else {}
+            notes = {key: _note(params, checked) for params in drawn if (key := cost_key(params)) in probed}
+            probes = {**known, **probed}
+            rows = [_row(checked.spec, p, probes[cost_key(p)], notes.get(cost_key(p))) for p in drawn]
+            phases.append(
+                {
+                    "gpus_per_rank": slots.gpu_share,
+                    "slots": slots.count,
+                    "probes": rows,
+                    "probed": len(unknown),
+                    **_pace(rows, slots.count, spec),
+                }
+            )
+    return {
+        "study": spec.study,
+        "searched": list(spec.searched),
+        "notes": list(checked.notes),
+        "info": dict(checked.info),
+        "phases": phases,
+    }
+
+
+def _configurations(checked: Checked) -> list[Params]:
+    """Drawn ones, and the first of them with the smallest and the largest batch."""
+    spec = checked.spec
+    search = Search(spec, cards=checked.cards)
+    drawn: list[Params] = [search.ask(number) for number in range(DRAWN if spec.searched else 1)]
+    batch = spec.searched.get("batch_size")
+    if batch is not None:
+        drawn += [{**drawn[0], "batch_size": end} for end in (smallest(batch), largest(batch))]
+    return drawn
+
+
+def _one_of_each(drawn: Sequence[Params]) -> list[Params]:
+    """Of configurations that cost the same, the first."""
+    return list({cost_key(params): params for params in reversed(drawn)}.values())[::-1]
+
+
+def _probe(
+    checked: Checked, drawn: Sequence[Params], slots: Slots, places: Places, say: Callable[[str], None]
+) -> dict[str, Probe]:
+    """Probe one after another, by `cost_key`; each is stored before the next begins."""
+    many = f"{len(drawn)} configuration{'s' if len(drawn) > 1 else ''}"
+    say(f"probing {many}, {STEPS} steps each" + (f", in all {slots.count} slots at once" if slots.count > 1 else ""))
+    setup, probed = setup_of(checked.spec, checked.info), {}
+    with closing(open_store(places.home, create=True)) as store, Prober(checked.spec, slots, places) as prober:
+        for params in drawn:
+            probed[cost_key(params)] = probe = prober.probe(params)
+            known = to_keep(params, probe, checked.cards)
+            store.costs.keep(setup, [known] if known is not None else [])
+    return probed
+
+
+def _stored(setup: Mapping[str, Any], places: Places) -> dict[str, Probe]:
+    try:
+        store = open_store(places.home)
+    except StudyError:  # nothing has been searched or probed here yet
+        return {}
+    with closing(store):
+        known = store.costs.known(setup)
+    return {key: Probe(cost=k.cost, reason=k.reason, out_of_memory=k.reason is not None) for key, k in known.items()}
+
+
+def _note(params: Params, checked: Checked) -> str | None:
+    late = late_changes(params, checked.cards)
+    return f"measured before {' and '.join(late)} changes what a step costs" if late else None
+
+
+def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dict[str, Any]:
+    """`fits` is None where it isn't known: something else went wrong."""
+    configuration, cost = spec.configuration(params), probe.cost
+    step_s = cost.step_time_s
+    return {
+        "params": dict(params),
+        "fits": probe.reason is None if probe.reason is None or probe.out_of_memory else None,
+        "reason": probe.reason,
+        "note": note if probe.reason is None else None,
+        "step_time_ms": None if step_s is None else step_s * 1000,
+        "images_per_s": configuration.batch_size / step_s if step_s else None,
+        "peak_memory_mib": cost.peak_memory_mib,
+        "trial_s": cost.trial_s(configuration.horizon),
+    }
+
+
+def _pace(rows: Sequence[Mapping[str, Any]], slots: int, spec: StudySpec) -> dict[str, Any]:
+    """Trials an hour by the mean of the drawn ones that fit, and how long the budget of trials would take."""
+    fitting = [row["trial_s"] for row in rows if row["fits"]]
+    times = [trial_s for trial_s in fitting if trial_s]
+    if not times:
+        return {"fit": len(fitting), "trials_per_hour": None, "budget_hours": spec.budget.hours}
+    per_hour = slots * 3600 / (sum(times) / len(times))
+    hours = spec.budget.trials / per_hour if spec.budget.trials is not None else None
+    known = [h for h in (hours, spec.budget.hours) if h is not None]
+    return {"fit": len(fitting), "trials_per_hour": per_hour, "budget_hours": min(known) if known else None}

@@ -1,0 +1,81 @@
+"""Configurations probed as trials would run: in all slots at once, beside each other."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tune_cnn.records.costs import KnownCost
+from tune_cnn.spec import Configuration, StudySpec
+from tune_cnn.spec.strategies import Cards
+from tune_cnn.study.locations import Places, job_template
+from tune_cnn.study.searching.costs import typical
+from tune_cnn.training.found import Probe
+from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.remote import CallLost, Crew
+
+log = logging.getLogger(__name__)
+
+PROBE = "tune_cnn.training.inspection.probe:probe_job"
+STEPS = 20
+
+Params = Mapping[str, Any]
+
+
+class Prober:
+    """A process for every rank of every slot. Each configuration is probed in all of them at the same time.
+
+    Different ones at a time would take fewer rounds, and the slowest would be timed when the others have ended.
+    """
+
+    def __init__(self, spec: StudySpec, slots: Slots, places: Places) -> None:
+        self._template = job_template(spec, slots, places)
+        # The last rank has the fewest cores: so many times that fits wherever the trials do.
+        self._crew = Crew(PROBE, slots.bundles[-1], slots.count * len(slots.bundles))
+
+    def __enter__(self) -> "Prober":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._crew.close()
+
+    def probe(self, params: Params) -> Probe:
+        job = replace(self._template, configuration=Configuration.from_params(params))
+        return together([probe_of(answer) for answer in self._crew.call(job, steps=STEPS)])
+
+
+def probe_of(answer: Probe | Exception) -> Probe:
+    """What a process found, or what became of it."""
+    if isinstance(answer, Probe):
+        return answer
+    if isinstance(answer, CallLost):
+        return Probe(reason=str(answer), out_of_memory=answer.out_of_memory)
+    log.debug("a probe ended its process", exc_info=answer)
+    return Probe(reason=f"{type(answer).__name__}: {str(answer).strip().partition(chr(10))[0]}")
+
+
+def together(probes: Sequence[Probe]) -> Probe:
+    """Of one configuration, probed beside itself: its cost where most had one, else why most had none."""
+    costs = [probe.cost for probe in probes if probe.reason is None]
+    if len(costs) > len(probes) / 2:
+        return Probe(cost=typical(costs))
+    failed = [probe for probe in probes if probe.reason is not None]
+    return max(failed, key=lambda probe: probe.out_of_memory)  # what else went wrong may have come of that
+
+
+def late_changes(params: Params, cards: Cards) -> list[str]:
+    """The strategies of a configuration that change its cost after the first epoch, the only one that is probed."""
+    on = Configuration.from_params(params).strategies_on
+    return [name for name in on if cards[name].changes_cost]
+
+
+def to_keep(params: Params, probe: Probe, cards: Cards) -> KnownCost | None:
+    """What a search may build upon: what fits, by its whole training, and what memory didn't hold.
+
+    Anything else may go better the next time, so the next dry run tries it again.
+    """
+    if probe.out_of_memory:
+        return KnownCost(params=params, cost=probe.cost, reason=probe.reason)
+    if probe.reason is not None or late_changes(params, cards):
+        return None
+    return KnownCost(params=params, cost=probe.cost)

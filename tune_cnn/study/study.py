@@ -1,0 +1,211 @@
+"""A study from Python: what the commands do, as methods."""
+
+import logging
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tune_cnn.errors import StudyError, TuneCnnError
+from tune_cnn.front.hypervolume import hypervolume, reference_point
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
+from tune_cnn.records.rows import StudyRecord
+from tune_cnn.spec import StudySpec, load_spec, parse_spec
+from tune_cnn.spec.study import study_name
+from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
+from tune_cnn.study.confirming.plan import progress
+from tune_cnn.study.front import Front
+from tune_cnn.study.hints import NextCommands
+
+log = logging.getLogger(__name__)
+
+
+class Study:
+    """A named search: `Study("name").search("quickstart")`, then `.front().best(max_time_s=600).to_yaml(path)`.
+
+    `home` is the folder of the studies' store, `tracking_uri` MLflow's (default: MLFLOW_TRACKING_URI, else
+    sqlite:///mlflow.db), `address` a Ray cluster's (default: RAY_ADDRESS, else a Ray of its own on this machine).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        home: str | Path = "./studies",
+        tracking_uri: str | None = None,
+        address: str | None = None,
+    ) -> None:
+        self.name = study_name(name)
+        self.home = Path(home).expanduser().absolute()
+        self._given_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        self.tracking_uri = self._given_uri or DEFAULT_TRACKING_URI
+        self.address = address or os.environ.get("RAY_ADDRESS")
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, home={str(self.home)!r})"
+
+    def search(self, spec: StudySpec | Mapping[str, Any] | str | Path, *, storage: str | None = None) -> Front:
+        """Search until the spec's budget is spent (a StudySpec, a mapping, a file or a recipe's name); the front.
+
+        Called again, it goes on. Raises InputError for what is wrong with the input, Interrupted after Ctrl-C.
+        """
+        from tune_cnn.reports.terminal.live import LiveDisplay
+        from tune_cnn.study.searching.course import Places, search
+
+        if isinstance(spec, str | Path):
+            spec = load_spec(spec, [f"study={self.name}"])
+        elif isinstance(spec, Mapping):
+            spec = parse_spec({**spec, "study": self.name})
+        if spec.study != self.name:
+            raise StudyError(f"study {self.name!r}: the spec is named {spec.study!r}; give both one name")
+        places = Places(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
+        display = LiveDisplay()
+        return search(spec, places, display=display, say=display.say).front
+
+    def confirm(self, *, points: int | None = None, seeds: int | None = None, storage: str | None = None) -> Front:
+        """Train candidates of the front again, alone on their hardware, over several seeds; the front with that.
+
+        `points`, `seeds`: instead of the spec's, or of 5 and 3. Called again, it goes on; more of either only add runs.
+        """
+        from tune_cnn.reports.terminal.printed import line
+        from tune_cnn.study.confirming.course import confirm
+        from tune_cnn.study.searching.course import Places
+
+        places = Places(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
+        return confirm(self.name, places, points=points, seeds=seeds, say=line).front
+
+    @property
+    def next_commands(self) -> NextCommands:
+        """What is typed next, to find this study again."""
+        return NextCommands(study=self.name, home=self.home, tracking_uri=self._given_uri, address=self.address)
+
+    def archive(self) -> StudyArchive:
+        """Record, trials and points; StudyError where there is no such study."""
+        return read_archive(self.name, self.home, self._given_uri)
+
+    def front(self) -> Front:
+        """The non-dominated epoch points."""
+        return Front(self.archive())
+
+    def status(self) -> dict[str, Any]:
+        """State, trials by state, hypervolume and times (ISO 8601, UTC)."""
+        return status_of(self.archive())
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained HTML file."""
+        from tune_cnn.study.report import report
+
+        return report(self.archive(), Path(path), commands=self.next_commands)
+
+    def sync(self) -> int:
+        """Deliver to MLflow what a search still holds; how many changes did. TuneCnnError where the server is away."""
+        from tune_cnn.records.outbox.handle import sync
+
+        store = open_store(self.home)
+        try:
+            return sync(store, self.name, self.tracking_uri, folder=self.home / self.name)
+        finally:
+            store.close()
+
+    def delete(self) -> None:
+        """Delete the study from the home: its record and its folder. MLflow keeps its runs."""
+        import shutil
+
+        store = open_store(self.home)
+        try:
+            store.delete_study(self.name)
+        finally:
+            store.close()
+        shutil.rmtree(self.home / self.name, ignore_errors=True)
+
+    def figure(self) -> Any:
+        """The front as an interactive plotly figure."""
+        return _figure(self.archive())
+
+    def _repr_html_(self) -> str:
+        """For notebooks: how the study stands, its front as a figure and as a table; nothing is fetched for it."""
+        try:
+            archive = self.archive()
+        except StudyError as error:  # one that has not begun is a study all the same
+            return f"<p><b>{escape(self.name)}</b>: {escape(str(error))}</p>"
+        counted = f"{len(archive.trials)} trials, {len(archive.points)} points"
+        head = f"<p><b>{escape(self.name)}</b>: {archive.study.state}, {counted}</p>"
+        front = Front(archive)
+        if not front.points:
+            return head
+        return head + _figure(archive).to_html(full_html=False, include_plotlyjs=True) + front._repr_html_()
+
+
+def _figure(archive: StudyArchive) -> Any:
+    from tune_cnn.reports.figures.study import front_figure
+
+    spec = spec_of(archive)
+    params = {trial.number: trial.params for trial in archive.trials}
+    return front_figure(feasible_points(archive, spec), Front(archive).points, spec.objective_metrics, params)
+
+
+def status_of(archive: StudyArchive) -> dict[str, Any]:
+    study = archive.study
+    counts = dict.fromkeys(("complete", "stopped", "failed", "infeasible", "running"), 0)
+    for trial in archive.trials:
+        counts[trial.state] += 1
+    return {
+        "study": study.name,
+        "state": study.state,
+        "trials": counts,
+        "hypervolume": hypervolume_of(archive),
+        "confirm": progress(archive.confirmations),
+        "started": study.started.isoformat(timespec="seconds"),
+        "updated": study.updated.isoformat(timespec="seconds"),
+    }
+
+
+def hypervolume_of(archive: StudyArchive) -> float | None:
+    """By the study's stored reference point, or by one taken from its points while none is stored."""
+    spec = spec_of(archive)
+    points = feasible_points(archive, spec)
+    if not points:
+        return None
+    reference = archive.study.reference or reference_point(points, spec.objective_metrics)
+    return hypervolume(points, spec.objective_metrics, reference) if reference else None
+
+
+def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict[str, Any]]:
+    """All studies of a home, the last changed first, and after them those that a tracking server alone holds.
+
+    Of each {study, state, started, updated}; none where there is no store yet, and no server is named.
+    """
+    here = [_line(s.name, s.state, s.started, s.updated) for s in _stored(home)]
+    if tracking_uri is None:
+        return here
+    make_quiet(tracking_uri)
+    from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
+
+    known = {line["study"] for line in here}
+    try:
+        there = [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
+    except TuneCnnError as error:
+        if not here:
+            raise
+        log.warning("only the studies of %s are listed: %s", home, error)
+        there = []
+    return here + [line for line in there if line["study"] not in known]
+
+
+def _stored(home: str | Path) -> list[StudyRecord]:
+    try:
+        store = open_store(home)
+    except StudyError:
+        return []
+    try:
+        return [as_it_stands(store, record) for record in store.studies()]
+    finally:
+        store.close()
+
+
+def _line(name: str, state: str, started: datetime, updated: datetime) -> dict[str, Any]:
+    moments = {"started": started, "updated": updated}
+    return {"study": name, "state": state, **{k: m.isoformat(timespec="seconds") for k, m in moments.items()}}

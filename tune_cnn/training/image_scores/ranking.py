@@ -1,0 +1,79 @@
+"""Rank the training images by a metric."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tune_cnn.errors import TrialError
+from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.image_scores.canny import edges
+from tune_cnn.training.image_scores.pixels import intensity, mean_colour
+from tune_cnn.training.user_code.calls import find_call
+
+Metric = Callable[[Tensor], Tensor]  # uint8 images (n, c, h, w) -> (n, k), sorted by the first column first
+
+AT_ONCE = 256  # images; the features of a batch must fit beside the model
+PIXEL_METRICS: dict[str, Metric] = {"intensity": intensity, "colour": mean_colour, "edges": edges}
+
+
+def ranked(images: ImageSet, metric: Metric, device: torch.device, threads: int) -> Int64:
+    """Positions of a split's images, from the least value to the greatest; of equal ones the first comes first."""
+    values_nk = np.concatenate(
+        [metric(batch).cpu().numpy().astype(np.float64) for batch in _batches(images, device, threads)]
+    )
+    if np.isnan(values_nk).any():
+        raise TrialError("minibatch_order: the metric gave nan for an image; it must give a number for each")
+    return np.lexsort(values_nk.T[::-1]).astype(np.int64)
+
+
+def find_metric(
+    name: str, images: ImageSet, device: torch.device, threads: int, *, network: str, pretrained: bool
+) -> Metric:
+    """The metric of this name, or the user's own. `network` and `pretrained` are for the perceptual one alone."""
+    if name in PIXEL_METRICS:
+        return PIXEL_METRICS[name]
+    if ":" in name:
+        return _users(name)
+    assert name == "perceptual", name
+    perceptual = perceptual_module()
+    features = perceptual.backbone(network, pretrained=pretrained).to(device)
+    mean_chw = mean_image(images, device, threads)
+    return lambda images_nchw: perceptual.distances(features, images_nchw, mean_chw)
+
+
+def mean_image(images: ImageSet, device: torch.device, threads: int) -> Tensor:
+    """(c, h, w) the mean of a split's images, from 0 to 255."""
+    sums = [batch.sum(dim=0, dtype=torch.float64) for batch in _batches(images, device, threads)]
+    return (torch.stack(sums).sum(dim=0) / len(images)).to(torch.float32)
+
+
+def perceptual_module() -> Any:
+    """Imported when it is asked for: torchvision takes 4 s, which every slot would pay at its start."""
+    return importlib.import_module("tune_cnn.training.image_scores.perceptual")
+
+
+def _batches(images: ImageSet, device: torch.device, threads: int) -> Iterator[Tensor]:
+    for start in range(0, len(images), AT_ONCE):
+        positions_n = np.arange(start, min(start + AT_ONCE, len(images)), dtype=np.int64)
+        yield torch.from_numpy(images.fetch(positions_n, threads)).to(device)
+
+
+def _users(name: str) -> Metric:
+    """f(images): uint8 (n, c, h, w) -> n numbers, a tensor or an array."""
+    call = find_call(name, where="strategies.minibatch_order.metric")
+
+    def values(images_nchw: Tensor) -> Tensor:
+        found = torch.as_tensor(call(images_nchw)).to(torch.float64)
+        if found.shape != (len(images_nchw),):
+            raise TrialError(
+                f"minibatch_order: {name} must give one number an image, shape ({len(images_nchw)},); "
+                f"got {tuple(found.shape)}"
+            )
+        return found[:, None]
+
+    return values

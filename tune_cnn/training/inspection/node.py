@@ -1,0 +1,110 @@
+"""What a node with a trial's resources says before any trial starts: the images, the model, the hardware."""
+
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tune_cnn.errors import DataError, SpecError
+from tune_cnn.spec import Choice, Fixed, Range, StudySpec
+from tune_cnn.spec.dimensions import largest, smallest
+from tune_cnn.training.data.facts import DataFacts, check_batch
+from tune_cnn.training.data.prepare import prepare
+from tune_cnn.training.found import Inspection
+from tune_cnn.training.inspection.strategies import inspect_strategies
+from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.training.models.registry import check_model
+from tune_cnn.training.step.precision import supported_precisions
+from tune_cnn.training.user_code.calls import find_call
+
+
+def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
+    """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError."""
+    folder = Path(cache_dir).expanduser()
+    images = prepare(spec.data, split_seed=spec.seed, cache_dir=folder)
+    data = images.facts
+    _check_batches(spec, data)
+    for name, own in spec.metrics.items():
+        if own.call is not None:
+            find_call(own.call, where=f"metrics.{name}.call")
+    model = None
+    if spec.training is not None:
+        find_call(spec.training, where="training")
+    else:
+        model = _check_models(spec, data)
+    return Inspection(
+        data=data,
+        model=model,
+        strategies=inspect_strategies(spec, images, cache_dir=folder),
+        precisions=supported_precisions(cuda),
+        hardware=_hardware(cuda),
+        versions={"torch": str(torch.__version__), "torchvision": version("torchvision"), **_cuda_version(cuda)},
+    )
+
+
+def _check_batches(spec: StudySpec, data: DataFacts) -> None:
+    if "batch_size" in spec.space:
+        sizes = {smallest(spec.space["batch_size"]), largest(spec.space["batch_size"])}
+    else:
+        sizes = {spec.configuration({}).batch_size}
+    for size in sizes:
+        try:
+            check_batch(data, size, spec.resources.ranks)
+        except DataError as error:
+            raise SpecError(f"space.{error}") from None
+
+
+def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
+    """Build the model for each value of each of its arguments, the others at their first."""
+    dimensions = {k.removeprefix("model."): d for k, d in spec.space.items() if k.startswith("model.")}
+    values = {name: _values(dimension) for name, dimension in dimensions.items()}
+    first = {name: tried[0] for name, tried in values.items()}
+    variants: Iterable[dict[str, Any]] = [first] + [
+        {**first, name: value} for name, tried in values.items() for value in tried[1:]
+    ]
+    facts = [
+        check_model(
+            spec.model.name,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            weights=spec.model.weights,
+            arguments=arguments,
+        )
+        for arguments in variants
+    ]
+    return facts[0]
+
+
+def _values(dimension: Fixed | Choice | Range) -> Sequence[Any]:
+    if isinstance(dimension, Range):
+        return [dimension.low, dimension.high]
+    return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
+
+
+def _hardware(cuda: bool) -> dict[str, Any]:
+    hardware: dict[str, Any] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
+    if cuda:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        hardware |= {
+            "gpu": properties.name,
+            "gpu_memory_mib": properties.total_memory // 2**20,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+        }
+    return hardware
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cuda_version(cuda: bool) -> dict[str, str]:
+    return {"cuda": str(torch.version.cuda)} if cuda else {}

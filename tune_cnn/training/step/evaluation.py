@@ -1,0 +1,77 @@
+"""Evaluation: loss and accuracy of a model on a split, over all ranks."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.data.loaders.evaluate import evaluation_batches
+from tune_cnn.training.step.context import TrialContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    loss: float  # mean cross-entropy, nat
+    accuracy: float
+
+
+class EvaluationLoader:
+    """A split's batches in order, each image once; may be gone through again and again."""
+
+    def __init__(self, batches: Callable[[], Iterator[Batch]], count: int) -> None:
+        self._batches = batches
+        self._count = count
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches()
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = False) -> EvaluationLoader:
+    """This rank's share of a split, or all of it.
+
+    Twice the training batch: without gradients a pass keeps so little per image that this fits wherever training did,
+    and the peak of memory stays training's.
+    """
+    group, configuration = context.group, context.job.configuration
+    rank, ranks = (0, 1) if whole else (group.rank, group.ranks)
+    batch_size = 2 * configuration.batch_size * ranks // group.ranks
+    batches = partial(
+        evaluation_batches,
+        images,
+        context.images.facts,
+        batch_size=batch_size,
+        rank=rank,
+        ranks=ranks,
+        device=context.device,
+        channels_last=configuration.channels_last,
+        resident=context.resident if configuration.loader == "device" else None,
+        threads=context.job.threads,
+    )
+    share = len(range(rank, len(images), ranks))
+    return EvaluationLoader(batches, -(-share // max(1, batch_size // ranks)))
+
+
+def evaluate(model: nn.Module, context: TrialContext, images: ImageSet) -> Evaluation:
+    """Loss (without label smoothing) and accuracy over the whole split, equal on all ranks. Leaves the model in eval.
+
+    The arithmetic is training's; sums are joined over the ranks before they are divided.
+    """
+    context.group.share_buffers(model)
+    sums = torch.zeros(2, dtype=torch.float64, device=context.device)  # loss, correct
+    model.eval()
+    with torch.inference_mode():
+        for images_nchw, labels_n in evaluation_loader(context, images):
+            with context.precision.autocast(context.device):
+                logits = model(images_nchw)
+            loss = F.cross_entropy(logits.float(), labels_n, reduction="sum")
+            sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels_n).sum().double()])
+    loss_sum, correct = context.group.add_up(sums).tolist()
+    return Evaluation(loss=loss_sum / len(images), accuracy=correct / len(images))

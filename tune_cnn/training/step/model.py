@@ -1,0 +1,47 @@
+"""A trial's model: built from the study's factory, and wrapped as a training step calls it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tune_cnn.training.models.registry import build_model
+from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.warm_up import compiled
+
+
+def built_model(context: TrialContext, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The study's model, on the device, in the trial's memory format; with the trial's arguments or with others."""
+    job, facts = context.job, context.images.facts
+    model = build_model(
+        job.model.name,
+        num_classes=facts.num_classes,
+        in_channels=facts.in_channels,
+        image_size=facts.image_size,
+        weights=job.model.weights,
+        arguments=job.configuration.model if arguments is None else arguments,
+    )
+    return laid_out(model.to(context.device), context)
+
+
+def laid_out(model: nn.Module, context: TrialContext) -> nn.Module:
+    """Its weights in the trial's memory format, in place."""
+    if not context.job.configuration.channels_last:
+        return model
+    return model.to(memory_format=torch.channels_last)
+
+
+def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn.Module:
+    """Compiled and data-parallel, where asked for. `some_unused`: some parameters get no gradient."""
+    group, module = context.group, compiled(model, context)
+    if group.ranks == 1:
+        return module
+    # DDP averages gradients over ranks, whose shares of a batch are equal: the mean over the global batch.
+    return DistributedDataParallel(
+        module,
+        device_ids=[context.device] if context.device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=some_unused,
+    )

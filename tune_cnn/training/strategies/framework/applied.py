@@ -1,0 +1,81 @@
+"""The strategies of one trial as the loop calls them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tune_cnn.spec.strategies import in_order
+from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import TrainingRun
+
+
+class AppliedStrategies:
+    """Those that are on, in `Slot`'s order. A step pays only for the hooks that one of them has."""
+
+    def __init__(self, run: TrainingRun, on: Mapping[str, Mapping[str, Any]]) -> None:
+        """on: the knobs of each, by its name."""
+        self._run = run
+        names = in_order(on, cards_of(on))
+        self._all: dict[str, Strategy] = {name: find_strategy(name)(**on[name]) for name in names}
+        run.strategies = self._all
+        self._order = self._having("order")
+        self._batch = self._having("batch")
+        self._penalty = self._having("penalty")
+        self._after_backward = self._having("after_backward")
+        self._after_step = self._having("after_step")
+
+    def _having(self, hook: str) -> list[Strategy]:
+        return [one for one in self._all.values() if getattr(type(one), hook) is not getattr(Strategy, hook)]
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    @property
+    def orders(self) -> bool:
+        """Whether the order of the images is one of ours."""
+        return bool(self._order)
+
+    @property
+    def see_gradients(self) -> bool:
+        """Whether gradients must be unscaled for them."""
+        return bool(self._after_backward)
+
+    def prepare(self) -> None:
+        for one in self._all.values():
+            one.prepare(self._run)
+
+    def start_epoch(self, epoch: int) -> None:
+        self._run.epoch = epoch
+        for one in self._all.values():
+            one.start_epoch(self._run, epoch)
+
+    def order(self, epoch: int, positions_n: Int64) -> Int64:
+        for one in self._order:
+            positions_n = one.order(self._run, epoch, positions_n)
+        return positions_n
+
+    def batch(self, batch: Batch) -> Batch:
+        for one in self._batch:
+            batch = one.batch(self._run, batch)
+        return batch
+
+    def penalised(self, loss: Tensor) -> Tensor:
+        """What the step minimises: the cross-entropy and every penalty."""
+        terms = [one.penalty(self._run, loss) for one in self._penalty]
+        return loss + sum(term for term in terms if term is not None) if terms else loss
+
+    def after_backward(self) -> None:
+        for one in self._after_backward:
+            one.after_backward(self._run)
+
+    def after_step(self) -> None:
+        for one in self._after_step:
+            one.after_step(self._run)
+
+    def finish(self) -> None:
+        for one in self._all.values():
+            one.finish(self._run)

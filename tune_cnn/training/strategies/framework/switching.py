@@ -1,0 +1,22 @@
+"""The epoch at which a net changes from a first form to its full one."""
+
+from tune_cnn.errors import SpecError
+from tune_cnn.spec import Configuration, Fixed, StudySpec
+from tune_cnn.spec.dimensions import smallest
+from tune_cnn.training.strategies.framework.strategy import StrategyError
+
+LEAST_EPOCHS = 2  # one in each form
+
+
+def switching_epoch(share: float, epochs: int, *, name: str) -> int:
+    """Number, from 0, of the first epoch in full form: that share of the epochs comes before it, and at least one."""
+    if epochs < LEAST_EPOCHS:
+        raise StrategyError(f"{name}: needs {LEAST_EPOCHS} epochs at least, got epochs={epochs}")
+    return min(max(1, round(share * epochs)), epochs - 1)
+
+
+def check_epochs(spec: StudySpec, *, name: str) -> None:
+    """SpecError where a trial could be too short for a change."""
+    least = smallest(spec.space.get("epochs", Fixed(value=Configuration.model_fields["epochs"].default)))
+    if least < LEAST_EPOCHS:
+        raise SpecError(f"space.epochs: {name} needs {LEAST_EPOCHS} epochs at least, got {least}; raise it")

@@ -1,0 +1,204 @@
+"""The training that a strategy acts on: the model, the optimiser and what may be asked of them."""
+
+import copy
+import gc
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch._dynamo
+from torch import nn
+from torch.optim import Optimizer
+
+from tune_cnn.spec import Configuration
+from tune_cnn.training.data.augment import Normaliser
+from tune_cnn.training.data.facts import DataFacts
+from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
+from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.training.models.measure import measure_unknown
+from tune_cnn.training.process.process_group import ProcessGroup
+from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.model import built_model, laid_out, wrapped
+from tune_cnn.training.step.optimizers import carry_state, make_optimiser
+from tune_cnn.training.step.train_state import Learner
+
+# One change of the model's structure: plain values alone (str, int, float, bool, None, lists, dicts of them by str),
+# as it stands in checkpoints and beside exported weights. The run adds "strategy" and "epoch". With "exported": False a
+# change is left out of an export: it only takes back what the strategy did in `prepare`.
+Change = Mapping[str, Any]
+# The optimiser's state of parameters that are new: {"momentum_buffer": …}, {"exp_avg": …, "exp_avg_sq": …, "step": …}.
+CarriedState = Mapping[nn.Parameter, Mapping[str, Any]]
+
+
+class TrainingRun:
+    """One trial on one rank, as strategies see it."""
+
+    def __init__(self, context: TrialContext, model: nn.Module, *, sample_images: int | None = None) -> None:
+        self.model = model  # bare: neither compiled nor data-parallel
+        self.epoch = 0  # from 0: the one that is trained or about to be
+        self.batch_size = context.job.configuration.batch_size  # over all ranks, as it is now
+        self.learning_rate_ratio = 1.0  # on what the schedule gives
+        self.changes: list[Change] = []  # of the model's structure, from the factory's model on
+        self.strategies: Mapping[str, Any] = {}  # all that are on, by name
+        self._context = context
+        self._sample_images = sample_images
+        self._learner: Learner | None = None
+        self._loader: BatchLoader | None = None
+        self._some_unused = False
+        self._facts: dict[tuple[int, tuple[int, int]], ModelFacts] = {}
+
+    def begin(self, learner: Learner, loader: BatchLoader, *, some_unused: bool) -> None:
+        """The optimiser and the loader are there: from here on a replaced model is wrapped and optimised at once."""
+        self._learner, self._loader, self._some_unused = learner, loader, some_unused
+
+    @property
+    def optimiser(self) -> Optimizer:
+        """Its `state[parameter]` is what `replace_model` wants carried. There is none yet in `prepare`."""
+        assert self._learner is not None, "prepare comes before the optimiser"
+        return self._learner.optimiser
+
+    @property
+    def device(self) -> torch.device:
+        return self._context.device
+
+    @property
+    def configuration(self) -> Configuration:
+        return self._context.job.configuration
+
+    @property
+    def facts(self) -> DataFacts:
+        """Of the images: num_classes, in_channels, image_size, train_images, mean, std …"""
+        return self._context.images.facts
+
+    @property
+    def train_images(self) -> ImageSet:
+        """The training split, for strategies that choose among the images."""
+        return self._context.images.train
+
+    @property
+    def group(self) -> ProcessGroup:
+        """rank, ranks, share(rank 0's value), gather(every rank's), add_up(tensor), in place."""
+        return self._context.group
+
+    @property
+    def seed(self) -> int:
+        return self._context.job.seed
+
+    @property
+    def epochs(self) -> int:
+        """The horizon of the schedule."""
+        return self.configuration.horizon
+
+    @property
+    def last_epoch(self) -> int:
+        """Epochs that will be trained: the horizon, or an export's stop epoch."""
+        return self._context.job.last_epoch
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the model has begun with weights that are worth keeping."""
+        return self._context.job.model.weights is not None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        assert self._loader is not None, "prepare comes before the loader"
+        return self._loader.steps
+
+    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks."""
+        return self.group.add_up(values.clone())
+
+    def generator(self, name: str, epoch: int) -> torch.Generator:
+        """Random numbers of the CPU that depend on the trial's seed, the epoch and `name` alone: equal on all ranks."""
+        entropy = np.random.SeedSequence((self.seed, epoch, *name.encode()))
+        return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+
+    def sample_batch(self) -> Batch:
+        """The same training images on every rank, as many as its share of a batch, not augmented, on the device."""
+        context, images = self._context, self.train_images
+        wanted = max(2, self.batch_size // self.group.ranks)
+        count = min(wanted, len(images), self._sample_images or wanted)
+        positions_n = np.random.default_rng((self.seed, 0)).permutation(len(images))[:count].astype(np.int64)
+        raw_nchw = torch.from_numpy(images.fetch(positions_n, context.job.threads)).to(self.device)
+        normalise = Normaliser(self.facts.mean, self.facts.std, self.device, self.configuration.channels_last)
+        return Batch(normalise(raw_nchw), torch.from_numpy(images.labels_n[positions_n]).to(self.device))
+
+    def build_model(self, arguments: Mapping[str, Any]) -> nn.Module:
+        """The study's model on the device, with other arguments of its factory than the configuration's."""
+        return built_model(self._context, arguments)
+
+    def replace_model(self, model: nn.Module, carried: CarriedState, *, by: str, change: Change) -> None:
+        """Go on with this model: wraps it for compile and DDP anew, rebuilds the optimiser, records the change.
+
+        Parameters (objects) that the old model had too keep their optimiser state; `carried` gives that of new ones;
+        any other starts without one. `model` may be the old object, changed in place. In `prepare` nothing is wrapped
+        yet and `carried` is empty. `by` is the strategy's name.
+        """
+        self.changes.append(json.loads(json.dumps({"strategy": by, "epoch": self.epoch, **change})))
+        self._go_on_with(model, carried)
+
+    def resize_batch(self, batch_size: int, *, learning_rate_ratio: float) -> None:
+        """From `start_epoch` alone: from this epoch on, batches of this size over all ranks, a multiple of the ranks.
+
+        `learning_rate_ratio` is on the rate that the schedule gives, and replaces the one set before.
+        """
+        assert self._loader is not None, "prepare comes before the loader"
+        self._loader.resize(batch_size)
+        self.batch_size, self.learning_rate_ratio = batch_size, learning_rate_ratio
+
+    def measured(self, image_size: tuple[int, int]) -> ModelFacts:
+        """What the model as it is now costs for an image of this size; measured once, off the clock."""
+        key = (len(self.changes), image_size)
+        if key not in self._facts:
+            facts = self.facts
+            self._facts[key] = measure_unknown(
+                copy.deepcopy(self.model),
+                num_classes=facts.num_classes,
+                in_channels=facts.in_channels,
+                image_size=image_size,
+            )
+        return self._facts[key]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to give the model its structure again, before its values are loaded."""
+        return {
+            "changes": self.changes,
+            "batch_size": self.batch_size,
+            "learning_rate_ratio": self.learning_rate_ratio,
+            "own": {name: strategy.state_dict() for name, strategy in self.strategies.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make a freshly prepared run what it was: its structure, its batch, what each strategy remembers."""
+        prepared = len(self.changes)
+        assert state["changes"][:prepared] == self.changes, "prepare must do the same again"
+        model = self.model
+        for change in state["changes"][prepared:]:
+            model = self.strategies[change["strategy"]].rebuild(model, change)
+        self.changes = list(state["changes"])
+        if len(self.changes) > prepared:
+            self._go_on_with(model, {})
+        if state["batch_size"] != self.batch_size:
+            self.resize_batch(state["batch_size"], learning_rate_ratio=state["learning_rate_ratio"])
+        self.learning_rate_ratio = state["learning_rate_ratio"]
+        for name, own in state["own"].items():
+            self.strategies[name].load_state_dict(self, own)
+
+    def _go_on_with(self, model: nn.Module, carried: CarriedState) -> None:
+        self.model = laid_out(model, self._context)
+        learner = self._learner
+        if learner is None:
+            return
+        former: Mapping[Any, Any] = learner.optimiser.state
+        model.zero_grad(set_to_none=True)  # DDP's gradients lie in its own buckets
+        learner.model = model
+        if self.group.ranks > 1:
+            gc.collect()  # while the old DDP lives, its hooks would reduce the parameters that are kept
+        if self.configuration.compile:
+            torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
+        learner.optimiser = make_optimiser(model, self.configuration, learning_rate=1.0)  # each step sets its rate
+        carry_state(learner.optimiser, {**{p: state for p, state in former.items() if state}, **carried})
+        learner.model = wrapped(model, self._context, some_unused=self._some_unused)

@@ -1,0 +1,149 @@
+"""Configurations trained one after another, alone on their resources: what `train` and `confirm` do."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from tune_cnn.errors import TrialError
+from tune_cnn.training.exported import Program
+from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.code import add_import_folders, import_folders
+from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+
+import ray  # isort: skip
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+log = logging.getLogger(__name__)
+
+BUSY_S = 20.0  # a cluster with room gives it at once
+PACK = "tune_cnn.training.export.weights:pack"
+
+
+class ProcessLost(TrialError):
+    """A process of the training has died or can't use its device any more; a fresh one may."""
+
+
+def alone(slots: Slots) -> Slots:
+    """The slots with the whole of every device reserved for one trial, whatever share of it the trial may use."""
+    whole = tuple({**bundle, **({"GPU": 1.0} if bundle.get("GPU") else {})} for bundle in slots.bundles)
+    return replace(slots, count=1, bundles=whole)
+
+
+@ray.remote
+class SoloActor:
+    """Rank 0 and, through it, all ranks of one training after another."""
+
+    def __init__(
+        self, path: str, job: TrainingJob, bundles: Sequence[Mapping[str, float]], folders: Sequence[str]
+    ) -> None:
+        add_import_folders(folders)
+        self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles, import_folders=folders)
+
+    def call(self, method: str, *args: Any) -> Any:
+        return self._group.call(method, *args)
+
+    def packed_weights(self) -> bytes:
+        """The model's weights as the bytes of a safetensors file."""
+        from importlib import import_module  # torch lives in this process, not in the driver
+
+        module, _, name = PACK.partition(":")
+        packed: bytes = getattr(import_module(module), name)(self._group.call("weights"))
+        return packed
+
+
+@contextmanager
+def solo(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["Solo"]:
+    """Ranks in a placement group of their own, warm from training to training; ended when the block ends.
+
+    `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected.
+    """
+    group = placement_group([dict(bundle) for bundle in slots.bundles], strategy="PACK")
+    if not ray.wait([ready := group.ready()], timeout=BUSY_S)[0]:
+        log.warning("waiting until the cluster has room: another's work holds what the training needs")
+    ray.get(ready)
+    first = slots.bundles[0]
+    strategy = PlacementGroupSchedulingStrategy(
+        group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+    )
+    actor = SoloActor.options(  # type: ignore[attr-defined]
+        num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
+    ).remote(loop, job, list(slots.bundles), import_folders())
+    try:
+        yield Solo(actor)
+    finally:
+        ray.kill(actor)
+        remove_placement_group(group)
+
+
+class Solo:
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
+        """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
+
+        Where `told` answers True, the training ends there, with a checkpoint; the result is then not `done`.
+        After a failure a group of several ranks is ended: it takes a new `solo` to go on.
+        """
+        done = self._call("begin", job)
+        result: EpochResult | None = self._call("history")[-1] if done else None
+        while result is None or not (result.done or done >= job.last_epoch):
+            result = self._call("train_epoch")
+            assert result is not None
+            done = result.epoch
+            if told(result) and not result.done:
+                self._call("checkpoint")
+                break
+        return result
+
+    def test(self) -> dict[str, float]:
+        return dict(self._call("test"))
+
+    def changes(self) -> list[Mapping[str, Any]]:
+        """What turns the factory's model into the one that the weights are of."""
+        return list(self._call("changes"))
+
+    def program(self) -> Program:
+        """The model as it is, as a program that needs none of our code; TrialError where it can't be one."""
+        made: Program = self._call("program")
+        return made
+
+    def check_program(self, job: TrainingJob) -> None:
+        """TrialError where the job's model, not trained yet, can't be a program."""
+        self._call("begin", job)
+        self._call("program")
+        self._call("end")
+
+    def weights(self) -> bytes:
+        packed: bytes = self._get(self._actor.packed_weights.remote())
+        return packed
+
+    def _call(self, method: str, *args: Any) -> Any:
+        return self._get(self._actor.call.remote(method, *args))
+
+    def _get(self, ref: Any) -> Any:
+        try:
+            return ray.get(ref)
+        except RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, Exception) else error
+            if isinstance(cause, OutOfMemoryError):
+                raise _node_full() from None
+            if lost(cause):
+                said = str(cause).partition("\n")[0]
+                raise ProcessLost(f"the training's process is of no more use: {said}") from None
+            raise cause from None
+        except OutOfMemoryError:
+            raise _node_full() from None
+        except RayActorError as error:
+            raise ProcessLost(f"the training's process was lost: {str(error).splitlines()[0]}") from None
+
+
+def _node_full() -> MemoryError:
+    """Ray's memory monitor ended the process, for the sake of its node."""
+    return MemoryError("out of memory: its node had none left, so Ray ended its process")
