@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from made_up_studies import SEARCHED, made_up
+from reports.made_up_studies import SEARCHED, made_up
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import EpochPoint

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_studies import SEARCHED, MadeUp, made_up
+from reports.made_up_studies import SEARCHED, MadeUp, made_up
 
 from tune_cnn.errors import InputError
 from tune_cnn.metrics import EpochPoint

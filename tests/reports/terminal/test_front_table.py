@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from made_up_studies import SEARCHED, MadeUp, made_up
+from reports.made_up_studies import SEARCHED, MadeUp, made_up
 from rich.console import Console
 
 from tune_cnn.front.choose import knee

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from made_up_studies import made_up
+from reports.made_up_studies import made_up
 from rich.console import Console
 
 from tune_cnn.metrics import EpochPoint
