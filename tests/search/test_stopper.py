@@ -7,6 +7,7 @@ from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.search.search import Past, Search
 from tune_cnn.search.stopper import ENOUGH, outlook
+from tune_cnn.states import TrialState
 
 RATES = [0.01 * (at + 1) for at in range(40)]
 SPACE = {"learning_rate": RATES, "epochs": 8}
@@ -34,7 +35,7 @@ def seen(spec, *, tops=(0.5, 0.6, 0.7, 0.8, 0.9, 0.65, 0.75, 0.85), **changes) -
     search = Search(spec(SPACE, sampler="random", **changes))
     for number, top in enumerate(tops):
         search.ask(number)
-        search.finish(number, "complete", train(search, number, top, 1.0, whole=True))
+        search.finish(number, TrialState.COMPLETE, train(search, number, top, 1.0, whole=True))
     assert len(tops) >= REFERENCE_AFTER and search.reference is not None
     return search
 
@@ -76,7 +77,7 @@ def test_stopping_begins_before_the_reference_point_is_fixed(spec):
         for number in range(ENOUGH):
             search.ask(number)
             points = late(search, number, 0.88 + number / 100, 1.0, whole=True)
-            search.finish(number, "complete", points)
+            search.finish(number, TrialState.COMPLETE, points)
         assert search.reference is None
         search.ask(ENOUGH)
         assert len(late(search, ENOUGH, 0.3, epoch_s, whole=False)) == stopped_at
@@ -116,7 +117,7 @@ def test_any_objectives_of_any_directions(spec, objectives, stops):
         points = train(
             search, number, 0.5 + number / 20 if number < 8 else 0.3, 3.0, whole=number < 8, images_per_s=best
         )
-        search.finish(number, "complete", points)
+        search.finish(number, TrialState.COMPLETE, points)
     assert (len(points) < 8) == stops
 
 
@@ -130,7 +131,7 @@ def test_a_trial_that_can_not_keep_a_constraint_stops(spec):
     memory = Search(spec(SPACE, sampler="random", constraints={"peak_memory_mib": {"max": 100}}))
     for number in range(8):
         memory.ask(number)
-        memory.finish(number, "complete", train(memory, number, 0.5 + number / 20, 1.0, whole=True, **fits))
+        memory.finish(number, TrialState.COMPLETE, train(memory, number, 0.5 + number / 20, 1.0, whole=True, **fits))
     memory.ask(8)
     assert len(train(memory, 8, 0.95, 0.5, peak_memory_mib=200.0)) == 1
     memory.ask(9)
@@ -142,7 +143,7 @@ def test_a_constraint_that_nothing_has_met_yet_stops_only_what_can_not_meet_it(s
     search = Search(spec(SPACE, sampler="random", constraints={"accuracy": {"min": 0.7}}))
     for number in range(REFERENCE_AFTER + 1):
         search.ask(number)
-        search.finish(number, "complete", train(search, number, 0.5 + number / 40, 1.0, whole=True))
+        search.finish(number, TrialState.COMPLETE, train(search, number, 0.5 + number / 40, 1.0, whole=True))
     assert search.reference is None
     search.ask(20)
     assert len(train(search, 20, 0.3, 1.0)) < 8
@@ -150,7 +151,7 @@ def test_a_constraint_that_nothing_has_met_yet_stops_only_what_can_not_meet_it(s
     search.ask(21)
     points = train(search, 21, 0.8, 1.0)
     assert (len(points), search.reason(21)) == (8, None)
-    search.finish(21, "complete", points)
+    search.finish(21, TrialState.COMPLETE, points)
     assert search.reference is not None
 
 
@@ -164,7 +165,7 @@ def test_a_constraint_whose_metric_comes_late_stops_nothing_before(spec):
         metrics = {"accuracy": accuracy(0.5 + number / 20, 8), "train_time_s": 8.0, "images_per_s": 100.0}
         points.append(EpochPoint(trial=number, epoch=8, metrics=metrics))
         search.observe(points[-1])
-        search.finish(number, "complete", points)
+        search.finish(number, TrialState.COMPLETE, points)
 
 
 def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
@@ -176,13 +177,13 @@ def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
         for number, top in enumerate(tops, start=8):
             search.ask(number)
             points = train(search, number, top, 0.5 + number / 10)
-            search.finish(number, "complete" if len(points) == 8 else "stopped", points)
+            search.finish(number, TrialState.COMPLETE if len(points) == 8 else TrialState.STOPPED, points)
             lengths.append(len(points))
         return lengths
 
     first = seen(spec)
     trials = first._observations.known
-    ended = [Past(params=one.params, state="complete", points=list(one.curve.points)) for one in trials]
+    ended = [Past(params=one.params, state=TrialState.COMPLETE, points=list(one.curve.points)) for one in trials]
     expected = decisions(first)
     assert min(expected) < 8 == max(expected)
     for reference in (first.reference, None):
@@ -209,7 +210,7 @@ def test_a_searched_horizon_is_compared_by_its_share(spec):
         horizon = search.ask(number)["epochs"]
         top = 0.5 + number / 25 if number < 9 else 0.2
         points = train(search, number, top, 1.0 if number < 9 else 4.0, epochs=horizon, whole=number < 9)
-        search.finish(number, "complete", points)
+        search.finish(number, TrialState.COMPLETE, points)
     assert len(points) < horizon
 
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 from ranks import Processes, digits_job, free_address, same_bits, train
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import PeerLost, TrialError
 from tune_cnn.metrics import METRICS, Where
 from tune_cnn.spec import UserMetric
-from tune_cnn.training.process.faults import PeerLost
 from tune_cnn.training.rank import RankTraining
 
 ONLY_FP16 = {"skipped_steps", "grad_underflow_pct"}

@@ -5,12 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import SpecError, TrialError
+from tune_cnn.errors import DeviceLost, OutOfMemory, SpecError, TrialError
 from tune_cnn.training.messages import EpochResult, TrainingJob
-
-
-class OutOfMemory(TrialError):
-    """As training's own is named."""
 
 
 class SleepingLoop:
@@ -56,7 +52,7 @@ class SleepingLoop:
 
             raise OutOfMemoryError("Task was killed due to the node running low on memory.")
         if fault == "cuda":
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            raise DeviceLost("training: CUDA error: an illegal memory access was encountered")
         if fault == "die":
             os._exit(1)
         if fault == "die once" and not Path(self.arguments["marker"]).exists():

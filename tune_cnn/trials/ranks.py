@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import DeviceLost, PeerLost
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
@@ -86,7 +86,7 @@ class RankGroup:
             result = own(*args, **kwargs)
             ray.get(refs)
         except Exception as error:
-            cause = _first_cause([error, *watch.end(patience_s=5.0 if _is_peer_lost(error) else 0.0)])
+            cause = _first_cause([error, *watch.end(patience_s=5.0 if isinstance(error, PeerLost) else 0.0)])
             self.close()
             raise cause from error
         watch.end()
@@ -137,11 +137,7 @@ class _PeerWatch:
 
 def _first_cause(errors: list[Exception]) -> Exception:
     """The error that the others followed from: a rank that lost its peer is a consequence."""
-    return next((e for e in map(_unwrapped, errors) if not _is_peer_lost(e)), _unwrapped(errors[0]))
-
-
-def _is_peer_lost(error: Exception) -> bool:
-    return type(error).__name__ == "PeerLost"  # by name: its module needs torch, which the driver does without
+    return next((e for e in map(_unwrapped, errors) if not isinstance(e, PeerLost)), _unwrapped(errors[0]))
 
 
 def _unwrapped(error: Exception) -> Exception:
@@ -150,12 +146,8 @@ def _unwrapped(error: Exception) -> Exception:
 
 
 def lost(error: BaseException) -> bool:
-    """Whether the error means a lost process or a broken CUDA context, which a fresh process may survive."""
-    return (
-        isinstance(error, RayActorError)
-        or type(error).__name__ == "PeerLost"
-        or (not isinstance(error, TrialError) and "CUDA error" in str(error))
-    )
+    """Whether the error means a lost process or device, which a fresh process may survive."""
+    return isinstance(error, RayActorError | PeerLost | DeviceLost)
 
 
 def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folders: Sequence[str]) -> Any:

@@ -7,6 +7,7 @@ from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.curve_model.candidates import WHOLE, Candidates
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
+from tune_cnn.states import TrialState
 
 GRID = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.1, 1.0], "epochs": [2, 8]}
 
@@ -122,5 +123,5 @@ def test_every_other_proposal_lies_beside_the_front(spec):
             top = 0.9 - 0.1 * off - 0.05 * np.log2(params["batch_size"] / 16)
             metrics = {"accuracy": top * (1 - 0.5**epoch), "train_time_s": epoch * 100 / params["batch_size"]}
             search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        search.finish(number, "complete", known.known[-1].curve.points)
+        search.finish(number, TrialState.COMPLETE, known.known[-1].curve.points)
     assert beside >= 6 and others > 3

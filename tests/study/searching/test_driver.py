@@ -11,6 +11,7 @@ from tune_cnn.errors import StoreError, TuneCnnError
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.search.search import Past, Search
+from tune_cnn.states import TrialState
 from tune_cnn.study.failures import nothing_found
 from tune_cnn.study.searching.driver import SearchDriver
 
@@ -60,7 +61,7 @@ def whole_trial(driver: SearchDriver, accuracy: float = 0.9, seconds: float = 1.
     given = driver.next()
     assert given is not None
     epoch(driver, given.trial, 1, accuracy, seconds)
-    driver.end(given.trial, "complete", None)
+    driver.end(given.trial, TrialState.COMPLETE, None)
     return given.trial
 
 
@@ -81,14 +82,14 @@ def test_resume_takes_up_unfinished_trials_first(make: Make, store: Store) -> No
     unfinished = first.next()
     assert unfinished is not None
     epoch(first, unfinished.trial, 1, 0.5, 1.0)
-    first.end(unfinished.trial, "interrupted", None)
+    first.end(unfinished.trial, TrialState.INTERRUPTED, None)
     second = make()
     assert second.counts["complete"] == 1
     taken = second.next()
     assert taken == unfinished
     epoch(second, 1, 1, 0.99, 9.0)  # trained again after the checkpoint: the first counts
     epoch(second, 1, 2, 0.6, 2.0)
-    second.end(1, "complete", None)
+    second.end(1, TrialState.COMPLETE, None)
     assert [p.metrics["accuracy"] for p in store.points("made-up") if p.trial == 1] == [0.5, 0.6]
     assert whole_trial(second) == 2
     assert second.next() is None
@@ -118,7 +119,7 @@ def test_spent_hours_end_the_search_and_its_running_trials(make: Make, store: St
     assert late.next() == given
     late._budget._began_s -= 1800.0  # half an hour later
     assert epoch(late, 0, 1, 0.7, 1.0)
-    late.end(0, "stopped", None)
+    late.end(0, TrialState.STOPPED, None)
     (trial,) = store.trials("made-up")
     assert (trial.state, trial.reason) == ("stopped", "the budget of hours is spent")
 
@@ -131,7 +132,7 @@ def test_interrupted_trials_stay_unfinished(make: Make, store: Store) -> None:
     assert given is not None
     driver.interrupted = True
     assert epoch(driver, given.trial, 1, 0.5, 1.0)
-    driver.end(given.trial, "stopped", None)
+    driver.end(given.trial, TrialState.STOPPED, None)
     assert driver.tick()
     assert driver.next() is None
     assert [t.state for t in store.trials("made-up")] == ["running"]
@@ -151,7 +152,7 @@ def test_a_store_error_in_a_hook_stops_the_search_and_is_raised_afterwards(
         file.rename(tmp_path / f"away-{file.name}")
     (tmp_path / "studies.db").mkdir()
     assert epoch(driver, given.trial, 1, 0.5, 1.0)  # stop
-    driver.end(given.trial, "complete", None)
+    driver.end(given.trial, TrialState.COMPLETE, None)
     assert driver.next() is None
     assert driver.tick()
     with pytest.raises(StoreError, match=r"studies\.db"):
@@ -218,7 +219,7 @@ def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Stor
     assert given is not None
     epoch(first, given.trial, 1, 0.5, 2.0)
     first.interrupted = True
-    first.end(given.trial, "stopped", None)
+    first.end(given.trial, TrialState.STOPPED, None)
     first.finish()
     study = store.study("made-up")
     assert study is not None
@@ -226,7 +227,7 @@ def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Stor
     second = make()
     assert second.next() == given
     epoch(second, given.trial, 2, 0.9, 4.0)
-    second.end(given.trial, "complete", None)
+    second.end(given.trial, TrialState.COMPLETE, None)
     second.finish()
     study = store.study("made-up")
     assert study is not None and study.reference is not None
@@ -256,7 +257,7 @@ def test_unusable_epochs_are_not_stored_and_fail_their_trial(make: Make, store: 
     driver = make()
     assert driver.next() is not None
     assert epoch(driver, 0, 1, float("nan"), 1.0)
-    driver.end(0, "complete", None)
+    driver.end(0, TrialState.COMPLETE, None)
     (trial,) = store.trials("made-up")
     assert trial.state == "failed"
     assert trial.reason
@@ -269,7 +270,7 @@ def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> No
     for reason in ("diverged", "out of memory", "diverged"):
         given = driver.next()
         assert given is not None
-        driver.end(given.trial, "failed", reason)
+        driver.end(given.trial, TrialState.FAILED, reason)
     assert driver.counts["failed"] == 3
     assert not driver.front
     told = nothing_found(store, spec_with()).splitlines()

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from ranks import free_address
 
-from tune_cnn.training.process.faults import PeerLost, trial_faults
+from tune_cnn.errors import PeerLost
+from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.process_group import ProcessGroup, known_to_peers, tcp_connections
 
 

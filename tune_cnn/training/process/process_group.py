@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import _abort_process_group
 
-from tune_cnn.training.process.faults import PeerLost
+from tune_cnn.errors import PeerLost
 
 Address = tuple[str, int]
 Connection = tuple[Address, Address]  # this end, the other end
