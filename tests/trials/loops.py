@@ -17,6 +17,9 @@ class SleepingLoop:
         self.trials = 0  # that this process has begun
         self.aborted = False
 
+    def listen(self, host: str) -> str:
+        return f"{host} of rank {self.rank}"
+
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None:
         self.ranks = ranks
 

@@ -53,11 +53,15 @@ class RankTraining:
         self._trial: Trial | None = None
         self._modules = 0  # that were imported when their objects were last set aside
 
+    def listen(self, host: str) -> str:
+        """On rank 0: an `init_method` for all ranks to `join`, once."""
+        return self._group.listen(host)
+
     def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float = JOIN_TIMEOUT_S) -> None:
         """Form the group that the trials to come train in, or keep it where it stands already.
 
         timeout_s: the longest that a rank waits for the others, here and in every gloo collective. After an abort
-        all ranks must join again, under another `init_method` (tcp://host:port of rank 0, file:///path).
+        all ranks must join again, under another `init_method` (what rank 0's `listen` gives, or file:///path).
         """
         self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
 

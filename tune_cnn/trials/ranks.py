@@ -1,7 +1,6 @@
 """A trial's ranks: rank 0 in the Trainable's own process, the others as actors on the trial's other bundles."""
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -25,6 +24,7 @@ TRAINING = "tune_cnn.training.rank:RankTraining"
 class Rank(Protocol):
     """What `trials` needs of one rank's training; the real one is training.rank.RankTraining."""
 
+    def listen(self, host: str) -> str: ...
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None: ...
     def begin(self, job: TrainingJob) -> int: ...
     def history(self) -> list[EpochResult]: ...
@@ -72,7 +72,7 @@ class RankGroup:
         self._others = [_rank_actor(path, rank, bundles[rank], import_folders) for rank in range(1, ranks)]
         self._own = make_rank(path, 0)
         if ranks > 1:
-            address = f"tcp://{ray.util.get_node_ip_address()}:{_free_port()}"
+            address = self._own.listen(ray.util.get_node_ip_address())
             self.call("join", ranks=ranks, init_method=address, cuda=cuda)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -158,10 +158,3 @@ def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folder
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
     return options.remote(path, rank, tuple(import_folders))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,5 +1,7 @@
 """Candidates: the whole of a small space, draws and neighbours in a larger one, and what lies beside the front."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,34 @@ def test_a_large_space_is_drawn_from_and_searched_near_what_is_good(spec):
     changed = [sum(c.encoded.get(k) != v for k, v in good.items()) for c in near]
     assert max(changed) <= 2
     assert len(offered) < WHOLE
+
+
+@pytest.mark.parametrize(
+    ("bounds", "step"),
+    [
+        ({"low": 1, "high": 1_000_000}, 1),
+        ({"low": 1, "high": 1_000_000, "log": True}, 1),
+        ({"low": 32, "high": 3_200_000, "step": 32}, 32),
+    ],
+)
+def test_a_wide_range_of_whole_numbers_is_never_laid_out(spec, bounds, step):
+    """Its values are counted, not listed: a list of them would take 32 MB, and 4 GB for a hundred times as many."""
+    whole = spec({"batch_size": bounds, "epochs": [2, 4, 8]})
+    tracemalloc.start()
+    try:
+        made, rng = candidates(whole), np.random.default_rng(0)
+        offered = made.among([], rng)
+        good = [one.encoded for one in offered[:3]]
+        found = [*offered, *made.among(good, rng), *made.around(good, rng)]
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 3_000_000
+    values = [one.params["batch_size"] for one in found]
+    assert len(offered) < WHOLE and len(set(values)) > 100
+    assert all(bounds["low"] <= value <= bounds["high"] and value % step == bounds["low"] % step for value in values)
+    middle = 1_000 if "log" in bounds else bounds["high"] / 2
+    assert 0.3 < np.mean([one.params["batch_size"] < middle for one in offered]) < 0.7
 
 
 def test_neighbours_beyond_an_end_of_a_range_are_reflected(spec):

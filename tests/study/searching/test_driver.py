@@ -252,16 +252,42 @@ def test_constraints_filter_the_front(make: Make, store: Store) -> None:
     assert len(store.points("made-up")) == 2
 
 
-def test_unusable_epochs_are_not_stored_and_fail_their_trial(make: Make, store: Store) -> None:
-    """NaN in an objective stops the trial; without any point it has failed, with a reason."""
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.STOPPED, TrialState.INTERRUPTED])
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("metrics", "lacking"),
+    [
+        ({"accuracy": float("nan"), "train_time_s": 9.0}, "accuracy is nan"),
+        ({"accuracy": 0.9, "train_time_s": float("inf")}, "train_time_s is inf"),
+        ({"train_time_s": 9.0}, "accuracy is missing"),
+    ],
+)
+def test_an_epoch_without_an_objective_fails_its_trial(
+    make: Make, store: Store, metrics: dict[str, float], lacking: str, before: int, state: TrialState
+) -> None:
+    """The first one or a later one, however training ended: epochs before it are kept, and the reason names it."""
+    forgotten: list[int] = []
+    driver = make(forgotten=forgotten)
+    assert driver.next() is not None
+    for number in range(1, before + 1):
+        assert not epoch(driver, 0, number, 0.5 + number / 10, float(number))
+    assert driver.point(0, before + 1, metrics, None)
+    driver.end(0, state, None)
+    (trial,) = store.trials("made-up")
+    expected = f"epoch {before + 1}: {lacking}; an epoch needs a finite number for every objective"
+    assert (trial.state, trial.reason) == ("failed", expected)
+    assert [p.epoch for p in store.points("made-up")] == list(range(1, before + 1))
+    assert (driver.counts["failed"], forgotten) == (1, [0])
+    assert make().trials_to_run == 2  # the next start doesn't take it up
+
+
+def test_a_trial_that_gave_no_epoch_has_failed(make: Make, store: Store) -> None:
+    """Its training ended by itself before the first one."""
     driver = make()
     assert driver.next() is not None
-    assert epoch(driver, 0, 1, float("nan"), 1.0)
     driver.end(0, TrialState.COMPLETE, None)
     (trial,) = store.trials("made-up")
-    assert trial.state == "failed"
-    assert trial.reason
-    assert store.points("made-up") == []
+    assert (trial.state, trial.reason) == ("failed", "ended without an epoch")
 
 
 def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> None:

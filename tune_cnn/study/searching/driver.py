@@ -73,6 +73,7 @@ class SearchDriver:
         self._bounds = {k: b.model_dump(exclude_none=True) for k, b in spec.constraints.items()}
         self._running: dict[int, RunningTrial] = {}
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
+        self._unusable: dict[int, str] = {}  # of running trials: why one of its epochs can't be judged
         self._counts = dict.fromkeys((state for state in TrialState if state.has_ended), 0)
         self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
         self._over = over
@@ -123,8 +124,12 @@ class SearchDriver:
 
     @never_raises(True)
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
-        if unusable(metrics, [m.name for m in self._objectives]):
-            return True  # `end` says why
+        lacking = unusable(metrics, [m.name for m in self._objectives])
+        if lacking:
+            self._unusable.setdefault(
+                trial, f"epoch {epoch}: {lacking}; an epoch needs a finite number for every objective"
+            )
+            return True
         if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
             point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
             self._budget.epochs += 1
@@ -141,13 +146,16 @@ class SearchDriver:
     def end(self, trial: int, state: TrialState, reason: str | None) -> None:
         self._running.pop(trial, None)
         started_s = self._started_s.pop(trial, None)
+        lacking = self._unusable.pop(trial, None)
+        if lacking is not None and state is not TrialState.INFEASIBLE:
+            state, reason = TrialState.FAILED, reason or lacking
         if state is TrialState.INTERRUPTED or (state is TrialState.STOPPED and self.stopping):
             return  # stays unfinished in the store; the next start goes on from its checkpoint
         points = self._points.pop(trial, [])
         if state is TrialState.STOPPED:
             reason = reason or self._search.reason(trial) or self.over
         if state.has_result and not points:
-            state, reason = TrialState.FAILED, "reported no epoch with every objective"
+            state, reason = TrialState.FAILED, "ended without an epoch"
         self._store.end_trial(self._spec.study, trial, state, reason)
         self._search.finish(trial, state, points)
         self._counts[state] += 1
