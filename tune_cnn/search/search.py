@@ -11,9 +11,8 @@ import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
-from tune_cnn.objectives import Direction, EpochPoint, unusable
+from tune_cnn.objectives import Direction, EpochPoint
 from tune_cnn.search.candidates import Candidate, Candidates, key
-from tune_cnn.search.importances import importances
 from tune_cnn.search.knowledge import Encoded, Knowledge, Known
 from tune_cnn.search.memory import MemoryModel
 from tune_cnn.search.proposer import Proposer
@@ -83,7 +82,6 @@ class Search:
         )
         self._running: dict[int, tuple[Trial, Known]] = {}
         self._reasons: dict[int, str] = {}
-        self._ends: dict[int, list[float]] = {}
         self._queue: deque[Encoded] = deque()
         self._take_in(ended)
 
@@ -187,12 +185,7 @@ class Search:
             trial.set_constraint(name, violation)
         values = self._values(told)
         self._study.tell(trial, values, state=state_told(state, values))
-        self._keep_end(trial.number, points)
         self._knowledge.end(known)
-
-    def importances(self) -> dict[str, dict[str, float]]:
-        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA)."""
-        return importances(self._study, self._knowledge.objectives, self._ends) if self._space.searched else {}
 
     # Inside
 
@@ -304,13 +297,6 @@ class Search:
     def _values(self, told: EpochPoint | None) -> list[float] | None:
         return None if told is None else [told.metrics[m.name] for m in self._knowledge.objectives]
 
-    def _keep_end(self, at: int, points: Sequence[EpochPoint]) -> None:
-        names = [m.name for m in self._knowledge.objectives]
-        usable = [p for p in points if not unusable(p.metrics, names)]
-        if usable:
-            last = max(usable, key=lambda p: p.epoch)
-            self._ends[at] = [last.metrics[name] for name in names]
-
     def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
         """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
         seed = (self._spec.seed * 1_000_003 + self._taken) % 2**31
@@ -335,7 +321,6 @@ class Search:
         for past, known, distributions in taken:
             told = self._told(past.state, past.points)
             values = self._values(told)
-            self._keep_end(len(self._study.get_trials(deepcopy=False)), past.points)
             self._study.add_trial(
                 create_trial(
                     params=known.encoded,

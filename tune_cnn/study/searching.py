@@ -119,7 +119,7 @@ class _Course:
                 first = inspection_call(spec, phases[0], cache_dir=places.cache_dir)
                 open_and_run(opening, payload_of(spec, phases[0], places, first), phases[0])
                 assert self._begun is not None, "the phase has begun"
-                searcher, conductor = self._begun
+                _, conductor = self._begun
                 for number, slots in enumerate(phases[1:], start=2):
                     self._begin_phase(number, phases)
                     if conductor.trials_to_run != 0 and not conductor.stopping:
@@ -127,7 +127,7 @@ class _Course:
                 conductor.finish()
             if spec.confirm is not None and not conductor.stopping and conductor.front:
                 self._confirm(conductor)
-            return _close(store, spec, searcher, conductor, self._outbox, places, say)
+            return _close(store, spec, conductor, self._outbox, places, say)
         except BaseException as end:
             if self._begun is not None:
                 _give_up(store, spec.study, self._outbox, at_once=isinstance(end, KeyboardInterrupt))
@@ -136,9 +136,9 @@ class _Course:
     def end_without_training(self, record: StudyRecord) -> SearchResult:
         """The result of what is stored, told to MLflow where it has not been."""
         slots = int(record.info.get("hardware", {}).get("slots", 1))
-        searcher, conductor = self._conductor(self._spec, {}, slots)
+        _, conductor = self._conductor(self._spec, {}, slots)
         conductor.finish()
-        return _close(self._store, self._spec, searcher, conductor, self._outbox, self._places, self._say)
+        return _close(self._store, self._spec, conductor, self._outbox, self._places, self._say)
 
     def _open_study(self, checked: Checked, study_is_new: bool, lease: ExitStack) -> None:
         store, spec = self._store, self._spec
@@ -244,7 +244,6 @@ def drain(store: Store, study: str, outbox: Outbox | None, places: Places, say: 
 def _close(
     store: Store,
     spec: StudySpec,
-    searcher: Search,
     conductor: Conductor,
     outbox: Outbox | None,
     places: Places,
@@ -257,7 +256,7 @@ def _close(
     store.update_study(spec.study, state="failed" if nothing else "finished" if conductor.ended else "interrupted")
     archive = read_archive(spec.study, places.home, None)
     keep_costs(store, spec, archive)
-    files = _report(archive, places, searcher, say)
+    files = _report(archive, places, say)
     for name, path in files.items():
         store.add_artifact(spec.study, path, name)
     drain(store, spec.study, outbox, places, say)
@@ -277,14 +276,13 @@ def _close(
     return result
 
 
-def _report(archive: StudyArchive, places: Places, searcher: Search, say: Callable[[str], None]) -> Mapping[str, Path]:
+def _report(archive: StudyArchive, places: Places, say: Callable[[str], None]) -> Mapping[str, Path]:
     """The files to look at. A search whose points are all stored has not failed because a file could not be written."""
     from tune_cnn.study.reporting import report_files  # with it come plotly and matplotlib, wanted at the end alone
 
     study = archive.study.name
     try:
-        typed = places.commands(study)
-        return report_files(archive, places.folder(study), commands=typed, importances=searcher.importances())
+        return report_files(archive, places.folder(study), commands=places.commands(study))
     except (OSError, InputError) as error:
         say(f"the report is not written ({error}); `{places.commands(study).report}` writes it from the store")
         return {}
