@@ -12,15 +12,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tune_cnn"
 LONGEST_FILE = 350  # lines; "about 300", and a little room for a file that is being changed
 
-# What each room may import of the others. `errors` stands below everything.
+# What each room may import of the others. `errors` and `as_found` stand below everything.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "as_found": set(),
     "objectives": {"errors"},
     "spec": {"errors", "objectives"},
     "front": {"errors", "objectives"},
     "search": {"errors", "objectives", "spec", "front"},
     "training": {"errors", "objectives", "spec", "front"},
-    "trials": {"errors", "objectives", "spec", "front", "search", "training"},
+    "trials": {"errors", "as_found", "objectives", "spec", "front", "search", "training"},
     "records": {"errors", "objectives", "spec", "front", "search", "training"},
     "reports": {"errors", "objectives", "spec", "front", "search", "training"},
 }

@@ -211,7 +211,7 @@ def train(
     from tune_cnn.reports import shown
     from tune_cnn.study import commands
 
-    places = commands.places(HOME, tracking_uri, address, None, debug=debug)
+    places = commands.places(None, tracking_uri, address, None, debug=debug)
     result = commands.train(config, places, output=output, all_data=all_data, register=register)
     _print(result, as_json, shown.training)
 

@@ -24,11 +24,58 @@ SPEC: dict[str, Any] = {
     "budget": {"trials": 6},
     "resources": {"slots": 1},
 }
+BROKEN = """
+study: broken
+data: {name: image_folder, root: nowhere}
+model: {name: small_cnn}
+space: {epochs: 1, batch_size: 64, learning_rate: 0.1}
+budget: {trials: 1}
+"""
 SCRIPT = f"""
-from tune_cnn import Study
+import json, logging, os, signal, sys, warnings
+from pathlib import Path
 
-study = Study("small", home="studies", tracking_uri="sqlite:///mlflow.db")
-study.search({SPEC!r})
+import optuna
+
+from tune_cnn import Study
+from tune_cnn.errors import TuneCnnError
+
+
+def as_it_is():
+    loggers = [logging.getLogger(), logging.getLogger("optuna"), logging.getLogger("elsewhere")]
+    return {{
+        "environment": dict(os.environ),
+        "path": list(sys.path),
+        "handlers": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
+        "levels": [optuna.logging.get_verbosity(), *(logger.level for logger in loggers)],
+        "filters": [str(one) for one in warnings.filters],
+    }}
+
+
+def mine(number, frame):
+    pass
+
+
+signal.signal(signal.SIGTERM, mine)
+os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "1"
+seen = {{"before": as_it_is()}}
+from tune_cnn.study.places import Places  # with it comes Ray, whose settings must be there as it is imported
+from tune_cnn.study.training_runs import train
+
+seen["Ray imported"] = as_it_is()
+Study("small", home="studies", tracking_uri="sqlite:///mlflow.db").search({SPEC!r})
+seen["search"] = as_it_is()
+try:
+    Study("told", home="empty", tracking_uri="sqlite:///none.db").front()
+except TuneCnnError:
+    seen["a study asked of MLflow"] = as_it_is()
+places = Places(home=Path("studies"), tracking_uri="sqlite:///mlflow.db")
+try:
+    train("broken.yaml", places, say=print)
+except TuneCnnError as error:
+    assert "nowhere" in str(error), error
+    seen["a training that failed"] = as_it_is()
+Path("seen.json").write_text(json.dumps(seen))
 """
 
 
@@ -36,10 +83,23 @@ study.search({SPEC!r})
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the script has run."""
     place = tmp_path_factory.mktemp("notebook")
+    (place / "broken.yaml").write_text(BROKEN)
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, cwd=place, env=environment(place), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return place
+
+
+def test_what_a_search_needed_is_gone_after_it(folder: Path) -> None:
+    """Ray's and MLflow's settings, folders of the import path, handlers of signals, levels of logs; the user's stay."""
+    seen = json.loads((folder / "seen.json").read_text())
+    before, imported = seen.pop("before"), seen.pop("Ray imported")
+    # An import happens once: Ray's own folder on the path and filters of its warnings are there for good
+    assert imported == {**before, "path": imported["path"], "filters": imported["filters"]}
+    assert [Path(folder).name for folder in imported["path"] if folder not in before["path"]] == ["thirdparty_files"]
+    assert set(seen) == {"search", "a study asked of MLflow", "a training that failed"}
+    for when, after in seen.items():
+        assert after == imported, when
 
 
 def test_a_report_written_later_shows_what_the_search_itself_reported(folder: Path) -> None:

@@ -37,7 +37,11 @@ def outbox_environment(base: Mapping[str, str], tracking_uri: str) -> dict[str, 
 
 
 def make_quiet(tracking_uri: str) -> None:
-    """The same for this process; to be called before `mlflow_reader` is first imported. What is set stays."""
+    """The same for this process; to be called before `mlflow_reader` is first imported.
+
+    What is set stays until the caller takes it back (`left_as_found`), at best when MLflow has been asked: it reads
+    its timeouts anew with every request.
+    """
     for name, value in {**_QUIET, **_artifact_root(tracking_uri)}.items():
         if name != "OMP_NUM_THREADS":  # this process may yet train
             os.environ.setdefault(name, value)

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError, nearest
 from tune_cnn.front.confirmed import Confirmed, confirmed
 from tune_cnn.front.constraints import feasible
@@ -47,10 +48,11 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
     else:
         known = []
     if tracking_uri is not None:
-        make_quiet(tracking_uri)
-        from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
+        with left_as_found():
+            make_quiet(tracking_uri)
+            from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
 
-        return read_study(name, tracking_uri)
+            return read_study(name, tracking_uri)
     there = nearest(name, known) if known else ", which holds none yet; start one with `tune-cnn search`"
     raise StudyError(f"study {name!r}: does not exist in {home}{there}")
 

@@ -12,13 +12,17 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.study import face
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.exporting import Front, write_whole
+from tune_cnn.study.next_commands import HOME
 
 
-def places(home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool) -> Any:
+def places(
+    home: Path | None, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool
+) -> Any:
+    """`home`: None for a command without one, which a file in its place doesn't concern."""
     from tune_cnn.study.searching import Places  # with it comes Ray, which takes seconds
 
     return Places(
-        home=_folder(home).expanduser().absolute(),
+        home=(HOME if home is None else _folder(home)).expanduser().absolute(),
         tracking_uri=tracking_uri or DEFAULT_TRACKING_URI,
         address=address,
         storage=storage if storage is None or "://" in storage else str(Path(storage).expanduser().absolute()),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, Interrupted, ResourceError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.outbox_process import Outbox, start_outbox
@@ -52,6 +53,7 @@ class SearchResult:
     report: str | None  # None: it could not be written
 
 
+@left_as_found()
 def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callable[[str], None]) -> SearchResult:
     """Search until the budget is spent, or go on with a search that was interrupted. Raises TuneCnnError."""
     store = open_store(places.home, create=True)
