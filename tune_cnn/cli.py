@@ -17,7 +17,7 @@ import typer
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.records.mlflow_environment import check_argument
 from tune_cnn.study.interrupts import end_at_once, signals_end_at_once
-from tune_cnn.study.next_commands import HOME
+from tune_cnn.study.next_commands import HOME, again, as_started
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -99,8 +99,7 @@ def search(
     if dry_run:
         _print(commands.dry_run(checked, places), as_json, shown.dry_run)
         return
-    again = shlex.join(["tune-cnn", *sys.argv[1:]])
-    _print(commands.search(checked, places, again=again), as_json, commands.show_search)
+    _print(commands.search(checked, places, again=again()), as_json, commands.show_search)
 
 
 @app.command()
@@ -124,7 +123,7 @@ def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, 
     if rows or as_json:
         _print(rows, as_json, shown.studies)
     else:
-        _say(f"No studies in {home} yet; start one with `tune-cnn search`.")
+        _say(f"No studies in {home} yet; start one with `{shlex.join([*as_started(), 'search'])}`.")
 
 
 @app.command()
@@ -155,8 +154,7 @@ def confirm(
     from tune_cnn.study import commands
 
     places = commands.places(home, tracking_uri, address, storage, debug=debug)
-    again = shlex.join(["tune-cnn", *sys.argv[1:]])
-    document = commands.confirm(study, places, points=points, seeds=seeds, again=again)
+    document = commands.confirm(study, places, points=points, seeds=seeds, again=again())
     _print(document, as_json, commands.show_confirm)
 
 

@@ -1,6 +1,7 @@
 """A study as it was recorded: from the home's store, or from a tracking server alone."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tune_cnn.records.offers import constraints_of
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.study.next_commands import as_started
 
 
 def open_store(home: str | Path, *, create: bool = False) -> Store:
@@ -53,7 +55,8 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
             from tune_cnn.records.mlflow_reader import read_study  # imports mlflow, which takes seconds
 
             return read_study(name, tracking_uri)
-    there = nearest(name, known) if known else ", which holds none yet; start one with `tune-cnn search`"
+    search = shlex.join([*as_started(), "search"])
+    there = nearest(name, known) if known else f", which holds none yet; start one with `{search}`"
     raise StudyError(f"study {name!r}: does not exist in {home}{there}")
 
 

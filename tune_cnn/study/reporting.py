@@ -96,7 +96,7 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
         versions=study.info.get("versions", {}),
         notes=study.info.get("data", {}).get("notes", ()),
         commands=[commands.confirm, commands.export, commands.train, commands.front],
-        export_options=commands.options,
+        export=commands.export_of,
         confirmed=confirmed_of(archive, spec),
         failed=failed_candidates(archive.confirmations),
     )
