@@ -135,6 +135,16 @@ def test_the_copied_command_exports_the_very_point(tmp_path: Path) -> None:
     assert [read_yaml(y, "copied")["space"] for y in yamls] == [study.params[p.trial] for p in study.front]
 
 
+def test_a_servers_runs_are_linked(tmp_path: Path) -> None:
+    """A link loads nothing by itself; without a server there is none."""
+    address = "http://there/#/experiments/7/runs?a=b&c"
+    links = [
+        [attributes["href"] for tag, attributes in report(tmp_path, made_up(6), **given).tags if tag == "a"]
+        for given in ({"runs_page": address}, {})
+    ]
+    assert links == [[address], []]
+
+
 @pytest.mark.parametrize(
     ("trials", "names"),
     [

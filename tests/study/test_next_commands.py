@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tune_cnn.records.mlflow_environment import runs_page
 from tune_cnn.study.next_commands import NextCommands, started_by
 
 PLAIN = ("tune-cnn",)
@@ -49,6 +50,33 @@ def test_a_password_is_never_typed() -> None:
     """It stands in the environment, from which the next command has it too."""
     typed = NextCommands(study="s", home=Path("/home"), tracking_uri="postgresql://me:secret@there/db", started=PLAIN)
     assert typed.sync == "tune-cnn sync s --home /home"
+
+
+def test_mlflow_is_started_as_this_command_was() -> None:
+    """Its own command lies beside ours; a server is a page already, and a password is left out."""
+    database = ("ui", "--backend-store-uri", "sqlite:///mlflow.db")
+    for started, words in (
+        (PLAIN, ("mlflow",)),
+        (("uv", "run", "tune-cnn"), ("uv", "run", "mlflow")),
+        (("/env/bin/tune-cnn",), ("/env/bin/mlflow",)),
+        (("/env/bin/python", "-m", "tune_cnn"), ("/env/bin/python", "-m", "mlflow")),
+    ):
+        assert NextCommands(study="s", home=Path("/home"), started=started).ui == " ".join((*words, *database))
+    assert NextCommands(study="s", home=Path("/home"), tracking_uri="http://me:secret@there").ui == "http://there"
+
+
+@pytest.mark.parametrize(
+    ("uri", "page"),
+    [
+        ("http://there:8000", "http://there:8000/#/experiments/7/runs?workflowType=machine_learning"),
+        ("https://me:secret@there/ml/", "https://there/ml/#/experiments/7/runs?workflowType=machine_learning"),
+        ("sqlite:///mlflow.db", "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning"),
+        ("databricks", None),
+    ],
+)
+def test_the_runs_have_an_address(uri: str, page: str | None) -> None:
+    """At the server, or where `mlflow ui` shows a database; elsewhere the page is not MLflow's."""
+    assert runs_page(uri, "7") == page
 
 
 def _installed(folder: Path) -> Path:

@@ -72,6 +72,7 @@ def write_report(
     versions: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
+    runs_page: str | None = None,
     confirmed: Sequence[Confirmed] = (),
     failed: Mapping[tuple[int, int], Sequence[str]] | None = None,
 ) -> Path:
@@ -104,7 +105,7 @@ def write_report(
         _parallel(trials, objectives, searched),
         _hypervolume(points, objectives, reference, trace),
         failures_section(trials),
-        commands_section(commands),
+        commands_section(commands, runs_page),
         notes_section(notes),
         spec_section(spec_yaml),
         surroundings_section(hardware or {}, versions or {}),

@@ -230,8 +230,12 @@ def failures_section(trials: Sequence[TrialRow]) -> str:
     return section("What went wrong", note, table(["state", "trials", "reason", "which"], rows, numeric=1))
 
 
-def commands_section(commands: Sequence[str]) -> str:
+def commands_section(commands: Sequence[str], runs_page: str | None = None) -> str:
+    """`runs_page`: the address of the runs at a tracking server."""
     lines = [f'<div class="command"><pre>{escape(c)}</pre>{_copy("copy", c)}</div>' for c in commands]
+    if runs_page is not None:
+        link = f'<a href="{escape(runs_page)}" rel="noopener noreferrer">{escape(runs_page)}</a>'
+        lines.append(f"<p>The runs in MLflow: {link}</p>")
     return section("Next", "", "\n".join(lines)) if lines else ""
 
 

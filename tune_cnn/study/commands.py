@@ -1,11 +1,10 @@
 """What the commands do: results as plain data, for --json or for `reports.shown`."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
-from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI, shown_uri
+from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI
 from tune_cnn.reports import shown
 from tune_cnn.reports.live import LiveDisplay
 from tune_cnn.spec import StudySpec
@@ -71,16 +70,14 @@ def search(spec: StudySpec, places: Any, *, again: str) -> "FrontDocument":
         "hypervolume": result.hypervolume,
         "front": result.front.as_rows(),
         "report": result.report,
-        "next": _next_commands(result.study, places),
+        "next": {**_next_commands(result.study, places), "runs": result.runs_page},
     }
     return FrontDocument(result.front, document)
 
 
 def _next_commands(name: str, places: Any) -> dict[str, str]:
-    uri = shown_uri(places.tracking_uri)
-    ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
     typed = places.commands(name)
-    return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": ui}
+    return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": typed.ui}
 
 
 def dry_run(spec: StudySpec, places: Any) -> dict[str, Any]:

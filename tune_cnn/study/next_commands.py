@@ -4,11 +4,11 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI, secrets_of
+from tune_cnn.records.mlflow_environment import DEFAULT_TRACKING_URI, is_server, secrets_of, shown_uri
 
 HOME = Path("studies")
 COMMAND = "tune-cnn"
@@ -68,7 +68,7 @@ class NextCommands:
     tracking_uri: str | None = None
     address: str | None = None
     storage: str | None = None
-    started: Sequence[str] = field(default_factory=as_started)
+    started: tuple[str, ...] = field(default_factory=as_started)
 
     @property
     def options(self) -> list[str]:
@@ -115,6 +115,14 @@ class NextCommands:
     @property
     def sync(self) -> str:
         return self._typed("sync")
+
+    @property
+    def ui(self) -> str:
+        """The tracking server, or the command that shows a database: MLflow's own lies beside ours."""
+        uri = shown_uri(self.tracking_uri or DEFAULT_TRACKING_URI)
+        by_module = self.started[-2:-1] == ("-m",)
+        mlflow = "mlflow" if by_module else str(Path(self.started[-1]).with_name("mlflow"))
+        return uri if is_server(uri) else shlex.join([*self.started[:-1], mlflow, "ui", "--backend-store-uri", uri])
 
     def _typed(self, command: str, *more: str) -> str:
         return shlex.join([*self.started, command, self.study, *self.options, *more])

@@ -6,6 +6,8 @@ from tune_cnn.front.confirmed import failed_candidates
 from tune_cnn.front.dominance import front
 from tune_cnn.objectives import Direction, EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow_environment import is_server, runs_page
+from tune_cnn.records.rows import StudyRecord
 from tune_cnn.reports.confirmed_report import confirmed_figure
 from tune_cnn.reports.figures import front_figure
 from tune_cnn.reports.html import write_report
@@ -97,9 +99,17 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
         notes=study.info.get("data", {}).get("notes", ()),
         commands=[commands.confirm, commands.export, commands.train, commands.front],
         export=commands.export_of,
+        runs_page=_runs_page(study),
         confirmed=confirmed_of(archive, spec),
         failed=failed_candidates(archive.confirmations),
     )
+
+
+def _runs_page(study: StudyRecord) -> str | None:
+    """At a server that others see too: a page of this machine's own would be another one for them."""
+    if study.tracking is None or study.experiment_id is None or not is_server(study.tracking):
+        return None
+    return runs_page(study.tracking, study.experiment_id)
 
 
 def _past(archive: StudyArchive) -> list[Past]:

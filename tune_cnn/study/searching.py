@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, Interrupted, ResourceError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow_environment import absolute_uri, runs_page, shown_uri
 from tune_cnn.records.outbox_process import Outbox, start_outbox
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
@@ -51,6 +52,7 @@ class SearchResult:
     hypervolume: float | None
     front: Front
     report: str | None  # None: it could not be written
+    runs_page: str | None = None  # where MLflow shows the runs; None where it has not been told of them yet
 
 
 @left_as_found()
@@ -272,10 +274,19 @@ def _close(
         hypervolume=conductor.hypervolume,
         front=Front(archive),
         report=str(files["report.html"]) if files else None,
+        runs_page=_runs_page(store, spec.study, places),
     )
     if conductor.interrupted:
         raise SearchInterrupted(result)
     return result
+
+
+def _runs_page(store: Store, study: str, places: Places) -> str | None:
+    record = store.study(study)
+    uri = absolute_uri(places.tracking_uri)
+    if record is None or record.experiment_id is None or record.tracking != shown_uri(uri):
+        return None  # no server has been told of it yet, or another one
+    return runs_page(uri, record.experiment_id)
 
 
 def _report(archive: StudyArchive, places: Places, say: Callable[[str], None]) -> Mapping[str, Path]:
