@@ -243,7 +243,9 @@ def test_importances_find_what_matters(spec, curve):
     asked = [drawn.ask(number) for number in range(40)]
     past = [Past(params=params, state="complete", points=curve(n, params)) for n, params in enumerate(asked)]
     assert importances(whole, past[:1]) == {}
-    assert importances(whole, past)["train_time_s"]["batch_size"] > 0.8
+    found = importances(whole, past)
+    assert found["train_time_s"]["batch_size"] > 0.8
+    assert [list(shares) for shares in found.values()] == [list(whole.searched)] * 2  # the same in every process
     assert importances(spec({"batch_size": 32}), past) == {}
 
 

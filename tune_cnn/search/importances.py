@@ -1,8 +1,9 @@
 """What matters: the share of each objective's variation that each searched parameter explains."""
 
 import logging
+import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, create_trial
@@ -32,9 +33,18 @@ def importances(spec: StudySpec, past: Iterable[Past]) -> dict[str, dict[str, fl
         for at, objective in enumerate(spec.objective_metrics):
             sign = -1.0 if objective.direction is Direction.MAX else 1.0  # the evaluator takes lower for better
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator, target=_signed(at, sign))
-            shares[objective.name] = {key: float(share) for key, share in found.items()}
+            found = optuna.importance.get_param_importances(
+                study, evaluator=evaluator, target=_signed(at, sign), normalize=False
+            )
+            shares[objective.name] = _shares({key: float(found[key]) for key in spec.searched if key in found})
     return shares
+
+
+def _shares(found: Mapping[str, float]) -> dict[str, float]:
+    """Summing up to 1. In the space's order, and by a sum that no order changes: Optuna's is that of a set, another
+    one in every process."""
+    total = math.fsum(found.values())
+    return {key: share / total if total else 1 / len(found) for key, share in found.items()}
 
 
 def _trials(spec: StudySpec, past: Iterable[Past]) -> list[FrozenTrial]:
