@@ -28,8 +28,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))
 from database_server import postgres
 
+from tune_cnn.records import change_log
 from tune_cnn.records.mlflow.environment import make_quiet
-from tune_cnn.records.outbox import change_log
 from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
 from tune_cnn.states import TrialState

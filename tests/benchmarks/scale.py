@@ -100,7 +100,7 @@ def drive(folder: Path, number: int) -> dict[str, float]:
     over = threading.Event()
     watch = threading.Thread(target=_watch_delivery, args=(folder, number, over, seen), daemon=True)
     watch.start()
-    search(spec_of(number), locations, display=display, say=display.say)
+    search(spec_of(number), locations, display)
     over.set()
     watch.join(60)
     store = Store(folder)
