@@ -95,12 +95,12 @@ def search(
     from tune_cnn.study import commands
 
     checked = load_spec(spec, overrides or [])
-    places = commands.places(home, tracking_uri, address, storage, debug=debug)
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
-        _print(commands.dry_run(checked, places), as_json, printed.dry_run)
+        _print(commands.dry_run(checked, locations), as_json, printed.dry_run)
         return
     again = shlex.join(["tune-cnn", *sys.argv[1:]])
-    _print(commands.search(checked, places, again=again), as_json, commands.show_search)
+    _print(commands.search(checked, locations, again=again), as_json, commands.show_search)
 
 
 @app.command()
@@ -154,9 +154,9 @@ def confirm(
     """Train the front's best points again, alone on their hardware and over several seeds; again goes on."""
     from tune_cnn.study import commands
 
-    places = commands.places(home, tracking_uri, address, storage, debug=debug)
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
     again = shlex.join(["tune-cnn", *sys.argv[1:]])
-    document = commands.confirm(study, places, points=points, seeds=seeds, again=again)
+    document = commands.confirm(study, locations, points=points, seeds=seeds, again=again)
     _print(document, as_json, commands.show_confirm)
 
 
@@ -211,8 +211,8 @@ def train(
     from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
-    places = commands.places(HOME, tracking_uri, address, None, debug=debug)
-    result = commands.train(config, places, output=output, all_data=all_data, register=register)
+    locations = commands.locations(HOME, tracking_uri, address, None, debug=debug)
+    result = commands.train(config, locations, output=output, all_data=all_data, register=register)
     _print(result, as_json, printed.training)
 
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/at_rest.py --repeats 5 --out at_rest.json
 
 `--help`, `front` and `export` on a study of twelve trials; a search of digits from its command to its first training
-step, so with model, optimiser and loader made: the report of the first epoch less that epoch's training and evaluation,
+step, so with model, optimizer and loader made: the report of the first epoch less that epoch's training and evaluation,
 which is later than the step itself by the report's way to the store. Beside the wall clock, CPU seconds (user and
 system), those of the search until the report was seen: they hold on a busy machine too. The study's own search comes
 first, so files are in the page cache and modules compiled, as on any second call.
@@ -76,7 +76,7 @@ def first_step(folder: Path) -> dict[str, float]:
 def _first_step(store: Path) -> float | None:
     """When the first step was, on the machine's clock; None before an epoch was reported.
 
-    Not by total_time_s, which starts at "data ready": making model, optimiser and loader is not training yet. Of
+    Not by total_time_s, which starts at "data ready": making model, optimizer and loader is not training yet. Of
     slots that start together all that have reported by now are looked at.
     """
     if not store.exists():

@@ -32,7 +32,7 @@ from tune_cnn.training.data.augment import largest_shift
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.step.optimizers import make_optimiser
+from tune_cnn.training.step.optimizers import make_optimizer
 
 MEAN, STD = (0.2860,), (0.3530,)  # of Fashion-MNIST's training images
 SIDE, CLASSES = 28, 10
@@ -143,22 +143,22 @@ def rival(case: Case, workers: int) -> dict[str, float]:
         pin_memory=case.cuda,
     )
     model = build_model(case.model, num_classes=CLASSES, in_channels=1, image_size=(SIDE, SIDE)).to(device).train()
-    optimiser = make_optimiser(model, Configuration(), learning_rate=0.01)
+    optimizer = make_optimizer(model, Configuration(), learning_rate=0.01)
     for _ in range(2):
         began_s = time.monotonic()
         for images_nchw, labels_n in loader:
-            _step(model, optimiser, images_nchw.to(device, non_blocking=True), labels_n.to(device, non_blocking=True))
+            _step(model, optimizer, images_nchw.to(device, non_blocking=True), labels_n.to(device, non_blocking=True))
         _wait(case.cuda)
         took_s = time.monotonic() - began_s
     return {"images_per_s": case.images / took_s}
 
 
 def _step(
-    model: nn.Module, optimiser: torch.optim.Optimizer, images_nchw: torch.Tensor, labels_n: torch.Tensor
+    model: nn.Module, optimizer: torch.optim.Optimizer, images_nchw: torch.Tensor, labels_n: torch.Tensor
 ) -> None:
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     F.cross_entropy(model(images_nchw), labels_n).backward()
-    optimiser.step()
+    optimizer.step()
 
 
 def _wait(cuda: bool) -> None:

@@ -12,7 +12,7 @@ What the columns are:
 - `train_cpu_s`: CPU seconds of the epoch's training steps by the training thread's own clock. Not wall-clock seconds:
   the machine was shared, and one thread with its data in memory never waits, so that on an idle core the two are equal.
 - `memory_mib`: not measured but counted, as a process's resident memory says little of one trial: weights, gradients
-  and the optimiser's state, and what autograd keeps of one batch's forward pass.
+  and the optimizer's state, and what autograd keeps of one batch's forward pass.
 
 A configuration that diverges ends with a line whose measures are empty.
 """
@@ -189,7 +189,7 @@ _counted: dict[str, float] = {}
 
 
 def training_memory_mib(rank: RankTraining, configuration: Configuration) -> float:
-    """Weights, gradients, optimiser state, and what one batch's forward pass leaves to autograd."""
+    """Weights, gradients, optimizer state, and what one batch's forward pass leaves to autograd."""
     key = f"{configuration.model} {configuration.batch_size} {configuration.optimizer}"
     if key not in _counted:
         with torch.random.fork_rng(devices=[]):
@@ -247,7 +247,7 @@ def write_table(name: str, grid: Grid, done: Mapping[int, list[dict[str, Any]]],
         "versions": {"tune_cnn": version("tune-cnn"), "torch": torch.__version__, "python": platform.python_version()},
         "machine": f"{platform.machine()}, one thread, shared by others meanwhile",
         "train_cpu_s": "CPU seconds of this epoch's training steps by the training thread's clock",
-        "memory_mib": "counted: weights, gradients, optimiser state, activations of one batch",
+        "memory_mib": "counted: weights, gradients, optimizer state, activations of one batch",
         "seed": "the configuration's number in the grid",
     }
     text = io.StringIO()

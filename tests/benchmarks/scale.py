@@ -82,7 +82,7 @@ def search_nothing(number: int) -> dict[str, float]:
 
 def drive(folder: Path, number: int) -> dict[str, float]:
     from tune_cnn.reports.terminal.live import LiveDisplay
-    from tune_cnn.study.locations import Places
+    from tune_cnn.study.locations import Locations
     from tune_cnn.study.searching.course import search
 
     memory: dict[int, int] = {}
@@ -94,12 +94,12 @@ def drive(folder: Path, number: int) -> dict[str, float]:
         shown(progress)
 
     display.update = update  # type: ignore[method-assign]  # what it shows is counted on the way
-    places = Places(home=folder, tracking_uri=f"sqlite:///{folder}/mlflow.db", loop="nothing:NothingLoop")
+    locations = Locations(home=folder, tracking_uri=f"sqlite:///{folder}/mlflow.db", loop="nothing:NothingLoop")
     seen: dict[str, float] = {}
     over = threading.Event()
     watch = threading.Thread(target=_watch_delivery, args=(folder, number, over, seen), daemon=True)
     watch.start()
-    search(spec_of(number), places, display=display, say=display.say)
+    search(spec_of(number), locations, display=display, say=display.say)
     over.set()
     watch.join(60)
     store = Store(folder)

@@ -150,7 +150,7 @@ def test_the_exact_hypervolume_is_moocores(grid):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_seed_decides_a_simulation(grid, system):
-    """The same outcome again, another for another seed; all trials end in a state that the conductor knows."""
+    """The same outcome again, another for another seed; all trials end in a state that the driver knows."""
 
     def outcome(seed: int):
         made = make_system(system, grid, seed, 25)

@@ -8,7 +8,7 @@ from tune_cnn.errors import InputError, NothingFits
 from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.confirmed import SeedRun, confirmed, failed_candidates, overtaking, run_end
 from tune_cnn.front.hypervolume import hypervolume, reference_point
-from tune_cnn.front.representatives import carriers
+from tune_cnn.front.representatives import representatives
 from tune_cnn.metrics import METRICS, EpochPoint
 
 OBJECTIVES = [METRICS["accuracy"], METRICS["train_time_s"]]
@@ -101,11 +101,11 @@ def test_carriers_begin_with_the_knee_and_the_most_accurate() -> None:
     """Then by what each adds; a larger count only adds to a smaller one."""
     whole = [point(9, 0.01, 0.9), *FRONT]  # the fastest: good for nothing
     reference = reference_point(whole, OBJECTIVES)
-    taken = carriers(whole, OBJECTIVES, reference, 6)
+    taken = representatives(whole, OBJECTIVES, reference, 6)
     assert taken[1] == FRONT[4]
     assert taken[-1].trial in {9, 3}
     for count in range(1, 7):
-        assert carriers(whole, OBJECTIVES, reference, count) == taken[:count]
+        assert representatives(whole, OBJECTIVES, reference, count) == taken[:count]
     third = max(
         (p for p in FRONT if p not in taken[:2]), key=lambda p: hypervolume([*taken[:2], p], OBJECTIVES, reference)
     )
@@ -114,9 +114,9 @@ def test_carriers_begin_with_the_knee_and_the_most_accurate() -> None:
 
 def test_carriers_of_a_small_front_are_all_of_it() -> None:
     """A front of one point, one of none, and more asked for than there is."""
-    assert carriers([FRONT[0]], OBJECTIVES, reference_point(FRONT, OBJECTIVES), 5) == [FRONT[0]]
-    assert carriers([], OBJECTIVES, {}, 5) == []
-    assert len(carriers(FRONT, OBJECTIVES, reference_point(FRONT, OBJECTIVES), 50)) == 5
+    assert representatives([FRONT[0]], OBJECTIVES, reference_point(FRONT, OBJECTIVES), 5) == [FRONT[0]]
+    assert representatives([], OBJECTIVES, {}, 5) == []
+    assert len(representatives(FRONT, OBJECTIVES, reference_point(FRONT, OBJECTIVES), 50)) == 5
 
 
 def test_twins_don_t_hide_each_other() -> None:
@@ -128,7 +128,7 @@ def test_twins_don_t_hide_each_other() -> None:
         point(3, 0.91, 39.0),
         point(4, 0.92, 40.0),
     ]
-    taken = carriers(twins, OBJECTIVES, reference_point(twins, OBJECTIVES), 3)
+    taken = representatives(twins, OBJECTIVES, reference_point(twins, OBJECTIVES), 3)
     assert {p.trial for p in taken} & {1, 2}
 
 

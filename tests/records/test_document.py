@@ -1,4 +1,4 @@
-"""points.json and the front's offers: what readers and filters see."""
+"""points.json and the front's trials_on_front: what readers and filters see."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import pytest
 from tune_cnn.errors import StudyError
 from tune_cnn.metrics import METRICS
 from tune_cnn.records.document import read_document, write_document
-from tune_cnn.records.front_history import growth, offers
+from tune_cnn.records.front_history import growth, trials_on_front
 from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -87,15 +87,15 @@ def test_a_newer_document_is_refused() -> None:
 def test_the_offer_is_the_epoch_that_the_front_would_miss_most() -> None:
     """With a reference point; without one, the last epoch on the front. Trials off it have no offer."""
     points = [point(0, 1, 0.1, 1.0), point(0, 2, 0.8, 2.0), point(0, 3, 0.81, 90.0), point(1, 1, 0.05, 99.0)]
-    told = offers(points, OBJECTIVES, {}, REFERENCE)
+    told = trials_on_front(points, OBJECTIVES, {}, REFERENCE)
     assert {trial: (o.epochs, o.point.epoch) for trial, o in told.items()} == {0: ((1, 2, 3), 2)}
-    assert offers(points, OBJECTIVES, {}, None)[0].point.epoch == 3
+    assert trials_on_front(points, OBJECTIVES, {}, None)[0].point.epoch == 3
 
 
 def test_points_beyond_a_constraint_are_neither_offered_nor_counted() -> None:
     points = [point(0, 1, 0.5, 1.0, peak_memory_mib=10.0), point(1, 1, 0.9, 1.0, peak_memory_mib=99.0)]
     limits = {"peak_memory_mib": {"max": 20.0}}
-    assert list(offers(points, OBJECTIVES, limits, REFERENCE)) == [0]
+    assert list(trials_on_front(points, OBJECTIVES, limits, REFERENCE)) == [0]
     assert [g.points for g in growth(points, OBJECTIVES, limits, REFERENCE)] == [1]
 
 

@@ -259,7 +259,7 @@ def test_a_space_without_a_choice_can_be_asked(spec, curve):
 
 def test_a_space_without_a_choice_that_does_not_fit_can_be_asked_again(spec):
     """The search's end says what failed; the next trial may have more memory beside it."""
-    for sampler in ("front", "tpe"):
+    for sampler in ("curve_ehvi", "tpe"):
         search = Search(spec({"epochs": 2, "batch_size": 64}, sampler=sampler))
         for number in range(3):
             assert search.ask(number)["batch_size"] == 64

@@ -10,22 +10,22 @@ from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec import Range, parse_spec
 from tune_cnn.spec.dimensions import parse_space
-from tune_cnn.spec.strategies import Knob, Saves, Slot, StrategyCard, check_strategies, may_join
+from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard, check_strategies, may_join
 
 
-def card(name: str, slot: Slot, **more: Any) -> StrategyCard:
-    return StrategyCard(name=name, paper="", summary="", saves=Saves.TIME, slots=frozenset({slot}), **more)
+def card(name: str, site: Site, **more: Any) -> StrategyCard:
+    return StrategyCard(name=name, paper="", summary="", saves=Saves.TIME, sites=frozenset({site}), **more)
 
 
 SHARE = Knob(allowed=Range(low=0.0, high=0.5), default=0.2, meaning="a share")
 CARDS = {
     one.name: one
     for one in (
-        card("prune", Slot.SHAPE, knobs={"share": SHARE}, follows=frozenset({"grow"})),
-        card("grow", Slot.SHAPE),
-        card("replace", Slot.SHAPE),
-        card("norm", Slot.NORM, forbids={"grow": "no"}),
-        card("average", Slot.AVERAGING, needs=frozenset({"norm"})),
+        card("prune", Site.SHAPE, knobs={"share": SHARE}, follows=frozenset({"grow"})),
+        card("grow", Site.SHAPE),
+        card("replace", Site.SHAPE),
+        card("norm", Site.NORM, forbids={"grow": "no"}),
+        card("average", Site.AVERAGING, needs=frozenset({"norm"})),
     )
 }
 STRATEGIES = {"average": {}, "norm": {}, "replace": {}, "prune": {"share": {"low": 0.1, "high": 0.3}}, "grow": {}}
@@ -42,7 +42,7 @@ def on(params) -> frozenset[str]:
 
 
 def test_all_that_may_be_together_is_drawn_and_nothing_else(space):
-    """Every allowed combination comes; none with a shared slot, a forbidden pair or a missing need."""
+    """Every allowed combination comes; none with a shared site, a forbidden pair or a missing need."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [space.suggest(study.ask()) for _ in range(400)]
     allowed = set()
@@ -113,7 +113,7 @@ def test_one_that_is_fixed_on_parts_the_searched_ones():
     assert all(params["strategies.prune.share"] == 0.3 and params["strategies.norm"] is True for params in drawn)
 
 
-@pytest.mark.parametrize("sampler", ["front", "tpe", "nsga2", "qmc"])
+@pytest.mark.parametrize("sampler", ["curve_ehvi", "tpe", "nsga2", "qmc"])
 def test_no_sampler_ever_proposes_what_conflicts(sampler):
     """Through `Search` itself, its models taught by points: each asked configuration lies inside the space."""
     raw = {"batch_size": [32, 64], "learning_rate": {"low": 0.01, "high": 0.1}, "strategies": STRATEGIES}

@@ -71,7 +71,7 @@ def test_stopping_begins_before_the_reference_point_is_fixed(spec):
         return points
 
     for epoch_s, stopped_at in ((3.0, 1), (30.0, 4)):  # of 40 epochs, and a reference ten times what was seen
-        bold = {"name": "front", "boldness": 1.0}
+        bold = {"name": "no_hypervolume_gain", "boldness": 1.0}
         search = Search(spec({"learning_rate": RATES, "epochs": 40}, sampler="random", stopper=bold))
         for number in range(ENOUGH):
             search.ask(number)
@@ -93,7 +93,7 @@ def test_bolder_stops_no_later(spec):
     """Of the same curves; the boldest one grants the mean gain alone."""
     lengths = []
     for boldness in (0.0, 0.5, 1.0):
-        search = seen(spec, stopper={"name": "front", "boldness": boldness})
+        search = seen(spec, stopper={"name": "no_hypervolume_gain", "boldness": boldness})
         search.ask(8)
         lengths.append(len(train(search, 8, 0.86, 1.1)))
     assert lengths == sorted(lengths, reverse=True) and lengths[0] > lengths[-1]
@@ -181,7 +181,7 @@ def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
         return lengths
 
     first = seen(spec)
-    trials = first._knowledge.known
+    trials = first._observations.known
     ended = [Past(params=one.params, state="complete", points=list(one.curve.points)) for one in trials]
     expected = decisions(first)
     assert min(expected) < 8 == max(expected)
@@ -192,7 +192,7 @@ def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
 def test_a_trial_taken_up_keeps_its_curve(spec):
     """A resumed trial is judged at its next epoch by all epochs that it had."""
     search = seen(spec)
-    rate = next(r for r in RATES if r not in [k.params["learning_rate"] for k in search._knowledge.known])
+    rate = next(r for r in RATES if r not in [k.params["learning_rate"] for k in search._observations.known])
     earlier = [
         EpochPoint(trial=8, epoch=e, metrics={"accuracy": accuracy(0.3, e), "train_time_s": 3.0 * e}) for e in (1, 2, 3)
     ]

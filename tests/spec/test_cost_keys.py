@@ -27,7 +27,7 @@ def test_what_changes_numbers_alone_costs_the_same(change: dict[str, object]) ->
     ids=str,
 )  # fmt: skip
 def test_what_changes_the_work_has_a_key_of_its_own(change: dict[str, object]) -> None:
-    """Batch, loader, precision, model, optimiser, strategies and arguments we don't know may each cost."""
+    """Batch, loader, precision, model, optimizer, strategies and arguments we don't know may each cost."""
     assert cost_key({**BASE, **change}) != cost_key(BASE)
 
 

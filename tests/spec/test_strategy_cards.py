@@ -11,7 +11,7 @@ from tune_cnn.spec.loading import read_yaml
 from tune_cnn.spec.strategies import (
     Knob,
     Saves,
-    Slot,
+    Site,
     StrategyCard,
     check_strategies,
     conflict,
@@ -20,9 +20,9 @@ from tune_cnn.spec.strategies import (
 )
 
 
-def card(name: str, slot: Slot, knobs: dict[str, Knob] | None = None, **more: Any) -> StrategyCard:
+def card(name: str, site: Site, knobs: dict[str, Knob] | None = None, **more: Any) -> StrategyCard:
     return StrategyCard(
-        name=name, paper="", summary="", saves=Saves.TIME, slots=frozenset({slot}), knobs=knobs or {}, **more
+        name=name, paper="", summary="", saves=Saves.TIME, sites=frozenset({site}), knobs=knobs or {}, **more
     )
 
 
@@ -32,12 +32,12 @@ KIND = Knob(allowed=Choice(values=("edges", "colour")), default="edges", meaning
 CARDS = {
     one.name: one
     for one in (
-        card("quantise", Slot.NUMERICS),
-        card("average", Slot.AVERAGING, needs=frozenset({"quantise"})),
-        card("prune", Slot.SHAPE, {"share": SHARE, "count": COUNT, "kind": KIND}, follows=frozenset({"grow"})),
-        card("grow", Slot.SHAPE),
-        card("replace", Slot.SHAPE),
-        card("norm", Slot.NORM, forbids={"grow": "the norm would not grow"}),
+        card("quantise", Site.NUMERICS),
+        card("average", Site.AVERAGING, needs=frozenset({"quantise"})),
+        card("prune", Site.SHAPE, {"share": SHARE, "count": COUNT, "kind": KIND}, follows=frozenset({"grow"})),
+        card("grow", Site.SHAPE),
+        card("replace", Site.SHAPE),
+        card("norm", Site.NORM, forbids={"grow": "the norm would not grow"}),
     )
 }
 
@@ -146,8 +146,8 @@ def test_knobs_left_out_get_their_defaults_so_that_every_record_says_them():
         ({"prune": {"count": 2.5}}, "space.strategies.prune.count: must be a whole number from 1 to 9, got 2.5"),
         ({"prune": {"kind": "edge"}}, "must be 'edges', 'colour' or a function of yours, package.module:name, got"),
         ({"prune": {"kind": {"low": 1, "high": 2}}}, "got a range; give a list of them"),
-        ({"grow": True, "replace": True}, "grow and replace can't be on together: both take the slot shape; leave"),
-        ({"grow": True, "replace": {}}, "grow and replace can't be on together: both take the slot shape"),
+        ({"grow": True, "replace": True}, "grow and replace can't be on together: both take the site shape; leave"),
+        ({"grow": True, "replace": {}}, "grow and replace can't be on together: both take the site shape"),
         ({"norm": {}, "grow": True}, "norm and grow can't be on together: the norm would not grow"),
         ({"average": {}}, "space.strategies: average needs quantise beside it; add it"),
         ({"average": {}, "quantise": False}, "space.strategies: average needs quantise beside it; add it"),
@@ -155,7 +155,7 @@ def test_knobs_left_out_get_their_defaults_so_that_every_record_says_them():
     ids=str,
 )
 def test_what_cannot_be_is_said_with_its_reason(strategies, message):
-    """Names with the nearest, knobs with what is allowed, pairs with the slot that they share."""
+    """Names with the nearest, knobs with what is allowed, pairs with the site that they share."""
     assert message in refused(strategies)
 
 
@@ -165,7 +165,7 @@ def test_pairs_that_are_only_searched_are_left_to_the_search():
 
 
 def test_who_conflicts_and_who_may_follow():
-    """A shared slot parts two, unless one follows the other; the order of asking doesn't count."""
+    """A shared site parts two, unless one follows the other; the order of asking doesn't count."""
     assert conflict(CARDS["prune"], CARDS["grow"]) is None is conflict(CARDS["grow"], CARDS["prune"])
     assert conflict(CARDS["prune"], CARDS["replace"]) == conflict(CARDS["replace"], CARDS["prune"]) is not None
     assert conflict(CARDS["grow"], CARDS["norm"]) == "the norm would not grow"

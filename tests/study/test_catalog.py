@@ -1,4 +1,4 @@
-"""`tune-cnn strategies`: every strategy with its paper, what it saves, its slots, knobs and conflicts."""
+"""`tune-cnn strategies`: every strategy with its paper, what it saves, its sites, knobs and conflicts."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_every_strategy_is_listed_as_its_card_has_it(rows):
     for name, row in rows.items():
         card = find_strategies()[name].card()
         assert (row["paper"], row["saves"], row["summary"]) == (card.paper, str(card.saves), card.summary)
-        assert row["slots"] == sorted(card.slots) and set(row["knobs"]) == set(card.knobs)
+        assert row["sites"] == sorted(card.sites) and set(row["knobs"]) == set(card.knobs)
     assert rows["s3pool"]["knobs"]["grid"]["allowed"] == {"low": 2, "high": 64}
     assert rows["net2net"]["knobs"]["start_width"]["allowed"] == [0.25, 0.5, 0.75, 1.0]
     assert rows["minibatch_order"]["knobs"]["metric"]["default"] == "intensity"
@@ -37,12 +37,12 @@ def test_conflicts_are_mutual_and_have_a_reason(rows):
 
 
 def test_the_command_prints_all_of_it_for_people_and_for_scripts(rows):
-    """JSON is the list itself; text names paper, saving, slot, each knob and conflict."""
+    """JSON is the list itself; text names paper, saving, site, each knob and conflict."""
     runner = CliRunner()
     assert json.loads(runner.invoke(app, ["strategies", "--json"]).stdout) == list(rows.values())
     text = runner.invoke(app, ["strategies"]).stdout
     for name, row in rows.items():
         paragraph = next(part for part in text.split("\n\n") if part.startswith(f"{name}: "))
-        assert f"{row['paper']}; saves {row['saves']}; takes {', '.join(row['slots'])}" in paragraph
+        assert f"{row['paper']}; saves {row['saves']}; takes {', '.join(row['sites'])}" in paragraph
         assert all(f"  {knob} (" in paragraph for knob in row["knobs"])
         assert all(other in paragraph for other in row["conflicts"])

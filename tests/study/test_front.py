@@ -12,7 +12,7 @@ from tune_cnn.errors import InputError, SpecError
 from tune_cnn.search.search import Search
 from tune_cnn.spec import load_spec, parse_spec
 from tune_cnn.study.front import read_config, read_export
-from tune_cnn.study.searching.course import Places, warm_params
+from tune_cnn.study.searching.course import Locations, warm_params
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def exported(home: Path, tmp_path: Path) -> Path:
     return tmp_path / "best.yaml"
 
 
-def places(home: Path) -> Places:
-    return Places(home=home, tracking_uri=f"sqlite:///{home}/mlflow.db")
+def locations(home: Path) -> Locations:
+    return Locations(home=home, tracking_uri=f"sqlite:///{home}/mlflow.db")
 
 
 def test_export_loads_as_a_spec_of_its_one_configuration(exported: Path) -> None:
@@ -69,7 +69,8 @@ def test_warm_start_takes_exports_specs_and_studies(exported: Path, home: Path, 
     """All three give configurations that lie in the space and are asked first."""
     (tmp_path / "one.yaml").write_text(yaml.safe_dump({**SPEC, "space": {"epochs": 2, "learning_rate": 0.2}}))
     found = {
-        source: warm_params(source, places(home)) for source in (str(exported), str(tmp_path / "one.yaml"), "made-up")
+        source: warm_params(source, locations(home))
+        for source in (str(exported), str(tmp_path / "one.yaml"), "made-up")
     }
     assert [len(params) for params in found.values()] == [1, 1, 2]
     for params in (params for several in found.values() for params in several):

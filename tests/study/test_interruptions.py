@@ -91,12 +91,12 @@ def test_first_sigint_ends_at_the_epoch_and_says_how_to_go_on(tmp_path: Path) ->
     assert not list((tmp_path / "studies" / "small" / "checkpoints").glob("*"))
 
 
-def test_what_patience_ended_is_confirmed_and_not_searched_on(tmp_path: Path) -> None:
+def test_what_ended_for_slow_growth_is_confirmed_and_not_searched_on(tmp_path: Path) -> None:
     """A start that has only to confirm hands out no trial, though nothing in it knows how the front grew before.
 
     Interrupted as it confirms it leaves the search as ended as it was, at every moment.
     """
-    asked = {"budget": {"trials": 9}, "patience": 2.0, "data": {"name": "digits", "root": str(tmp_path)}}
+    asked = {"budget": {"trials": 9}, "min_growth_pct_per_hour": 2.0, "data": {"name": "digits", "root": str(tmp_path)}}
     make_study(tmp_path / "studies", data_key=None, **asked)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**SPEC, **asked, "confirm": {"points": 1, "seeds": 1}}))
     driver, store, states = start(tmp_path, "search", "spec.yaml"), Store(tmp_path / "studies"), set()

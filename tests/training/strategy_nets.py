@@ -95,12 +95,12 @@ def images(name: str, count: int = 6) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(count))
 
 
-def trained(model: nn.Module, images_nchw: Tensor, optimiser: torch.optim.Optimizer, steps: int = 2) -> nn.Module:
+def trained(model: nn.Module, images_nchw: Tensor, optimizer: torch.optim.Optimizer, steps: int = 2) -> nn.Module:
     """The model after some steps on these images."""
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(images_nchw), torch.arange(len(images_nchw)) % 4).backward()
-        optimiser.step()
+        optimizer.step()
     return model
 
 

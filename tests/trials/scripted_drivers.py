@@ -1,4 +1,4 @@
-"""A conductor that hands out a list of trials and notes what it is told."""
+"""A driver that hands out a list of trials and notes what it is told."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ def payload(
         gpu_share=gpu_share,
         cache_dir="unused",
     )
-    return Payload(job=job, board=None, bundles=[], checkpoints=checkpoints, loop=loop, first=first)
+    return Payload(job=job, coordinator=None, bundles=[], checkpoints=checkpoints, loop=loop, first=first)
 
 
 def cpu_slots(count: int, *, ranks: int = 1, cpus: float = 1.0) -> Slots:

@@ -9,8 +9,8 @@ from scripted_drivers import LOOP
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.spec import parse_spec
-from tune_cnn.study.confirming.runs import SoloTrainer
-from tune_cnn.study.locations import Places
+from tune_cnn.study.confirming.runs import DedicatedTrainer
+from tune_cnn.study.locations import Locations
 
 NOW = datetime.now(UTC)
 OWN = {"unit": "1", "direction": "min"}
@@ -41,14 +41,16 @@ def run(trial: int, number: int = 0) -> SeedRun:
     return SeedRun(trial=trial, epoch=2, number=number, seed=number)
 
 
-def trainer(home: Path, *trials: TrialRecord, stopping: bool = False, told: list[str] | None = None) -> SoloTrainer:
-    places = Places(home=home, tracking_uri="", loop=LOOP)
+def trainer(
+    home: Path, *trials: TrialRecord, stopping: bool = False, told: list[str] | None = None
+) -> DedicatedTrainer:
+    locations = Locations(home=home, tracking_uri="", loop=LOOP)
     known = {t.number: t for t in trials}
     say = (told if told is not None else []).append
-    return SoloTrainer(SPEC, places, known, stopping=lambda: stopping, say=say)
+    return DedicatedTrainer(SPEC, locations, known, stopping=lambda: stopping, say=say)
 
 
-def trained(confirming: SoloTrainer, run: SeedRun) -> SeedRun:
+def trained(confirming: DedicatedTrainer, run: SeedRun) -> SeedRun:
     ended = confirming.train(run)
     assert ended is not None
     return ended

@@ -11,7 +11,7 @@ from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.dedicated import alone, solo
+from tune_cnn.trials.dedicated import alone, dedicated
 from tune_cnn.trials.remote import call_on_node
 
 
@@ -24,7 +24,7 @@ def job(*, ranks: int = 1, epochs: int = 3, stop_epoch: int | None = None, **tra
 def test_it_trains_to_the_last_epoch_and_tells_of_each(one_ray, ranks):
     told = []
     one = job(ranks=ranks)
-    with solo(one, cpu_slots(1, ranks=ranks), loop=LOOP) as training:
+    with dedicated(one, cpu_slots(1, ranks=ranks), loop=LOOP) as training:
         last = training.train(one, lambda result: told.append(result.epoch))
         assert training.test()["test_accuracy"] == 0.5
     assert told == [1, 2, 3]
@@ -34,7 +34,7 @@ def test_it_trains_to_the_last_epoch_and_tells_of_each(one_ray, ranks):
 
 def test_it_keeps_the_stop_epoch(one_ray):
     one = job(epochs=9, stop_epoch=2)
-    with solo(one, cpu_slots(1), loop=LOOP) as training:
+    with dedicated(one, cpu_slots(1), loop=LOOP) as training:
         last = training.train(one, lambda result: None)
     assert last is not None
     assert last.epoch == 2
@@ -43,7 +43,7 @@ def test_it_keeps_the_stop_epoch(one_ray):
 def test_one_process_trains_one_job_after_another(one_ray):
     """Also after one that failed; where it is told to stop, the result is not done."""
     one = job(epochs=3)
-    with solo(one, cpu_slots(1), loop=LOOP) as training:
+    with dedicated(one, cpu_slots(1), loop=LOOP) as training:
         assert training.train(one, lambda result: None).done
         with pytest.raises(TrialError, match="the loss became NaN"):
             training.train(job(fault="raise", rank=0), lambda result: None)
@@ -68,7 +68,7 @@ def test_alone_reserves_whole_devices_and_leaves_the_share():
 )
 def test_a_fault_is_raised_as_the_trials(one_ray, fault, rank, said):
     one = job(ranks=2, fault=fault, rank=rank)
-    with pytest.raises(TrialError, match=said), solo(one, cpu_slots(1, ranks=2), loop=LOOP) as training:
+    with pytest.raises(TrialError, match=said), dedicated(one, cpu_slots(1, ranks=2), loop=LOOP) as training:
         training.train(one, lambda result: None)
 
 
@@ -76,14 +76,17 @@ def test_a_fault_is_raised_as_the_trials(one_ray, fault, rank, said):
 def test_a_node_without_memory_left_is_lack_of_memory(one_ray, rank):
     """Ray has ended the process for its node's sake: the configuration doesn't fit, and no bug has been met."""
     one = job(ranks=2, fault="node full", rank=rank)
-    with pytest.raises(MemoryError, match="its node had none left"), solo(one, cpu_slots(1, ranks=2), loop=LOOP) as it:
+    with (
+        pytest.raises(MemoryError, match="its node had none left"),
+        dedicated(one, cpu_slots(1, ranks=2), loop=LOOP) as it,
+    ):
         it.train(one, lambda result: None)
 
 
 def test_its_resources_are_free_afterwards(one_ray):
     """All five cores, again and again."""
     for _ in range(3):
-        with solo(job(), cpu_slots(1, cpus=5), loop=LOOP) as training:
+        with dedicated(job(), cpu_slots(1, cpus=5), loop=LOOP) as training:
             training.test()
 
 

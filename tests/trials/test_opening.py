@@ -36,7 +36,7 @@ def test_what_the_question_raises_ends_the_search_before_its_first_trial(one_ray
         open_and_run(lambda answer: pytest.fail("there is no answer"), answering("refuse"), cpu_slots(2))
 
 
-def test_what_making_the_conductor_raises_ends_the_search(one_ray):
+def test_what_making_the_driver_raises_ends_the_search(one_ray):
     def opening(answer: object) -> Script:
         raise SpecError(f"can't do with {type(answer).__name__}")
 

@@ -60,8 +60,8 @@ def test_a_process_that_is_lost_every_time_fails_its_trial(one_ray, monkeypatch,
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_conductor_stops_a_trial_at_any_epoch(one_ray):
-    """At its last epoch it is complete, whatever the conductor says."""
+def test_the_driver_stops_a_trial_at_any_epoch(one_ray):
+    """At its last epoch it is complete, whatever the driver says."""
     script = Script([trial(epochs=3) for _ in range(4)], stop_at={0: 1, 1: 2, 2: 3})
     run_trials(script, payload(), cpu_slots(1))
     assert script.states() == ["stopped", "stopped", "complete", "complete"]
@@ -88,7 +88,7 @@ def test_a_search_drained_before_it_begins_starts_nothing(one_ray):
 
 
 def test_what_tune_writes_holds_nothing_of_the_conductors(one_ray, tmp_path, monkeypatch):
-    """Its searcher, stopper and callbacks are pickled into a folder; a conductor knows the store's password."""
+    """Its searcher, stopper and callbacks are pickled into a folder; a driver knows the store's password."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(tune_loop.shutil, "rmtree", lambda *args, **kwargs: None)
     monkeypatch.setattr(tune_loop, "MAX_FAILURES", 0)

@@ -8,7 +8,7 @@ from tune_cnn.front.hypervolume import hypervolume
 from tune_cnn.metrics import EpochPoint, Metric
 
 
-def carriers(
+def representatives(
     points: Sequence[EpochPoint], objectives: Sequence[Metric], reference: Mapping[str, float], count: int
 ) -> list[EpochPoint]:
     """At most `count` of the front's points, in the order of their worth; for a larger count the first stay the same.

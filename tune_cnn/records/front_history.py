@@ -15,7 +15,7 @@ Constraints = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class TrialOnFront:
     """A trial's share of the front: its epochs there, and the one epoch that stands for the trial."""
 
     epochs: tuple[int, ...]
@@ -36,12 +36,12 @@ def constraints_of(spec: StudySpec) -> dict[str, dict[str, float]]:
     return {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
 
 
-def offers(
+def trials_on_front(
     points: Sequence[PointRecord],
     objectives: Sequence[Metric],
     constraints: Constraints,
     reference: Mapping[str, float] | None,
-) -> dict[int, Offer]:
+) -> dict[int, TrialOnFront]:
     """By trial, for the trials that are on the front.
 
     The offered epoch is the one whose loss would cost the front most hypervolume, the later of two equal ones;
@@ -53,7 +53,9 @@ def offers(
     for share, point in zip(shares, on_front, strict=True):
         by_trial.setdefault(point.trial, []).append((share, point.epoch, point))
     return {
-        trial: Offer(epochs=tuple(sorted(epoch for _, epoch, _ in mine)), point=max(mine, key=lambda m: m[:2])[2])
+        trial: TrialOnFront(
+            epochs=tuple(sorted(epoch for _, epoch, _ in mine)), point=max(mine, key=lambda m: m[:2])[2]
+        )
         for trial, mine in sorted(by_trial.items())
     }
 

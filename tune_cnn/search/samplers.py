@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, R
 
 from tune_cnn.errors import SpecError
 
-OURS = "front"  # proposes by itself: what it chose is queued, and whoever serves the queue will do
+OURS = "curve_ehvi"  # proposes by itself: what it chose is queued, and whoever serves the queue will do
 
 _KINDS: dict[str, tuple[Callable[..., BaseSampler], dict[str, Any]]] = {
     "tpe": (TPESampler, {"multivariate": True, "group": True}),

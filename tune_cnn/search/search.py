@@ -1,4 +1,4 @@
-"""The search as its conductor sees it: ask for a configuration, observe its epochs, say how it ended."""
+"""The search as its driver sees it: ask for a configuration, observe its epochs, say how it ended."""
 
 import logging
 import warnings
@@ -12,11 +12,11 @@ import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
 from tune_cnn.metrics import Direction, EpochPoint, unusable
-from tune_cnn.search.curve_model.acquisition import Proposer
+from tune_cnn.search.curve_model.acquisition import Acquisition
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates, key
 from tune_cnn.search.curve_model.hardware_share import OnShare
 from tune_cnn.search.curve_model.memory_model import MemoryModel
-from tune_cnn.search.curve_model.observations import Encoded, Knowledge, Known
+from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
 from tune_cnn.search.importances import importances
 from tune_cnn.search.optuna_tell import COUNTS, point_told, state_told, violations
 from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
@@ -62,26 +62,28 @@ class Search:
         self._space = SearchSpace(spec.space, cards)
         self._changing = [STRATEGIES + name for name, card in (cards or {}).items() if card.changes_cost]
         self._candidates = Candidates(self._space, self._horizon)
-        self._knowledge = Knowledge(spec, reference)
+        self._observations = Observations(spec, reference)
         self._shares: dict[float, OnShare] = {}
         self._here = self._on(0.0)
         ended = list(past)
         self._taken = len(ended)
         self._rng = np.random.default_rng((spec.seed, self._taken))
         startup = spec.sampler.n_startup_trials
-        self._proposer = Proposer(
+        self._acquisition = Acquisition(
             self._candidates,
-            self._knowledge,
+            self._observations,
             epoch_time_s=self._known_epoch_time_s,
             startup=STARTUP if startup is None else startup,
             rng=self._rng,
         )
         self._sampler = self._fresh_sampler()
         self._study = optuna.create_study(
-            directions=["maximize" if m.direction is Direction.MAX else "minimize" for m in self._knowledge.objectives],
+            directions=[
+                "maximize" if m.direction is Direction.MAX else "minimize" for m in self._observations.objectives
+            ],
             sampler=self._sampler,
         )
-        self._running: dict[int, tuple[Trial, Known]] = {}
+        self._running: dict[int, tuple[Trial, Observation]] = {}
         self._reasons: dict[int, str] = {}
         self._ends: dict[int, list[float]] = {}
         self._queue: deque[Encoded] = deque()
@@ -113,7 +115,7 @@ class Search:
             return self._start(number, self._queue.popleft())
         if self._spec.sampler.name != OURS:
             return self._ask_optuna(number, within_s)
-        return self._start(number, self._proposer.choose(self._offered(within_s), within_s=within_s).encoded)
+        return self._start(number, self._acquisition.choose(self._offered(within_s), within_s=within_s).encoded)
 
     def resume(self, number: int, params: Mapping[str, Any], points: Sequence[EpochPoint] = ()) -> None:
         """Take up a trial that an earlier search left unfinished, with the epochs that it had."""
@@ -156,11 +158,11 @@ class Search:
         if point.trial not in self._running:
             return False
         known = self._running[point.trial][1]
-        self._knowledge.add(known, point)
+        self._observations.add(known, point)
         self._here.costs.observe(known.params, known.row_d, point)
         if self._spec.stopper.name == "none":
             return False
-        reason = reason_to_stop(self._knowledge, known, boldness=self._spec.stopper.boldness)
+        reason = reason_to_stop(self._observations, known, boldness=self._spec.stopper.boldness)
         if reason is not None:
             self._reasons[point.trial] = reason
         return reason is not None
@@ -172,14 +174,14 @@ class Search:
     @property
     def reference(self) -> Mapping[str, float] | None:
         """The hypervolume's reference point in the metrics' units, once enough trials have ended to fix it."""
-        tracker = self._knowledge.tracker
+        tracker = self._observations.tracker
         return tracker.reference if tracker.reference_is_fixed else None
 
     def finish(self, number: int, state: str, points: Sequence[EpochPoint]) -> None:
         """A trial has ended: what its curve says is known already; Optuna is told of it."""
         trial, known = self._running.pop(number, (None, None))
         if trial is None or known is None:
-            self._knowledge.end(None)
+            self._observations.end(None)
             return
         self._learn_memory(self._here, known, state, points)
         told = self._told(state, points)
@@ -188,11 +190,11 @@ class Search:
         values = self._values(told)
         self._study.tell(trial, values, state=state_told(state, values))
         self._keep_end(trial.number, points)
-        self._knowledge.end(known)
+        self._observations.end(known)
 
     def importances(self) -> dict[str, dict[str, float]]:
         """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA)."""
-        return importances(self._study, self._knowledge.objectives, self._ends) if self._space.searched else {}
+        return importances(self._study, self._observations.objectives, self._ends) if self._space.searched else {}
 
     # Inside
 
@@ -230,10 +232,12 @@ class Search:
             self._shares[gpu_share] = OnShare(memory=MemoryModel(self._candidates.costly_d))
         return self._shares[gpu_share]
 
-    def _know(self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint], share: OnShare) -> Known:
+    def _know(
+        self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint], share: OnShare
+    ) -> Observation:
         share.tried[key(encoded)] += 1
         row_d, horizon = self._candidates.row(encoded), self._spec.configuration(params).horizon
-        known = self._knowledge.start(encoded, params, row_d, horizon, points)
+        known = self._observations.start(encoded, params, row_d, horizon, points)
         for point in points:
             share.costs.observe(params, row_d, point)
         return known
@@ -245,7 +249,7 @@ class Search:
     def _known_epoch_time_s(self, candidate: Candidate) -> float | None:
         return None if self._changes(candidate.params) else self._here.costs.known(candidate.cost)
 
-    def _learn_memory(self, share: OnShare, known: Known, state: str, points: Sequence[EpochPoint]) -> None:
+    def _learn_memory(self, share: OnShare, known: Observation, state: str, points: Sequence[EpochPoint]) -> None:
         if state == "infeasible":
             share.memory.fails(known.row_d)
         elif points and (state == "complete" or not self._changes(known.params)):
@@ -265,8 +269,8 @@ class Search:
 
         Measured: tests/benchmarks/SIMULATION.md.
         """
-        good = self._proposer.good()
-        if self._proposer.informed and len(self._knowledge.known) % 2:
+        good = self._acquisition.good()
+        if self._acquisition.informed and len(self._observations.known) % 2:
             beside = self._candidates.around(good, self._rng)
             fresh = self._worth_trying(beside, within_s, strict=True) if beside else []
             if fresh:
@@ -299,13 +303,13 @@ class Search:
     def _told(self, state: str, points: Sequence[EpochPoint]) -> EpochPoint | None:
         if state not in COUNTS:
             return None
-        return point_told(points, self._knowledge.objectives, self._knowledge.bounds)
+        return point_told(points, self._observations.objectives, self._observations.bounds)
 
     def _values(self, told: EpochPoint | None) -> list[float] | None:
-        return None if told is None else [told.metrics[m.name] for m in self._knowledge.objectives]
+        return None if told is None else [told.metrics[m.name] for m in self._observations.objectives]
 
     def _keep_end(self, at: int, points: Sequence[EpochPoint]) -> None:
-        names = [m.name for m in self._knowledge.objectives]
+        names = [m.name for m in self._observations.objectives]
         usable = [p for p in points if not unusable(p.metrics, names)]
         if usable:
             last = max(usable, key=lambda p: p.epoch)
@@ -324,11 +328,11 @@ class Search:
                 encoded, distributions = self._space.encode(past.params)
             except ValueError as error:
                 log.debug("a past trial is not told to the sampler: %s", error)
-                self._knowledge.end(None)
+                self._observations.end(None)
                 continue
             share = self._on(past.gpu_share)
             known = self._know(encoded, past.params, past.points, share)
-            self._knowledge.end(known)
+            self._observations.end(known)
             self._learn_memory(share, known, past.state, past.points)
             taken.append((past, known, distributions))
         results = 0

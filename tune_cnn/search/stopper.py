@@ -3,7 +3,7 @@
 import numpy as np
 
 from tune_cnn.front.hypervolume import volume
-from tune_cnn.search.curve_model.observations import Knowledge, Known
+from tune_cnn.search.curve_model.observations import Observation, Observations
 
 ENOUGH = 5  # curves that went as far: fewer say too little of how different trials are
 STRICT_Z = 6.0  # standard deviations of doubt granted at boldness 0; none at 1
@@ -42,25 +42,25 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
     return ahead_em
 
 
-def reason_to_stop(knowledge: Knowledge, known: Known, *, boldness: float) -> str | None:
+def reason_to_stop(observations: Observations, known: Observation, *, boldness: float) -> str | None:
     """Why a running trial should end, in words; None where it should go on."""
     curve = known.curve
     if not 0 < curve.seen < curve.horizon:
         return None
-    others_nem = knowledge.curves.at_shares_of(curve.horizon, but=curve)
+    others_nem = observations.curves.at_shares_of(curve.horizon, but=curve)
     ahead_em = outlook(curve.levels_em, others_nem, boldness=boldness)
     if ahead_em is None:
         return None
-    ahead_em = ahead_em[knowledge.allowed(ahead_em)]
+    ahead_em = ahead_em[observations.allowed(ahead_em)]
     if not len(ahead_em):
         return f"stopped at epoch {curve.seen}: it can't keep the constraints any more"
-    if not knowledge.tracker.reference:
+    if not observations.tracker.reference:
         return None  # nothing kept the constraints yet, so whatever does adds
-    if not knowledge.tracker.reference_is_fixed and not (knowledge.gains(ahead_em) > 0).all():
+    if not observations.tracker.reference_is_fixed and not (observations.gains(ahead_em) > 0).all():
         return None  # beyond what was seen so far, which the reference point may yet take in
-    held_fk = knowledge.gains(knowledge.front_levels)
+    held_fk = observations.gains(observations.front_levels)
     before = volume(held_fk)
-    added = volume(np.concatenate([held_fk, knowledge.gains(ahead_em)])) - before
+    added = volume(np.concatenate([held_fk, observations.gains(ahead_em)])) - before
     if added > WORTH * before:
         return None
     return f"stopped at epoch {curve.seen}: at best it would add {added:.2g} to the hypervolume of {before:.4g}"

@@ -12,6 +12,7 @@ from tune_cnn.errors import SpecError, TuneCnnError, nearest
 from tune_cnn.spec.configuration import OPEN_PREFIXES, SPACE_KEYS
 from tune_cnn.spec.messages import must_hold, shown
 from tune_cnn.spec.plain import plain
+from tune_cnn.spec.renamed import new_name
 from tune_cnn.spec.study import StudySpec
 from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
 
@@ -195,8 +196,9 @@ def _sentence(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     *section, name = (str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}" + _hint(section, name)
-    return f"{key}: {must_hold(error, _keys(error['loc']))}"
+        return f"unknown key {key!r}" + (new_name(key) or _hint(section, name))
+    renamed = new_name(key, error["input"]) if error["type"] == "literal_error" else ""
+    return f"{key}: {must_hold(error, _keys(error['loc']))}{renamed}"
 
 
 def _hint(section: list[str], name: str) -> str:

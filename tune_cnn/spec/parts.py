@@ -193,17 +193,17 @@ class Budget(SpecPart):
 class StopperSpec(SpecPart):
     """Which trials end before their horizon."""
 
-    name: Literal["front", "none"] = Field(
-        "front",
-        description="front: a trial ends when its curve, with the most that it could plausibly still gain, adds no "
-        "hypervolume; none: every trial trains to its horizon",
+    name: Literal["no_hypervolume_gain", "none"] = Field(
+        "no_hypervolume_gain",
+        description="no_hypervolume_gain: a trial ends when its curve, with the most that it could plausibly still "
+        "gain, adds no hypervolume; none: every trial trains to its horizon",
     )
     boldness: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="front: 1 grants a curve the mean gain alone, less also the largest that was ever seen, and more "
-        "the lower it is",
+        description="no_hypervolume_gain: 1 grants a curve the mean gain alone, less also the largest that was ever "
+        "seen, and more the lower it is",
     )
 
 
@@ -221,7 +221,7 @@ class ConfirmSpec(SpecPart):
 
 # Which sampler takes which argument.
 SAMPLER_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "front": ("n_startup_trials",),
+    "curve_ehvi": ("n_startup_trials",),
     "tpe": ("n_startup_trials", "n_ei_candidates", "multivariate", "group", "constant_liar"),
     "gp": ("n_startup_trials", "deterministic_objective"),
     "nsga2": ("population_size", "crossover_prob", "swapping_prob", "mutation_prob"),
@@ -233,12 +233,12 @@ SAMPLER_ARGUMENTS: dict[str, tuple[str, ...]] = {
 class SamplerSpec(SpecPart):
     """Who proposes configurations; the other keys are Optuna's arguments, with Optuna's defaults unless said."""
 
-    name: Literal["front", "tpe", "gp", "nsga2", "random", "qmc"] = Field(
-        "front",
-        description="front: our own, by a model of the learning curves the configuration that is expected to add most "
-        "hypervolume per second; the others are Optuna's",
+    name: Literal["curve_ehvi", "tpe", "gp", "nsga2", "random", "qmc"] = Field(
+        "curve_ehvi",
+        description="curve_ehvi: our own; a model of the learning curves finds the configuration with the largest "
+        "expected hypervolume improvement (EHVI) per second; the others are Optuna's",
     )
-    n_startup_trials: int | None = Field(None, ge=0, description="front, tpe, gp: trials before the model")
+    n_startup_trials: int | None = Field(None, ge=0, description="curve_ehvi, tpe, gp: trials before the model")
     n_ei_candidates: int | None = Field(None, ge=1, description="tpe: candidates a proposal is the best of")
     multivariate: bool | None = Field(None, description="tpe: model the parameters jointly; on unless said")
     group: bool | None = Field(None, description="tpe: model conditional parameters by group; on unless said")

@@ -20,7 +20,7 @@ class Saves(StrEnum):
     SIMULATED = "simulated"  # an effect that only special hardware turns into time: never to be shown as speed
 
 
-class Slot(StrEnum):
+class Site(StrEnum):
     """The part of training that a strategy takes for itself. Strategies run in the order of this list."""
 
     SHAPE = "shape"
@@ -55,16 +55,16 @@ class StrategyCard:
     paper: str  # authors, year, link
     summary: str
     saves: Saves
-    slots: frozenset[Slot]
+    sites: frozenset[Site]
     knobs: Mapping[str, Knob] = field(default_factory=dict)
     needs: frozenset[str] = frozenset()  # strategies that must be on beside it
     forbids: Mapping[str, str] = field(default_factory=dict)  # strategies that must be off beside it: the reason
-    follows: frozenset[str] = frozenset()  # strategies whose slot it may take when they are done with it
+    follows: frozenset[str] = frozenset()  # strategies whose site it may take when they are done with it
 
     @property
     def changes_cost(self) -> bool:
         """Whether later epochs may need other time and memory than the first: the net or its images change size."""
-        return not self.slots.isdisjoint({Slot.SHAPE, Slot.RESOLUTION})
+        return not self.sites.isdisjoint({Site.SHAPE, Site.RESOLUTION})
 
 
 Cards = Mapping[str, StrategyCard]
@@ -75,9 +75,9 @@ def conflict(some: StrategyCard, other: StrategyCard) -> str | None:
     for one, two in ((some, other), (other, some)):
         if two.name in one.forbids:
             return one.forbids[two.name]
-    shared = some.slots & other.slots
+    shared = some.sites & other.sites
     if shared and other.name not in some.follows and some.name not in other.follows:
-        return f"both take the slot {' and '.join(sorted(shared))}"
+        return f"both take the site {' and '.join(sorted(shared))}"
     return None
 
 
@@ -88,8 +88,8 @@ def may_join(card: StrategyCard, on: Iterable[str], cards: Cards) -> bool:
 
 
 def in_order(names: Iterable[str], cards: Cards) -> list[str]:
-    """As their hooks run: by their first slot in `Slot`'s order, then by name; what is needed before what needs it."""
-    order = list(Slot)
+    """As their hooks run: by their first site in `Site`'s order, then by name; what is needed before what needs it."""
+    order = list(Site)
     found: list[str] = []
 
     def take(name: str) -> None:
@@ -99,7 +99,7 @@ def in_order(names: Iterable[str], cards: Cards) -> list[str]:
             found.append(name)
 
     left = set(names)
-    for name in sorted(left, key=lambda n: (min(order.index(slot) for slot in cards[n].slots), n)):
+    for name in sorted(left, key=lambda n: (min(order.index(site) for site in cards[n].sites), n)):
         take(name)
     return found
 

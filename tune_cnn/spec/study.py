@@ -56,11 +56,11 @@ class StudySpec(SpecPart):
     stopper: StopperSpec = Field(
         default_factory=StopperSpec, description="which trials end before their horizon; a name alone will do"
     )
-    patience: float | None = Field(
+    min_growth_pct_per_hour: float | None = Field(
         None,
         gt=0,
-        description="per cent an hour: the search ends when its last trials let it expect the hypervolume to grow "
-        "by less than this share of itself in an hour",
+        description="the search ends when its last ten trials let the hypervolume grow by less than this many per "
+        "cent of itself an hour",
     )
     confirm: ConfirmSpec | None = Field(
         None, description="train front candidates again when the search ends; `{}` for the defaults"

@@ -1,1 +1,1 @@
-"""The conductor and the Python face: search, front, export, train, report."""
+"""The driver and the Python face: search, front, export, train, report."""

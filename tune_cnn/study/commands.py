@@ -14,10 +14,10 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.front import Front, write_whole
 
 
-def places(home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool) -> Any:
-    from tune_cnn.study.searching.course import Places  # with it comes Ray, which takes seconds
+def locations(home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool) -> Any:
+    from tune_cnn.study.searching.course import Locations  # with it comes Ray, which takes seconds
 
-    return Places(
+    return Locations(
         home=_folder(home).expanduser().absolute(),
         tracking_uri=tracking_uri or DEFAULT_TRACKING_URI,
         address=address,
@@ -46,13 +46,13 @@ def _folder(home: Path) -> Path:
 # search
 
 
-def search(spec: StudySpec, places: Any, *, again: str) -> "FrontDocument":
+def search(spec: StudySpec, locations: Any, *, again: str) -> "FrontDocument":
     from tune_cnn.study.searching.course import SearchInterrupted
     from tune_cnn.study.searching.course import search as run
 
     display = LiveDisplay()
     try:
-        result = run(spec, places, display=display, say=display.say)
+        result = run(spec, locations, display=display, say=display.say)
     except SearchInterrupted as end:
         result = end.result
         raise Interrupted(
@@ -67,22 +67,22 @@ def search(spec: StudySpec, places: Any, *, again: str) -> "FrontDocument":
         "hypervolume": result.hypervolume,
         "front": result.front.as_rows(),
         "report": result.report,
-        "next": _next_commands(result.study, places),
+        "next": _next_commands(result.study, locations),
     }
     return FrontDocument(result.front, document)
 
 
-def _next_commands(name: str, places: Any) -> dict[str, str]:
-    uri = shown_uri(places.tracking_uri)
+def _next_commands(name: str, locations: Any) -> dict[str, str]:
+    uri = shown_uri(locations.tracking_uri)
     ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-    typed = places.commands(name)
+    typed = locations.commands(name)
     return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": ui}
 
 
-def dry_run(spec: StudySpec, places: Any) -> dict[str, Any]:
+def dry_run(spec: StudySpec, locations: Any) -> dict[str, Any]:
     from tune_cnn.study.searching.dry_run import dry_run as run
 
-    return run(spec, places, say=printed.line)
+    return run(spec, locations, say=printed.line)
 
 
 # status, list, front
@@ -92,13 +92,13 @@ def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Any]]:
     return face.list_studies(_folder(home), tracking_uri)
 
 
-def confirm(name: str, places: Any, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
+def confirm(name: str, locations: Any, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
     face.study_name(name)
     from tune_cnn.study.confirming.course import ConfirmInterrupted
     from tune_cnn.study.confirming.course import confirm as run
 
     try:
-        result = run(name, places, points=points, seeds=seeds, say=printed.line)
+        result = run(name, locations, points=points, seeds=seeds, say=printed.line)
     except ConfirmInterrupted as end:
         done = face.progress(end.result.front.runs) or {}
         raise Interrupted(
@@ -225,11 +225,11 @@ def export(
 
 
 def train(
-    config: str, places: Any, *, output: Path | None, all_data: bool, register: str | None = None
+    config: str, locations: Any, *, output: Path | None, all_data: bool, register: str | None = None
 ) -> dict[str, Any]:
     from tune_cnn.study.training.course import train as run
 
-    result = run(config, places, output=output, all_data=all_data, register=register, say=printed.line)
+    result = run(config, locations, output=output, all_data=all_data, register=register, say=printed.line)
     return {
         "folder": result.folder,
         "promised": dict(result.promised),

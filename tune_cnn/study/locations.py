@@ -17,7 +17,7 @@ CACHE = "~/.cache/tune_cnn"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Locations:
     """Where a search works."""
 
     home: Path
@@ -51,7 +51,7 @@ def user_calls(spec: StudySpec) -> list[str]:
     return [name for name in [*named, *strategies] if ":" in name]
 
 
-def job_template(spec: StudySpec, slots: Slots, places: Places) -> TrainingJob:
+def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> TrainingJob:
     """What all trials of a phase share; a trial adds its number, configuration, seed and checkpoint folder."""
     return TrainingJob(
         trial=0,
@@ -66,12 +66,14 @@ def job_template(spec: StudySpec, slots: Slots, places: Places) -> TrainingJob:
         cpus_per_rank=int(min(bundle["CPU"] for bundle in slots.bundles)),
         split_seed=spec.seed,
         deterministic=spec.resources.deterministic,
-        cache_dir=places.cache_dir,
+        cache_dir=locations.cache_dir,
         checkpoint_every_s=spec.resources.checkpoint_every_s,
     )
 
 
-def payload_of(spec: StudySpec, slots: Slots, places: Places, first: FirstCall | None = None) -> Payload:
-    loop: dict[str, Any] = {"loop": places.loop} if places.loop else {}
-    job = job_template(spec, slots, places)
-    return Payload(job=job, board=None, bundles=[], checkpoints=places.checkpoints(spec.study), first=first, **loop)
+def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: FirstCall | None = None) -> Payload:
+    loop: dict[str, Any] = {"loop": locations.loop} if locations.loop else {}
+    job = job_template(spec, slots, locations)
+    return Payload(
+        job=job, coordinator=None, bundles=[], checkpoints=locations.checkpoints(spec.study), first=first, **loop
+    )

@@ -8,7 +8,7 @@ from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
 
 
 def strategies() -> list[dict[str, Any]]:
-    """Each strategy: name, paper, what it saves, slots, knobs, and which others it can't be on with."""
+    """Each strategy: name, paper, what it saves, sites, knobs, and which others it can't be on with."""
     from tune_cnn.training.strategies.framework.registry import (
         find_strategies,  # with it comes torch, which takes seconds
     )
@@ -28,7 +28,7 @@ def _row(card: StrategyCard) -> dict[str, Any]:
         "summary": card.summary,
         "paper": card.paper,
         "saves": str(card.saves),
-        "slots": sorted(card.slots),
+        "sites": sorted(card.sites),
         "knobs": {name: _knob(knob) for name, knob in card.knobs.items()},
         "needs": sorted(card.needs),
     }

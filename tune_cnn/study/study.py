@@ -53,7 +53,7 @@ class Study:
         Called again, it goes on. Raises InputError for what is wrong with the input, Interrupted after Ctrl-C.
         """
         from tune_cnn.reports.terminal.live import LiveDisplay
-        from tune_cnn.study.searching.course import Places, search
+        from tune_cnn.study.searching.course import Locations, search
 
         if isinstance(spec, str | Path):
             spec = load_spec(spec, [f"study={self.name}"])
@@ -61,9 +61,9 @@ class Study:
             spec = parse_spec({**spec, "study": self.name})
         if spec.study != self.name:
             raise StudyError(f"study {self.name!r}: the spec is named {spec.study!r}; give both one name")
-        places = Places(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
+        locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
         display = LiveDisplay()
-        return search(spec, places, display=display, say=display.say).front
+        return search(spec, locations, display=display, say=display.say).front
 
     def confirm(self, *, points: int | None = None, seeds: int | None = None, storage: str | None = None) -> Front:
         """Train candidates of the front again, alone on their hardware, over several seeds; the front with that.
@@ -72,10 +72,10 @@ class Study:
         """
         from tune_cnn.reports.terminal.printed import line
         from tune_cnn.study.confirming.course import confirm
-        from tune_cnn.study.searching.course import Places
+        from tune_cnn.study.searching.course import Locations
 
-        places = Places(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
-        return confirm(self.name, places, points=points, seeds=seeds, say=line).front
+        locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
+        return confirm(self.name, locations, points=points, seeds=seeds, say=line).front
 
     @property
     def next_commands(self) -> NextCommands:

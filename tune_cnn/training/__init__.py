@@ -1,1 +1,1 @@
-"""LEARNS: one rank: data, loaders, models, precision, optimiser, loop and meters."""
+"""LEARNS: one rank: data, loaders, models, precision, optimizer, loop and meters."""

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.step.optimizers import set_learning_rate
-from tune_cnn.training.step.train_state import Learner
+from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 
 
@@ -26,27 +26,32 @@ class EpochSums:
 
 
 def train_steps(
-    learner: Learner, batches: Iterable[Batch], meters: Meters, strategies: AppliedStrategies, *, first_step: int
+    train_state: TrainState, batches: Iterable[Batch], meters: Meters, strategies: AppliedStrategies, *, first_step: int
 ) -> EpochSums:
     """Train on every batch. No step waits for the device."""
-    model, optimiser, scaler, device = learner.model.train(), learner.optimiser, learner.scaler, learner.device
+    model, optimizer, scaler, device = (
+        train_state.model.train(),
+        train_state.optimizer,
+        train_state.scaler,
+        train_state.device,
+    )
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     skipped = torch.zeros((), dtype=torch.int64, device=device)
     images, batch = 0, None
     for step, batch in enumerate(meters.watch(batches), first_step):
         images_nchw, labels_n = batch = strategies.batch(batch)
-        set_learning_rate(optimiser, learner.learning_rate(step))
-        optimiser.zero_grad(set_to_none=True)
-        with learner.precision.autocast(device):
+        set_learning_rate(optimizer, train_state.learning_rate(step))
+        optimizer.zero_grad(set_to_none=True)
+        with train_state.precision.autocast(device):
             logits = model(images_nchw)
-        loss = F.cross_entropy(logits.float(), labels_n, label_smoothing=learner.label_smoothing)
+        loss = F.cross_entropy(logits.float(), labels_n, label_smoothing=train_state.label_smoothing)
         scaler.scale(strategies.penalised(loss)).backward()
-        if learner.gradient_clip > 0 or strategies.see_gradients:
-            scaler.unscale_(optimiser)
+        if train_state.gradient_clip > 0 or strategies.see_gradients:
+            scaler.unscale_(optimizer)
         strategies.after_backward()
-        if learner.gradient_clip > 0:
-            nn.utils.clip_grad_norm_(model.parameters(), learner.gradient_clip)
-        skipped += step_scaled(scaler, optimiser)
+        if train_state.gradient_clip > 0:
+            nn.utils.clip_grad_norm_(model.parameters(), train_state.gradient_clip)
+        skipped += step_scaled(scaler, optimizer)
         strategies.after_step()
         loss_sum += loss.detach() * len(labels_n)
         images += len(labels_n)
@@ -54,14 +59,14 @@ def train_steps(
     return EpochSums(loss=loss_sum, skipped_steps=skipped, images=images, last_batch=batch)
 
 
-def step_scaled(scaler: torch.amp.GradScaler, optimiser: Optimizer) -> Tensor | int:
-    """One optimiser step, and whether loss scaling skipped it: then, and only then, the scale falls."""
+def step_scaled(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> Tensor | int:
+    """One optimizer step, and whether loss scaling skipped it: then, and only then, the scale falls."""
     if not scaler.is_enabled():
-        optimiser.step()
+        optimizer.step()
         return 0
     scale = scaler._get_scale_async()  # get_scale() would wait for the device
     assert scale is not None, "scale() comes before step_scaled()"
     before = scale.clone()  # update() writes in place
-    scaler.step(optimiser)
+    scaler.step(optimizer)
     scaler.update()
     return scale < before

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch._dynamo  # every optimiser imports it when it is made: here the slots do, all at once and off any clock
+import torch._dynamo  # every optimizer imports it when it is made: here the slots do, all at once and off any clock
 from torch import Tensor
 
 from tune_cnn.errors import TrialError
@@ -126,7 +126,7 @@ class RankTraining:
             return {"test_accuracy": result.accuracy, "test_loss": result.loss}
 
     def end(self) -> None:
-        """Free what the trial holds: model, optimiser, loader processes, memory. Idempotent."""
+        """Free what the trial holds: model, optimizer, loader processes, memory. Idempotent."""
         trial, self._trial = self._trial, None
         if trial is None:
             return

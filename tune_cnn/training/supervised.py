@@ -17,9 +17,9 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
 from tune_cnn.training.step.model import built_model, wrapped
-from tune_cnn.training.step.optimizers import make_optimiser
+from tune_cnn.training.step.optimizers import make_optimizer
 from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
-from tune_cnn.training.step.train_state import Learner
+from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.step.warm_up import batch_sizes, needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
@@ -27,7 +27,7 @@ from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
 
 
 class SupervisedTraining:
-    """One trial's model, optimiser, schedule and loader. Torch's generators must be seeded before it is made."""
+    """One trial's model, optimizer, schedule and loader. Torch's generators must be seeded before it is made."""
 
     def __init__(self, context: TrialContext, model_facts: ModelFacts) -> None:
         self._context = context
@@ -45,9 +45,9 @@ class SupervisedTraining:
             torch.cuda.empty_cache()  # what the copy left would count as this trial's memory
         self._peak_rate = scaled_learning_rate(configuration)
         some_unused = bool(model_facts.unused_parameters)
-        self._learner = Learner(
+        self._train_state = TrainState(
             model=wrapped(self.model, context, some_unused=some_unused),
-            optimiser=make_optimiser(self.model, configuration, learning_rate=self._peak_rate),
+            optimizer=make_optimizer(self.model, configuration, learning_rate=self._peak_rate),
             scaler=context.precision.scaler(context.device),
             precision=context.precision,
             device=context.device,
@@ -60,7 +60,7 @@ class SupervisedTraining:
         self._skipped_steps = 0
         self._loader = context.started_loader()
         self._steps = self._loader.steps  # of the epoch
-        self._run.begin(self._learner, self._loader, some_unused=some_unused)
+        self._run.begin(self._train_state, self._loader, some_unused=some_unused)
 
     @property
     def model(self) -> nn.Module:
@@ -108,7 +108,7 @@ class SupervisedTraining:
             positions_n = strategies.order(epoch, epoch_order(images, job.seed, epoch))
             self._steps = steps_per_epoch(len(positions_n), self._run.batch_size)
         batches = islice(self._loader.epoch(epoch, positions_n), steps)
-        return train_steps(self._learner, batches, self._context.meters, strategies, first_step=epoch * self._steps)
+        return train_steps(self._train_state, batches, self._context.meters, strategies, first_step=epoch * self._steps)
 
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:
         totals = torch.stack([sums.loss, sums.loss.new_tensor(float(sums.images)), sums.skipped_steps.double()])
@@ -135,7 +135,7 @@ class SupervisedTraining:
                 self.model,
                 *sums.last_batch,
                 precision=self._context.precision,
-                loss_scale=self._learner.scaler.get_scale(),
+                loss_scale=self._train_state.scaler.get_scale(),
             )
         return metrics
 
@@ -150,8 +150,8 @@ class SupervisedTraining:
         """All that decides how the training goes on; equal on all ranks."""
         return {
             "model": self.model.state_dict(),
-            "optimiser": self._learner.optimiser.state_dict(),
-            "scaler": self._learner.scaler.state_dict(),
+            "optimizer": self._train_state.optimizer.state_dict(),
+            "scaler": self._train_state.scaler.state_dict(),
             "plateau": self._plateau.state_dict() if self._plateau is not None else {},
             "train_gflops": self._train_gflops,
             "skipped_steps": self._skipped_steps,
@@ -161,8 +161,8 @@ class SupervisedTraining:
     def load_state(self, state: Mapping[str, Any]) -> None:
         self._run.load_state_dict(state["strategies"])
         self.model.load_state_dict(state["model"])
-        self._learner.optimiser.load_state_dict(state["optimiser"])
-        self._learner.scaler.load_state_dict(state["scaler"])
+        self._train_state.optimizer.load_state_dict(state["optimizer"])
+        self._train_state.scaler.load_state_dict(state["scaler"])
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
         self._train_gflops, self._skipped_steps = state["train_gflops"], state["skipped_steps"]

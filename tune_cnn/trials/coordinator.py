@@ -1,4 +1,4 @@
-"""The slots' board: who is up, who trains beside whom, and whether all should end at their epoch."""
+"""The slots' coordinator: who is up, who trains beside whom, and whether all should end at their epoch."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Occupancy:
 
 
 @ray.remote(num_cpus=0)
-class SlotBoard:
+class SlotCoordinator:
     """One actor a search; asynchronous, so that waiting slots block nobody."""
 
     def __init__(self, slots: int, patience_s: float) -> None:

@@ -36,7 +36,7 @@ def alone(slots: Slots) -> Slots:
 
 
 @ray.remote
-class SoloActor:
+class DedicatedActor:
     """Rank 0 and, through it, all ranks of one training after another."""
 
     def __init__(
@@ -58,7 +58,7 @@ class SoloActor:
 
 
 @contextmanager
-def solo(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["Solo"]:
+def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["Dedicated"]:
     """Ranks in a placement group of their own, warm from training to training; ended when the block ends.
 
     `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected.
@@ -71,17 +71,17 @@ def solo(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["S
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
     )
-    actor = SoloActor.options(  # type: ignore[attr-defined]
+    actor = DedicatedActor.options(  # type: ignore[attr-defined]
         num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
     ).remote(loop, job, list(slots.bundles), import_folders())
     try:
-        yield Solo(actor)
+        yield Dedicated(actor)
     finally:
         ray.kill(actor)
         remove_placement_group(group)
 
 
-class Solo:
+class Dedicated:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
@@ -89,7 +89,7 @@ class Solo:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
         Where `told` answers True, the training ends there, with a checkpoint; the result is then not `done`.
-        After a failure a group of several ranks is ended: it takes a new `solo` to go on.
+        After a failure a group of several ranks is ended: it takes a new `dedicated` to go on.
         """
         done = self._call("begin", job)
         result: EpochResult | None = self._call("history")[-1] if done else None

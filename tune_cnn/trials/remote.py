@@ -37,7 +37,7 @@ def call_on_node(path: str, bundle: Mapping[str, float], *args: Any, **kwargs: A
     return answer
 
 
-class Crew:
+class ActorPool:
     """Processes with a trial's resources each, which call a function all at the same time, warm from call to call."""
 
     def __init__(self, path: str, bundle: Mapping[str, float], count: int) -> None:

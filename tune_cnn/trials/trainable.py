@@ -27,11 +27,11 @@ class Payload:
     """What all trials of a phase share; goes to every slot once."""
 
     job: TrainingJob  # all but trial, configuration, seed and checkpoint folder
-    board: Any  # handle of the SlotBoard
+    coordinator: Any  # handle of the SlotCoordinator
     bundles: list[dict[str, float]]
     checkpoints: str | None = None  # folder or URI of all trials' checkpoints
     loop: str = TRAINING
-    first: FirstCall | None = None  # what is asked before there is a conductor
+    first: FirstCall | None = None  # what is asked before there is a driver
     import_folders: tuple[str, ...] = ()  # where the driver finds the user's modules
 
 
@@ -100,12 +100,12 @@ class WarmTrial(tune.Trainable):
 
     def _be_assigned(self) -> dict[str, Any] | None:
         """Started before it was known what to train: import all, answer the first call, and wait to be told."""
-        board, slot = self._payload.board, self._assigned["slot"]
-        if self._assigned["first"] and not ray.get(board.is_assigned.remote(slot)):
+        coordinator, slot = self._payload.coordinator, self._assigned["slot"]
+        if self._assigned["first"] and not ray.get(coordinator.is_assigned.remote(slot)):
             self._assigned = {**self._assigned, "first": False}
             return {"trial": None, "metrics": None, "end": None, "done": False, "found": self._first_answer()}
         self._warm_up()
-        assigned = ray.get(board.assignment.remote(slot))
+        assigned = ray.get(coordinator.assignment.remote(slot))
         if assigned is None:
             return self._end("unused", None)
         self._assigned = assigned
@@ -144,7 +144,7 @@ class WarmTrial(tune.Trainable):
         """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
         payload = self._payload
         group = self._make_group()
-        if not ray.get(payload.board.begin.remote(self._slot, self._assigned["trial"], _place())):
+        if not ray.get(payload.coordinator.begin.remote(self._slot, self._assigned["trial"], _place())):
             return self._end("interrupted", None)
         self._begun = True
         job = job_of(payload, self._assigned)
@@ -154,7 +154,7 @@ class WarmTrial(tune.Trainable):
         return self._end("complete", None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Any]:
-        pulse = ray.get(self._payload.board.pulse.remote(self._assigned["trial"]))
+        pulse = ray.get(self._payload.coordinator.pulse.remote(self._assigned["trial"]))
         report: dict[str, Any] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,

@@ -1,4 +1,4 @@
-"""What the hooks of Tune share: the conductor, the trials that run, the slots that start, and the board."""
+"""What the hooks of Tune share: the driver, the trials that run, the slots that start, and the coordinator."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Assignment:
         return {"trial": self.trial, "params": dict(self.params), "seed": self.seed}
 
 
-class Conductor(Protocol):
+class Driver(Protocol):
     """Who decides. Its methods run in the driver, in Tune's loop, and never raise."""
 
     def next(self) -> Assignment | None:
@@ -35,19 +35,19 @@ class Conductor(Protocol):
         """Called ten times a second or more; True once no new trial and no further epoch is wanted."""
 
 
-class Bridge:
-    """From Tune's trials, by Tune's id of them, to the conductor's.
+class TuneAdapter:
+    """From Tune's trials, by Tune's id of them, to the driver's.
 
-    Without a conductor the slots start all the same, each with a trial of Tune's that is yet to be told what to
-    train. The first of them calls what the payload asks for; `opening` makes the conductor of its answer.
+    Without a driver the slots start all the same, each with a trial of Tune's that is yet to be told what to
+    train. The first of them calls what the payload asks for; `opening` makes the driver of its answer.
     """
 
     def __init__(
-        self, conductor: Conductor | None, slots: int, board: Any, opening: Callable[[Any], Conductor] | None = None
+        self, driver: Driver | None, slots: int, coordinator: Any, opening: Callable[[Any], Driver] | None = None
     ) -> None:
-        self.conductor = conductor
+        self.driver = driver
         self.slots = slots
-        self.board = board
+        self.coordinator = coordinator
         self.running: dict[str, int] = {}  # Tune's id of a trial -> ours
         self.finished = False
         self.error: Exception | None = None  # of the opening
@@ -62,32 +62,32 @@ class Bridge:
         busy = len(self.running) + len(self._starting)
         if not self.finished and busy >= self.slots:
             return None
-        if self.conductor is None and not self.finished:
+        if self.driver is None and not self.finished:
             self._starting.append(tune_id)
             return {"trial": None, "slot": tune_id, "first": not busy}
         assignment = self._next(tune_id)
         return None if assignment is None else assignment.as_config()
 
     def open(self, found: Any) -> None:
-        """Make the conductor and tell every slot, up or not, what to train; `found` may be an exception."""
-        if self.conductor is not None or self.finished:
+        """Make the driver and tell every slot, up or not, what to train; `found` may be an exception."""
+        if self.driver is not None or self.finished:
             return
         try:
             if isinstance(found, Exception):
                 raise found
             assert self._opening is not None
-            self.conductor = self._opening(found)
+            self.driver = self._opening(found)
         except Exception as error:
             self.error, self.finished = error, True
         starting, self._starting = self._starting, []
         for tune_id in starting:
             assignment = self._next(tune_id)
-            self.board.assign.remote(tune_id, None if assignment is None else assignment.as_config())
+            self.coordinator.assign.remote(tune_id, None if assignment is None else assignment.as_config())
 
     def lost(self, tune_id: str, why: str) -> None:
         """A trial's process died; Tune tries again, or gives up next."""
         self._lost_for[tune_id] = why
-        self.board.idle.remote(self.running.get(tune_id))
+        self.coordinator.idle.remote(self.running.get(tune_id))
 
     def give_up(self, tune_id: str, *, tries: int) -> None:
         """A trial's process died, time and again."""
@@ -100,20 +100,20 @@ class Bridge:
         self.end(tune_id, "failed", why)
 
     def tick(self) -> None:
-        if self.conductor is not None and self.conductor.tick() and not self._draining:
+        if self.driver is not None and self.driver.tick() and not self._draining:
             self._draining = self.finished = True  # no new trials; those that run end at their epoch
-            self.board.drain.remote()
+            self.coordinator.drain.remote()
 
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
-        assert self.conductor is not None
-        return self.conductor.point(trial, epoch, metrics, checkpoint)
+        assert self.driver is not None
+        return self.driver.point(trial, epoch, metrics, checkpoint)
 
     def end(self, tune_id: str, state: str, reason: str | None) -> None:
         trial = self.running.pop(tune_id, None)
         if trial is not None:
-            assert self.conductor is not None
-            self.board.idle.remote(trial)
-            self.conductor.end(trial, state, reason)
+            assert self.driver is not None
+            self.coordinator.idle.remote(trial)
+            self.driver.end(trial, state, reason)
 
     def close(self) -> None:
         """Where Tune's loop was broken off, what ran is unfinished."""
@@ -121,12 +121,12 @@ class Bridge:
             self.end(tune_id, "interrupted", None)
 
     def _next(self, tune_id: str) -> Assignment | None:
-        """The conductor's next trial, from now on Tune's of that id; None when there will be no more."""
-        assignment = None if self.finished or self.conductor is None else self.conductor.next()
+        """The driver's next trial, from now on Tune's of that id; None when there will be no more."""
+        assignment = None if self.finished or self.driver is None else self.driver.next()
         if assignment is not None:
             self._handed_out += 1
             self.running[tune_id] = assignment.trial
         elif not self.finished:
             self.finished = True
-            self.board.expect.remote(self._handed_out)
+            self.coordinator.expect.remote(self._handed_out)
         return assignment

@@ -1,4 +1,4 @@
-"""The loop of Ray Tune around warm trials: asks its conductor for trials, and brings it every epoch."""
+"""The loop of Ray Tune around warm trials: asks its driver for trials, and brings it every epoch."""
 
 import os
 import shutil
@@ -12,10 +12,10 @@ from typing import Any
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
-from tune_cnn.trials.coordinator import SlotBoard
+from tune_cnn.trials.coordinator import SlotCoordinator
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
-from tune_cnn.trials.tune_adapter import Assignment, Bridge, Conductor
+from tune_cnn.trials.tune_adapter import Assignment, Driver, TuneAdapter
 
 import ray  # isort: skip
 from ray import tune
@@ -23,50 +23,52 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-__all__ = ["Assignment", "Conductor", "open_and_run", "run_trials"]
+__all__ = ["Assignment", "Driver", "open_and_run", "run_trials"]
 
 MAX_FAILURES = 2  # lost processes a trial survives, each time from its last checkpoint
 PATIENCE_S = 120.0  # longest wait for all slots to come up: a cold start is about 10 s, on a busy machine 60 s
 
 
-def run_trials(conductor: Conductor, payload: Payload, slots: Slots, *, at_most: int | None = None) -> None:
-    """Run the conductor's trials, `slots.count` at a time, until it has no more. Blocks; needs Ray connected."""
+def run_trials(driver: Driver, payload: Payload, slots: Slots, *, at_most: int | None = None) -> None:
+    """Run the driver's trials, `slots.count` at a time, until it has no more. Blocks; needs Ray connected."""
     expected = min(slots.count, at_most) if at_most is not None else slots.count
-    _run(lambda board: Bridge(conductor, slots.count, board), payload, slots, expected)
+    _run(lambda coordinator: TuneAdapter(driver, slots.count, coordinator), payload, slots, expected)
 
 
-def open_and_run(opening: Callable[[Any], Conductor], payload: Payload, slots: Slots) -> None:
-    """The same, where there is no conductor yet: it is made by `opening` from the answer to `payload.first`.
+def open_and_run(opening: Callable[[Any], Driver], payload: Payload, slots: Slots) -> None:
+    """The same, where there is no driver yet: it is made by `opening` from the answer to `payload.first`.
 
     That call runs in the first slot while the others start, so that nothing is imported or waited for twice. What it
     or `opening` raises is raised here.
     """
     assert payload.first is not None
-    bridge = _run(lambda board: Bridge(None, slots.count, board, opening), payload, slots, slots.count)
-    if bridge.error is not None:
-        raise bridge.error
+    adapter = _run(
+        lambda coordinator: TuneAdapter(None, slots.count, coordinator, opening), payload, slots, slots.count
+    )
+    if adapter.error is not None:
+        raise adapter.error
 
 
-def _run(make_bridge: Callable[[Any], Bridge], payload: Payload, slots: Slots, expected: int) -> Bridge:
-    board = SlotBoard.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
-    shared = replace(payload, board=board, bundles=list(slots.bundles), import_folders=import_folders())
+def _run(make_adapter: Callable[[Any], TuneAdapter], payload: Payload, slots: Slots, expected: int) -> TuneAdapter:
+    coordinator = SlotCoordinator.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
+    shared = replace(payload, coordinator=coordinator, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared),
         # Packed: gradients travel every step, so a trial's ranks stay on one node where they fit.
         tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy="PACK"),
     )
     folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
-    bridge = make_bridge(board)
+    adapter = make_adapter(coordinator)
     try:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Asker(bridge), scheduler=_InOrder(bridge), num_samples=-1, reuse_actors=True
+                search_alg=_Asker(adapter), scheduler=_InOrder(adapter), num_samples=-1, reuse_actors=True
             ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=folder,
-                stop=_Listener(bridge),
+                stop=_Listener(adapter),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
@@ -75,10 +77,10 @@ def _run(make_bridge: Callable[[Any], Bridge], payload: Payload, slots: Slots, e
         with _starting_at_once(slots.count), tune_silent():
             tuner.fit()
     finally:
-        bridge.close()
-        ray.kill(board)
+        adapter.close()
+        ray.kill(coordinator)
         shutil.rmtree(folder, ignore_errors=True)
-    return bridge
+    return adapter
 
 
 @contextmanager
@@ -101,12 +103,12 @@ def _starting_at_once(slots: int) -> Iterator[None]:
 
 class _DriverOnly:
     """A hook that stays in the driver. Tune copies its searcher, and pickles all hooks into its folder: the copy is
-    the hook itself, the pickle is empty, so that no secret of the conductor's is ever written."""
+    the hook itself, the pickle is empty, so that no secret of the driver's is ever written."""
 
-    def __init__(self, bridge: Bridge | None = None) -> None:
+    def __init__(self, adapter: TuneAdapter | None = None) -> None:
         super().__init__()
-        if bridge is not None:
-            self.bridge = bridge
+        if adapter is not None:
+            self.adapter = adapter
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self
@@ -116,18 +118,18 @@ class _DriverOnly:
 
 
 class _Asker(_DriverOnly, Searcher):
-    """Tune's searcher: hands out the conductor's trials, never more than there are slots."""
+    """Tune's searcher: hands out the driver's trials, never more than there are slots."""
 
     def suggest(self, trial_id: str) -> Any:
-        config = self.bridge.config(trial_id)
-        return Searcher.FINISHED if config is None and self.bridge.finished else config
+        config = self.adapter.config(trial_id)
+        return Searcher.FINISHED if config is None and self.adapter.finished else config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         # Ends have been told by _Listener: this hears of what was lost for good, and of what Tune ends on its own.
         if error:
-            self.bridge.give_up(trial_id, tries=MAX_FAILURES + 1)
+            self.adapter.give_up(trial_id, tries=MAX_FAILURES + 1)
         else:
-            self.bridge.end(trial_id, "interrupted", None)
+            self.adapter.end(trial_id, "interrupted", None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the record."""
@@ -140,24 +142,24 @@ class _Listener(_DriverOnly, tune.Stopper):
     """Tune's stopper, the one hook that sees every result, the last one too."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        bridge = self.bridge
+        adapter = self.adapter
         if result["trial"] is None and result["end"] is None:
-            bridge.open(result["found"])
+            adapter.open(result["found"])
             return False
         stop = False
         for epoch, metrics in result.get("former", []):
-            bridge.point(result["trial"], epoch, metrics, None)
+            adapter.point(result["trial"], epoch, metrics, None)
         if result.get("metrics") is not None:
-            stop = bridge.point(result["trial"], result["epoch"], dict(result["metrics"]), result.get("checkpoint"))
+            stop = adapter.point(result["trial"], result["epoch"], dict(result["metrics"]), result.get("checkpoint"))
         ended: Sequence[Any] | None = result.get("end")
         if ended is not None:
-            bridge.end(trial_id, *ended)
+            adapter.end(trial_id, *ended)
         elif stop:
-            bridge.end(trial_id, "stopped", None)
+            adapter.end(trial_id, "stopped", None)
         return stop or ended is not None
 
     def stop_all(self) -> bool:
-        self.bridge.tick()
+        self.adapter.tick()
         return False  # running trials end at their epoch, not at once
 
 
@@ -178,7 +180,7 @@ class _InOrder(_DriverOnly, FIFOScheduler):
         trial.run_metadata.metric_n_steps.clear()
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self.bridge.lost(trial.trial_id, _why(trial))
+        self.adapter.lost(trial.trial_id, _why(trial))
 
 
 def _why(trial: Trial) -> str:

@@ -61,8 +61,8 @@ def _stock(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, 
     model = LeNet5()
     power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config.get("lr_rule", "none")]
     rate = float(config["learning_rate"]) * (batch / BASE_BATCH) ** power
-    optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs * len(loader))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * len(loader))
     half = config.get("precision", "fp32") == "bf16"
     train_time_s = 0.0
     yield {}  # the first step comes now
@@ -70,11 +70,11 @@ def _stock(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, 
         model.train()
         began_s = time.perf_counter()
         for images_nchw, labels_n in loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 loss = F.cross_entropy(model(images_nchw).float(), labels_n)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
         train_time_s += time.perf_counter() - began_s
         yield {"accuracy": _accuracy(model, validation), "train_time_s": train_time_s}

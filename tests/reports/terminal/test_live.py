@@ -185,7 +185,7 @@ def test_what_was_not_told_yet_is_told_at_the_end(clock: Clock) -> None:
 
 
 def test_a_changed_message_is_told_once(plain: tuple[LiveDisplay, io.StringIO], clock: Clock) -> None:
-    """MLflow's trouble and the conductor's message are news when they change, not at each update."""
+    """MLflow's trouble and the driver's message are news when they change, not at each update."""
     display, file = plain
     for message in (None, "waiting for 1 of 2 slots", "waiting for 1 of 2 slots", None):
         display.update(progress(message=message))

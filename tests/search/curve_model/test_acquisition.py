@@ -11,7 +11,7 @@ from tune_cnn.search.curve_model.cost_model import CostModel
 from tune_cnn.search.curve_model.curve_gp import CurveModel, column_shares, completed
 from tune_cnn.search.curve_model.curves import Curve
 from tune_cnn.search.curve_model.gaussian_process import GaussianProcess
-from tune_cnn.search.curve_model.hypervolume_improvement import Gain
+from tune_cnn.search.curve_model.hypervolume_improvement import HypervolumeImprovement
 from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
@@ -92,7 +92,7 @@ def test_what_curves_would_add_is_the_hypervolume_of_their_points_beyond_the_fro
     """Cumulatively, point by point; as moocore measures it, but for the grid or the draws."""
     rng = np.random.default_rng(1)
     front, curves = rng.random((6, objectives)), rng.random((10, 4, objectives)) * 1.2
-    gain = Gain(front, np.maximum(front.max(axis=0), curves.max(axis=(0, 1))) * 1.02, rng=rng)
+    gain = HypervolumeImprovement(front, np.maximum(front.max(axis=0), curves.max(axis=(0, 1))) * 1.02, rng=rng)
 
     def volume(points):
         return float(points.max()) if objectives == 1 else moocore.hypervolume(-points, ref=np.zeros(objectives))
@@ -132,7 +132,7 @@ def test_an_unknown_time_is_judged_by_its_like(spec):
 
 def test_what_can_not_end_an_epoch_in_the_time_left_is_not_proposed(spec):
     """By every sampler, while something else can; with no time for anything, something is proposed all the same."""
-    for sampler in ("front", "random", "tpe"):
+    for sampler in ("curve_ehvi", "random", "tpe"):
         search = Search(spec({"batch_size": [16, 64, 256], "learning_rate": [0.01, 0.03, 0.1, 0.3]}, sampler=sampler))
         for batch, seconds in ((16, 100.0), (64, 50.0), (256, 5.0)):
             search.learn_cost({"batch_size": batch, "learning_rate": 0.1}, Cost(step_time_s=seconds, steps_per_epoch=1))
@@ -152,12 +152,12 @@ def test_epochs_beyond_the_time_left_count_for_nothing(spec):
             for epoch in range(1, 9):
                 metrics = {"accuracy": (0.1 if batch == 16 else 0.05) * epoch, "train_time_s": epoch * 640.0 / batch}
                 search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-            search.finish(number, "complete", search._knowledge.known[number].curve.points)
+            search.finish(number, "complete", search._observations.known[number].curve.points)
         for batch in (32, 128):
             search.learn_cost({"batch_size": batch}, Cost(step_time_s=640.0 / batch, steps_per_epoch=1))
         offered = [c for c in search._candidates.among([], search._rng) if c.params["batch_size"] in (32, 128)]
-        search._proposer._startup = 2
-        return int(search._proposer.choose(offered, within_s=within_s).params["batch_size"])
+        search._acquisition._startup = 2
+        return int(search._acquisition.choose(offered, within_s=within_s).params["batch_size"])
 
     assert asked(12.0) == 128
 
@@ -173,7 +173,7 @@ def test_a_curve_counts_by_what_it_comes_to_and_not_by_how_it_begins(spec):
         for epoch, accuracy in enumerate(accuracies, start=1):
             metrics = {"accuracy": accuracy + 0.01 * number, "train_time_s": 10.0 * epoch}
             search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        search.finish(number, "complete", search._knowledge.known[number].curve.points)
+        search.finish(number, "complete", search._observations.known[number].curve.points)
     for batch in (2, 5):
         search.learn_cost({"batch_size": batch}, Cost(step_time_s=10.0, steps_per_epoch=1))
     assert search.ask(4)["batch_size"] == 5
@@ -198,7 +198,7 @@ def test_what_does_not_fit_keeps_its_like_away(spec):
 def test_a_cliff_is_learned_by_every_sampler(spec):
     """Configurations above a batch and width don't fit: after the first ones hardly any is tried."""
     space = {"batch_size": [16, 32, 64, 128, 256, 512], "model.width": [4, 8, 16, 32], "learning_rate": [0.01, 0.1, 1]}
-    for sampler in ("front", "tpe", "nsga2", "random"):
+    for sampler in ("curve_ehvi", "tpe", "nsga2", "random"):
         search, late = Search(spec(space, sampler=sampler)), 0
         for number in range(40):
             params = search.ask(number)
@@ -284,9 +284,9 @@ def test_a_contest_on_a_made_up_space_is_won_against_random(spec):
                 if search.observe(points[-1]):
                     break
             search.finish(number, "complete", points)
-        return search._knowledge.tracker.hypervolume - np.log10(search.reference["train_time_s"])
+        return search._observations.tracker.hypervolume - np.log10(search.reference["train_time_s"])
 
-    ours, theirs = (np.mean([reached(sampler, seed) for seed in range(3)]) for sampler in ("front", "random"))
+    ours, theirs = (np.mean([reached(sampler, seed) for seed in range(3)]) for sampler in ("curve_ehvi", "random"))
     assert ours > theirs
 
 

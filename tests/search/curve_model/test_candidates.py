@@ -105,7 +105,7 @@ def test_every_other_proposal_lies_beside_the_front(spec):
     search = Search(spec(space, stopper="none", sampler={"n_startup_trials": 6}))
     beside = others = 0
     for number in range(24):
-        known = search._knowledge
+        known = search._observations
         on_front = {point.trial for point in known.tracker.points}
         front = [k.encoded for k in known.known if k.curve.points[0].trial in on_front]
         untried = {c.key for c in search._candidates.around(front, np.random.default_rng(0))} - set(search._here.tried)

@@ -17,7 +17,7 @@ from tune_cnn.spec.costs import Cost
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import checked_with
 from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setup_of
-from tune_cnn.study.searching.driver import Conductor
+from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.startup import teach_costs
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.found import Inspection
@@ -170,15 +170,15 @@ def _train(store: Store, info: Mapping[str, Any], *, train_time_s: float, slots:
     spec = spec_with(budget={"trials": 9}, space={**SPEC["space"], "epochs": 1, "batch_size": 128})
     store.update_study(spec.study, info=info)
     nothing: list[object] = []
-    conductor = Conductor(
+    driver = SearchDriver(
         store, spec, Search(spec), slots=slots, show=nothing.append, mlflow=lambda: None, forget=nothing.append
     )
-    conductor.begin_phase(0.0, slots, last_number=None)
-    trial = conductor.next()
+    driver.begin_phase(0.0, slots, last_number=None)
+    trial = driver.next()
     assert trial is not None
-    conductor.point(trial.trial, 1, {"accuracy": 0.5, "train_time_s": train_time_s}, None)
-    conductor.end(trial.trial, "complete", None)
-    conductor.raise_failure()
+    driver.point(trial.trial, 1, {"accuracy": 0.5, "train_time_s": train_time_s}, None)
+    driver.end(trial.trial, "complete", None)
+    driver.raise_failure()
 
 
 def test_a_search_knows_what_was_measured_before_it(tmp_path: Path) -> None:

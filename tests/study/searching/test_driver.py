@@ -1,4 +1,4 @@
-"""The conductor with a real store and a real search, and no Ray: what a search hands out, keeps and raises."""
+"""The driver with a real store and a real search, and no Ray: what a search hands out, keeps and raises."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +12,9 @@ from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.search.search import Past, Search
 from tune_cnn.study.failures import nothing_found
-from tune_cnn.study.searching.driver import Conductor
+from tune_cnn.study.searching.driver import SearchDriver
 
-Make = Callable[..., Conductor]
+Make = Callable[..., SearchDriver]
 
 
 @pytest.fixture
@@ -26,16 +26,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def make(store: Store) -> Make:
-    """A conductor as a start of the search makes it: the same study again resumes."""
+    """A driver as a start of the search makes it: the same study again resumes."""
 
-    def start(*, forgotten: list[int] | None = None, over: str | None = None, **changes: Any) -> Conductor:
+    def start(*, forgotten: list[int] | None = None, over: str | None = None, **changes: Any) -> SearchDriver:
         spec = spec_with(**changes)
         if store.study(spec.study) is None:
             store.create_study(spec.study, spec.model_dump(), info={})
         ended = [t for t in store.trials(spec.study) if t.state != "running"]
         points = store.points(spec.study)
         past = [Past(params=t.params, state=t.state, points=[p for p in points if p.trial == t.number]) for t in ended]
-        conductor = Conductor(
+        driver = SearchDriver(
             store,
             spec,
             Search(spec, past=past),
@@ -45,32 +45,32 @@ def make(store: Store) -> Make:
             forget=(forgotten if forgotten is not None else []).append,
             over=over,
         )
-        conductor.begin_phase(0.0, 2, last_number=None)
-        return conductor
+        driver.begin_phase(0.0, 2, last_number=None)
+        return driver
 
     return start
 
 
-def epoch(conductor: Conductor, trial: int, number: int, accuracy: float, seconds: float, **more: float) -> bool:
+def epoch(driver: SearchDriver, trial: int, number: int, accuracy: float, seconds: float, **more: float) -> bool:
     metrics = {"accuracy": accuracy, "train_time_s": seconds, **more}
-    return conductor.point(trial, number, metrics, f"checkpoint-{number}")
+    return driver.point(trial, number, metrics, f"checkpoint-{number}")
 
 
-def whole_trial(conductor: Conductor, accuracy: float = 0.9, seconds: float = 1.0) -> int:
-    given = conductor.next()
+def whole_trial(driver: SearchDriver, accuracy: float = 0.9, seconds: float = 1.0) -> int:
+    given = driver.next()
     assert given is not None
-    epoch(conductor, given.trial, 1, accuracy, seconds)
-    conductor.end(given.trial, "complete", None)
+    epoch(driver, given.trial, 1, accuracy, seconds)
+    driver.end(given.trial, "complete", None)
     return given.trial
 
 
 def test_hands_out_the_budget_of_trials_and_no_more(make: Make, store: Store) -> None:
     """Three trials, numbered from 0 with seeds of their own; each is in the store before it runs."""
-    conductor = make()
-    given = [conductor.next() for _ in range(3)]
+    driver = make()
+    given = [driver.next() for _ in range(3)]
     assert [g.trial for g in given if g is not None] == [0, 1, 2]
     assert len({g.seed for g in given if g is not None}) == 3
-    assert conductor.next() is None
+    assert driver.next() is None
     assert [(t.number, t.state) for t in store.trials("made-up")] == [(0, "running"), (1, "running"), (2, "running")]
 
 
@@ -116,7 +116,7 @@ def test_spent_hours_end_the_search_and_its_running_trials(make: Make, store: St
     assert second.next() is None
     late = make(budget={"hours": 1.5})
     assert late.next() == given
-    late._spending._began_s -= 1800.0  # half an hour later
+    late._budget._began_s -= 1800.0  # half an hour later
     assert epoch(late, 0, 1, 0.7, 1.0)
     late.end(0, "stopped", None)
     (trial,) = store.trials("made-up")
@@ -126,14 +126,14 @@ def test_spent_hours_end_the_search_and_its_running_trials(make: Make, store: St
 def test_interrupted_trials_stay_unfinished(make: Make, store: Store) -> None:
     """After Ctrl-C running trials stop at their epoch, and are running in the store for the next start."""
     forgotten: list[int] = []
-    conductor = make(forgotten=forgotten)
-    given = conductor.next()
+    driver = make(forgotten=forgotten)
+    given = driver.next()
     assert given is not None
-    conductor.interrupted = True
-    assert epoch(conductor, given.trial, 1, 0.5, 1.0)
-    conductor.end(given.trial, "stopped", None)
-    assert conductor.tick()
-    assert conductor.next() is None
+    driver.interrupted = True
+    assert epoch(driver, given.trial, 1, 0.5, 1.0)
+    driver.end(given.trial, "stopped", None)
+    assert driver.tick()
+    assert driver.next() is None
     assert [t.state for t in store.trials("made-up")] == ["running"]
     assert forgotten == []  # its checkpoint is what the next start goes on from
 
@@ -142,20 +142,20 @@ def test_a_store_error_in_a_hook_stops_the_search_and_is_raised_afterwards(
     make: Make, store: Store, tmp_path: Path
 ) -> None:
     """No hook raises into Tune's loop; the error comes when the loop has ended, and what was stored is kept."""
-    conductor = make()
-    whole_trial(conductor)
-    given = conductor.next()
+    driver = make()
+    whole_trial(driver)
+    given = driver.next()
     assert given is not None
     store.close()
     for file in tmp_path.glob("studies.db*"):
         file.rename(tmp_path / f"away-{file.name}")
     (tmp_path / "studies.db").mkdir()
-    assert epoch(conductor, given.trial, 1, 0.5, 1.0)  # stop
-    conductor.end(given.trial, "complete", None)
-    assert conductor.next() is None
-    assert conductor.tick()
+    assert epoch(driver, given.trial, 1, 0.5, 1.0)  # stop
+    driver.end(given.trial, "complete", None)
+    assert driver.next() is None
+    assert driver.tick()
     with pytest.raises(StoreError, match=r"studies\.db"):
-        conductor.raise_failure()
+        driver.raise_failure()
     kept = tmp_path / "kept"
     kept.mkdir()
     for file in tmp_path.glob("away-*"):
@@ -167,15 +167,15 @@ def test_a_store_error_in_a_hook_stops_the_search_and_is_raised_afterwards(
 
 def test_an_internal_error_is_told_as_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no TuneCnnError becomes one, with its cause."""
-    conductor = make()
+    driver = make()
 
     def broken(number: int, within_s: float | None) -> None:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr(conductor._search, "ask", broken)
-    assert conductor.next() is None
+    monkeypatch.setattr(driver._search, "ask", broken)
+    assert driver.next() is None
     with pytest.raises(TuneCnnError, match="ZeroDivisionError") as raised:
-        conductor.raise_failure()
+        driver.raise_failure()
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
@@ -203,9 +203,9 @@ def test_reference_point_is_fixed_once(make: Make, store: Store) -> None:
 
 def test_a_short_search_fixes_its_reference_at_its_end(make: Make, store: Store) -> None:
     """`finish` fixes it, so that the hypervolume of a small study stays what it was."""
-    conductor = make()
-    whole_trial(conductor)
-    conductor.finish()
+    driver = make()
+    whole_trial(driver)
+    driver.finish()
     study = store.study("made-up")
     assert study is not None
     assert study.reference is not None
@@ -234,29 +234,29 @@ def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Stor
 
 
 def test_nothing_is_handed_out_where_the_search_is_over(make: Make) -> None:
-    """Patience ended an earlier start, which this one can't know by itself."""
-    conductor = make(over="patience has ended this search")
-    assert conductor.next() is None
-    assert conductor.progress().message == "patience has ended this search"
+    """Slow growth ended an earlier start, which this one can't know by itself."""
+    driver = make(over="min_growth_pct_per_hour has ended this search")
+    assert driver.next() is None
+    assert driver.progress().message == "min_growth_pct_per_hour has ended this search"
 
 
 def test_constraints_filter_the_front(make: Make, store: Store) -> None:
     """A point beyond a constraint is stored and counted, but not on the front."""
-    conductor = make(constraints={"peak_memory_mib": {"max": 100}})
-    given = conductor.next()
+    driver = make(constraints={"peak_memory_mib": {"max": 100}})
+    given = driver.next()
     assert given is not None
-    epoch(conductor, 0, 1, 0.5, 1.0, peak_memory_mib=50)
-    epoch(conductor, 0, 2, 0.9, 2.0, peak_memory_mib=500)
-    assert [p.epoch for p in conductor.front] == [1]
+    epoch(driver, 0, 1, 0.5, 1.0, peak_memory_mib=50)
+    epoch(driver, 0, 2, 0.9, 2.0, peak_memory_mib=500)
+    assert [p.epoch for p in driver.front] == [1]
     assert len(store.points("made-up")) == 2
 
 
 def test_unusable_epochs_are_not_stored_and_fail_their_trial(make: Make, store: Store) -> None:
     """NaN in an objective stops the trial; without any point it has failed, with a reason."""
-    conductor = make()
-    assert conductor.next() is not None
-    assert epoch(conductor, 0, 1, float("nan"), 1.0)
-    conductor.end(0, "complete", None)
+    driver = make()
+    assert driver.next() is not None
+    assert epoch(driver, 0, 1, float("nan"), 1.0)
+    driver.end(0, "complete", None)
     (trial,) = store.trials("made-up")
     assert trial.state == "failed"
     assert trial.reason
@@ -265,13 +265,13 @@ def test_unusable_epochs_are_not_stored_and_fail_their_trial(make: Make, store: 
 
 def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> None:
     """The search that gave nothing says how many trials failed of what, the most frequent first."""
-    conductor = make()
+    driver = make()
     for reason in ("diverged", "out of memory", "diverged"):
-        given = conductor.next()
+        given = driver.next()
         assert given is not None
-        conductor.end(given.trial, "failed", reason)
-    assert conductor.counts["failed"] == 3
-    assert not conductor.front
+        driver.end(given.trial, "failed", reason)
+    assert driver.counts["failed"] == 3
+    assert not driver.front
     told = nothing_found(store, spec_with()).splitlines()
     assert "none of 3 trials" in told[0]
     assert told[1:] == ["  2 × diverged", "  1 × out of memory"]

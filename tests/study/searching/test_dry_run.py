@@ -8,7 +8,7 @@ import pytest
 
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
-from tune_cnn.study.locations import Places
+from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.dry_run import dry_run
 
@@ -122,8 +122,8 @@ def _spec(raw: Mapping[str, Any]) -> StudySpec:
 
 
 def _run(raw: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    places = Places(home=folder / "studies", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
-    return dry_run(_spec(raw), places, say=print)
+    locations = Locations(home=folder / "studies", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    return dry_run(_spec(raw), locations, say=print)
 
 
 def _rows(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Optimisers follow the configuration, and decay weights alone."""
+"""Optimizers follow the configuration, and decay weights alone."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
-from tune_cnn.training.step.optimizers import make_optimiser, parameter_groups
+from tune_cnn.training.step.optimizers import make_optimizer, parameter_groups
 
 
 class WithTable(nn.Module):
@@ -35,7 +35,7 @@ def test_norms_biases_and_scalars_are_not_decayed():
 
 
 def test_frozen_parameters_are_left_out():
-    """What doesn't learn has no optimiser state either."""
+    """What doesn't learn has no optimizer state either."""
     model = WithTable()
     model.convolution.requires_grad_(False)
     assert "convolution.weight" not in names(model, parameter_groups(model, 0.1)[0])
@@ -44,17 +44,17 @@ def test_frozen_parameters_are_left_out():
 def test_a_model_that_learns_nothing_is_named():
     """The message says why, instead of torch's 'empty parameter list'."""
     with pytest.raises(TrialError, match="no parameter that learns"):
-        make_optimiser(nn.ReLU(), Configuration(), learning_rate=0.1)
+        make_optimizer(nn.ReLU(), Configuration(), learning_rate=0.1)
 
 
-def one_step(optimiser_of, seed: int = 0) -> torch.Tensor:
+def one_step(optimizer_of, seed: int = 0) -> torch.Tensor:
     torch.manual_seed(seed)
     layer = nn.Linear(3, 2)
-    optimiser = optimiser_of(layer)
+    optimizer = optimizer_of(layer)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         layer(torch.randn(4, 3)).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     return layer.weight.detach()
 
 
@@ -63,7 +63,7 @@ def one_step(optimiser_of, seed: int = 0) -> torch.Tensor:
 def test_sgd_is_torchs(momentum, nesterov):
     """Momentum and Nesterov reach it; without momentum Nesterov is plain SGD."""
     configuration = Configuration(momentum=momentum, nesterov=nesterov, weight_decay=0.0)
-    ours = one_step(lambda layer: make_optimiser(layer, configuration, learning_rate=0.01))
+    ours = one_step(lambda layer: make_optimizer(layer, configuration, learning_rate=0.01))
     plain = one_step(
         lambda layer: torch.optim.SGD(
             layer.parameters(), lr=0.01, momentum=momentum, nesterov=nesterov and momentum > 0
@@ -80,5 +80,5 @@ def test_adamw_is_torchs():
         groups = [{"params": [layer.weight], "weight_decay": 0.1}, {"params": [layer.bias], "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=0.01)
 
-    ours = one_step(lambda layer: make_optimiser(layer, configuration, learning_rate=0.01))
+    ours = one_step(lambda layer: make_optimizer(layer, configuration, learning_rate=0.01))
     assert torch.allclose(ours, one_step(torchs), atol=1e-6)

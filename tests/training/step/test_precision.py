@@ -45,13 +45,13 @@ def test_a_step_computes_in_its_precision(name, dtype):
 def test_a_skipped_step_is_counted_and_leaves_the_weights(fused):
     """An infinite gradient skips the step; the next one, finite, is taken and not counted."""
     weight = nn.Parameter(torch.ones(3))
-    optimiser = torch.optim.SGD([weight], lr=0.1, fused=fused)
+    optimizer = torch.optim.SGD([weight], lr=0.1, fused=fused)
     scaler = PRECISIONS["fp16"].scaler(CPU)
 
     def step(factor: float) -> bool:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         scaler.scale((weight * factor).sum()).backward()
-        return bool(step_scaled(scaler, optimiser))
+        return bool(step_scaled(scaler, optimizer))
 
     assert step(float("inf")) and weight.tolist() == [1, 1, 1]
     assert not step(1.0) and weight.tolist() == pytest.approx([0.9] * 3)

@@ -20,12 +20,12 @@ def factors(schedule: str, warmup_epochs: float = 0.0, steps: int = STEPS, epoch
 
 
 def rates_of(make_scheduler, peak: float) -> list[float]:
-    optimiser = SGD([torch.zeros(1, requires_grad=True)], lr=peak)
-    scheduler: LRScheduler = make_scheduler(optimiser)
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=peak)
+    scheduler: LRScheduler = make_scheduler(optimizer)
     rates = []
     for _ in range(TOTAL):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         scheduler.step()
     return rates
 
@@ -34,14 +34,14 @@ def rates_of(make_scheduler, peak: float) -> list[float]:
 def test_one_cycle_is_torchs(warmup_epochs, rise):
     """It rises over the warm-up, or 30 % of the horizon without one."""
 
-    def torchs(optimiser):
-        return OneCycleLR(optimiser, max_lr=1.0, total_steps=TOTAL, pct_start=rise, cycle_momentum=False)
+    def torchs(optimizer):
+        return OneCycleLR(optimizer, max_lr=1.0, total_steps=TOTAL, pct_start=rise, cycle_momentum=False)
 
-    optimiser = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler, expected = torchs(optimiser), []
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler, expected = torchs(optimizer), []
     for step in range(TOTAL):
-        expected.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         if step < TOTAL - 1:
             scheduler.step()
     assert factors("one_cycle", warmup_epochs) == pytest.approx(expected, rel=1e-9)
@@ -82,15 +82,15 @@ def test_every_horizon_has_a_rate_for_every_step(schedule, warmup_epochs, steps,
 def test_plateau_is_torchs(epochs):
     """A tenth when the loss has not fallen for a tenth of the epochs, at least one."""
     losses = torch.rand(60, generator=torch.Generator().manual_seed(0)).tolist()
-    optimiser = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     # torch's patience is how many bad epochs are let pass; the one after them lowers the rate.
     patience = max(1, epochs // 10) - 1
-    torchs = ReduceLROnPlateau(optimiser, factor=0.1, patience=patience, threshold=0.0, eps=0.0)
+    torchs = ReduceLROnPlateau(optimizer, factor=0.1, patience=patience, threshold=0.0, eps=0.0)
     plateau = Plateau.over(epochs)
     for loss in losses:
         torchs.step(loss)
         plateau.observe(loss)
-        assert plateau.factor == pytest.approx(optimiser.param_groups[0]["lr"])
+        assert plateau.factor == pytest.approx(optimizer.param_groups[0]["lr"])
     assert plateau.factor < 1
 
 

@@ -106,7 +106,7 @@ def linear(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -
 @every
 @pytest.mark.parametrize("epochs_before", [1, EPOCHS - 1])
 def test_a_resumed_training_ends_in_the_same_bits(name, epochs_before, rank, folder, tmp_path):
-    """Its random numbers, its state, the model's shape and the optimiser's momentum all go on."""
+    """Its random numbers, its state, the model's shape and the optimizer's momentum all go on."""
     job = job_with(folder, name)
     _, whole = train(rank, job)
     kept = replace(job, checkpoint_dir=str(tmp_path), checkpoint_every_s=0.0)
@@ -200,7 +200,7 @@ def test_it_says_where_it_comes_from(name):
     assert source is not None, card.paper
     author = card.paper.split()[0].strip(",")
     assert all(author in text and (source[1] or source[2]) in text for text in told)
-    assert card.slots and card.summary.endswith((".", "‖"))
+    assert card.sites and card.summary.endswith((".", "‖"))
     assert pickle.loads(pickle.dumps(card)) == card
     for knob in card.knobs.values():
         json.dumps(knob.default)
@@ -216,10 +216,10 @@ def _needs(name: str) -> dict[str, Fixed]:
 
 
 def test_what_a_strategy_names_of_others_exists_or_is_planned():
-    """A name mistyped in `needs` or `follows` would never hold; who follows shares a slot."""
+    """A name mistyped in `needs` or `follows` would never hold; who follows shares a site."""
     for card in CARDS.values():
         assert card.needs <= set(CARDS)
         for name in card.follows & set(CARDS):
-            assert CARDS[name].slots & card.slots
-    assert in_order(NAMES, CARDS) != NAMES or len(NAMES) < 2  # the order is the slots', not the alphabet's
+            assert CARDS[name].sites & card.sites
+    assert in_order(NAMES, CARDS) != NAMES or len(NAMES) < 2  # the order is the sites', not the alphabet's
     assert all(find_strategy(name).name == name for name in NAMES)

@@ -20,7 +20,7 @@ from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies, find_strategy
-from tune_cnn.training.strategies.framework.strategy import Saves, Slot, Strategy
+from tune_cnn.training.strategies.framework.strategy import Saves, Site, Strategy
 
 CALLS: list[tuple[Any, ...]] = []
 PAGE = Path(__file__).parents[3] / "tune_cnn" / "training" / "strategies" / "README.md"
@@ -31,7 +31,7 @@ class Toy(Strategy):
 
     paper = "Nobody, 2026, https://arxiv.org/abs/0000.00000"
     saves = Saves.DATA
-    slots = frozenset({Slot.STEP})
+    sites = frozenset({Site.STEP})
 
     def prepare(self, run):
         CALLS.append(("prepare", len(list(run.model.parameters()))))
@@ -40,7 +40,7 @@ class Toy(Strategy):
         CALLS.append(("start_epoch", epoch))
         if epoch == 1:
             old = run.model[-1]
-            momentum = {name: run.optimiser.state[p]["momentum_buffer"] for name, p in old.named_parameters()}
+            momentum = {name: run.optimizer.state[p]["momentum_buffer"] for name, p in old.named_parameters()}
             self.momentum_before = {name: value.clone() for name, value in momentum.items()}
             model = self.rebuild(run.model, {})
             with torch.no_grad():
@@ -117,23 +117,23 @@ def test_hooks_come_in_their_order_with_what_they_are_promised(tmp_path):
 
 
 def test_a_change_of_shape_carries_momentum_and_the_rest_goes_on(tmp_path):
-    """Kept parameters keep their optimiser state, new ones get what is carried, the batch and the rate change."""
+    """Kept parameters keep their optimizer state, new ones get what is carried, the batch and the rate change."""
     rank = RankTraining()
     rank.begin(toy_job(tmp_path))
     rank.train_epoch()
     training: Any = rank._current._training
     kept = training.model[0].weight
-    before = training._learner.optimiser.state[kept]["momentum_buffer"].clone()
+    before = training._train_state.optimizer.state[kept]["momentum_buffer"].clone()
     toy = training._run.strategies[OWN]
     training._strategies.start_epoch(1)
-    optimiser = training._learner.optimiser
-    assert torch.equal(optimiser.state[kept]["momentum_buffer"], before)
+    optimizer = training._train_state.optimizer
+    assert torch.equal(optimizer.state[kept]["momentum_buffer"], before)
     for name, parameter in training.model[-1][0].named_parameters():
-        assert torch.equal(optimiser.state[parameter]["momentum_buffer"], toy.momentum_before[name])
-    assert not optimiser.state[training.model[-1][1].weight]["momentum_buffer"].any()  # as before a first step
-    in_optimiser = {id(p) for group in optimiser.param_groups for p in group["params"]}
-    assert in_optimiser == {id(p) for p in training.model.parameters()}
-    assert training._learner.model is training.model
+        assert torch.equal(optimizer.state[parameter]["momentum_buffer"], toy.momentum_before[name])
+    assert not optimizer.state[training.model[-1][1].weight]["momentum_buffer"].any()  # as before a first step
+    in_optimizer = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert in_optimizer == {id(p) for p in training.model.parameters()}
+    assert training._train_state.model is training.model
     assert rank.changes() == [{"strategy": OWN, "epoch": 1, "what": "one more layer"}]
     assert training._run.batch_size == 60 and training._loader.steps == 9
     rate = training._learning_rate(0)
@@ -199,7 +199,7 @@ class Grower(Strategy):
 
     paper = "Nobody, 2026"
     saves = Saves.TIME
-    slots = frozenset({Slot.SHAPE})
+    sites = frozenset({Site.SHAPE})
 
     def start_epoch(self, run, epoch):
         model = self.rebuild(run.model, {"units": 10 + epoch})

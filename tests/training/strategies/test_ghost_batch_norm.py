@@ -71,7 +71,7 @@ def test_evaluation_uses_the_running_statistics(norms):
 
 
 def test_ghosts_share_the_layers_parameters_and_names():
-    """So that an optimiser goes on with them, and an export loads into a plain model."""
+    """So that an optimizer goes on with them, and an export loads into a plain model."""
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sequential(nn.BatchNorm2d(2, affine=False)))
     parameters, names = list(model.parameters()), list(model.state_dict())
     assert with_ghosts(model, 4) == 2

@@ -146,7 +146,7 @@ def test_in_the_loop_the_first_epochs_are_cheaper_and_the_end_is_the_configured_
         n: p.shape for n, p in whole.state_dict().items()
     }
     assert str(run.model) == str(whole)
-    assert all(run.optimiser.state[p]["momentum_buffer"].shape == p.shape for p in run.model.parameters())
+    assert all(run.optimizer.state[p]["momentum_buffer"].shape == p.shape for p in run.model.parameters())
     assert metrics[3]["train_loss"] < metrics[0]["train_loss"]
 
 
@@ -194,4 +194,4 @@ def test_a_model_with_nothing_to_rescale_is_told(begun):
 
 def test_the_card_names_the_slot():
     """Images and kernels change, so it shares `resolution` with what else changes them."""
-    assert {slot.value for slot in KernelRescaling.slots} == {"resolution"}
+    assert {site.value for site in KernelRescaling.sites} == {"resolution"}

@@ -19,7 +19,7 @@ from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.net2net import Net2Net, add_noise, deepen, growth, narrow
 from tune_cnn.training.surgery.blocks import insertable_blocks, spread
 from tune_cnn.training.surgery.gather import gather_channels
-from tune_cnn.training.surgery.shape import answers, take_out
+from tune_cnn.training.surgery.shape import eval_forward, take_out
 from tune_cnn.training.surgery.trace import channel_graph
 
 
@@ -76,10 +76,10 @@ def test_in_the_loop_the_teacher_is_small_and_the_grown_net_is_the_configured_on
     rank, run = begun(model, batch_size=128, net2net={"noise": 0.0, "start_depth": 0.0})
     small = [rank.train_epoch() for _ in range(2)][-1].metrics
     images_nchw = run.sample_batch().images_nchw
-    before = answers(run.model, images_nchw)
+    before = eval_forward(run.model, images_nchw)
     run.strategies["net2net"].start_epoch(run, 2)
-    torch.testing.assert_close(answers(run.model, images_nchw), before, rtol=1e-3, atol=1e-4)
-    assert all(run.optimiser.state[p]["momentum_buffer"].shape == p.shape for p in run.model.parameters())
+    torch.testing.assert_close(eval_forward(run.model, images_nchw), before, rtol=1e-3, atol=1e-4)
+    assert all(run.optimizer.state[p]["momentum_buffer"].shape == p.shape for p in run.model.parameters())
     whole = build_model(model, num_classes=10, in_channels=1, image_size=(8, 8))
     assert {n: p.shape for n, p in run.model.state_dict().items()} == {
         n: p.shape for n, p in whole.state_dict().items()

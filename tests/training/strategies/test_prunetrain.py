@@ -96,10 +96,10 @@ def test_a_step_of_the_cut_net_is_cheaper(capsys):
     images_nchw = torch.randn(32, 3, 16, 16)
     found = {}
     for which in ("whole", "cut"):
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-        trained(model, images_nchw, optimiser, steps=1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        trained(model, images_nchw, optimizer, steps=1)
         begun = time.perf_counter()
-        trained(model, images_nchw, optimiser, steps=3)
+        trained(model, images_nchw, optimizer, steps=3)
         step_s = (time.perf_counter() - begun) / 3
         found[which] = (sum(p.numel() for p in model.parameters()), flops(model, images_nchw), round(step_s, 4))
         if which == "whole":
@@ -157,8 +157,8 @@ def test_a_branch_left_empty_is_dropped(name, training):
     again = rebuild_shape(copy.deepcopy(before), done.change)
     again.load_state_dict(model.state_dict())
     torch.testing.assert_close(again.train(training)(images_nchw), got)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
-    assert torch.isfinite(trained(model, images_nchw, optimiser)(images_nchw)).all()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    assert torch.isfinite(trained(model, images_nchw, optimizer)(images_nchw)).all()
     assert cut(model, images_nchw).channels == 0 and any(isinstance(m, EmptyMaps) for m in model.modules())
 
 
@@ -254,7 +254,7 @@ def test_in_the_loop_channels_are_cut_and_the_batch_grows_with_the_rate(begun):
     assert run.learning_rate_ratio == run.batch_size / 200
     assert run.steps_per_epoch == -(-540 // run.batch_size)
     for parameter in run.model.parameters():
-        assert run.optimiser.state[parameter]["momentum_buffer"].shape == parameter.shape
+        assert run.optimizer.state[parameter]["momentum_buffer"].shape == parameter.shape
 
 
 def test_after_net2net_it_waits_until_the_net_has_grown(begun):

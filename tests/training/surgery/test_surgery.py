@@ -14,9 +14,9 @@ from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.gather import Gather, gather_channels
 from tune_cnn.training.surgery.shape import (
-    answers,
-    check_answers,
+    check_eval_forward,
     empty,
+    eval_forward,
     put_back,
     rebuild_shape,
     resized,
@@ -58,7 +58,7 @@ def test_copied_channels_leave_the_outputs_as_they_are(name, training):
 
 
 @every_net
-def test_the_optimisers_state_is_carried_as_gradients_are(name):
+def test_the_optimizers_state_is_carried_as_gradients_are(name):
     """Momentum, a sum of gradients, is for the wider net what its own gradients would have added up to."""
     model, images_nchw = net(name), images(name)
     graph = channel_graph(model, images_nchw)
@@ -83,13 +83,13 @@ def test_the_optimisers_state_is_carried_as_gradients_are(name):
 def test_cut_channels_are_gone_from_every_tensor_and_the_others_untouched(name):
     """Weights, batch norm and momentum keep the survivors' very values; the model that is left learns on."""
     model, images_nchw = net(name), images(name)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    trained(model, images_nchw, optimiser)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    trained(model, images_nchw, optimizer)
     graph = channel_graph(model, images_nchw)
     counts = every_other(graph)
     old = copy.deepcopy({n: t.detach() for n, t in (*model.named_parameters(), *model.named_buffers())})
-    momentum = {n: optimiser.state[p]["momentum_buffer"].clone() for n, p in model.named_parameters()}
-    carried = gather_channels(model, graph, counts, optimiser.state)
+    momentum = {n: optimizer.state[p]["momentum_buffer"].clone() for n, p in model.named_parameters()}
+    carried = gather_channels(model, graph, counts, optimizer.state)
     for key, tensor in (*model.named_parameters(), *model.named_buffers()):
         gather = Gather(key, old[key], graph, counts) if key in graph.axes else torch.clone
         assert torch.equal(tensor, gather(old[key]))
@@ -97,7 +97,7 @@ def test_cut_channels_are_gone_from_every_tensor_and_the_others_untouched(name):
             assert torch.equal(carried[tensor]["momentum_buffer"], gather(momentum[key]))
     fresh = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for parameter in model.parameters():
-        fresh.state[parameter] = dict(carried.get(parameter, optimiser.state[parameter]))
+        fresh.state[parameter] = dict(carried.get(parameter, optimizer.state[parameter]))
     assert torch.isfinite(trained(model, images_nchw, fresh)(images_nchw)).all()
 
 
@@ -147,7 +147,7 @@ def test_a_width_that_is_written_into_the_code_is_told():
     graph = channel_graph(model, images_nchw)
     gather_channels(model, graph, every_other(graph))
     with pytest.raises(StrategyError, match=r"prunetrain: the model's forward can't take other widths.*flatten"):
-        check_answers(model, images_nchw, doing="prunetrain")
+        check_eval_forward(model, images_nchw, doing="prunetrain")
 
 
 def test_a_model_is_left_as_it_was_by_being_followed():
@@ -169,7 +169,7 @@ def test_one_tensor_in_two_layers_is_cut_in_both():
     graph = channel_graph(model, images_nchw)
     gather_channels(model, graph, every_other(graph))
     assert model[3].weight is model[1].weight and model[1].weight.shape[:2] == (2, 2)
-    answers(model, images_nchw)
+    eval_forward(model, images_nchw)
 
 
 def test_channels_last_stays_channels_last():
@@ -190,7 +190,7 @@ def test_a_fresh_model_is_brought_to_the_same_shape_by_the_record(name):
     change = json.loads(json.dumps({"sizes": resized(before, sizes(model))}))
     fresh = rebuild_shape(NETS[name](), change)
     fresh.load_state_dict(model.state_dict())
-    assert torch.equal(answers(fresh, images_nchw), answers(model, images_nchw))
+    assert torch.equal(eval_forward(fresh, images_nchw), eval_forward(model, images_nchw))
     assert str(fresh) == str(model)
 
 
@@ -216,9 +216,9 @@ def test_an_emptied_convolution_still_counts_among_what_it_is_added_to():
     empty(model, "conv2", 6)
     graph = channel_graph(model, images_nchw)
     assert graph.roots("conv2.zeros", 0) == graph.roots("stem.weight", 0)
-    expected = answers(model, images_nchw)
+    expected = eval_forward(model, images_nchw)
     gather_channels(model, graph, drawn_counts(graph))
-    torch.testing.assert_close(answers(model, images_nchw), expected)
+    torch.testing.assert_close(eval_forward(model, images_nchw), expected)
 
 
 def test_an_absent_layer_has_no_weights_and_comes_back_as_it_was():

@@ -30,17 +30,17 @@ def users(folder: Path, name: str, job=None, **configuration):
 def trains(rank):
     """A plain loop with what it is handed; keeps its own clock, saves its state before each yield."""
     model = rank.build_model()
-    optimiser = torch.optim.SGD(model.parameters(), lr=rank.arguments["rate"], momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rank.arguments["rate"], momentum=0.9)
     saved = rank.checkpoint.load()
     assert (saved is None) == (rank.first_epoch == 0)
     if saved is not None:
         model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
+        optimizer.load_state_dict(saved["optimizer"])
     for epoch in range(rank.first_epoch, rank.configuration.epochs):
         model.train()
         with rank.meters.training():
             for images_nchw, labels_n in rank.meters.watch(rank.train.epoch(epoch)):
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 with rank.autocast():
                     loss = F.cross_entropy(model(images_nchw), labels_n)
                 loss.backward()
@@ -48,12 +48,12 @@ def trains(rank):
                     for parameter in model.parameters():
                         torch.distributed.all_reduce(parameter.grad)
                         parameter.grad /= rank.ranks
-                optimiser.step()
+                optimizer.step()
                 rank.meters.step(len(labels_n))
         model.eval()
         with torch.no_grad():
             correct = sum((model(images).argmax(1) == labels).sum() for images, labels in rank.validation)
-        rank.checkpoint.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()})
+        rank.checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
         yield {"accuracy": correct / rank.facts.validation_images * rank.ranks, "val_loss": 0.5, "sparsity": 0.0}
 
 

@@ -111,7 +111,7 @@ def strategies(rows: Sequence[Mapping[str, Any]]) -> None:
         if at:
             console.print()
         console.print(Text.assemble((row["name"], "bold"), f": {row['summary']}"), highlight=False)
-        _plain(console, f"  {row['paper']}; saves {row['saves']}; takes {', '.join(row['slots'])}")
+        _plain(console, f"  {row['paper']}; saves {row['saves']}; takes {', '.join(row['sites'])}")
         for name, knob in row["knobs"].items():
             allowed = knob["allowed"]
             ends = isinstance(allowed, Mapping)

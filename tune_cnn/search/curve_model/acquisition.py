@@ -6,8 +6,8 @@ import numpy as np
 
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates
 from tune_cnn.search.curve_model.curve_gp import CurveModel, column_shares
-from tune_cnn.search.curve_model.hypervolume_improvement import Gain
-from tune_cnn.search.curve_model.observations import Encoded, Knowledge, Known
+from tune_cnn.search.curve_model.hypervolume_improvement import HypervolumeImprovement
+from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
 
 SAMPLES = 8  # of each predicted curve, in opposite pairs
 MOST = 128  # curves in the model: with more, a proposal would take longer than it is worth
@@ -28,22 +28,22 @@ def discrepancy_with(rows_cd: np.ndarray, tried_nd: np.ndarray) -> np.ndarray:
     return -2.0 / count * alone_c + (2.0 * pairs_cn.sum(axis=1) + (1.0 + from_c).prod(axis=1)) / count**2
 
 
-class Proposer:
+class Acquisition:
     """Chooses among candidates by a model of learning curves."""
 
     def __init__(
         self,
         candidates: Candidates,
-        knowledge: Knowledge,
+        observations: Observations,
         *,
         epoch_time_s: Callable[[Candidate], float | None],
         startup: int,
         rng: np.random.Generator,
     ) -> None:
         """`epoch_time_s`: what an epoch is known to take, from trials that cost the same or from the probe."""
-        self._candidates, self._knowledge, self._epoch_time_s = candidates, knowledge, epoch_time_s
+        self._candidates, self._observations, self._epoch_time_s = candidates, observations, epoch_time_s
         self._startup, self._rng = startup, rng
-        self._model = CurveModel(candidates.width, len(knowledge.metrics))
+        self._model = CurveModel(candidates.width, len(observations.metrics))
 
     def choose(self, offered: Sequence[Candidate], *, within_s: float | None = None) -> Candidate:
         """The best of these; the first ones are spread over the space, until there is something to learn from.
@@ -58,24 +58,24 @@ class Proposer:
     @property
     def informed(self) -> bool:
         """Whether there is enough to learn from."""
-        return len(self._trained) >= self._startup and bool(self._knowledge.tracker.reference)
+        return len(self._trained) >= self._startup and bool(self._observations.tracker.reference)
 
     @property
-    def _trained(self) -> list[Known]:
-        return [k for k in self._knowledge.known if k.curve.seen]
+    def _trained(self) -> list[Observation]:
+        return [k for k in self._observations.known if k.curve.seen]
 
     def good(self) -> list[Encoded]:
         """Configurations in whose neighbourhood to look: those on the front, then the latest."""
-        on_front = {p.trial for p in self._knowledge.tracker.points}
+        on_front = {p.trial for p in self._observations.tracker.points}
         trained = self._trained
         best = [k for k in trained if any(p.trial in on_front for p in k.curve.points[:1])]
         return [k.encoded for k in best] or [k.encoded for k in trained[-10:]]
 
-    def _learned_from(self, trained: Sequence[Known]) -> list[Known]:
+    def _learned_from(self, trained: Sequence[Observation]) -> list[Observation]:
         """All, or the front's and the latest and some of the others."""
         if len(trained) <= MOST:
             return list(trained)
-        on_front = {p.trial for p in self._knowledge.tracker.points}
+        on_front = {p.trial for p in self._observations.tracker.points}
         best = [k for k in trained if k.curve.points[0].trial in on_front][-MOST // 3 :]
         rest = [k for k in trained if k not in best]
         latest, older = rest[-MOST // 3 :], rest[: -MOST // 3]
@@ -84,38 +84,38 @@ class Proposer:
 
     def _evenest(self, rows_cd: np.ndarray) -> int:
         """Of some, the one with which those tried lie most evenly in the space."""
-        if not self._knowledge.known:
+        if not self._observations.known:
             return int(self._rng.integers(len(rows_cd)))
-        tried_nd = np.stack([k.row_d for k in self._knowledge.known])
+        tried_nd = np.stack([k.row_d for k in self._observations.known])
         some = self._rng.choice(len(rows_cd), size=min(SPREAD, len(rows_cd)), replace=False)
         return int(some[np.argmin(discrepancy_with(rows_cd[some], tried_nd))])
 
     def _rates(
-        self, offered: Sequence[Candidate], rows_cd: np.ndarray, learned: Sequence[Known], within_s: float | None
+        self, offered: Sequence[Candidate], rows_cd: np.ndarray, learned: Sequence[Observation], within_s: float | None
     ) -> np.ndarray:
         """(c,) the expected hypervolume per second of each curve, trained as far as the time allows.
 
         Not ended where the rate is highest: the stopper goes on while anything may be added, and what it will take
         is what counts (measured: tests/benchmarks/SIMULATION.md).
         """
-        knowledge, count = self._knowledge, len(offered)
+        observations, count = self._observations, len(offered)
         shares_g = column_shares(max(k.curve.horizon for k in learned))
         self._model.learn(np.stack([k.row_d for k in learned]), [k.curve for k in learned], shares_g)
-        running = [k.row_d[None] for k in knowledge.known if k.running]
+        running = [k.row_d[None] for k in observations.known if k.running]
         mean_cgm, doubt_cgm = self._model.predict(np.concatenate([rows_cd, *running]))
         horizons_c = np.array([c.horizon for c in offered])
         self._put_known_times(offered, horizons_c, shares_g, mean_cgm, doubt_cgm)
 
         # What runs already will be there: it is counted as if it had come.
         expected_fm = mean_cgm[count:].reshape(-1, mean_cgm.shape[2])
-        expected_fm = expected_fm[knowledge.allowed(expected_fm)]
-        held_fk = np.concatenate([knowledge.gains(knowledge.front_levels), knowledge.gains(expected_fm)])
+        expected_fm = expected_fm[observations.allowed(expected_fm)]
+        held_fk = np.concatenate([observations.gains(observations.front_levels), observations.gains(expected_fm)])
         exists_cg = horizons_c[:, None] * shares_g > 1 - 1e-9  # a short horizon has no epoch at the first shares
         sampled_scgk = self._samples(mean_cgm[:count], doubt_cgm[:count]) * exists_cg[None, :, :, None]
         reach_k = np.maximum(held_fk.max(axis=0, initial=0.0), sampled_scgk.max(axis=(0, 1, 2))) * 1.02 + 1e-9
-        gain = Gain(np.maximum(held_fk, 0.0), reach_k, rng=self._rng)
+        gain = HypervolumeImprovement(np.maximum(held_fk, 0.0), reach_k, rng=self._rng)
         added_cg = np.mean([gain.of_curves(sampled_cgk) for sampled_cgk in sampled_scgk], axis=0)
-        time_m = mean_cgm[:count, :, knowledge.time_at]
+        time_m = mean_cgm[:count, :, observations.time_at]
         seconds_cg = 10.0 ** np.clip(np.nan_to_num(time_m), -9.0, 9.0) if not np.isnan(time_m).any() else shares_g
         seconds_cg = np.broadcast_to(seconds_cg, added_cg.shape)
         rates_cg = added_cg / (seconds_cg + START_SHARE * np.median(seconds_cg[:, -1]))
@@ -130,8 +130,8 @@ class Proposer:
             z_m = self._rng.standard_normal(mean_cgm.shape[2])
             for sign in (1.0, -1.0):
                 levels_cgm = mean_cgm + sign * z_m * doubt_cgm
-                gains_cgk = np.maximum(self._knowledge.gains(levels_cgm), 0.0)
-                counts_cg = (gains_cgk > 0).all(axis=2) & self._knowledge.allowed(levels_cgm)
+                gains_cgk = np.maximum(self._observations.gains(levels_cgm), 0.0)
+                counts_cg = (gains_cgk > 0).all(axis=2) & self._observations.allowed(levels_cgm)
                 drawn.append(gains_cgk * counts_cg[:, :, None])
         return np.stack(drawn)
 
@@ -144,7 +144,7 @@ class Proposer:
         doubt_cgm: np.ndarray,
     ) -> None:
         """Where an epoch's time is known there is nothing to guess."""
-        at = self._knowledge.time_at
+        at = self._observations.time_at
         for c, candidate in enumerate(offered):
             epoch_time_s = self._epoch_time_s(candidate)
             if epoch_time_s is not None:

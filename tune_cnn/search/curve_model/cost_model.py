@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tune_cnn.metrics import EpochPoint
-from tune_cnn.search.curve_model.ridge_regression import Line
+from tune_cnn.search.curve_model.ridge_regression import RidgeRegression
 from tune_cnn.spec.costs import Cost, cost_key
 
 ENOUGH = 4  # different costs from which those of others are judged
@@ -20,7 +20,7 @@ class CostModel:
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # by key and trial: seconds and epochs so far
         self._sums: dict[str, tuple[float, int]] = {}  # of a key's trials: asked for thousands of times a trial
         self._rows: dict[str, np.ndarray] = {}
-        self._line: Line | None = None
+        self._line: RidgeRegression | None = None
 
     def probe(self, params: Mapping[str, Any], row_d: np.ndarray, cost: Cost) -> None:
         """A cost that was measured beside the search; its trials' own times count more."""
@@ -56,5 +56,5 @@ class CostModel:
             return known
         if self._line is None:
             times = [self.known(key) or 1e-9 for key in self._rows]
-            self._line = Line(np.stack(list(self._rows.values())), np.log(times))
+            self._line = RidgeRegression(np.stack(list(self._rows.values())), np.log(times))
         return float(np.exp(np.clip(self._line.at(row_d[None])[0], -20, 20)))

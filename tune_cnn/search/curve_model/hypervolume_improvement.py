@@ -6,7 +6,7 @@ NODES = 128  # of the axis over which two objectives are integrated: a fortieth 
 DRAWS = 512  # points of the box that measure three objectives and more
 
 
-class Gain:
+class HypervolumeImprovement:
     """The hypervolume that curves would add to a front; all on the gain scale of `front.hypervolume`.
 
     `front_fk`, `reach_k`: gains on the reference point of the front's points, and the most that any point has.

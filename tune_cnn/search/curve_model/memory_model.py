@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_cnn.front.dominance import nondominated
-from tune_cnn.search.curve_model.ridge_regression import Line
+from tune_cnn.search.curve_model.ridge_regression import RidgeRegression
 
 ENOUGH = 3  # peaks from which a line is drawn
 SLIGHT = 0.1  # of the steepest slope: dimensions with less say nothing of memory
@@ -64,12 +64,12 @@ class MemoryModel:
         measured = [(row, peak) for row, peak in self._fitting if peak is not None]
         fitting = [row for row, _ in self._fitting]
         if len(measured) >= ENOUGH:
-            line = Line(np.stack([row for row, _ in measured]), np.array([peak for _, peak in measured]))
+            line = RidgeRegression(np.stack([row for row, _ in measured]), np.array([peak for _, peak in measured]))
             largest, smallest = max(peak for _, peak in measured), float(line.at(failed_nd).min())
             limit = max(smallest, largest)  # any lower, and what fits would be left out for good
         else:
             rows_nd = np.stack([*fitting, *failed_nd])
-            line, limit = Line(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5
+            line, limit = RidgeRegression(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5
         slopes_d = np.abs(line.slope_d)
         daring = len(self._failed) < RISK * (len(self._failed) + len(self._fitting))
         slight = 0.0 if daring else SLIGHT * slopes_d.max(initial=0.0)
@@ -86,7 +86,7 @@ class MemoryModel:
 
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
-    line: Line
+    line: RidgeRegression
     limit: float  # of the line's values: what needs more doesn't fit
     upwards_d: np.ndarray  # the sign of each dimension that matters, 0 for the rest
     fitting_mk: np.ndarray  # the largest that fitted, in the dimensions that matter, each growing with memory

@@ -20,7 +20,7 @@ Encoded = dict[str, Any]
 
 
 @dataclass(kw_only=True, eq=False)
-class Known:
+class Observation:
     """A configuration that is or was in training, with its curve."""
 
     encoded: Encoded
@@ -30,7 +30,7 @@ class Known:
     running: bool = True
 
 
-class Knowledge:
+class Observations:
     """Grows with every epoch; the same for a search that went through and for one rebuilt from the store."""
 
     def __init__(self, spec: StudySpec, reference: Mapping[str, float] | None = None) -> None:
@@ -43,24 +43,24 @@ class Knowledge:
         self.limits_m = limits(self.bounds, self.metrics)
         self.curves = Curves(self.metrics)
         self.tracker = FrontTracker(self.objectives, reference)
-        self.known: list[Known] = []
+        self.known: list[Observation] = []
         self.ended = 0
 
     def start(
         self, encoded: Encoded, params: Mapping[str, Any], row_d: np.ndarray, horizon: int, points: Sequence[EpochPoint]
-    ) -> Known:
-        known = Known(encoded=encoded, params=params, row_d=row_d, curve=self.curves.start(horizon))
+    ) -> Observation:
+        known = Observation(encoded=encoded, params=params, row_d=row_d, curve=self.curves.start(horizon))
         self.known.append(known)
         for point in points:
             self.add(known, point)
         return known
 
-    def add(self, known: Known, point: EpochPoint) -> None:
+    def add(self, known: Observation, point: EpochPoint) -> None:
         self.curves.add(known.curve, point)
         if feasible([point], self.bounds):
             self.tracker.add(point)
 
-    def end(self, known: Known | None) -> None:
+    def end(self, known: Observation | None) -> None:
         """A trial has ended; the reference point is fixed once enough have: first epochs don't say how long one is."""
         self.ended += 1
         if known is not None:

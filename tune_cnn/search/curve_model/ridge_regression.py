@@ -5,7 +5,7 @@ import numpy as np
 RIDGE = 1e-2
 
 
-class Line:
+class RidgeRegression:
     """Ridge regression; extrapolates, as a Gaussian process would not."""
 
     def __init__(self, rows_nd: np.ndarray, targets_n: np.ndarray) -> None:

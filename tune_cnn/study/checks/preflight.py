@@ -93,8 +93,8 @@ def check_unchanged(stored: Mapping[str, Any], spec: StudySpec) -> None:
     changes = [
         f"  {key}: {old!r} → {new!r}"
         for key, old, new in _differences(_flat(before.model_dump()), _flat(now.model_dump()))
-        # more seeds or points only add runs; patience, as the budget, only says when to end
-        if key.partition(".")[0] not in {"budget", "confirm", "patience"}
+        # more seeds or points only add runs; the smallest growth, as the budget, only says when to end
+        if key.partition(".")[0] not in {"budget", "confirm", "min_growth_pct_per_hour"}
     ]
     for limit in ("trials", "hours", "epochs"):
         old, new = getattr(before.budget, limit), getattr(now.budget, limit)

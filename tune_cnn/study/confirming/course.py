@@ -17,7 +17,7 @@ from tune_cnn.study.confirming.plan import plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
 from tune_cnn.study.failures import nothing_confirmed
 from tune_cnn.study.front import Front
-from tune_cnn.study.locations import Places, user_calls
+from tune_cnn.study.locations import Locations, user_calls
 from tune_cnn.study.report import report_files
 from tune_cnn.study.searching.course import begin_delivery, drain
 from tune_cnn.study.signals import interruptible, terminable
@@ -41,7 +41,7 @@ class ConfirmInterrupted(Interrupted):
 
 def confirm(
     study: str,
-    places: Places,
+    locations: Locations,
     *,
     points: int | None = None,
     seeds: int | None = None,
@@ -51,23 +51,23 @@ def confirm(
 
     `points`, `seeds`: instead of the spec's. More of either later only add runs.
     """
-    read_archive(study, places.home, None)  # says what is wrong, where there is no such study
-    store = open_store(places.home)
+    read_archive(study, locations.home, None)  # says what is wrong, where there is no such study
+    store = open_store(locations.home)
     with ExitStack() as stack:
         stack.callback(store.close)
         stack.enter_context(store.lease(study))
-        archive = read_archive(study, places.home, None)
+        archive = read_archive(study, locations.home, None)
         spec = spec_of(archive)
         runs = plan(archive, spec, settings(spec, points, seeds))
         store.confirmations.plan(study, runs)
         left = [run for run in store.confirmations.runs(study) if run.state == "planned"]
         if not left:
             say(f"study {study}: all of its runs have ended already; more with --points or --seeds")
-            outbox = begin_delivery(store, study, places, say)
-            result = _result(store, archive, places, say)
-            drain(store, study, outbox, places, say)
+            outbox = begin_delivery(store, study, locations, say)
+            result = _result(store, archive, locations, say)
+            drain(store, study, outbox, locations, say)
         else:
-            result = _run(stack, store, archive, spec, runs, places, say)
+            result = _run(stack, store, archive, spec, runs, locations, say)
         if not result.front.confirmed:
             raise TuneCnnError(nothing_confirmed(store, spec))
         return result
@@ -79,15 +79,15 @@ def _run(
     archive: StudyArchive,
     spec: StudySpec,
     runs: list[SeedRun],
-    places: Places,
+    locations: Locations,
     say: Callable[[str], None],
 ) -> ConfirmResult:
-    say("starting Ray" if places.address is None else f"joining the Ray cluster at {places.address}")
-    quiet = not places.debug
-    stack.enter_context(connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=quiet))
+    say("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
+    quiet = not locations.debug
+    stack.enter_context(connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=quiet))
     stack.enter_context(terminable())
-    found = _as_searched(store, archive, spec, runs, places, say)
-    outbox = begin_delivery(store, spec.study, places, say)
+    found = _as_searched(store, archive, spec, runs, locations, say)
+    outbox = begin_delivery(store, spec.study, locations, say)
     stopped = False
 
     def stop() -> None:
@@ -97,9 +97,9 @@ def _run(
 
     try:
         with interruptible(stop):
-            whole = confirm_planned(store, spec, runs, places, found=found, stopping=lambda: stopped, say=say)
-        result = _result(store, archive, places, say)
-        drain(store, spec.study, outbox, places, say)
+            whole = confirm_planned(store, spec, runs, locations, found=found, stopping=lambda: stopped, say=say)
+        result = _result(store, archive, locations, say)
+        drain(store, spec.study, outbox, locations, say)
     except BaseException:
         if outbox is not None:
             outbox.kill()  # what it has not told yet, `sync` or the next start tells
@@ -114,7 +114,7 @@ def _as_searched(
     archive: StudyArchive,
     spec: StudySpec,
     runs: list[SeedRun],
-    places: Places,
+    locations: Locations,
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Refuse other images than the search's, and hardware that can't; say what else is not as it was then.
@@ -125,21 +125,21 @@ def _as_searched(
     for share in sorted({shares[run.trial] for run in runs}):
         slots = fit(spec.resources, share, say=say)
         check_measurable(spec, slots.gpu_share)
-    checked = check(spec, slots, cache_dir=places.cache_dir)
+    checked = check(spec, slots, cache_dir=locations.cache_dir)
     check_confirmable(store, spec, checked.spec, checked.info, say)
     return checked.info
 
 
-def _result(store: Store, before: StudyArchive, places: Places, say: Callable[[str], None]) -> ConfirmResult:
+def _result(store: Store, before: StudyArchive, locations: Locations, say: Callable[[str], None]) -> ConfirmResult:
     """What is confirmed so far, with the report and the figures written anew."""
     study = before.study.name
-    archive = read_archive(study, places.home, None)
+    archive = read_archive(study, locations.home, None)
     report: str | None = None
     try:
-        files = report_files(archive, places.folder(study), commands=places.commands(study))
+        files = report_files(archive, locations.folder(study), commands=locations.commands(study))
         for name, path in files.items():
             store.add_artifact(study, path, name)
         report = str(files["report.html"])
     except (OSError, InputError) as error:
-        say(f"the report is not written ({error}); `{places.commands(study).report}` writes it from the store")
+        say(f"the report is not written ({error}); `{locations.commands(study).report}` writes it from the store")
     return ConfirmResult(study=study, front=Front(archive), report=report)

@@ -8,7 +8,7 @@ from tune_cnn.errors import InputError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.front.constraints import nothing_feasible
 from tune_cnn.front.hypervolume import reference_point
-from tune_cnn.front.representatives import carriers
+from tune_cnn.front.representatives import representatives
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.front_history import constraints_of
@@ -54,7 +54,7 @@ def candidates(archive: StudyArchive, spec: StudySpec, count: int) -> list[Epoch
     if not points:
         why = nothing_feasible(archive.points, constraints_of(spec), spec.user_metrics)
         raise InputError(f"study {spec.study!r}: there is nothing to confirm: {why}")
-    return carriers(points, objectives, reference, count)
+    return representatives(points, objectives, reference, count)
 
 
 def is_left(archive: StudyArchive, spec: StudySpec) -> bool:

@@ -13,11 +13,11 @@ from tune_cnn.records.store import Store
 from tune_cnn.reports.numbers import quantity
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.checks.resume import keep_machine
-from tune_cnn.study.locations import Places, job_template
+from tune_cnn.study.locations import Locations, job_template
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, fit
-from tune_cnn.trials.dedicated import ProcessLost, Solo, alone, solo
+from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
 from tune_cnn.trials.trainable import end_of
 
 TOO_FEW = {
@@ -28,7 +28,7 @@ LOST_AT_MOST = 2  # processes that a run survives, each time from its last check
 
 
 class Trainer(Protocol):
-    """Who trains a run; the real one is `SoloTrainer`."""
+    """Who trains a run; the real one is `DedicatedTrainer`."""
 
     def train(self, run: SeedRun) -> SeedRun | None:
         """The run as it ended, whatever its end; None where the user wants to stop before that."""
@@ -68,7 +68,7 @@ def confirm_planned(
     store: Store,
     spec: StudySpec,
     plan: Sequence[SeedRun],
-    places: Places,
+    locations: Locations,
     *,
     found: Mapping[str, Any],
     stopping: Callable[[], bool],
@@ -83,7 +83,7 @@ def confirm_planned(
     say(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
     if seeds in TOO_FEW:
         say(TOO_FEW[seeds])
-    trainer = SoloTrainer(spec, places, trials, stopping=stopping, say=say)
+    trainer = DedicatedTrainer(spec, locations, trials, stopping=stopping, say=say)
     whole = confirm_runs(
         store,
         spec.study,
@@ -113,7 +113,7 @@ def told(run: SeedRun, objectives: Sequence[Metric]) -> str:
     return f"{what}: {', '.join(values)}"
 
 
-class SoloTrainer:
+class DedicatedTrainer:
     """Trains runs on Ray, one at a time, each in a process of its own.
 
     The search's trials are warm, but the promise is one that `train` has to keep: what a cold start costs and what
@@ -124,17 +124,17 @@ class SoloTrainer:
     def __init__(
         self,
         spec: StudySpec,
-        places: Places,
+        locations: Locations,
         trials: Mapping[int, TrialRecord],
         *,
         stopping: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
-        self._spec, self._places, self._trials = spec, places, trials
+        self._spec, self._locations, self._trials = spec, locations, trials
         self._stopping, self._say = stopping, say
         self._slots: dict[float, Slots] = {}
-        self._loop = {"loop": places.loop} if places.loop else {}
-        self._root = f"{places.checkpoints(spec.study)}/confirm"
+        self._loop = {"loop": locations.loop} if locations.loop else {}
+        self._root = f"{locations.checkpoints(spec.study)}/confirm"
 
     def forget(self) -> None:
         """Drop the checkpoints of all runs: there is nothing to go on with."""
@@ -146,7 +146,7 @@ class SoloTrainer:
         for attempt in range(LOST_AT_MOST + 1):
             try:
                 job = self._job(run, slots)
-                with solo(job, alone(slots), **self._loop) as training:
+                with dedicated(job, alone(slots), **self._loop) as training:
                     return self._trained(run, job, training)
             except ProcessLost as error:
                 if attempt == LOST_AT_MOST:
@@ -158,7 +158,7 @@ class SoloTrainer:
                 return replace(run, state=state, reason=reason)  # type: ignore[arg-type]
         raise AssertionError("not reached")
 
-    def _trained(self, run: SeedRun, job: TrainingJob, training: Solo) -> SeedRun | None:
+    def _trained(self, run: SeedRun, job: TrainingJob, training: Dedicated) -> SeedRun | None:
         last = training.train(job, lambda result: self._stopping())
         if last.epoch < job.last_epoch:
             if self._stopping() and not last.done:
@@ -179,11 +179,11 @@ class SoloTrainer:
 
     def _job(self, run: SeedRun, slots: Slots) -> TrainingJob:
         return replace(
-            job_template(self._spec, slots, self._places),
+            job_template(self._spec, slots, self._locations),
             trial=run.trial,
             configuration=self._spec.configuration(self._trials[run.trial].params),
             seed=run.seed,
-            cache_dir=str(Path(self._places.cache_dir).expanduser()),
+            cache_dir=str(Path(self._locations.cache_dir).expanduser()),
             checkpoint_dir=self._folder(run),
             stop_epoch=run.epoch,
         )

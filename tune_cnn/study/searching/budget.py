@@ -7,18 +7,20 @@ from collections.abc import Iterable
 from tune_cnn.spec.parts import Budget
 
 # Ended trials over which the hypervolume's growth is judged: with fewer, one lucky trial would decide.
-PATIENCE_TRIALS = 10
+GROWTH_TRIALS = 10
 RECENT = 20  # ended trials whose durations say how long the next ones take
 
 
-class Spending:
+class BudgetTracker:
     """Hours, trials and epochs of one search, over all its starts."""
 
-    def __init__(self, budget: Budget, patience: float | None, *, searched_s: float, epochs: int) -> None:
+    def __init__(
+        self, budget: Budget, min_growth_pct_per_hour: float | None, *, searched_s: float, epochs: int
+    ) -> None:
         self.epochs = epochs  # trained so far
-        self._budget, self._patience = budget, patience
+        self._budget, self._min_growth_pct_per_hour = budget, min_growth_pct_per_hour
         self._before_s, self._began_s = searched_s, time.monotonic()
-        self._grown: deque[tuple[float, float]] = deque(maxlen=PATIENCE_TRIALS + 1)
+        self._grown: deque[tuple[float, float]] = deque(maxlen=GROWTH_TRIALS + 1)
         self._durations_s: deque[float] = deque(maxlen=RECENT)
 
     @property
@@ -44,17 +46,17 @@ class Spending:
         if self._budget.epochs is not None and self.epochs >= self._budget.epochs:
             return "the budget of epochs is spent"
         growth = self.growth_pct_per_hour
-        if self._patience is not None and growth is not None and growth < self._patience:
+        if self._min_growth_pct_per_hour is not None and growth is not None and growth < self._min_growth_pct_per_hour:
             return (
-                f"ended by patience: by its last {PATIENCE_TRIALS} trials the hypervolume grows by {growth:.2g} % an "
-                f"hour, and less than {self._patience:g} % is not worth it"
+                f"its last {GROWTH_TRIALS} trials let the hypervolume grow by {growth:.2g} % an hour, less than "
+                f"min_growth_pct_per_hour: {self._min_growth_pct_per_hour:g}"
             )
         return None
 
     @property
     def growth_pct_per_hour(self) -> float | None:
         """Of the hypervolume, by the last trials: growth slows down, so this is the most to expect of the next hour."""
-        if len(self._grown) <= PATIENCE_TRIALS:
+        if len(self._grown) <= GROWTH_TRIALS:
             return None
         (then_s, then), (now_s, now) = self._grown[0], self._grown[-1]
         return 100.0 * (now - then) / now * 3600.0 / max(now_s - then_s, 1e-9)

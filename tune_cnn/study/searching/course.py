@@ -23,9 +23,9 @@ from tune_cnn.study.confirming.plan import is_left, plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
 from tune_cnn.study.failures import nothing_found
 from tune_cnn.study.front import Front
-from tune_cnn.study.locations import Places, job_template, payload_of, user_calls
+from tune_cnn.study.locations import Locations, job_template, payload_of, user_calls
 from tune_cnn.study.searching.costs import keep_costs
-from tune_cnn.study.searching.driver import Conductor
+from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.startup import last_of_phase, search_of, teach_costs, warm_params, why_nothing_left
 from tune_cnn.study.signals import interruptible, terminable
 from tune_cnn.training.found import Inspection
@@ -33,7 +33,7 @@ from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots, connected, fit, nodes
 from tune_cnn.trials.tune_loop import open_and_run, run_trials
 
-__all__ = ["Places", "SearchInterrupted", "SearchResult", "job_template", "search", "user_calls", "warm_params"]
+__all__ = ["Locations", "SearchInterrupted", "SearchResult", "job_template", "search", "user_calls", "warm_params"]
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class SearchResult:
     report: str | None  # None: it could not be written
 
 
-def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callable[[str], None]) -> SearchResult:
+def search(spec: StudySpec, locations: Locations, *, display: LiveDisplay, say: Callable[[str], None]) -> SearchResult:
     """Search until the budget is spent, or go on with a search that was interrupted. Raises TuneCnnError."""
-    store = open_store(places.home, create=True)
+    store = open_store(locations.home, create=True)
     with ExitStack() as stack:
         stack.callback(store.close)
         known = store.study(spec.study)
@@ -62,21 +62,21 @@ def search(spec: StudySpec, places: Places, *, display: LiveDisplay, say: Callab
             check_unchanged(known.spec, spec)
             stack.enter_context(store.lease(spec.study))
         fresh = known is None or not store.trials(spec.study)
-        warm = [params for source in spec.warm_start for params in warm_params(source, places)] if fresh else []
-        course = _Course(store, spec, places, warm, display=display, say=say)
+        warm = [params for source in spec.warm_start for params in warm_params(source, locations)] if fresh else []
+        course = _Course(store, spec, locations, warm, display=display, say=say)
         nothing_left = why_nothing_left(store, known, spec) if known is not None else None
-        if known is not None and nothing_left and not is_left(read_archive(spec.study, places.home, None), spec):
+        if known is not None and nothing_left and not is_left(read_archive(spec.study, locations.home, None), spec):
             say(nothing_left)
             return course.end_without_training(known)
         course.over = nothing_left
-        say("starting Ray" if places.address is None else f"joining the Ray cluster at {places.address}")
+        say("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
         calls, code = user_calls(spec), spec.resources.code
-        stack.enter_context(connected(places.address, code=code, calls=calls, quiet=not places.debug))
+        stack.enter_context(connected(locations.address, code=code, calls=calls, quiet=not locations.debug))
         stack.enter_context(terminable())
         phases = [fit(spec.resources, share, say=say) for share in spec.resources.gpu_phases]
         for slots in phases:
             check_measurable(spec, slots.gpu_share)
-        if places.storage is None and len(nodes()) > 1:
+        if locations.storage is None and len(nodes()) > 1:
             say("checkpoints stay on each node's own disk, and a trial that moves begins again: see --storage")
         return course.run(phases, study_is_new=known is None, lease=stack)
 
@@ -88,46 +88,46 @@ class _Course:
         self,
         store: Store,
         spec: StudySpec,
-        places: Places,
+        locations: Locations,
         warm: Sequence[Mapping[str, Any]],
         *,
         display: LiveDisplay,
         say: Callable[[str], None],
     ) -> None:
-        self._store, self._spec, self._places, self._warm = store, spec, places, warm
+        self._store, self._spec, self._locations, self._warm = store, spec, locations, warm
         self._display, self._say = display, say
         self._outbox: Outbox | None = None
-        self._begun: tuple[Search, Conductor] | None = None
+        self._begun: tuple[Search, SearchDriver] | None = None
         self._checked: Checked | None = None  # what the inspection found
         self.over: str | None = None  # why nothing is left to search, where something is left to confirm
 
     def run(self, phases: Sequence[Slots], *, study_is_new: bool, lease: ExitStack) -> SearchResult:
         """Train in one phase after another. The first slot checks what must hold, while the others start."""
-        store, spec, places, say = self._store, self._spec, self._places, self._say
+        store, spec, locations, say = self._store, self._spec, self._locations, self._say
         say("checking data, model and hardware")
         try:
             with ExitStack() as shown:
 
-                def opening(found: Inspection) -> Conductor:
+                def opening(found: Inspection) -> SearchDriver:
                     checked = checked_with(spec, phases[0], found)
                     self._open_study(checked, study_is_new, lease)
-                    conductor = self._begin(checked, phases)
+                    driver = self._begin(checked, phases)
                     shown.enter_context(self._display)
-                    shown.enter_context(interruptible(lambda: _interrupt(conductor, self._display)))
-                    return conductor
+                    shown.enter_context(interruptible(lambda: _interrupt(driver, self._display)))
+                    return driver
 
-                first = inspection_call(spec, phases[0], cache_dir=places.cache_dir)
-                open_and_run(opening, payload_of(spec, phases[0], places, first), phases[0])
+                first = inspection_call(spec, phases[0], cache_dir=locations.cache_dir)
+                open_and_run(opening, payload_of(spec, phases[0], locations, first), phases[0])
                 assert self._begun is not None, "the phase has begun"
-                searcher, conductor = self._begun
+                searcher, driver = self._begun
                 for number, slots in enumerate(phases[1:], start=2):
                     self._begin_phase(number, phases)
-                    if conductor.trials_to_run != 0 and not conductor.stopping:
-                        run_trials(conductor, payload_of(spec, slots, places), slots, at_most=conductor.trials_to_run)
-                conductor.finish()
-            if spec.confirm is not None and not conductor.stopping and conductor.front:
-                self._confirm(conductor)
-            return _close(store, spec, searcher, conductor, self._outbox, places, say)
+                    if driver.trials_to_run != 0 and not driver.stopping:
+                        run_trials(driver, payload_of(spec, slots, locations), slots, at_most=driver.trials_to_run)
+                driver.finish()
+            if spec.confirm is not None and not driver.stopping and driver.front:
+                self._confirm(driver)
+            return _close(store, spec, searcher, driver, self._outbox, locations, say)
         except BaseException as end:
             if self._begun is not None:
                 _give_up(store, spec.study, self._outbox, at_once=isinstance(end, KeyboardInterrupt))
@@ -136,9 +136,9 @@ class _Course:
     def end_without_training(self, record: StudyRecord) -> SearchResult:
         """The result of what is stored, told to MLflow where it has not been."""
         slots = int(record.info.get("hardware", {}).get("slots", 1))
-        searcher, conductor = self._conductor(self._spec, {}, slots)
-        conductor.finish()
-        return _close(self._store, self._spec, searcher, conductor, self._outbox, self._places, self._say)
+        searcher, driver = self._driver(self._spec, {}, slots)
+        driver.finish()
+        return _close(self._store, self._spec, searcher, driver, self._outbox, self._locations, self._say)
 
     def _open_study(self, checked: Checked, study_is_new: bool, lease: ExitStack) -> None:
         store, spec = self._store, self._spec
@@ -153,55 +153,55 @@ class _Course:
             state: Literal["running", "finished"] = "running" if self.over is None else "finished"
             store.update_study(spec.study, spec=spec.model_dump(), state=state, info=info)
 
-    def _begin(self, checked: Checked, phases: Sequence[Slots]) -> Conductor:
+    def _begin(self, checked: Checked, phases: Sequence[Slots]) -> SearchDriver:
         spec, slots = checked.spec, phases[0]
-        self._begun = _, conductor = self._conductor(spec, checked.cards, slots.count)
+        self._begun = _, driver = self._driver(spec, checked.cards, slots.count)
         self._checked = checked
         self._begin_phase(1, phases)
-        return conductor
+        return driver
 
     def _begin_phase(self, number: int, phases: Sequence[Slots]) -> None:
         assert self._begun is not None and self._checked is not None, "the study is open"
-        searcher, conductor = self._begun
+        searcher, driver = self._begun
         slots, last = phases[number - 1], last_of_phase(self._spec, number, len(phases))
-        conductor.begin_phase(slots.gpu_share, slots.count, last_number=last)
+        driver.begin_phase(slots.gpu_share, slots.count, last_number=last)
         teach_costs(searcher, self._store, self._spec, self._checked.info, slots)
 
-    def _confirm(self, conductor: Conductor) -> None:
+    def _confirm(self, driver: SearchDriver) -> None:
         """Train the front's candidates again, where the spec says so: the slots of the search are free by now."""
         assert self._checked is not None, "the study is open"
-        store, spec, places, say = self._store, self._spec, self._places, self._say
+        store, spec, locations, say = self._store, self._spec, self._locations, self._say
         store.update_study(spec.study, state="finished")
-        runs = plan(read_archive(spec.study, places.home, None), spec, settings(spec, None, None))
+        runs = plan(read_archive(spec.study, locations.home, None), spec, settings(spec, None, None))
         store.confirmations.plan(spec.study, runs)
         try:
             check_precisions(store, spec, self._checked.spec)
         except ResourceError as error:  # the search itself has gone well
             say(f"nothing is confirmed here: {error}")
             return
-        found, stopping = self._checked.info, lambda: conductor.interrupted
-        with interruptible(lambda: _interrupt(conductor, self._display)):
-            confirm_planned(store, spec, runs, places, found=found, stopping=stopping, say=say)
+        found, stopping = self._checked.info, lambda: driver.interrupted
+        with interruptible(lambda: _interrupt(driver, self._display)):
+            confirm_planned(store, spec, runs, locations, found=found, stopping=stopping, say=say)
 
-    def _conductor(self, spec: StudySpec, cards: Cards, slots: int) -> tuple[Search, Conductor]:
+    def _driver(self, spec: StudySpec, cards: Cards, slots: int) -> tuple[Search, SearchDriver]:
         searcher = search_of(self._store, spec, cards, self._warm, self._say)
-        self._outbox = begin_delivery(self._store, spec.study, self._places, self._say)
-        conductor = Conductor(
+        self._outbox = begin_delivery(self._store, spec.study, self._locations, self._say)
+        driver = SearchDriver(
             self._store,
             spec,
             searcher,
             slots=slots,
             show=self._display.update,
             mlflow=lambda: _delivery(self._outbox),
-            forget=lambda trial: forget(self._places.checkpoints(spec.study), trial),
+            forget=lambda trial: forget(self._locations.checkpoints(spec.study), trial),
             over=self.over,
         )
-        return searcher, conductor
+        return searcher, driver
 
 
-def begin_delivery(store: Store, study: str, places: Places, say: Callable[[str], None]) -> Outbox | None:
+def begin_delivery(store: Store, study: str, locations: Locations, say: Callable[[str], None]) -> Outbox | None:
     try:
-        return start_outbox(store, study, places.tracking_uri, folder=places.folder(study))
+        return start_outbox(store, study, locations.tracking_uri, folder=locations.folder(study))
     except StoreError as error:
         say(f"MLflow is not told for now, the study keeps all: {error}")
         return None
@@ -221,12 +221,12 @@ def _refuse_taken(outbox: Outbox) -> None:
         raise InputError(f"{taken}. What was trained is kept in the home.")
 
 
-def _interrupt(conductor: Conductor, display: LiveDisplay) -> None:
-    conductor.interrupted = True
+def _interrupt(driver: SearchDriver, display: LiveDisplay) -> None:
+    driver.interrupted = True
     display.say("Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once.")
 
 
-def drain(store: Store, study: str, outbox: Outbox | None, places: Places, say: Callable[[str], None]) -> None:
+def drain(store: Store, study: str, outbox: Outbox | None, locations: Locations, say: Callable[[str], None]) -> None:
     """Let MLflow have the rest, for a while."""
     if outbox is not None and (pending := store.pending(study)):
         say(f"telling MLflow the last {pending} changes")
@@ -237,7 +237,7 @@ def drain(store: Store, study: str, outbox: Outbox | None, places: Places, say: 
     if waiting:
         say(
             f"MLflow: {waiting} changes wait{f' ({why})' if why else ''}; nothing is lost: "
-            f"`{places.commands(study).sync}` delivers them"
+            f"`{locations.commands(study).sync}` delivers them"
         )
 
 
@@ -245,48 +245,50 @@ def _close(
     store: Store,
     spec: StudySpec,
     searcher: Search,
-    conductor: Conductor,
+    driver: SearchDriver,
     outbox: Outbox | None,
-    places: Places,
+    locations: Locations,
     say: Callable[[str], None],
 ) -> SearchResult:
-    conductor.raise_failure()
-    counts = conductor.counts
-    nothing = conductor.ended and not conductor.front and sum(counts.values()) > 0
+    driver.raise_failure()
+    counts = driver.counts
+    nothing = driver.ended and not driver.front and sum(counts.values()) > 0
     # a search that has ended stays so, though its confirmation was interrupted
-    store.update_study(spec.study, state="failed" if nothing else "finished" if conductor.ended else "interrupted")
-    archive = read_archive(spec.study, places.home, None)
+    store.update_study(spec.study, state="failed" if nothing else "finished" if driver.ended else "interrupted")
+    archive = read_archive(spec.study, locations.home, None)
     keep_costs(store, spec, archive)
-    files = _report(archive, places, searcher, say)
+    files = _report(archive, locations, searcher, say)
     for name, path in files.items():
         store.add_artifact(spec.study, path, name)
-    drain(store, spec.study, outbox, places, say)
+    drain(store, spec.study, outbox, locations, say)
     if nothing:
         raise TuneCnnError(nothing_found(store, spec))
     result = SearchResult(
         study=spec.study,
-        state="interrupted" if conductor.interrupted else "finished",
+        state="interrupted" if driver.interrupted else "finished",
         trials=counts,
         points=len(archive.points),
-        hypervolume=conductor.hypervolume,
+        hypervolume=driver.hypervolume,
         front=Front(archive),
         report=str(files["report.html"]) if files else None,
     )
-    if conductor.interrupted:
+    if driver.interrupted:
         raise SearchInterrupted(result)
     return result
 
 
-def _report(archive: StudyArchive, places: Places, searcher: Search, say: Callable[[str], None]) -> Mapping[str, Path]:
+def _report(
+    archive: StudyArchive, locations: Locations, searcher: Search, say: Callable[[str], None]
+) -> Mapping[str, Path]:
     """The files to look at. A search whose points are all stored has not failed because a file could not be written."""
     from tune_cnn.study.report import report_files  # with it come plotly and matplotlib, wanted at the end alone
 
     study = archive.study.name
     try:
-        typed = places.commands(study)
-        return report_files(archive, places.folder(study), commands=typed, importances=searcher.importances())
+        typed = locations.commands(study)
+        return report_files(archive, locations.folder(study), commands=typed, importances=searcher.importances())
     except (OSError, InputError) as error:
-        say(f"the report is not written ({error}); `{places.commands(study).report}` writes it from the store")
+        say(f"the report is not written ({error}); `{locations.commands(study).report}` writes it from the store")
         return {}
 
 

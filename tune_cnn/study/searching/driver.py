@@ -1,4 +1,4 @@
-"""The conductor of a search: hands out trials, commits every epoch, and says who goes on."""
+"""The driver of a search: hands out trials, commits every epoch, and says who goes on."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.search.optuna_tell import COUNTS
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
-from tune_cnn.study.searching.budget import Spending
+from tune_cnn.study.searching.budget import BudgetTracker
 from tune_cnn.study.searching.costs import place_of
 from tune_cnn.trials.tune_loop import Assignment
 
@@ -32,7 +32,7 @@ def never_raises(default: Any) -> Callable[[Callable[..., T]], Callable[..., T]]
 
     def decorate(hook: Callable[..., T]) -> Callable[..., T]:
         @wraps(hook)
-        def guarded(self: "Conductor", *args: Any) -> T:
+        def guarded(self: "SearchDriver", *args: Any) -> T:
             try:
                 return hook(self, *args)
             except Exception as error:
@@ -44,7 +44,7 @@ def never_raises(default: Any) -> Callable[[Callable[..., T]], Callable[..., T]]
     return decorate
 
 
-class Conductor:
+class SearchDriver:
     """What happens in the driver while trials run; lives for one phase after another of one search."""
 
     def __init__(
@@ -89,8 +89,8 @@ class Conductor:
         self._tracker = FrontTracker(self._objectives, study.reference)
         self._trace: list[float] = []
         points = self._store.points(self._spec.study)
-        self._spending = Spending(
-            self._spec.budget, self._spec.patience, searched_s=study.searched_s, epochs=len(points)
+        self._budget = BudgetTracker(
+            self._spec.budget, self._spec.min_growth_pct_per_hour, searched_s=study.searched_s, epochs=len(points)
         )
         for point in points:
             self._track(point)
@@ -102,7 +102,7 @@ class Conductor:
         self._unfinished = [t for t in trials if t.state not in self._counts]
         self._next_number = max((t.number for t in trials), default=-1) + 1
 
-    # What Tune's loop asks (trials.tuning.Conductor)
+    # What Tune's loop asks (trials.tuning.SearchDriver)
 
     @never_raises(None)
     def next(self) -> Assignment | None:
@@ -114,7 +114,7 @@ class Conductor:
         if self._next_number >= self._last_number:
             return None
         number = self._next_number
-        params = self._search.ask(number, within_s=self._spending.hours_left_s)
+        params = self._search.ask(number, within_s=self._budget.hours_left_s)
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
         ran = {"gpu_share": self.gpu_share, "slots": self.slots, "place": self._place}
@@ -127,7 +127,7 @@ class Conductor:
             return True  # `end` says why
         if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
             point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
-            self._spending.epochs += 1
+            self._budget.epochs += 1
             self._points.setdefault(trial, []).append(point)
             self._track(point)
             stop = self._search.observe(point)
@@ -152,7 +152,7 @@ class Conductor:
         self._search.finish(trial, state, points)
         self._counts[state] += 1
         self._fix_reference()
-        self._spending.trial_ended(
+        self._budget.trial_ended(
             time.monotonic() - started_s if started_s is not None else None,
             # a failure says nothing of what is still to be found
             self._tracker.hypervolume if state in COUNTS and self._tracker.reference_is_fixed else None,
@@ -195,12 +195,12 @@ class Conductor:
 
     @property
     def searched_s(self) -> float:
-        return self._spending.searched_s
+        return self._budget.searched_s
 
     @property
     def over(self) -> str | None:
         """Why nothing more is trained, where that is not for the number of trials."""
-        self._over = self._over or self._spending.why_over()
+        self._over = self._over or self._budget.why_over()
         return self._over
 
     @property
@@ -224,7 +224,7 @@ class Conductor:
 
     def progress(self) -> Progress:
         failed = self._counts["failed"] + self._counts["infeasible"]
-        waiting = not self._spending.epochs and bool(self._running)
+        waiting = not self._budget.epochs and bool(self._running)
         return Progress(
             study=self._spec.study,
             objectives=self._objectives,
@@ -239,7 +239,7 @@ class Conductor:
             time_left_s=self._time_left_s(),
             hypervolume=self.hypervolume,
             hypervolume_trace=self._trace,
-            points=self._spending.epochs,
+            points=self._budget.epochs,
             front=self._tracker.points,
             running=list(self._running.values()),
             slots=self.slots,
@@ -296,7 +296,7 @@ class Conductor:
         """By what trials take, never beyond the budget of hours."""
         now_s = time.monotonic()
         trials, done = self._spec.budget.trials, sum(self._counts.values())
-        return self._spending.left_s(
+        return self._budget.left_s(
             to_start=None if trials is None else max(0, trials - done - len(self._running)),
             running_s=[now_s - began_s for began_s in self._started_s.values()],
             slots=self.slots,

@@ -11,7 +11,7 @@ from tune_cnn.spec.costs import cost_key
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.checks.preflight import Checked, check
-from tune_cnn.study.locations import Places, user_calls
+from tune_cnn.study.locations import Locations, user_calls
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
 from tune_cnn.study.signals import terminable
@@ -21,22 +21,22 @@ from tune_cnn.trials.cluster import Slots, connected, fit
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
 
 
-def dry_run(spec: StudySpec, places: Places, *, say: Callable[[str], None]) -> dict[str, Any]:
+def dry_run(spec: StudySpec, locations: Locations, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
     with (
-        connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug),
+        connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=not locations.debug),
         terminable(),
     ):
         phases = []
         for share in spec.resources.gpu_phases:
             slots = fit(spec.resources, share, say=say)
-            checked = check(spec, slots, cache_dir=places.cache_dir)
+            checked = check(spec, slots, cache_dir=locations.cache_dir)
             for note in checked.notes:
                 say(note)
             drawn = [] if spec.training is not None else _configurations(checked)
-            known = _stored(setup_of(checked.spec, checked.info), places)
+            known = _stored(setup_of(checked.spec, checked.info), locations)
             unknown = _one_of_each([params for params in drawn if cost_key(params) not in known])
-            probed = _probe(checked, unknown, slots, places, say) if unknown else {}
+            probed = _probe(checked, unknown, slots, locations, say) if unknown else {}
             notes = {key: _note(params, checked) for params in drawn if (key := cost_key(params)) in probed}
             probes = {**known, **probed}
             rows = [_row(checked.spec, p, probes[cost_key(p)], notes.get(cost_key(p))) for p in drawn]
@@ -75,13 +75,13 @@ def _one_of_each(drawn: Sequence[Params]) -> list[Params]:
 
 
 def _probe(
-    checked: Checked, drawn: Sequence[Params], slots: Slots, places: Places, say: Callable[[str], None]
+    checked: Checked, drawn: Sequence[Params], slots: Slots, locations: Locations, say: Callable[[str], None]
 ) -> dict[str, Probe]:
     """Probe one after another, by `cost_key`; each is stored before the next begins."""
     many = f"{len(drawn)} configuration{'s' if len(drawn) > 1 else ''}"
     say(f"probing {many}, {STEPS} steps each" + (f", in all {slots.count} slots at once" if slots.count > 1 else ""))
     setup, probed = setup_of(checked.spec, checked.info), {}
-    with closing(open_store(places.home, create=True)) as store, Prober(checked.spec, slots, places) as prober:
+    with closing(open_store(locations.home, create=True)) as store, Prober(checked.spec, slots, locations) as prober:
         for params in drawn:
             probed[cost_key(params)] = probe = prober.probe(params)
             known = to_keep(params, probe, checked.cards)
@@ -89,9 +89,9 @@ def _probe(
     return probed
 
 
-def _stored(setup: Mapping[str, Any], places: Places) -> dict[str, Probe]:
+def _stored(setup: Mapping[str, Any], locations: Locations) -> dict[str, Probe]:
     try:
-        store = open_store(places.home)
+        store = open_store(locations.home)
     except StudyError:  # nothing has been searched or probed here yet
         return {}
     with closing(store):

@@ -8,11 +8,11 @@ from typing import Any
 from tune_cnn.records.costs import KnownCost
 from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.strategies import Cards
-from tune_cnn.study.locations import Places, job_template
+from tune_cnn.study.locations import Locations, job_template
 from tune_cnn.study.searching.costs import typical
 from tune_cnn.training.found import Probe
 from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.remote import CallLost, Crew
+from tune_cnn.trials.remote import ActorPool, CallLost
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +28,20 @@ class Prober:
     Different ones at a time would take fewer rounds, and the slowest would be timed when the others have ended.
     """
 
-    def __init__(self, spec: StudySpec, slots: Slots, places: Places) -> None:
-        self._template = job_template(spec, slots, places)
+    def __init__(self, spec: StudySpec, slots: Slots, locations: Locations) -> None:
+        self._template = job_template(spec, slots, locations)
         # The last rank has the fewest cores: so many times that fits wherever the trials do.
-        self._crew = Crew(PROBE, slots.bundles[-1], slots.count * len(slots.bundles))
+        self._pool = ActorPool(PROBE, slots.bundles[-1], slots.count * len(slots.bundles))
 
     def __enter__(self) -> "Prober":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._crew.close()
+        self._pool.close()
 
     def probe(self, params: Params) -> Probe:
         job = replace(self._template, configuration=Configuration.from_params(params))
-        return together([probe_of(answer) for answer in self._crew.call(job, steps=STEPS)])
+        return together([probe_of(answer) for answer in self._pool.call(job, steps=STEPS)])
 
 
 def probe_of(answer: Probe | Exception) -> Probe:

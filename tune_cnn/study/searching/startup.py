@@ -15,7 +15,7 @@ from tune_cnn.spec.parts import Budget
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.front import Front, read_config
-from tune_cnn.study.locations import Places
+from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.trials.cluster import Slots
 
@@ -27,9 +27,12 @@ def why_nothing_left(store: Store, record: StudyRecord, spec: StudySpec) -> str 
     if _is_spent(store, record, spec.budget):
         return "the budget is spent, so nothing is trained; a larger one goes on"
     before = Budget.model_validate(record.spec["budget"])
-    same_price = spec.patience is not None and record.spec.get("patience") == spec.patience
-    if record.state == "finished" and same_price and not _is_spent(store, record, before):
-        return "patience has ended this search, so nothing is trained; a smaller price, or none, goes on"
+    same_growth = (
+        spec.min_growth_pct_per_hour is not None
+        and record.spec.get("min_growth_pct_per_hour") == spec.min_growth_pct_per_hour
+    )
+    if record.state == "finished" and same_growth and not _is_spent(store, record, before):
+        return "min_growth_pct_per_hour has ended this search, so nothing is trained; a smaller one, or none, goes on"
     return None
 
 
@@ -76,13 +79,13 @@ def teach_costs(searcher: Search, store: Store, spec: StudySpec, info: Mapping[s
         searcher.learn_cost(known.params, known.cost, fits=known.reason is None)
 
 
-def warm_params(source: str, places: Places) -> list[dict[str, Any]]:
+def warm_params(source: str, locations: Locations) -> list[dict[str, Any]]:
     """Configurations to start from: an export, a spec without a choice, or the front of another study."""
     if Path(source).expanduser().is_file():
         spec = parse_spec(spec_of_export(read_config(source).as_dict()), source)
         return [spec.configuration({}).params()]
     try:
-        front = Front(read_archive(source, places.home, places.tracking_uri))
+        front = Front(read_archive(source, locations.home, locations.tracking_uri))
     except InputError as error:
         raise SpecError(f"warm_start: {source!r} is no file; {error}") from None
     seen = {point.trial: front.params(point) for point in front.points}

@@ -14,7 +14,7 @@ from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.machine import differences, machine_of
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.front import Export, read_config, write_whole, write_whole_bytes
-from tune_cnn.study.searching.course import Places, job_template, user_calls
+from tune_cnn.study.searching.course import Locations, job_template, user_calls
 from tune_cnn.study.signals import terminable
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
@@ -22,7 +22,7 @@ from tune_cnn.training.exported import Program
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
-from tune_cnn.trials.dedicated import alone, solo
+from tune_cnn.trials.dedicated import alone, dedicated
 from tune_cnn.trials.trainable import end_of
 
 WEIGHTS, CARD, CONFIG, CHANGES = "model.safetensors", "README.md", "config.yaml", "changes.json"
@@ -40,7 +40,7 @@ class TrainResult:
 
 def train(
     source: str | Path,
-    places: Places,
+    locations: Locations,
     *,
     output: Path | None = None,
     all_data: bool = False,
@@ -56,22 +56,22 @@ def train(
     folder = (output or Path(f"{spec.study}-model")).absolute()
     _writable(folder)
     if register is not None:
-        registration.check(register, spec, places.tracking_uri)
+        registration.check(register, spec, locations.tracking_uri)
     program: Program | None = None
     with (
-        connected(places.address, code=spec.resources.code, calls=user_calls(spec), quiet=not places.debug),
+        connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=not locations.debug),
         terminable(),
     ):
         slots = fit(spec.resources, spec.resources.gpu_phases[0], say=say)
-        checked = check(spec, slots, cache_dir=places.cache_dir)
+        checked = check(spec, slots, cache_dir=locations.cache_dir)
         notes = _surprises(export, checked.info)
         for note in [*checked.notes, *notes]:
             say(note)
-        job = _job(export, checked.spec, slots, places, folder, all_data=all_data)
+        job = _job(export, checked.spec, slots, locations, folder, all_data=all_data)
         horizon = job.configuration.horizon
         say(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
         try:
-            with solo(job, alone(slots), **({"loop": places.loop} if places.loop else {})) as training:
+            with dedicated(job, alone(slots), **({"loop": locations.loop} if locations.loop else {})) as training:
                 if register is not None:
                     training.check_program(job)
                 last = training.train(job, lambda result: say(_line(result, job)))
@@ -105,7 +105,7 @@ def train(
             register,
             program,
             study=spec.study,
-            tracking_uri=places.tracking_uri,
+            tracking_uri=locations.tracking_uri,
             folder=folder,
             origin=export.origin,
             say=say,
@@ -137,13 +137,15 @@ def _writable(folder: Path) -> None:
     probe.unlink()
 
 
-def _job(export: Export, spec: StudySpec, slots: Slots, places: Places, folder: Path, *, all_data: bool) -> TrainingJob:
+def _job(
+    export: Export, spec: StudySpec, slots: Slots, locations: Locations, folder: Path, *, all_data: bool
+) -> TrainingJob:
     return replace(
-        job_template(spec, slots, places),
+        job_template(spec, slots, locations),
         trial=int(export.origin.get("trial", 0)),
         configuration=spec.configuration({}),
         seed=int(export.config.get("trial_seed", spec.seed)),
-        cache_dir=str(Path(places.cache_dir).expanduser()),
+        cache_dir=str(Path(locations.cache_dir).expanduser()),
         checkpoint_dir=str(folder / "checkpoints"),
         stop_epoch=export.config.get("stop_epoch"),
         all_data=all_data,

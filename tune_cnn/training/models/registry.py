@@ -135,7 +135,7 @@ def _images(in_channels: int, image_size: tuple[int, int]) -> str:
 
 
 def _make_lazy_layers(name: str, model: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
-    """Let layers such as nn.LazyLinear take their shape now: an optimiser can't hold what has none."""
+    """Let layers such as nn.LazyLinear take their shape now: an optimizer can't hold what has none."""
     if not any(isinstance(p, nn.UninitializedParameter) for p in model.parameters()):
         return
     try:

@@ -1,4 +1,4 @@
-"""Optimisers: SGD and AdamW, with weight decay on weights alone."""
+"""Optimizers: SGD and AdamW, with weight decay on weights alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 FUSED_ON = frozenset({"cpu", "cuda"})
 
 
-def make_optimiser(model: nn.Module, configuration: Configuration, *, learning_rate: float) -> Optimizer:
-    """The configuration's optimiser over the parameters that learn; fused where torch has it for their device.
+def make_optimizer(model: nn.Module, configuration: Configuration, *, learning_rate: float) -> Optimizer:
+    """The configuration's optimizer over the parameters that learn; fused where torch has it for their device.
 
     Nesterov needs momentum; without any it is plain SGD, and so asked for as that.
     """
@@ -42,16 +42,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
-def carry_state(optimiser: Optimizer, states: Mapping[nn.Parameter, Mapping[str, Any]]) -> None:
-    """Give a fresh optimiser the state of those parameters that have one; the others start as at a first step."""
+def carry_state(optimizer: Optimizer, states: Mapping[nn.Parameter, Mapping[str, Any]]) -> None:
+    """Give a fresh optimizer the state of those parameters that have one; the others start as at a first step."""
     momentum = any("momentum_buffer" in state for state in states.values())
-    for parameter in (p for group in optimiser.param_groups for p in group["params"]):
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         if parameter in states:
-            optimiser.state[parameter] = dict(states[parameter])
+            optimizer.state[parameter] = dict(states[parameter])
         elif momentum:  # fused SGD wants a momentum of all or of none; one of zero gives the same first step
-            optimiser.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+            optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
-def set_learning_rate(optimiser: Optimizer, learning_rate: float) -> None:
-    for group in optimiser.param_groups:
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
         group["lr"] = learning_rate

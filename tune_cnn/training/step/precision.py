@@ -13,7 +13,7 @@ ON_CPU = frozenset({"fp32", "bf16"})
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """How a step computes. Weights, gradients and optimiser state are float32 in all of them.
+    """How a step computes. Weights, gradients and optimizer state are float32 in all of them.
 
     TF32 differs from fp32 by global switches alone, which `global_state` sets.
     """

@@ -11,11 +11,11 @@ from tune_cnn.training.step.precision import Precision
 
 
 @dataclass(kw_only=True)
-class Learner:
+class TrainState:
     """The parts that learn. `model` is what a step calls: the module itself, or one compiled or data-parallel."""
 
     model: nn.Module
-    optimiser: Optimizer
+    optimizer: Optimizer
     scaler: torch.amp.GradScaler
     precision: Precision
     device: torch.device

@@ -11,7 +11,7 @@ from tune_cnn.errors import SpecError
 from tune_cnn.spec import Configuration, Fixed, Range, StudySpec
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Slot, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, StrategyError, TrainingRun
 
 SIZE = "strategies.ghost_batch_norm.size"
 
@@ -28,7 +28,7 @@ class GhostBatchNormStrategy(Strategy):
     name = "ghost_batch_norm"
     paper = "Hoffer, Hubara & Soudry, 2017, https://arxiv.org/abs/1705.08741"
     saves = Saves.DATA
-    slots = frozenset({Slot.NORM})
+    sites = frozenset({Site.NORM})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "size": Knob(
             allowed=Range(low=2, high=4096),

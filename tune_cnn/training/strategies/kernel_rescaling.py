@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Range
-from tune_cnn.spec.strategies import Knob, Saves, Slot
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
@@ -22,7 +22,7 @@ from tune_cnn.training.surgery.kernels import (
     set_kernel,
     smaller_kernel,
 )
-from tune_cnn.training.surgery.shape import answers
+from tune_cnn.training.surgery.shape import eval_forward
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class KernelRescaling(Strategy):
     name = "kernel_rescaling"
     paper = "Gusmão, Francini, Lepsøy, Magli, 2016, https://arxiv.org/abs/1610.03623"
     saves = Saves.TIME
-    slots = frozenset({Slot.RESOLUTION})
+    sites = frozenset({Site.RESOLUTION})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "scale": Knob(allowed=Range(low=0.25, high=0.9), default=0.5, meaning="of images and kernels to begin with"),
         "until": Knob(
@@ -91,7 +91,7 @@ class KernelRescaling(Strategy):
                 assert isinstance(old, nn.Conv2d)
                 new = set_kernel(model, name, tuple(kernel["size"]), kernel["padding"])
                 new.weight.copy_(resize_kernels(old.weight, kernel["size"]))
-                state = run.optimiser.state.get(old.weight)
+                state = run.optimizer.state.get(old.weight)
                 if state:
                     carried[model.get_parameter(f"{name}.weight")] = carried_state(state, old.weight, kernel["size"])
         run.replace_model(model, carried, by=self.name, change={"image_size": None, "kernels": self._full})
@@ -134,7 +134,7 @@ def smallest_images(model: nn.Module, images_nchw: Tensor, scale: float) -> tupl
     for smaller in range(max(1, round(scale * height)), height):
         size = (smaller, max(1, round(width * smaller / height)))
         try:
-            answers(model, resize_images(images_nchw[:2], size))
+            eval_forward(model, resize_images(images_nchw[:2], size))
         except Exception:  # the model may be the user's; what it raises on images it can't take is its own affair
             continue
         return size

@@ -16,7 +16,7 @@ from tune_cnn.spec import Choice, Configuration, Fixed, Range, StudySpec
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.ranking import find_metric, perceptual_module, ranked
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Slot, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, StrategyError, TrainingRun
 from tune_cnn.training.user_code.calls import find_call
 
 KEY = "strategies.minibatch_order."
@@ -51,7 +51,7 @@ class MinibatchOrder(Strategy):
     name = "minibatch_order"
     paper = 'Lasky et al., "What\'s the Best Mini-batch?"'
     saves = Saves.DATA
-    slots = frozenset({Slot.SAMPLES})
+    sites = frozenset({Site.SAMPLES})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "metric": Knob(
             allowed=Choice(values=("intensity", "colour", "edges", "perceptual")),

@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from tune_cnn.errors import SpecError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Choice, Range, largest
-from tune_cnn.spec.strategies import Knob, Saves, Slot
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
 from tune_cnn.training.surgery.blocks import (
     Insertable,
+    init_identity,
     inputs_in_training,
     insertable_blocks,
-    make_neutral,
     spread,
 )
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.gather import copies, gather_channels
-from tune_cnn.training.surgery.shape import check_answers, put_back, rebuild_shape, resized, sizes, take_out
+from tune_cnn.training.surgery.shape import check_eval_forward, put_back, rebuild_shape, resized, sizes, take_out
 from tune_cnn.training.surgery.trace import channel_graph
 
 Group = tuple[tuple[str, int], ...]
@@ -46,7 +46,7 @@ class Net2Net(Strategy):
     name = "net2net"
     paper = "Chen, Goodfellow, Shlens, 2015, https://arxiv.org/abs/1511.05641"
     saves = Saves.TIME
-    slots = frozenset({Slot.SHAPE})
+    sites = frozenset({Site.SHAPE})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "start_width": Knob(
             allowed=Choice(values=(0.25, 0.5, 0.75, 1.0)), default=0.5, meaning="share of the channels to begin with"
@@ -115,7 +115,7 @@ class Net2Net(Strategy):
             narrow(run.model, graph, self.start_width)
         elif not self._absent:
             raise StrategyError(f"{self.name}: start_width and start_depth are both 1: nothing is left to grow")
-        check_answers(run.model, images_nchw, doing=self.name)
+        check_eval_forward(run.model, images_nchw, doing=self.name)
         change = {"absent": _names(self._absent), "sizes": resized(before, sizes(run.model))}
         run.replace_model(run.model, {}, by=self.name, change=change)
 
@@ -126,7 +126,7 @@ class Net2Net(Strategy):
         before, random = sizes(model), run.generator(self.name, epoch)
         graph = channel_graph(model, images_nchw)
         counts = growth(graph, self._target, random)
-        carried = gather_channels(model, graph, counts, run.optimiser.state)
+        carried = gather_channels(model, graph, counts, run.optimizer.state)
         add_noise(model, graph, counts, self.noise, random)
         deepen(model, self._absent, images_nchw)
         change = {"present": _names(self._absent), "sizes": resized(before, sizes(model))}
@@ -198,7 +198,7 @@ def deepen(model: nn.Module, blocks: Sequence[Insertable], images_nchw: Tensor) 
     for block in blocks:
         for name in block.names:
             put_back(model, name)
-        make_neutral(model, block, inputs.get(block.names[0]))
+        init_identity(model, block, inputs.get(block.names[0]))
 
 
 def _names(blocks: Sequence[Insertable]) -> list[str]:

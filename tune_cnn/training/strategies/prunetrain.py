@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from tune_cnn.spec.dimensions import Choice, Range
-from tune_cnn.spec.strategies import Knob, Saves, Slot
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
 from tune_cnn.training.strategies.net2net import Net2Net
 from tune_cnn.training.surgery.channels import ChannelGraph
@@ -32,7 +32,7 @@ class PruneTrain(Strategy):
     name = "prunetrain"
     paper = "Lym, Choukse, Zangeneh, Wen, Sanghavi, Erez, 2019, https://arxiv.org/abs/1901.09290"
     saves = Saves.TIME
-    slots = frozenset({Slot.SHAPE})
+    sites = frozenset({Site.SHAPE})
     follows = frozenset({"net2net"})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "lpr": Knob(
@@ -96,7 +96,7 @@ class PruneTrain(Strategy):
 
     def after_step(self, run: TrainingRun) -> None:
         if self.proximal and self._norms is not None and self._strength is not None:
-            group = run.optimiser.param_groups[0]
+            group = run.optimizer.param_groups[0]
             self._norms.shrink(run.model, self._strength * step_length(group))
 
     def rebuild(self, model: nn.Module, change: Change) -> nn.Module:
@@ -120,7 +120,7 @@ class PruneTrain(Strategy):
 
     def _cut(self, run: TrainingRun) -> None:
         images_nchw = run.sample_batch().images_nchw
-        cut = cut_channels(run.model, images_nchw, threshold=self.threshold, state=run.optimiser.state, doing=self.name)
+        cut = cut_channels(run.model, images_nchw, threshold=self.threshold, state=run.optimizer.state, doing=self.name)
         if not cut.channels:
             return
         run.replace_model(run.model, cut.carried, by=self.name, change=cut.change)

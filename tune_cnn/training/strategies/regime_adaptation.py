@@ -8,7 +8,7 @@ from tune_cnn.spec import Configuration, Fixed, Range, StudySpec
 from tune_cnn.spec.configuration import REGIME_BASE_BATCH
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Slot, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, StrategyError, TrainingRun
 
 BASE_BATCH = "strategies.regime_adaptation.base_batch"
 
@@ -25,7 +25,7 @@ class RegimeAdaptation(Strategy):
     name = "regime_adaptation"
     paper = "Hoffer, Hubara & Soudry, 2017, https://arxiv.org/abs/1705.08741"
     saves = Saves.DATA
-    slots = frozenset({Slot.HORIZON})
+    sites = frozenset({Site.HORIZON})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "base_batch": Knob(
             allowed=Range(low=1, high=65536), default=REGIME_BASE_BATCH, meaning="batch for which `epochs` is meant"

@@ -14,7 +14,7 @@ from tune_cnn.training.strategies.framework.strategy import (
     Change,
     Knob,
     Saves,
-    Slot,
+    Site,
     Strategy,
     StrategyError,
     TrainingRun,
@@ -34,7 +34,7 @@ class S3PoolStrategy(Strategy):
     name = "s3pool"
     paper = "Zhai et al., 2016, https://arxiv.org/abs/1611.05138"
     saves = Saves.DATA
-    slots = frozenset({Slot.POOL})
+    sites = frozenset({Site.POOL})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "grid": Knob(
             allowed=Range(low=2, high=64),

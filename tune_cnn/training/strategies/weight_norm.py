@@ -13,7 +13,7 @@ from tune_cnn.training.strategies.framework.strategy import (
     Change,
     Knob,
     Saves,
-    Slot,
+    Site,
     Strategy,
     StrategyError,
     TrainingRun,
@@ -36,7 +36,7 @@ class WeightNorm(Strategy):
     name = "weight_norm"
     paper = "Salimans & Kingma, 2016, https://arxiv.org/abs/1602.07868"
     saves = Saves.DATA
-    slots = frozenset({Slot.WEIGHT_PARAM})
+    sites = frozenset({Site.WEIGHT_PARAM})
     knobs: ClassVar[Mapping[str, Knob]] = {
         "include_linear": Knob(
             allowed=Choice(values=(False, True)), default=False, meaning="normalise the linear layers too"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tune_cnn.training.surgery.shape import answers
+from tune_cnn.training.surgery.shape import eval_forward
 
 TOLERANCE = 1e-4  # of the input's own size: what batch norm and convolution round
 
@@ -58,7 +58,7 @@ def spread(blocks: Sequence[Insertable], share: float) -> list[Insertable]:
     return [block for at, block in enumerate(blocks) if int((at + 1) * share + 1e-9) == int(at * share + 1e-9)]
 
 
-def make_neutral(model: nn.Module, block: Insertable, inputs_nchw: Tensor | None) -> None:
+def init_identity(model: nn.Module, block: Insertable, inputs_nchw: Tensor | None) -> None:
     """Let the block give its input back.
 
     inputs_nchw: of a plain layer with batch norm, what it is given: normalising takes away the spread and the mean of
@@ -113,7 +113,7 @@ def _watched(model: nn.Module, images_nchw: Tensor) -> _Calls:
         handles.append(module.register_forward_pre_hook(lambda _, args, name=name: keep(name, args)))
         handles.append(module.register_forward_hook(lambda _, __, output, name=name: watch(name, output)))
     try:
-        answers(model, images_nchw)
+        eval_forward(model, images_nchw)
     finally:
         for handle in handles:
             handle.remove()
@@ -151,8 +151,8 @@ def _tried(model: nn.Module, block: Insertable, calls: _Calls) -> Insertable | N
     layers = [model.get_submodule(name) for name in block.names]
     former = [copy.deepcopy(layer.state_dict()) for layer in layers]
     inputs_nchw = calls.inputs[block.names[0]]
-    make_neutral(model, block, inputs_nchw)
-    output = answers(nn.Sequential(*layers), inputs_nchw.clone())
+    init_identity(model, block, inputs_nchw)
+    output = eval_forward(nn.Sequential(*layers), inputs_nchw.clone())
     for layer, state in zip(layers, former, strict=True):
         layer.load_state_dict(state)
     return block if (output - inputs_nchw).abs().max() <= TOLERANCE * inputs_nchw.abs().max() else None

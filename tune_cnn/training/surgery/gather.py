@@ -1,4 +1,4 @@
-"""Cut and copy channels: weights, batch-norm state and optimiser state by one mapping."""
+"""Cut and copy channels: weights, batch-norm state and optimizer state by one mapping."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +47,7 @@ class Gather:
         return self(tensor) / self.readers if tensor.is_floating_point() else self(tensor)
 
     def state(self, key: str, value: Any, tensor: Tensor) -> Any:
-        """The optimiser's memory of gradients, as the new net would have had them.
+        """The optimizer's memory of gradients, as the new net would have had them.
 
         A channel that stands n times is read with an n-th of the weight, so what makes it has an n-th of the gradient.
         """
@@ -62,7 +62,7 @@ def gather_channels(
 ) -> dict[nn.Parameter, dict[str, Any]]:
     """Change the model in place to one where channel `root` stands `counts[root]` times (0: cut; absent: once).
 
-    Function-preserving for every count above 0. state: the optimiser's, by parameter; returned is that of the new
+    Function-preserving for every count above 0. state: the optimizer's, by parameter; returned is that of the new
     parameters. Gradients are dropped.
     """
     changed = {root for root, count in counts.items() if count != 1}

@@ -79,7 +79,7 @@ def set_kernel(model: nn.Module, name: str, size: tuple[int, int], padding: tupl
 
 
 def carried_state(state: Mapping[str, Any], old: Tensor, size: tuple[int, int]) -> dict[str, Any]:
-    """The optimiser's memory of a kernel's gradients, for kernels of another size.
+    """The optimizer's memory of a kernel's gradients, for kernels of another size.
 
     Interpolated and no more: a tap between two others would have had a gradient between theirs.
     """

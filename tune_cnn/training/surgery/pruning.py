@@ -11,7 +11,7 @@ from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.gather import State, gather_channels
-from tune_cnn.training.surgery.shape import check_answers, empty, put_tensor, replace_module, resized, sizes
+from tune_cnn.training.surgery.shape import check_eval_forward, empty, put_tensor, replace_module, resized, sizes
 from tune_cnn.training.surgery.trace import channel_graph
 
 
@@ -76,7 +76,7 @@ def cut_channels(
         graph = channel_graph(model, images_nchw)
         dead = dead_channels(model, graph, threshold)
     cut.carried = gather_channels(model, graph, dict.fromkeys(dead, 0), state)
-    logits = check_answers(model, images_nchw, doing=doing)
+    logits = check_eval_forward(model, images_nchw, doing=doing)
     if emptied and len(logits) > 1 and bool((logits == logits[0]).all()):
         raise StrategyError(_emptied(doing, ", ".join(emptied)))
     cut.graph = channel_graph(model, images_nchw)

@@ -8,7 +8,7 @@ from torch import Tensor
 from tune_cnn.training.surgery.channels import ZERO, ChannelGraph, Features, fixed
 
 
-class Followed(Protocol):
+class TraceState(Protocol):
     """The forward pass as far as it has been followed."""
 
     graph: ChannelGraph
@@ -20,7 +20,7 @@ class Followed(Protocol):
     def place(self, tensor: Tensor | None, axis: int, features: Features) -> Features: ...
 
 
-Rule = Callable[[Followed, Tensor, tuple[Any, ...], Mapping[str, Any]], Features | None]
+Rule = Callable[[TraceState, Tensor, tuple[Any, ...], Mapping[str, Any]], Features | None]
 """Called as rule(pass, result, positional arguments, keyword arguments); None where it can't say."""
 
 
@@ -30,12 +30,12 @@ def _bound(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list
     return [args[at] if at < len(args) else kwargs.get(name) for at, name in enumerate(order)]
 
 
-def _taken(followed: Followed, tensor: Tensor) -> Features:
+def _taken(followed: TraceState, tensor: Tensor) -> Features:
     features = followed.features(tensor)
     return features if features is not None else fixed(tensor.shape[1])
 
 
-def _conv2d(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _conv2d(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     images, weight, bias, *_, groups = _bound("input weight bias stride padding dilation groups", args, kwargs)
     if images.ndim != 4 or followed.name(weight) is None:
         return None
@@ -46,14 +46,14 @@ def _conv2d(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: M
     return None
 
 
-def _linear(followed: Followed, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _linear(followed: TraceState, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     inputs, weight, bias = _bound("input weight bias", args, kwargs)
     if inputs.ndim != 2 or followed.name(weight) is None:
         return None
     return _mixed(followed, inputs, weight, bias)
 
 
-def _mixed(followed: Followed, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Features:
+def _mixed(followed: TraceState, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Features:
     name = followed.name(weight)
     assert name is not None
     followed.graph.dense.add(name)
@@ -63,7 +63,7 @@ def _mixed(followed: Followed, inputs: Tensor, weight: Tensor, bias: Tensor | No
 
 
 def _batch_norm(
-    followed: Followed, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    followed: TraceState, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Features | None:
     images, *vectors = _bound("input running_mean running_var weight bias", args, kwargs)
     features = _taken(followed, images)
@@ -72,14 +72,14 @@ def _batch_norm(
     return features
 
 
-def _prelu(followed: Followed, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _prelu(followed: TraceState, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     images, slopes = _bound("input weight", args, kwargs)
     features = _taken(followed, images)
     return features if slopes.numel() == 1 else followed.place(slopes, 0, features)
 
 
 def _each_by_itself(
-    followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Features | None:
     """Element by element, or map by map."""
     tensor = args[0] if args else kwargs.get("input")
@@ -89,7 +89,7 @@ def _each_by_itself(
 
 
 def _two_together(
-    followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Features | None:
     """Addition, multiplication and the like: channels that meet are the same channel from there on."""
     one, other = _bound("input other", args, kwargs)
@@ -109,7 +109,7 @@ def _two_together(
     return many
 
 
-def _with_unfollowed(followed: Followed, known: tuple[Tensor, Features | None], other: Tensor) -> Features | None:
+def _with_unfollowed(followed: TraceState, known: tuple[Tensor, Features | None], other: Tensor) -> Features | None:
     tensor, features = known
     assert features is not None
     axis = other.ndim - (tensor.ndim - 1)  # of `other`, that meets the tensor's axis 1
@@ -120,7 +120,7 @@ def _with_unfollowed(followed: Followed, known: tuple[Tensor, Features | None], 
     return followed.place(other, axis, features) if followed.name(other) is not None else None
 
 
-def _scaled(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _scaled(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     """Multiplication: a channel that padding made of zeros has no partner whose number it could follow."""
     for tensor in args:
         if any(channel == ZERO for channel, _ in followed.features(tensor) or ()):
@@ -128,14 +128,14 @@ def _scaled(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: M
     return _two_together(followed, result, args, kwargs)
 
 
-def _cat(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _cat(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     tensors, axis = _bound("tensors dim", args, kwargs)
     if (axis or 0) % result.ndim != 1 or all(followed.features(tensor) is None for tensor in tensors):
         return None
     return tuple(place for tensor in tensors for place in _taken(followed, tensor))
 
 
-def _reshape(followed: Followed, result: Tensor, args: tuple[Any, ...], _: Mapping[str, Any]) -> Features | None:
+def _reshape(followed: TraceState, result: Tensor, args: tuple[Any, ...], _: Mapping[str, Any]) -> Features | None:
     tensor = args[0]
     features = followed.features(tensor)
     if features is None or result.ndim < 2 or result.shape[0] != tensor.shape[0]:
@@ -148,7 +148,7 @@ def _reshape(followed: Followed, result: Tensor, args: tuple[Any, ...], _: Mappi
     return None
 
 
-def _pad(followed: Followed, _: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _pad(followed: TraceState, _: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     tensor, amounts, mode, value = _bound("input pad mode value", args, kwargs)
     features = followed.features(tensor)
     if features is None:
@@ -162,7 +162,7 @@ def _pad(followed: Followed, _: Tensor, args: tuple[Any, ...], kwargs: Mapping[s
     return ((ZERO, 1),) * front + features + ((ZERO, 1),) * back
 
 
-def _reduced(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _reduced(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     tensor, axes = _bound("input dim", args, kwargs)
     axes = [axes] if isinstance(axes, int) else axes
     if not axes or any(axis % tensor.ndim < 2 for axis in axes):
@@ -170,7 +170,7 @@ def _reduced(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: 
     return _each_by_itself(followed, result, args, kwargs)
 
 
-def _indexed(followed: Followed, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _indexed(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
     index = args[1] if isinstance(args[1], tuple) else (args[1],)
     whole = slice(None)
     if len(index) < 2 or index[0] != whole or index[1] != whole or not all(isinstance(i, slice) for i in index[2:]):

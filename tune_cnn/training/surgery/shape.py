@@ -14,7 +14,7 @@ Sizes = dict[str, list[int]]
 """The sizes of parameters and buffers, by name."""
 
 
-class Absent(nn.Module):
+class Placeholder(nn.Module):
     """Keeps the place of a layer that the model hasn't got yet; gives on what it is given.
 
     The layer waits outside the model: its parameters are neither trained nor stored.
@@ -64,13 +64,13 @@ def rebuild_shape(model: nn.Module, change: Mapping[str, Any]) -> nn.Module:
 
 
 def take_out(model: nn.Module, name: str) -> None:
-    replace_module(model, name, Absent(model.get_submodule(name)))
+    replace_module(model, name, Placeholder(model.get_submodule(name)))
 
 
 def put_back(model: nn.Module, name: str) -> nn.Module:
     """The layer, in its place again and where the rest of the model is."""
     absent = model.get_submodule(name)
-    assert isinstance(absent, Absent), name
+    assert isinstance(absent, Placeholder), name
     layer = absent.layer.train(absent.training)
     like = next(model.parameters())
     replace_module(model, name, layer.to(like.device))
@@ -121,7 +121,7 @@ def settle(model: nn.Module) -> None:
             module.num_parameters = module.weight.numel()
 
 
-def answers(model: nn.Module, images_nchw: Tensor) -> Tensor:
+def eval_forward(model: nn.Module, images_nchw: Tensor) -> Tensor:
     """The model's output in evaluation mode, without gradients; the model is left as it was."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -134,10 +134,10 @@ def answers(model: nn.Module, images_nchw: Tensor) -> Tensor:
             module.training = training
 
 
-def check_answers(model: nn.Module, images_nchw: Tensor, *, doing: str) -> Tensor:
+def check_eval_forward(model: nn.Module, images_nchw: Tensor, *, doing: str) -> Tensor:
     """`answers`, or a StrategyError: a width that is written into the model's code can't be changed."""
     try:
-        return answers(model, images_nchw)
+        return eval_forward(model, images_nchw)
     except Exception as error:  # the model may be the user's
         raise StrategyError(
             f"{doing}: the model's forward can't take other widths ({str(error).strip().partition(chr(10))[0]}); let "

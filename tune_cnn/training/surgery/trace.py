@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from tune_cnn.training.surgery.channels import ChannelGraph, Features, fixed
 from tune_cnn.training.surgery.empty import EmptyMaps
-from tune_cnn.training.surgery.rules import RULES, Followed
+from tune_cnn.training.surgery.rules import RULES, TraceState
 
 IMAGES = 2  # one would hide a batch axis that is folded into another
 
@@ -42,7 +42,7 @@ def channel_graph(model: nn.Module, images_nchw: Tensor) -> ChannelGraph:
     return graph
 
 
-class _Tracer(TorchFunctionMode, Followed):
+class _Tracer(TorchFunctionMode, TraceState):
     """Sees every call of torch and says of each result what stands on its axis 1."""
 
     def __init__(self, model: nn.Module) -> None:

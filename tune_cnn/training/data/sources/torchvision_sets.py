@@ -17,7 +17,7 @@ from tune_cnn.training.data.sources.arrays import Arrays, ArraySource, array_key
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class PublishedSet:
     """What is published about a set; `files` are relative to data.root."""
 
     files: tuple[str, ...]
@@ -46,8 +46,8 @@ CIFAR100_NAMES = (
 )
 CIFAR100_CLASSES = tuple(CIFAR100_NAMES.split())
 
-KNOWN: dict[str, Known] = {
-    "fashion_mnist": Known(
+KNOWN: dict[str, PublishedSet] = {
+    "fashion_mnist": PublishedSet(
         files=_IDX_FILES,
         archives=tuple(f"{file}.gz" for file in _IDX_FILES),
         where="https://github.com/zalandoresearch/fashion-mnist",
@@ -58,7 +58,7 @@ KNOWN: dict[str, Known] = {
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
     ),
-    "cifar10": Known(
+    "cifar10": PublishedSet(
         files=tuple(f"cifar-10-batches-py/{name}" for name in _CIFAR10_FILES),
         archives=("cifar-10-python.tar.gz",),
         where="https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -66,7 +66,7 @@ KNOWN: dict[str, Known] = {
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
-    "cifar100": Known(
+    "cifar100": PublishedSet(
         files=tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
         archives=("cifar-100-python.tar.gz",),
         where="https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -74,7 +74,7 @@ KNOWN: dict[str, Known] = {
         image_shape=(3, 32, 32),
         classes=CIFAR100_CLASSES,
     ),
-    "svhn": Known(
+    "svhn": PublishedSet(
         files=("train_32x32.mat", "test_32x32.mat"),
         archives=(),
         where="http://ufldl.stanford.edu/housenumbers/",
@@ -106,7 +106,7 @@ def torchvision_set(name: str, root: Path, side: int | None, offline: bool) -> A
     )
 
 
-def _present(known: Known, root: Path) -> list[Path]:
+def _present(known: PublishedSet, root: Path) -> list[Path]:
     """The unpacked files, else the archives, where all of them are there; else nothing."""
     for names in (known.files, known.archives):
         paths = [root / name for name in names]
@@ -123,12 +123,12 @@ def _content(paths: list[Path]) -> bytes:
     return digest.digest()
 
 
-def _what_to_put(known: Known, root: Path) -> str:
+def _what_to_put(known: PublishedSet, root: Path) -> str:
     archives = f", or {', '.join(known.archives)}" if known.archives else ""
     return f"put {', '.join(known.files)}{archives} (from {known.where}) into {root}"
 
 
-def _download(name: str, known: Known, root: Path) -> None:
+def _download(name: str, known: PublishedSet, root: Path) -> None:
     """By torchvision, one process at a time: the others find the files when their turn comes."""
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def _download(name: str, known: Known, root: Path) -> None:
         raise DataError(f"data: {name} isn't complete in {root} after its download; {_what_to_put(known, root)}")
 
 
-def _read(name: str, known: Known, root: Path) -> Arrays:
+def _read(name: str, known: PublishedSet, root: Path) -> Arrays:
     paths = _present(known, root)
     try:
         if paths != [root / file for file in known.files]:
@@ -162,7 +162,7 @@ def _read(name: str, known: Known, root: Path) -> Arrays:
         ) from error
 
 
-def _read_archives(name: str, known: Known, root: Path) -> Arrays:
+def _read_archives(name: str, known: PublishedSet, root: Path) -> Arrays:
     """Unpack aside: data.root may be shared, or not writable."""
     with tempfile.TemporaryDirectory(prefix="tune_cnn-") as folder:
         for archive in known.archives:

@@ -14,7 +14,7 @@ from tune_cnn.training.strategies.framework.training_run import TrainingRun
 
 
 class AppliedStrategies:
-    """Those that are on, in `Slot`'s order. A step pays only for the hooks that one of them has."""
+    """Those that are on, in `Site`'s order. A step pays only for the hooks that one of them has."""
 
     def __init__(self, run: TrainingRun, on: Mapping[str, Mapping[str, Any]]) -> None:
         """on: the knobs of each, by its name."""

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.strategies import Knob, Saves, Slot, StrategyCard
+from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 
-__all__ = ["Batch", "Change", "Knob", "Saves", "Slot", "Strategy", "StrategyError", "TrainingRun"]
+__all__ = ["Batch", "Change", "Knob", "Saves", "Site", "Strategy", "StrategyError", "TrainingRun"]
 
 
 class StrategyError(TrialError):
@@ -21,7 +21,7 @@ class StrategyError(TrialError):
 
 
 class Strategy:
-    """One method. Hooks are called on every rank alike, those of all strategies that are on in `Slot`'s order.
+    """One method. Hooks are called on every rank alike, those of all strategies that are on in `Site`'s order.
 
     What a rank decides, every rank must decide: from the configuration, the model, `run.generator`, or from what is
     measured and then reduced over `run.group`.
@@ -30,11 +30,11 @@ class Strategy:
     name: ClassVar[str]  # that of its file
     paper: ClassVar[str]  # authors, year, link
     saves: ClassVar[Saves]
-    slots: ClassVar[frozenset[Slot]]
+    sites: ClassVar[frozenset[Site]]
     knobs: ClassVar[Mapping[str, Knob]] = {}
     needs: ClassVar[frozenset[str]] = frozenset()
-    forbids: ClassVar[Mapping[str, str]] = {}  # names and reasons; slots say the rest
-    follows: ClassVar[frozenset[str]] = frozenset()  # may be on beside these though they share a slot
+    forbids: ClassVar[Mapping[str, str]] = {}  # names and reasons; sites say the rest
+    follows: ClassVar[frozenset[str]] = frozenset()  # may be on beside these though they share a site
     # Knobs on which it depends, together with the model's arguments, whether it can act: all are tried before a search.
     decisive: ClassVar[frozenset[str]] = frozenset()
 
@@ -52,7 +52,7 @@ class Strategy:
             paper=cls.paper,
             summary=(cls.__doc__ or "").strip().partition("\n")[0],
             saves=cls.saves,
-            slots=cls.slots,
+            sites=cls.sites,
             knobs=cls.knobs,
             needs=cls.needs,
             forbids=cls.forbids,
@@ -64,7 +64,7 @@ class Strategy:
         """Before a search, on a node that has the images: SpecError where no trial, or not every one, could use it."""
 
     def prepare(self, run: TrainingRun) -> None:
-        """Before the optimiser exists: `run.model` may be changed in place or replaced.
+        """Before the optimizer exists: `run.model` may be changed in place or replaced.
 
         Off the clock, so what takes longer than a step or two belongs to the first `start_epoch`. Called anew when a
         trial is resumed, and must do the same then.
@@ -92,7 +92,7 @@ class Strategy:
         """Between backward and step: gradients are averaged over the ranks, unscaled, not yet clipped."""
 
     def after_step(self, run: TrainingRun) -> None:
-        """After the optimiser's step."""
+        """After the optimizer's step."""
 
     def finish(self, run: TrainingRun) -> None:
         """After the last step of the last epoch, before its evaluation; on the clock."""

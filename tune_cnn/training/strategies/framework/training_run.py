@@ -1,4 +1,4 @@
-"""The training that a strategy acts on: the model, the optimiser and what may be asked of them."""
+"""The training that a strategy acts on: the model, the optimizer and what may be asked of them."""
 
 import copy
 import gc
@@ -22,14 +22,14 @@ from tune_cnn.training.models.measure import measure_unknown
 from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
-from tune_cnn.training.step.optimizers import carry_state, make_optimiser
-from tune_cnn.training.step.train_state import Learner
+from tune_cnn.training.step.optimizers import carry_state, make_optimizer
+from tune_cnn.training.step.train_state import TrainState
 
 # One change of the model's structure: plain values alone (str, int, float, bool, None, lists, dicts of them by str),
 # as it stands in checkpoints and beside exported weights. The run adds "strategy" and "epoch". With "exported": False a
 # change is left out of an export: it only takes back what the strategy did in `prepare`.
 Change = Mapping[str, Any]
-# The optimiser's state of parameters that are new: {"momentum_buffer": …}, {"exp_avg": …, "exp_avg_sq": …, "step": …}.
+# The optimizer's state of parameters that are new: {"momentum_buffer": …}, {"exp_avg": …, "exp_avg_sq": …, "step": …}.
 CarriedState = Mapping[nn.Parameter, Mapping[str, Any]]
 
 
@@ -45,20 +45,20 @@ class TrainingRun:
         self.strategies: Mapping[str, Any] = {}  # all that are on, by name
         self._context = context
         self._sample_images = sample_images
-        self._learner: Learner | None = None
+        self._train_state: TrainState | None = None
         self._loader: BatchLoader | None = None
         self._some_unused = False
         self._facts: dict[tuple[int, tuple[int, int]], ModelFacts] = {}
 
-    def begin(self, learner: Learner, loader: BatchLoader, *, some_unused: bool) -> None:
-        """The optimiser and the loader are there: from here on a replaced model is wrapped and optimised at once."""
-        self._learner, self._loader, self._some_unused = learner, loader, some_unused
+    def begin(self, train_state: TrainState, loader: BatchLoader, *, some_unused: bool) -> None:
+        """The optimizer and the loader are there: from here on a replaced model is wrapped and optimised at once."""
+        self._train_state, self._loader, self._some_unused = train_state, loader, some_unused
 
     @property
-    def optimiser(self) -> Optimizer:
+    def optimizer(self) -> Optimizer:
         """Its `state[parameter]` is what `replace_model` wants carried. There is none yet in `prepare`."""
-        assert self._learner is not None, "prepare comes before the optimiser"
-        return self._learner.optimiser
+        assert self._train_state is not None, "prepare comes before the optimizer"
+        return self._train_state.optimizer
 
     @property
     def device(self) -> torch.device:
@@ -131,9 +131,9 @@ class TrainingRun:
         return built_model(self._context, arguments)
 
     def replace_model(self, model: nn.Module, carried: CarriedState, *, by: str, change: Change) -> None:
-        """Go on with this model: wraps it for compile and DDP anew, rebuilds the optimiser, records the change.
+        """Go on with this model: wraps it for compile and DDP anew, rebuilds the optimizer, records the change.
 
-        Parameters (objects) that the old model had too keep their optimiser state; `carried` gives that of new ones;
+        Parameters (objects) that the old model had too keep their optimizer state; `carried` gives that of new ones;
         any other starts without one. `model` may be the old object, changed in place. In `prepare` nothing is wrapped
         yet and `carried` is empty. `by` is the strategy's name.
         """
@@ -189,16 +189,16 @@ class TrainingRun:
 
     def _go_on_with(self, model: nn.Module, carried: CarriedState) -> None:
         self.model = laid_out(model, self._context)
-        learner = self._learner
-        if learner is None:
+        train_state = self._train_state
+        if train_state is None:
             return
-        former: Mapping[Any, Any] = learner.optimiser.state
+        former: Mapping[Any, Any] = train_state.optimizer.state
         model.zero_grad(set_to_none=True)  # DDP's gradients lie in its own buckets
-        learner.model = model
+        train_state.model = model
         if self.group.ranks > 1:
             gc.collect()  # while the old DDP lives, its hooks would reduce the parameters that are kept
         if self.configuration.compile:
             torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
-        learner.optimiser = make_optimiser(model, self.configuration, learning_rate=1.0)  # each step sets its rate
-        carry_state(learner.optimiser, {**{p: state for p, state in former.items() if state}, **carried})
-        learner.model = wrapped(model, self._context, some_unused=self._some_unused)
+        train_state.optimizer = make_optimizer(model, self.configuration, learning_rate=1.0)  # each step sets its rate
+        carry_state(train_state.optimizer, {**{p: state for p, state in former.items() if state}, **carried})
+        train_state.model = wrapped(model, self._context, some_unused=self._some_unused)
