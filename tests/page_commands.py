@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 from pages import ROOT
-from study.made_up import Command as Run
 from study.made_up import PARAMS, make_study
+from study.made_up import Command as Run
 
 from mlflow_server.command import parser as server_options
 from tune_cnn.cli import app
@@ -48,7 +48,7 @@ class Checker:
             "mypy": lambda words: _of_the_gate(["mypy", *words]),
             ".ci/run": _gate,
             "mlflow": lambda words: parse_click(import_module("mlflow.cli").cli, words),
-            "ray": lambda words: parse_click(import_module("ray.scripts.scripts").cli, words),
+            "ray": _ray,
             "export": _export,
             "umask": _umask,
             "openssl": _openssl,
@@ -131,6 +131,11 @@ def parse_click(command: Any, words: list[str]) -> None:
     command.make_context(command.name, words)
 
 
+def _ray(words: list[str]) -> None:
+    import_module("tune_cnn.trials.ray_settings")  # before ray, as ever: other tests start a Ray in this process
+    parse_click(import_module("ray.scripts.scripts").cli, words)
+
+
 def script_options(script: Path) -> set[str]:
     """The options that a script declares, read from its code: some import torch, which takes seconds."""
     assert script.is_file(), f"{script} is not there"
@@ -150,7 +155,8 @@ def _pytest(words: list[str]) -> None:
         word, *words = words
         if word == "-m":
             marker, *words = words
-            assert any(one.startswith(f"{marker}:") for one in PROJECT["tool"]["pytest"]["ini_options"]["markers"])
+            declared = PROJECT["tool"]["pytest"]["ini_options"]["markers"]
+            assert any(one.startswith(f"{marker}:") for one in declared), f"{marker}: not among {declared}"
         else:
             assert (ROOT / word).exists(), f"no {word}"
 

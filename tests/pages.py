@@ -88,9 +88,7 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
         Block(page=page, line=text.count("\n", 0, found.start()) + 1, language=kind, text=code)
         for found, kind, code in fenced
     ]
-    made += [
-        Block(page=page, line=_line_of(text, code), language=kind, text=code) for _, kind, code in indented
-    ]
+    made += [Block(page=page, line=_line_of(text, code), language=kind, text=code) for _, kind, code in indented]
     return [block for block in made if language is None or block.language == language]
 
 

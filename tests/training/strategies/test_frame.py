@@ -268,7 +268,7 @@ def test_strategies_are_found_by_the_name_of_their_file():
 
 
 def test_the_pages_strategy_works(tmp_path, monkeypatch):
-    """As it is printed in the strategies' README: it trains, its knob counts, and it refuses what would hide the whole image."""
+    """As it is printed beside the strategies: it trains, its knob counts, it refuses what would hide all the image."""
     readme = PAGE.read_text(encoding="utf-8")
     printed = next(code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "class Cutout" in code)
     assert len(printed.splitlines()) <= 30
