@@ -19,11 +19,13 @@ from tune_cnn.cli import app
 from tune_cnn.metrics import metrics_table
 from tune_cnn.spec import load_spec
 from tune_cnn.spec.documentation import spec_table
+from tune_cnn.spec.strategies import Site
 from tune_cnn.study.strategies import strategies
 
 README = ROOT / "README.md"
 LONGEST_README = 12_000  # characters: what a newcomer reads in a quarter of an hour
 SPECS = ROOT / "search_spaces" / "README.md"
+COMMAND_PAGE = ROOT / "tune_cnn" / "study" / "README.md"
 STRATEGIES = ROOT / "tune_cnn" / "training" / "strategies" / "README.md"
 PAGES = pages()
 # Commands that prose only names, without what they would be given.
@@ -80,6 +82,23 @@ def test_the_readmes_table_names_every_command() -> None:
     rows = re.findall(r"^\| (`[a-z].*?) \| ", README.read_text(encoding="utf-8"), re.MULTILINE)
     named = {span.split()[0] for row in rows for span in SPAN.findall(row)}
     assert named == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", ["status", "list", "front", "export", "recipes", "strategies"])
+def test_the_keys_of_a_json_document_are_those_that_the_page_names(command: str, checker: Checker) -> None:
+    """What scripts read; of a list, those of its first entry."""
+    named = re.search(rf"^\| `{command}` \| (.*) \|$", COMMAND_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert named is not None
+    found = checker.document(command)
+    first = found[0] if isinstance(found, list) else found
+    assert set(re.findall(r"\w+", named[1])) >= set(first), set(first)
+
+
+def test_the_sites_stand_in_the_order_in_which_strategies_run() -> None:
+    """As the enumeration has them, all of them."""
+    words = " ".join(STRATEGIES.read_text(encoding="utf-8").split())
+    *most, last = Site
+    assert f"{', '.join(most)} or {last}" in words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
