@@ -56,6 +56,18 @@ class TrialError(Exception):
     """A trial can't go on: told to the search as its end, never raised out of it."""
 
 
+class OutOfMemory(TrialError):
+    """The trial needs more memory than its device, or its share of one, has."""
+
+
+class PeerLost(RuntimeError):
+    """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
+
+
+class DeviceLost(RuntimeError):
+    """The device's context is broken, so this process can't train anything any more; a fresh one may."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
     names = {str(k).casefold(): str(k) for k in known}

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.trial import Trial, create_trial
+from optuna.trial import TrialState as OptunaState
 
-from tune_cnn.metrics import Direction, EpochPoint, unusable
+from tune_cnn.metrics import Direction, EpochPoint
 from tune_cnn.search.curve_model.acquisition import Acquisition
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates, key
 from tune_cnn.search.curve_model.hardware_share import OnShare
 from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
-from tune_cnn.search.importances import importances
-from tune_cnn.search.optuna_tell import COUNTS, point_told, state_told, violations
+from tune_cnn.search.optuna_tell import point_told, state_told, violations
 from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
@@ -26,6 +26,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES, Configuration
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
+from tune_cnn.states import TrialState
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Past:
     """A trial that ended before this search began, from the store."""
 
     params: Mapping[str, Any]
-    state: str
+    state: TrialState
     points: Sequence[EpochPoint] = field(default_factory=tuple)
     gpu_share: float = 0.0
 
@@ -85,7 +86,6 @@ class Search:
         )
         self._running: dict[int, tuple[Trial, Observation]] = {}
         self._reasons: dict[int, str] = {}
-        self._ends: dict[int, list[float]] = {}
         self._queue: deque[Encoded] = deque()
         self._take_in(ended)
 
@@ -177,7 +177,7 @@ class Search:
         tracker = self._observations.tracker
         return tracker.reference if tracker.reference_is_fixed else None
 
-    def finish(self, number: int, state: str, points: Sequence[EpochPoint]) -> None:
+    def finish(self, number: int, state: TrialState, points: Sequence[EpochPoint]) -> None:
         """A trial has ended: what its curve says is known already; Optuna is told of it."""
         trial, known = self._running.pop(number, (None, None))
         if trial is None or known is None:
@@ -189,12 +189,7 @@ class Search:
             trial.set_constraint(name, violation)
         values = self._values(told)
         self._study.tell(trial, values, state=state_told(state, values))
-        self._keep_end(trial.number, points)
         self._observations.end(known)
-
-    def importances(self) -> dict[str, dict[str, float]]:
-        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA)."""
-        return importances(self._study, self._observations.objectives, self._ends) if self._space.searched else {}
 
     # Inside
 
@@ -210,7 +205,7 @@ class Search:
             one = self._candidates.of(trial.params)
             if not self._space.searched or self._worth_trying([one], within_s, strict=True):
                 return self._begin(number, trial, params)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.tell(trial, state=OptunaState.FAIL)
         left = self._worth_trying(self._candidates.among([], self._rng), within_s)
         return self._start(number, left[int(self._rng.integers(len(left)))].encoded)
 
@@ -249,10 +244,12 @@ class Search:
     def _known_epoch_time_s(self, candidate: Candidate) -> float | None:
         return None if self._changes(candidate.params) else self._here.costs.known(candidate.cost)
 
-    def _learn_memory(self, share: OnShare, known: Observation, state: str, points: Sequence[EpochPoint]) -> None:
-        if state == "infeasible":
+    def _learn_memory(
+        self, share: OnShare, known: Observation, state: TrialState, points: Sequence[EpochPoint]
+    ) -> None:
+        if state is TrialState.INFEASIBLE:
             share.memory.fails(known.row_d)
-        elif points and (state == "complete" or not self._changes(known.params)):
+        elif points and (state is TrialState.COMPLETE or not self._changes(known.params)):
             peaks = [p.metrics.get("peak_memory_mib") for p in points]
             share.memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
 
@@ -300,20 +297,13 @@ class Search:
         epoch_time_s = self._here.costs.known(candidate.cost)
         return epoch_time_s is None or epoch_time_s <= within_s
 
-    def _told(self, state: str, points: Sequence[EpochPoint]) -> EpochPoint | None:
-        if state not in COUNTS:
+    def _told(self, state: TrialState, points: Sequence[EpochPoint]) -> EpochPoint | None:
+        if not state.has_result:
             return None
         return point_told(points, self._observations.objectives, self._observations.bounds)
 
     def _values(self, told: EpochPoint | None) -> list[float] | None:
         return None if told is None else [told.metrics[m.name] for m in self._observations.objectives]
-
-    def _keep_end(self, at: int, points: Sequence[EpochPoint]) -> None:
-        names = [m.name for m in self._observations.objectives]
-        usable = [p for p in points if not unusable(p.metrics, names)]
-        if usable:
-            last = max(usable, key=lambda p: p.epoch)
-            self._ends[at] = [last.metrics[name] for name in names]
 
     def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
         """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
@@ -339,7 +329,6 @@ class Search:
         for past, known, distributions in taken:
             told = self._told(past.state, past.points)
             values = self._values(told)
-            self._keep_end(len(self._study.get_trials(deepcopy=False)), past.points)
             self._study.add_trial(
                 create_trial(
                     params=known.encoded,

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
@@ -15,6 +16,7 @@ from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.study import study_name
+from tune_cnn.states import TrialState
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
@@ -149,7 +151,7 @@ def _figure(archive: StudyArchive) -> Any:
 
 def status_of(archive: StudyArchive) -> dict[str, Any]:
     study = archive.study
-    counts = dict.fromkeys(("complete", "stopped", "failed", "infeasible", "running"), 0)
+    counts = dict.fromkeys((*(s for s in TrialState if s.has_ended), TrialState.RUNNING), 0)
     for trial in archive.trials:
         counts[trial.state] += 1
     return {
@@ -181,18 +183,23 @@ def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict
     here = [_line(s.name, s.state, s.started, s.updated) for s in _stored(home)]
     if tracking_uri is None:
         return here
-    make_quiet(tracking_uri)
-    from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
-
     known = {line["study"] for line in here}
     try:
-        there = [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
+        there = _told(tracking_uri)
     except TuneCnnError as error:
         if not here:
             raise
         log.warning("only the studies of %s are listed: %s", home, error)
         there = []
     return here + [line for line in there if line["study"] not in known]
+
+
+def _told(tracking_uri: str) -> list[dict[str, Any]]:
+    with left_as_found():
+        make_quiet(tracking_uri)
+        from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
+
+        return [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
 
 
 def _stored(home: str | Path) -> list[StudyRecord]:

@@ -15,7 +15,9 @@ from PIL import Image
 from records.outbox.delivered import runs, tell
 from records.outbox.served import Served
 
+from tune_cnn.records.mlflow.environment import runs_page
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.report import report_files
@@ -39,9 +41,9 @@ def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterato
         missing("Chromium is not installed: no chromium, chromium-browser or google-chrome on the path")
     store.add_trial(name, 2, {"batch_size": 1024, "model.note": ""}, seed=2)
     store.add_point(name, 2, 1, {"accuracy": 0.92, "train_time_s": 5.0})
-    store.end_trial(name, 1, "failed", "val_loss is nan")
-    store.end_trial(name, 2, "complete")
-    store.update_study(name, state="finished")
+    store.end_trial(name, 1, TrialState.FAILED, "val_loss is nan")
+    store.end_trial(name, 2, TrialState.COMPLETE)
+    store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)
@@ -95,6 +97,17 @@ def test_a_reviewer_finds_the_study_its_figure_and_its_trials_in_order(
     assert pixels(figure, tmp_path / "figure.png", BLUE) > 100, "no front is drawn"
 
 
+def test_the_address_that_is_told_opens_the_runs(reviewed: str, name: str, served: Served, store: Store) -> None:
+    """At a first visit, when an experiment's own address opens on an overview without them; the parent run has it."""
+    told = runs(served.uri, name)[name].data.tags
+    record = store.study(name)
+    assert record is not None and record.experiment_id is not None
+    assert told["tune_cnn.runs"] == runs_page(served.uri, record.experiment_id)
+    assert f"(#/experiments/{record.experiment_id}/runs?workflowType=machine_learning)" in told["mlflow.note.content"]
+    page = page_with(told["tune_cnn.runs"], f"{name}</", "matching runs")
+    assert "No data available for the selected time range" not in page
+
+
 def test_compare_draws_the_parameters_against_an_objective(reviewed: str, name: str, served: Served) -> None:
     """As parallel coordinates, without anything chosen."""
     trials = [run for run_name, run in runs(served.uri, name).items() if run_name != name]
@@ -107,7 +120,7 @@ def test_the_front_is_found_and_filtered_by_every_objective(
     store: Store, name: str, tracking: str, tmp_path: Path
 ) -> None:
     """By tag, at its epochs; by the offered values, whose dots want backquotes; numeric parameters as numbers."""
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)

@@ -16,6 +16,8 @@ from tune_cnn.metrics import EpochPoint
 from tune_cnn.reports.html.page import write_report
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec.loading import read_yaml
+from tune_cnn.states import TrialState
+from tune_cnn.study.hints import NextCommands
 
 NASTY = "</script><script>alert('x')</script><img src=https://example.org/x.png>&\"'"
 LOADING = {"src", "href", "srcset", "data", "poster", "action"}
@@ -64,6 +66,7 @@ def report(folder: Path, study: MadeUp, **changes: Any) -> Page:
         "searched": SEARCHED, "points": study.points, "front_points": study.front, "trials": study.trials,
         "importances": {m.name: {"learning_rate": 0.7, "batch_size": 0.3} for m in study.objectives},
         "hardware": {"cpu": "2 cores"}, "versions": {"torch": "2.15.0"}, "commands": ["tune-cnn train x.yaml"],
+        "export": NextCommands(study="digits", home=folder).export_of,
     }  # fmt: skip
     path = write_report(folder / "report.html", **{**given, **changes})
     page = Page(path.read_text(encoding="utf-8"))
@@ -103,7 +106,9 @@ def test_all_parts_are_there(tmp_path: Path) -> None:
 def test_a_users_text_stays_text(tmp_path: Path) -> None:
     """Markup in names, parameters, reasons, notes, spec, versions makes no element and ends no script."""
     study = made_up(4)
-    plain = report(tmp_path, study, notes=["a"], trials=[*study.trials, TrialRow(number=90, params={}, state="failed")])
+    plain = report(
+        tmp_path, study, notes=["a"], trials=[*study.trials, TrialRow(number=90, params={}, state=TrialState.FAILED)]
+    )
     trials = [
         TrialRow(number=t.number, params={**t.params, "optimizer": NASTY}, state=t.state, metrics=t.metrics)
         for t in study.trials
@@ -111,7 +116,7 @@ def test_a_users_text_stays_text(tmp_path: Path) -> None:
     page = report(
         tmp_path, study, description=NASTY, spec_yaml=NASTY, notes=[NASTY], versions={NASTY: NASTY},
         hardware={"cpu": NASTY}, commands=[NASTY], state=NASTY,
-        trials=[*trials, TrialRow(number=90, params={}, state="failed", reason=NASTY)],
+        trials=[*trials, TrialRow(number=90, params={}, state=TrialState.FAILED, reason=NASTY)],
     )  # fmt: skip
     assert page.text.count("alert('x')") >= 8
     scripts = [sum(tag == "script" for tag, _ in p.tags) for p in (plain, page)]
@@ -123,13 +128,24 @@ def test_a_users_text_stays_text(tmp_path: Path) -> None:
 def test_the_copied_command_exports_the_very_point(tmp_path: Path) -> None:
     """Each row's command names its point, whatever else is confirmed by then; its YAML has its parameters."""
     study = made_up(20)
-    page = report(tmp_path, study, export_options=["--home", "my studies"])
-    commands = [shlex.split(c) for c in page.copies if c.startswith("tune-cnn export")]
-    named = [["--trial", str(p.trial), "--epoch", str(p.epoch), "--home", "my studies"] for p in study.front]
+    typed = NextCommands(study="digits", home=Path("/my studies"), started=("uv", "run", "tune-cnn"))
+    page = report(tmp_path, study, export=typed.export_of)
+    commands = [shlex.split(c)[2:] for c in page.copies if c.startswith("uv run tune-cnn export")]
+    named = [["--trial", str(p.trial), "--epoch", str(p.epoch), "--home", "/my studies"] for p in study.front]
     assert [words[:3] for words in commands] == [["tune-cnn", "export", "digits"]] * len(study.front)
     assert [words[3:9] for words in commands] == named
     yamls = [c for c in page.copies if c.startswith("# study")]
     assert [read_yaml(y, "copied")["space"] for y in yamls] == [study.params[p.trial] for p in study.front]
+
+
+def test_a_servers_runs_are_linked(tmp_path: Path) -> None:
+    """A link loads nothing by itself; without a server there is none."""
+    address = "http://there/#/experiments/7/runs?a=b&c"
+    links = [
+        [attributes["href"] for tag, attributes in report(tmp_path, made_up(6), **given).tags if tag == "a"]
+        for given in ({"runs_page": address}, {})
+    ]
+    assert links == [[address], []]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +168,7 @@ def test_any_study_has_a_report(tmp_path: Path, trials: int, names: tuple[str, .
 def test_a_failed_study_tells_why(tmp_path: Path) -> None:
     """No trial with an objective: the reasons are grouped, counted, and the trials named."""
     reasons = ["out of memory", "train_loss is nan", "out of memory"]
-    trials = [TrialRow(number=n, params={}, state="failed", reason=r) for n, r in enumerate(reasons)]
+    trials = [TrialRow(number=n, params={}, state=TrialState.FAILED, reason=r) for n, r in enumerate(reasons)]
     points = [EpochPoint(trial=1, epoch=1, metrics={"train_time_s": 2.0, "accuracy": float("nan")})]
     page = report(tmp_path, MadeUp(objectives=made_up(0).objectives, points=points, trials=trials))
     assert "There is no front" in page.text

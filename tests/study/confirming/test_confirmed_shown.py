@@ -14,6 +14,7 @@ from tune_cnn.front.confirmed import confirmed as confirmed_runs
 from tune_cnn.records.mlflow.confirmed import confirmed_words, metrics_told
 from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal import printed
+from tune_cnn.states import RunState, TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.commands import FrontDocument, show_search
 from tune_cnn.study.confirming.plan import plan, settings
@@ -54,7 +55,7 @@ def test_the_end_of_a_search_shows_what_is_confirmed(confirmed: Path, capfd: pyt
     """Below the front that was searched."""
     front = Study("made-up", home=confirmed).front()
     document = {"study": "made-up", "state": "finished", "trials": {"complete": 3}, "points": 6, "report": None}
-    show_search(FrontDocument(front, {**document, "next": dict.fromkeys(printed.NEXT, "")}))
+    show_search(FrontDocument(front, {**document, "next": {**dict.fromkeys(printed.NEXT, ""), "ui": "", "runs": None}}))
     text = capfd.readouterr().out
     assert text.index("✓ confirmed") < text.index("Confirmed, each alone on its hardware")
 
@@ -84,7 +85,7 @@ def test_front_tells_intervals_and_probability(confirmed: Path, command: Command
     assert "0.7900" in shown
     assert "✓" in shown
     assert "[0.7403," in shown
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(map(len, shown.splitlines())) <= 100
 
 
 def test_status_counts_what_is_left(home: Path, command: Command) -> None:
@@ -118,7 +119,7 @@ def test_a_search_that_went_on_and_found_better_is_said(confirmed: Path, command
     with store.lease("made-up"):
         store.add_trial("made-up", 3, {"epochs": 2, "batch_size": 64, "learning_rate": 0.2}, seed=3)
         store.add_point("made-up", 3, 1, {"accuracy": 0.99, "train_time_s": 0.2, "peak_memory_mib": 100.0})
-        store.end_trial("made-up", 3, "complete")
+        store.end_trial("made-up", 3, TrialState.COMPLETE)
     store.close()
     ended = command("export", "made-up", "-o", "best.yaml")
     assert "trial 3 at epoch 1, which was not trained again, looked better in every objective" in ended.err
@@ -146,7 +147,7 @@ def test_what_could_not_be_confirmed_is_offered_nowhere(home: Path, tmp_path: Pa
 def test_mlflow_is_told_when_a_probability_is_gone(home: Path) -> None:
     """It can't take a metric back: NaN says that the earlier one holds no longer."""
     runs = [
-        SeedRun(trial=0, epoch=1, number=n, seed=n, state="complete",
+        SeedRun(trial=0, epoch=1, number=n, seed=n, state=RunState.COMPLETE,
                 metrics={"accuracy": 0.5, "train_time_s": 1.0, "peak_memory_mib": 900.0})
         for n in range(2)
     ]  # fmt: skip
@@ -230,3 +231,21 @@ def test_promise_is_held_against_its_interval() -> None:
     }
     assert kept(promise, {"accuracy": 0.95})["accuracy"]["inside"] is False
     assert kept({"confirmed": False, "metrics": {}}, {"accuracy": 0.9}) == {}
+
+
+@pytest.mark.parametrize(
+    ("ui", "runs", "last"),
+    [
+        ("http://there", "http://there/#/experiments/7/runs", ["MLflow:  http://there/#/experiments/7/runs"]),
+        ("http://there", None, ["MLflow:  http://there"]),
+        ("mlflow ui", "http://here/#/", ["MLflow:  mlflow ui", "         which shows the runs at http://here/#/"]),
+        ("mlflow ui", None, ["MLflow:  mlflow ui"]),
+    ],
+)
+def test_a_searchs_end_says_where_its_runs_are_seen(
+    ui: str, runs: str | None, last: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At a server the whole address in one line; of a database how it is opened, and where it opens."""
+    typed = {**dict.fromkeys(printed.NEXT, "typed"), "ui": ui, "runs": runs}
+    printed.search_foot({"report": None, "next": typed})
+    assert capfd.readouterr().out.splitlines()[-len(last) - 1 :] == ["Train:   typed", *last]
