@@ -215,7 +215,7 @@ def _figure(name: str, figure: go.Figure) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    here = files("tune_cnn.reports.html.page")
+    here = files("tune_cnn.reports.html")
     style = here.joinpath("report.css").read_text(encoding="utf-8")
     script = here.joinpath("report.js").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
