@@ -46,7 +46,8 @@ class Checker:
             "pytest": _pytest,
             "ruff": lambda words: _of_the_gate(["ruff", *words]),
             "mypy": lambda words: _of_the_gate(["mypy", *words]),
-            ".ci/run": _gate,
+            ".ci/run": lambda words: _script(".ci/run", words),
+            ".ci/other_processors": lambda words: _script(".ci/other_processors", words),
             "mlflow": lambda words: parse_click(import_module("mlflow.cli").cli, words),
             "ray": _ray,
             "export": _export,
@@ -172,8 +173,8 @@ def _of_the_gate(words: list[str]) -> None:
     assert f"uv run --no-sync {' '.join(words)}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8"), words
 
 
-def _gate(words: list[str]) -> None:
-    assert not words and os.access(ROOT / ".ci" / "run", os.X_OK)
+def _script(name: str, words: list[str]) -> None:
+    assert not words and os.access(ROOT / name, os.X_OK), name
 
 
 def _export(words: list[str]) -> None:
