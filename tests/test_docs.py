@@ -125,6 +125,15 @@ def test_files_of_code_that_a_page_names_are_there(page: Path) -> None:
     assert not [name for name in named if not any((place / name).is_file() for place in places)]
 
 
+def test_a_decision_that_code_cites_is_in_the_architectures_page() -> None:
+    """By its number there."""
+    cited = re.compile(r"tune_cnn/README\.md, decision (\d+)")
+    code = [file for room in ("tune_cnn", "mlflow_server", "tests") for file in sorted((ROOT / room).rglob("*.py"))]
+    numbers = {number for file in code for number in cited.findall(file.read_text(encoding="utf-8"))}
+    decided = re.findall(r"^(\d+)\. \*\*", (ROOT / "tune_cnn" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert numbers and numbers <= set(decided)
+
+
 @pytest.mark.parametrize("command", [one for page in PAGES for one in commands(page)], ids=str)
 def test_a_command_is_right(command: Command, checker: Checker) -> None:
     """What reads is run; what trains, or needs a cluster or a server, is parsed by its own options."""
