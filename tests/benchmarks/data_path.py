@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from contest import unpacked
 from measured import machine, save, show, spread
 from torch import nn
 from torch.nn import functional as F
@@ -228,11 +229,12 @@ def main() -> None:
     about, cuda = machine(), torch.cuda.is_available()
     rows: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as folder:
+        root = unpacked(asked.root, Path(folder) / "images")  # which the rival reads
         for model, batch_size, augment in itertools.product(asked.models, asked.batches, asked.augment):
             case = Case(
-                root=asked.root,
-                cache=Path(cache),
+                root=root,
+                cache=Path(folder) / "cache",
                 model=model,
                 batch_size=batch_size,
                 augment=augment,
