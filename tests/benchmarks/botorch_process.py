@@ -22,7 +22,7 @@ from gpytorch.means import ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import NormalPrior
 
-from tune_cnn.search.gp import JITTER, LENGTH, LENGTH_SPREAD, NOISE_SPREAD, NOISE_START, STEPS
+from tune_cnn.search.curve_model.gaussian_process import JITTER, LENGTH, LENGTH_SPREAD, NOISE_SPREAD, NOISE_START, STEPS
 
 LEAST_SIGNAL = 0.05  # of an output's variance, as in our own
 AT_ONCE = 100  # rows in a prediction
@@ -30,7 +30,7 @@ LENGTHS = Interval(float(np.exp(-3.0)), float(np.exp(5.0)), transform=torch.exp,
 
 
 class GaussianProcess:
-    """As `tune_cnn.search.gp.GaussianProcess`."""
+    """As `tune_cnn.search.curve_model.gaussian_process.GaussianProcess`."""
 
     def __init__(self, dimensions: int) -> None:
         self._prior_d = np.full(dimensions, np.log(LENGTH * np.sqrt(max(dimensions, 1))))

@@ -14,14 +14,14 @@ from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped
 from sklearn.gaussian_process import GaussianProcessRegressor  # type: ignore[import-untyped]  # likewise
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # type: ignore[import-untyped]
 
-from tune_cnn.search.gp import JITTER, LENGTH, LENGTH_SPREAD, NOISE_SPREAD, NOISE_START, STEPS
+from tune_cnn.search.curve_model.gaussian_process import JITTER, LENGTH, LENGTH_SPREAD, NOISE_SPREAD, NOISE_START, STEPS
 
 LEAST_SIGNAL = 0.05  # of an output's variance, as in our own
 BOUNDS = {"length": np.exp([-3.0, 5.0]), "noise": np.exp([-12.0, 0.5]), "signal": (1e-6, 1e3)}
 
 
 class GaussianProcess:
-    """As `tune_cnn.search.gp.GaussianProcess`."""
+    """As `tune_cnn.search.curve_model.gaussian_process.GaussianProcess`."""
 
     def __init__(self, dimensions: int) -> None:
         self._prior_d = np.full(dimensions, np.log(LENGTH * np.sqrt(max(dimensions, 1))))

@@ -35,7 +35,7 @@ from simulated_rivals import RIVALS
 from simulator import LEVELS, Machine, System, simulate
 from tables import CHOOSING, CURVE_TABLES, FINAL_TABLES, HELD_OUT, RECORDED, Table, load_table
 
-from tune_cnn.search import model as curve_model
+from tune_cnn.search.curve_model import curve_gp
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec, parse_spec
 
@@ -111,7 +111,7 @@ def _process_of(library: str) -> AbstractContextManager[Any]:
         process = import_module(PROCESSES[library]).GaussianProcess
     except ModuleNotFoundError as error:
         raise SystemExit(f"--systems: @{library} needs {error.name}: uv pip install {library}") from None
-    return mock.patch.object(curve_model, "GaussianProcess", process)
+    return mock.patch.object(curve_gp, "GaussianProcess", process)
 
 
 cached_table = lru_cache(maxsize=4)(load_table)

@@ -7,7 +7,7 @@ import pytest
 from simulate import PROCESSES, make_system
 from tables import load_table
 
-from tune_cnn.search.gp import GaussianProcess
+from tune_cnn.search.curve_model.gaussian_process import GaussianProcess
 
 
 @pytest.fixture(params=filter(None, PROCESSES))
@@ -58,6 +58,6 @@ def test_a_search_takes_the_process_that_is_named(rival: type) -> None:
     table = load_table("digits-cnn")
     theirs, ours = (make_system(name, table, 0, 20) for name in (f"search@{library}", "search"))
     for system, kind in ((theirs, rival), (ours, GaussianProcess)):
-        assert {type(process) for process in system._proposer._model._processes} == {kind}
+        assert {type(process) for process in system._acquisition._model._processes} == {kind}
     with pytest.raises(SystemExit, match=r"search\[@scikit-learn\|botorch\]"):
         make_system("search@nobody", table, 0, 20)
