@@ -8,8 +8,9 @@ from typing import Any
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
-from tune_cnn.spec.dimensions import USE, Choice, Dimension, Fixed, Range
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range
 from tune_cnn.spec.messages import number, shown
+from tune_cnn.spec.space import USE
 
 
 class Saves(StrEnum):

@@ -10,7 +10,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from tune_cnn import metrics as table
 from tune_cnn.errors import SpecError
 from tune_cnn.spec.configuration import STRATEGIES, Configuration, has_meaning
-from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out, largest, parse_space, space_out
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out, largest
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.parts import (
     Bound,
@@ -28,6 +28,7 @@ from tune_cnn.spec.parts import (
     check_data_name,
     study_name,
 )
+from tune_cnn.spec.space import parse_space, space_out
 
 __all__ = ["Bound", "StudySpec", "dimension_out", "study_name"]
 
