@@ -14,7 +14,7 @@ from tune_cnn.spec.configuration import (
     Configuration,
     strategy_and_knob,
 )
-from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of
 from tune_cnn.spec.messages import must_hold, shown
 
 USE = "use"  # beside a strategy's knobs: whether it is on
@@ -24,8 +24,7 @@ def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
     """Every dimension of a space, each value checked against the key's own type and bounds."""
     space = {key: _parse(key, value) for key, value in _flat(raw).items()}
     for key, (other, values) in ONLY_WHERE.items():
-        default = Configuration.model_fields[other].default
-        given = _values(space.get(other, Fixed(value=default)))
+        given = dimension_of(space, other).values
         if key in space and not set(given) & values:
             unsaid = "" if other in space else ", its default"
             raise SpecError(
@@ -34,7 +33,7 @@ def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
             )
     for key in space:
         name, knob = strategy_and_knob(key) if key.startswith(STRATEGIES) else ("", None)
-        if knob is not None and True not in _values(space.get(STRATEGIES + name, Fixed(value=False))):
+        if knob is not None and not dimension_of(space, STRATEGIES + name).holds(True):
             raise SpecError(f"space.{key}: has no meaning while {name} is off; leave {knob} out or turn {name} on")
     return space
 
@@ -68,9 +67,9 @@ def space_out(space: Mapping[str, Dimension]) -> dict[str, Any]:
         if key.startswith(STRATEGIES):
             name, knob = strategy_and_knob(key)
             knobs = out.setdefault("strategies", {}).setdefault(name, {})
-            knobs[knob or USE] = dimension_out(dimension)
+            knobs[knob or USE] = dimension.as_plain()
         else:
-            out[key] = dimension_out(dimension)
+            out[key] = dimension.as_plain()
     return out
 
 
@@ -163,7 +162,3 @@ def _adapter(key: str) -> TypeAdapter[Any]:
 
 
 _ADAPTERS = {key: _adapter(key) for key in SPACE_KEYS}
-
-
-def _values(dimension: Dimension) -> list[Any]:
-    return list(dimension.values) if isinstance(dimension, Choice) else [getattr(dimension, "value", None)]

@@ -16,7 +16,7 @@ from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.front_history import constraints_of
-from tune_cnn.spec import Fixed, StudySpec, load_spec
+from tune_cnn.spec import StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.checks.machine import CONFIRMED_ON, key_of, machine_of
@@ -83,11 +83,10 @@ def read_config(source: str | Path) -> Export:
         raise
     if _SECTIONS & set(read_yaml(path.read_text(encoding="utf-8-sig"), str(path))):
         return read_export(path)
-    open_keys = [key for key, dimension in spec.space.items() if not isinstance(dimension, Fixed)]
-    if open_keys:
+    if spec.searched:
         raise SpecError(
-            f"{source}: leaves {', '.join(open_keys)} open, and one configuration is needed; fix them, or export one "
-            "with `tune-cnn export STUDY -o FILE`"
+            f"{source}: leaves {', '.join(spec.searched)} open, and one configuration is needed; fix them, or export "
+            "one with `tune-cnn export STUDY -o FILE`"
         )
     config = spec.model_dump(exclude_defaults=True)
     config.pop("budget", None)
