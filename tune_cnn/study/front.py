@@ -1,8 +1,6 @@
 """The front as a user holds it, and a configuration exported from it with what it promises."""
 
-import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
+from tune_cnn.files import write_whole
 from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates, overtaking
 from tune_cnn.front.constraints import feasible, nothing_feasible
@@ -276,21 +275,3 @@ class Front:
 def _named(study: str, point: str) -> str:
     """A name of its own, of 128 characters at most: the study's is cut rather than the point's."""
     return study[: 128 - len(point)] + point
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename; InputError where the place can't be written."""
-    write_whole_bytes(path, text.encode())
-
-
-def write_whole_bytes(path: Path, content: bytes) -> None:
-    path = path.absolute()  # "." has no name
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: can't be written: {error.strerror or error}") from None

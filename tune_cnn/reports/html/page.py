@@ -1,6 +1,5 @@
 """The report of a study: one HTML file that holds all it needs and asks nothing of the network."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -11,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from tune_cnn.errors import InputError
+from tune_cnn.files import write_whole
 from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.metrics import EpochPoint, Metric
 from tune_cnn.reports.figures.parallel import MOST_LINES, parallel_coordinates_figure
@@ -111,7 +110,9 @@ def write_report(
         surroundings_section(hardware or {}, versions or {}),
         definitions_section(objectives, points, best_known),
     ]
-    return _write(Path(path), _page(f"{study} – tune_cnn", "\n".join(body)))
+    path = Path(path)
+    write_whole(path, _page(f"{study} – tune_cnn", "\n".join(body)))
+    return path
 
 
 def _front(
@@ -215,7 +216,7 @@ def _figure(name: str, figure: go.Figure) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    here = files("tune_cnn.reports.html.page")
+    here = files("tune_cnn.reports.html")
     style = here.joinpath("report.css").read_text(encoding="utf-8")
     script = here.joinpath("report.js").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
@@ -239,17 +240,3 @@ def _page(title: str, body: str) -> str:
 </body>
 </html>
 """
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)  # gone already where the renaming worked
-    except OSError as error:
-        raise InputError(f"report: {path} can't be written: {error}; choose another file with -o") from None
-    return path

@@ -8,13 +8,14 @@ from typing import Any
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
+from tune_cnn.files import write_whole
 from tune_cnn.metrics import METRICS
 from tune_cnn.reports.model_card import model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.machine import differences, machine_of
 from tune_cnn.study.checks.preflight import check
-from tune_cnn.study.front import Export, read_config, write_whole, write_whole_bytes
+from tune_cnn.study.front import Export, read_config
 from tune_cnn.study.searching.course import Locations, job_template, user_calls
 from tune_cnn.study.signals import terminable
 from tune_cnn.study.training import registration
@@ -82,7 +83,7 @@ def train(
                 tested = training.test()
                 achieved |= tested
                 if tested:
-                    write_whole_bytes(folder / WEIGHTS, training.weights())
+                    write_whole(folder / WEIGHTS, training.weights())
                     program = training.program() if register is not None else None
         except (TrialError, MemoryError) as error:
             raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
@@ -102,7 +103,7 @@ def train(
     intervals = {} if all_data else kept(export.promise, achieved)
     registered = None
     if register is not None and program is not None:
-        write_whole_bytes(folder / registration.PROGRAM, program.pt2)
+        write_whole(folder / registration.PROGRAM, program.pt2)
         registered = registration.register(
             register,
             program,
