@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
-from tune_cnn.metrics import EpochPoint
+from tune_cnn.metrics import by_trial
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.search.search import Past, Search
@@ -51,9 +51,7 @@ def search_of(
 ) -> Search:
     """The search, rebuilt from what is past; a fresh study starts with its warm configurations."""
     trials = store.trials(spec.study)
-    points: dict[int, list[EpochPoint]] = {}
-    for point in store.points(spec.study):
-        points.setdefault(point.trial, []).append(point)
+    points = by_trial(store.points(spec.study))
     ended = [t for t in trials if t.state.has_ended]
     past = [
         Past(
