@@ -17,14 +17,15 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "as_found": set(),
     "states": set(),
+    "files": {"errors"},
     "metrics": {"errors"},
     "spec": {"errors", "metrics"},
     "front": {"errors", "states", "metrics"},
     "search": {"errors", "states", "metrics", "spec", "front"},
-    "training": {"errors", "metrics", "spec", "front"},
+    "training": {"errors", "files", "metrics", "spec", "front"},
     "trials": {"errors", "as_found", "states", "metrics", "spec", "front", "search", "training"},
     "records": {"errors", "states", "metrics", "spec", "front", "search", "training"},
-    "reports": {"errors", "states", "metrics", "spec", "front", "search", "training"},
+    "reports": {"errors", "files", "states", "metrics", "spec", "front", "search", "training"},
 }
 BELOW["study"] = set(BELOW)
 BELOW["cli"] = {*BELOW}

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from tune_cnn.errors import SpecError
-from tune_cnn.spec.dimensions import Choice, Fixed, Range, dimension_out
+from tune_cnn.spec.dimensions import Dimension
 from tune_cnn.spec.messages import shown
 
 
@@ -23,8 +23,8 @@ def plain(value: Any, key: str = "") -> Any:
         return float(value)
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, Fixed | Choice | Range):
-        return plain(dimension_out(value), key)
+    if isinstance(value, Dimension):
+        return plain(value.as_plain(), key)
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):

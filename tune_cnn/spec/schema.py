@@ -3,7 +3,7 @@
 from typing import Any
 
 from tune_cnn.spec.configuration import OPEN_PREFIXES, STRATEGIES, Configuration
-from tune_cnn.spec.dimensions import USE
+from tune_cnn.spec.space import USE
 from tune_cnn.spec.study import StudySpec
 
 

@@ -3,7 +3,6 @@
 from itertools import combinations
 from typing import Any
 
-from tune_cnn.spec import Choice
 from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
 
 
@@ -36,5 +35,5 @@ def _row(card: StrategyCard) -> dict[str, Any]:
 
 def _knob(knob: Knob) -> dict[str, Any]:
     allowed = knob.allowed
-    values: Any = list(allowed.values) if isinstance(allowed, Choice) else {"low": allowed.low, "high": allowed.high}
+    values: Any = list(allowed.values) if allowed.is_listed else {"low": allowed.smallest, "high": allowed.largest}
     return {"allowed": values, "default": knob.default, "meaning": knob.meaning}

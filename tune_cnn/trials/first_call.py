@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
+
+from tune_cnn.spec.calls import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,5 +16,4 @@ class FirstCall:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Any:
-        module, _, name = self.path.partition(":")
-        return getattr(import_module(module), name)(*self.args, **self.kwargs)
+        return resolve(self.path)(*self.args, **self.kwargs)

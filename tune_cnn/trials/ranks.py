@@ -3,10 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any, Protocol
 
 from tune_cnn.errors import DeviceLost, PeerLost
+from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
@@ -38,8 +38,7 @@ class Rank(Protocol):
 
 def make_rank(path: str, rank: int) -> Rank:
     """Import the training named `package.module:Class` and make its rank; torch is imported here, not before."""
-    module, _, name = path.partition(":")
-    made: Rank = getattr(import_module(module), name)(rank)
+    made: Rank = resolve(path)(rank)
     return made
 
 

@@ -1,10 +1,10 @@
 """Run functions of the training room on nodes that have a trial's resources, so that the driver needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from tune_cnn.errors import TuneCnnError
+from tune_cnn.spec.calls import resolve
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders, import_folders
 
@@ -79,21 +79,16 @@ class _Member:
         add_import_folders(folders)
 
     def load(self, path: str) -> None:
-        _function(path)
+        resolve(path)
 
     def call(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _function(path)(*args, **kwargs)
+        return resolve(path)(*args, **kwargs)
 
 
 @ray.remote
 def _call(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], folders: tuple[str, ...]) -> Any:
     add_import_folders(folders)
-    return _function(path)(*args, **kwargs)
-
-
-def _function(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return resolve(path)(*args, **kwargs)
 
 
 def _options(bundle: Mapping[str, float]) -> dict[str, Any]:

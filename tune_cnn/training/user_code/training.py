@@ -10,6 +10,7 @@ from torch import nn
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import BatchLoader
 from tune_cnn.training.meters.meters import Meters
@@ -18,7 +19,6 @@ from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import EvaluationLoader, evaluation_loader
 from tune_cnn.training.step.model import built_model
-from tune_cnn.training.user_code.calls import find_call
 from tune_cnn.training.user_code.metrics import number
 
 STEP_METRICS = ("step_time_ms", "images_per_s", "data_wait_s")  # known only where the generator uses the meters
