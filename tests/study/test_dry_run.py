@@ -42,6 +42,7 @@ SPEC: dict[str, Any] = {
     "data": {"name": "digits"},
     "model": {"name": "net_of_a_dry_run:Net"},
     "space": {"epochs": 2, "batch_size": [16, 32, 64, 128]},
+    "resources": {"gpus_per_rank": 0, "slots": SLOTS},
     "budget": {"trials": 4},
 }
 GROWING = {
@@ -52,21 +53,15 @@ GROWING = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The working directory of a user with a net of his own, and a Ray with two cores."""
-    from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-
-    import ray  # isort: skip
-
+def folder(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working directory of a user with a net of his own."""
     place = tmp_path_factory.mktemp("dry-run")
     (place / "net_of_a_dry_run.py").write_text(NET)
-    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.syspath_prepend(str(place))
         patch.setenv("TUNE_CNN_CACHE", str(place / "cache"))
         yield place
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ with connected(None, code=[], calls=[]):
 """
 
 
-def test_under_uv_run_workers_start_by_the_drivers_own_python(compiled: None, tmp_path: Path) -> None:
+def test_under_uv_run_workers_start_by_the_drivers_own_python(tmp_path: Path) -> None:
     """Where ray was imported before us it would start each by `uv run`, which builds it an environment."""
     job, worker = drive(WORKER, cwd=tmp_path, first="import ray\n", uv=True)
     assert job == {}
