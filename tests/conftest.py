@@ -13,6 +13,9 @@ COSTLY = ("one_ray", "two_processes", "served", "starter", "postgres_url")
 # Rooms whose tests start processes by themselves come first: at the end, only short ones are left to share out.
 FIRST = ("study", "trials", "mlflow_server", "records")
 
+# Two processes and what they start share the cores: several threads in each would wait for one another, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all their processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
