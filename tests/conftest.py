@@ -28,9 +28,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(2, cores) if whole and cores > 1 else 0
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """By file, or by the costly fixture that tests of several files share; the long ones first."""
-    if config.getoption("dist", "no") == "no":
+    if not config.getoption("loadgroup", False):  # set in xdist's processes alone
         return
     for item in items:
         costly = [name for name in COSTLY if name in getattr(item, "fixturenames", ())]
