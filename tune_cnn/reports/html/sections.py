@@ -9,9 +9,9 @@ from typing import Any
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import METRICS, Direction, EpochPoint, Metric
-from tune_cnn.reports.numbers import better, duration, number, quantity, setting, titled
+from tune_cnn.reports.numbers import KNEE, better, duration, number, quantity, setting, titled
 from tune_cnn.reports.study_report import StudyReport, TrialRow
-from tune_cnn.reports.terminal.frame import KNEE, best_few
+from tune_cnn.reports.thinning import best_few
 from tune_cnn.spec.loading import dump_yaml
 
 MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`

@@ -17,7 +17,7 @@ from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
 from tune_cnn.study.session import Report
 from tune_cnn.study.signals import terminable
-from tune_cnn.training.found import Probe
+from tune_cnn.training.messages import Probe
 from tune_cnn.trials.cluster import Slots, connected, fit
 
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch

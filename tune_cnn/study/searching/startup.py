@@ -26,7 +26,7 @@ from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.session import Report, Session
 from tune_cnn.study.signals import interruptible
-from tune_cnn.training.found import Inspection
+from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
 

@@ -12,7 +12,7 @@ from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.session import Report
-from tune_cnn.training.exported import Program
+from tune_cnn.training.messages import Program
 
 PROGRAM = "model.pt2"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
