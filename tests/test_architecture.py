@@ -241,3 +241,9 @@ def test_front_and_spec_are_free_of_torch_by_their_files():
     assert {one.library for one in low if one.library not in sys.stdlib_module_names} <= {
         "tune_cnn", "numpy", "moocore", "pydantic", "yaml",
     }  # fmt: skip
+
+
+def test_surgery_knows_nothing_of_strategies():
+    """What changes a net's shape is below the methods that use it."""
+    wrong = [one for one in IMPORTS if "/surgery/" in one.file and "tune_cnn.training.strategies" in one.module]
+    assert not wrong, told(wrong)

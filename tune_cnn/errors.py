@@ -56,6 +56,10 @@ class TrialError(Exception):
     """A trial can't go on: told to the search as its end, never raised out of it."""
 
 
+class StrategyError(TrialError):
+    """A strategy finds nothing to act on, or can't act on it: a trial must never be credited with a no-op."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
     names = {str(k).casefold(): str(k) for k in known}

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from tune_cnn.errors import ModelError, SpecError, nearest
+from tune_cnn.errors import ModelError, SpecError, StrategyError, nearest
 from tune_cnn.spec import Choice, Configuration, Fixed, Range, StudySpec
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.ranking import find_metric, perceptual_module, ranked
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
 from tune_cnn.training.user_code.calls import find_call
 
 KEY = "strategies.minibatch_order."

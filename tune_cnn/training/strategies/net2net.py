@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tune_cnn.errors import SpecError
+from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Choice, Range, largest
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
 from tune_cnn.training.surgery.blocks import (
     Insertable,

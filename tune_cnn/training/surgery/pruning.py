@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from tune_cnn.training.strategies.framework.strategy import StrategyError
+from tune_cnn.errors import StrategyError
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.gather import State, gather_channels

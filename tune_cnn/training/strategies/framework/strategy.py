@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tune_cnn.errors import TrialError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard
 from tune_cnn.training.data.facts import DataFacts
@@ -13,11 +12,7 @@ from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 
-__all__ = ["Batch", "Change", "Knob", "Saves", "Site", "Strategy", "StrategyError", "TrainingRun"]
-
-
-class StrategyError(TrialError):
-    """A strategy finds nothing to act on, or can't act on it: a trial must never be credited with a no-op."""
+__all__ = ["Batch", "Change", "Knob", "Saves", "Site", "Strategy", "TrainingRun"]
 
 
 class Strategy:

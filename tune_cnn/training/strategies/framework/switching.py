@@ -1,9 +1,8 @@
 """The epoch at which a net changes from a first form to its full one."""
 
-from tune_cnn.errors import SpecError
+from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import Configuration, Fixed, StudySpec
 from tune_cnn.spec.dimensions import smallest
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 
 LEAST_EPOCHS = 2  # one in each form
 
