@@ -92,7 +92,8 @@ class Database:
                     "choose another home"
                 )
             return None
-        return connection.scalar(select(func.max(tables.schema.c.version)))
+        version: int | None = connection.scalar(select(func.max(tables.schema.c.version)))
+        return version
 
 
 def store_url(url_or_home: str | Path) -> URL:

@@ -107,7 +107,8 @@ class Configuration(BaseModel):
         regime = self.strategies_on.get("regime_adaptation")
         if regime is None:
             return self.epochs
-        return math.ceil(self.epochs * self.batch_size / regime.get("base_batch", REGIME_BASE_BATCH))
+        base_batch: int = regime.get("base_batch", REGIME_BASE_BATCH)
+        return math.ceil(self.epochs * self.batch_size / base_batch)
 
     @property
     def strategies_on(self) -> dict[str, dict[str, Any]]:

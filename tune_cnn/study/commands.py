@@ -9,8 +9,10 @@ from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, shown_uri
 from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
+from tune_cnn.spec.study import study_name
 from tune_cnn.study import study as face
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.confirming.plan import progress as confirm_progress
 from tune_cnn.study.front import Front, write_whole
 
 
@@ -93,19 +95,19 @@ def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Any]]:
 
 
 def confirm(name: str, locations: Any, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
-    face.study_name(name)
+    study_name(name)
     from tune_cnn.study.confirming.course import ConfirmInterrupted
     from tune_cnn.study.confirming.course import confirm as run
 
     try:
         result = run(name, locations, points=points, seeds=seeds, say=printed.line)
     except ConfirmInterrupted as end:
-        done = face.progress(end.result.front.runs) or {}
+        done = confirm_progress(end.result.front.runs) or {}
         raise Interrupted(
             f"Confirming study {name} is interrupted, {done['runs']['planned']} of its trainings are left; nothing is "
             f"lost.\nGo on with:  {again}"
         ) from None
-    progress = face.progress(result.front.runs) or {}
+    progress = confirm_progress(result.front.runs) or {}
     document = {"study": name, **progress, "confirmed": confirmed_rows(result.front), "report": result.report}
     return FrontDocument(result.front, document)
 

@@ -136,7 +136,8 @@ class Study:
         front = Front(archive)
         if not front.points:
             return head
-        return head + _figure(archive).to_html(full_html=False, include_plotlyjs=True) + front._repr_html_()
+        figure: str = _figure(archive).to_html(full_html=False, include_plotlyjs=True)
+        return head + figure + front._repr_html_()
 
 
 def _figure(archive: StudyArchive) -> Any:

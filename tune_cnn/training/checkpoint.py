@@ -192,7 +192,8 @@ def _storage(folder: str) -> _Storage:
 
 def _filesystem(uri: str) -> tuple[Any, str]:
     try:
-        return arrow_fs.FileSystem.from_uri(uri)
+        filesystem, path = arrow_fs.FileSystem.from_uri(uri)
+        return filesystem, str(path)
     except ArrowInvalid as error:
         raise InputError(f"storage: needs a folder or a URI like s3://bucket/folder, got {uri!r}: {error}") from None
 

@@ -20,7 +20,7 @@ from tune_cnn.trials.code import carried_modules
 from tune_cnn.trials.ray_output import kept_off_stdout
 
 import ray  # isort: skip
-from ray._raylet import Config  # type: ignore[attr-defined]
+from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
 
 PROBE_TIMEOUT_S = 10.0  # for one TCP connection, across the world on a bad day
 

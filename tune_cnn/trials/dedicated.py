@@ -71,7 +71,7 @@ def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterat
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
     )
-    actor = DedicatedActor.options(  # type: ignore[attr-defined]
+    actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
         num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
     ).remote(loop, job, list(slots.bundles), import_folders())
     try:

@@ -50,7 +50,7 @@ def open_and_run(opening: Callable[[Any], Driver], payload: Payload, slots: Slot
 
 
 def _run(make_adapter: Callable[[Any], TuneAdapter], payload: Payload, slots: Slots, expected: int) -> TuneAdapter:
-    coordinator = SlotCoordinator.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
+    coordinator = SlotCoordinator.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]  # Ray's decorator adds it
     shared = replace(payload, coordinator=coordinator, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared),

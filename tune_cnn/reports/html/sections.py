@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -97,7 +98,7 @@ def answer(
         return f'<p class="lead">There is no front: {why}.{below}</p>'
     known = confirmed or Answer(best=knee(front_points, objectives), points=front_points)
     best = known.best
-    extremes = [(m, min(known.points, key=lambda p, m=m: _cost(p, m))) for m in objectives]  # type: ignore[misc]
+    extremes = [(m, min(known.points, key=partial(_cost, metric=m))) for m in objectives]
     lead = _sentence(best, extremes, objectives, len(front_points), points) + (f" {known.note}" if known.note else "")
     title = "The knee: the best compromise" if len(objectives) > 1 else "The best"
     cards = [_card(title, best, objectives, params_by_trial, searched, style="knee")]

@@ -79,7 +79,8 @@ class Observations:
         """Of levels (…, objectives first) on the reference, in the unit of `front.hypervolume`."""
         count = len(self.objectives)
         flat = scaled_of(levels_m[..., :count].reshape(-1, count), self.objectives)
-        return gains_of_scaled(flat, self.objectives, self.tracker.reference).reshape(*levels_m.shape[:-1], count)
+        gains: np.ndarray = gains_of_scaled(flat, self.objectives, self.tracker.reference)
+        return gains.reshape(*levels_m.shape[:-1], count)
 
     def allowed(self, levels_m: np.ndarray) -> np.ndarray:
         """(…) whether levels keep the constraints; a metric that is not known is taken to."""

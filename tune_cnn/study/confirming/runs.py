@@ -79,7 +79,7 @@ def confirm_planned(
     `found`: what `preflight.check` found here.
     """
     trials = {trial.number: trial for trial in store.trials(spec.study)}
-    seeds, points = (len({of(run) for run in plan}) for of in (lambda run: run.number, lambda run: run.key))
+    seeds, points = len({run.number for run in plan}), len({run.key for run in plan})
     say(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
     if seeds in TOO_FEW:
         say(TOO_FEW[seeds])
@@ -155,7 +155,7 @@ class DedicatedTrainer:
             except (TrialError, MemoryError) as error:
                 state, reason = end_of(error)
                 remove(self._folder(run))
-                return replace(run, state=state, reason=reason)  # type: ignore[arg-type]
+                return replace(run, state=state, reason=reason)  # type: ignore[arg-type]  # end_of gives states alone
         raise AssertionError("not reached")
 
     def _trained(self, run: SeedRun, job: TrainingJob, training: Dedicated) -> SeedRun | None:

@@ -27,7 +27,7 @@ TICK_S = 0.25
 T = TypeVar("T")
 
 
-def never_raises(default: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
+def never_raises(default: T) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """A failing hook would tear Ray Tune's loop: keep the error, stop the search, and raise it when the loop ended."""
 
     def decorate(hook: Callable[..., T]) -> Callable[..., T]:
@@ -148,7 +148,7 @@ class SearchDriver:
             reason = reason or self._search.reason(trial) or self.over
         if state in {"complete", "stopped"} and not points:
             state, reason = "failed", "reported no epoch with every objective"
-        self._store.end_trial(self._spec.study, trial, state, reason)  # type: ignore[arg-type]
+        self._store.end_trial(self._spec.study, trial, state, reason)  # type: ignore[arg-type]  # a state from Tune's side
         self._search.finish(trial, state, points)
         self._counts[state] += 1
         self._fix_reference()

@@ -80,10 +80,17 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
             classes=tuple(header["classes"]),
             key=header["key"],
             notes=tuple(header["notes"]),
-            sample=tuple(map(tuple, header["sample"])) if header["sample"] else None,  # type: ignore[arg-type]
+            sample=_mean_and_std(header["sample"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
         return None  # missing, cut short, or not ours: whatever it is, it is decoded again
+
+
+def _mean_and_std(written: list[list[float]] | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if not written:
+        return None
+    mean, std = written
+    return tuple(mean), tuple(std)
 
 
 def _fits(images: np.memmap[Any, np.dtype[np.uint8]], header: dict[str, Any], path: Path) -> bool:

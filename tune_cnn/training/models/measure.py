@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -123,8 +124,8 @@ def measure(model: nn.Module, *, num_classes: int, in_channels: int, image_size:
 
 def measure_unknown(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ModelFacts:
     """`measure` for a model of the user's: without data if it can be done so, else for real."""
-    shape = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    measured = partial(measure, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
     try:
-        return measure(deepcopy(model).to("meta"), **shape)  # type: ignore[arg-type]  # a mixed dict
+        return measured(deepcopy(model).to("meta"))
     except Exception:  # it may look at values, or can't be copied: only the real run may judge it
-        return measure(model, **shape)  # type: ignore[arg-type]
+        return measured(model)

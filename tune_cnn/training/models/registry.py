@@ -78,7 +78,8 @@ def _find_users(name: str) -> Factory:
         raise ModelError(f"model {name!r}: {module_name} has no {attribute!r}{nearest(attribute, public)}")
     if not callable(factory):
         raise ModelError(f"model {name!r} must be a callable that returns an nn.Module, got {type(factory).__name__}")
-    return factory
+    made: Factory = factory  # what it returns is checked where it is called
+    return made
 
 
 def model_arguments(name: str) -> tuple[str, ...] | None:

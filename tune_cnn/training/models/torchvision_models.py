@@ -1,6 +1,7 @@
 """torchvision's classification networks, fitted to other input channels, classes and image sizes."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -54,7 +55,7 @@ def fit_filters(filters_oikk: Tensor, in_channels: int, *, pretrained: bool) -> 
     old = filters_oikk.shape[1]
     if not pretrained:
         fresh = torch.randn_like(filters_oikk[:, :1].expand(-1, in_channels, -1, -1))
-        return fresh * filters_oikk.std() * (old / in_channels) ** 0.5
+        return fresh * filters_oikk.std() * math.pow(old / in_channels, 0.5)
     if in_channels == 1:
         return filters_oikk.sum(dim=1, keepdim=True)
     in_turn = torch.arange(in_channels, device=filters_oikk.device) % old
@@ -69,10 +70,10 @@ def fit_channels(model: nn.Module, in_channels: int, *, pretrained: bool) -> Non
     fitted = nn.Conv2d(
         in_channels,
         stem.out_channels,
-        stem.kernel_size,  # type: ignore[arg-type]  # declared as any tuple, is a pair
-        stem.stride,  # type: ignore[arg-type]
-        stem.padding,  # type: ignore[arg-type]
-        stem.dilation,  # type: ignore[arg-type]
+        _pair(stem.kernel_size),
+        _pair(stem.stride),
+        stem.padding if isinstance(stem.padding, str) else _pair(stem.padding),
+        _pair(stem.dilation),
         bias=stem.bias is not None,
         device=stem.weight.device,
     )
@@ -82,7 +83,13 @@ def fit_channels(model: nn.Module, in_channels: int, *, pretrained: bool) -> Non
             fitted.bias.copy_(stem.bias)
     _replace(model, path, fitted)
     if getattr(model, "transform_input", False):  # GoogLeNet's and Inception's recolouring of three channels
-        model.transform_input = False  # type: ignore[assignment]
+        model.transform_input = False  # type: ignore[assignment]  # torch's stub knows modules and tensors alone
+
+
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    """torch declares a convolution's sizes as a tuple of any length."""
+    height, width = size
+    return height, width
 
 
 def fit_head(model: nn.Module, num_classes: int) -> None:

@@ -159,7 +159,8 @@ def _pad(followed: TraceState, _: Tensor, args: tuple[Any, ...], kwargs: Mapping
     front, back, *batch = amounts[inner:]
     if front < 0 or back < 0 or any(batch) or value or mode not in (None, "constant"):
         return None
-    return ((ZERO, 1),) * front + features + ((ZERO, 1),) * back
+    padded: Features = ((ZERO, 1),) * front + features + ((ZERO, 1),) * back
+    return padded
 
 
 def _reduced(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:

@@ -11,7 +11,7 @@ def find_call(path: str, *, where: str) -> Callable[..., Any]:
     """The callable of that name; SpecError, naming the key `where`, says why there is none."""
     module_name, _, names = path.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        found: object = importlib.import_module(module_name)
     except Exception as error:  # the user's module may raise anything while it is imported
         first_line = str(error).partition("\n")[0]
         hint = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""

@@ -42,7 +42,7 @@ class LoaderContext(ForkServerContext):
         self.processes: list[LoaderProcess] = []
         self.set_forkserver_preload(PRELOAD)
 
-    def Process(self, *args: Any, **kwargs: Any) -> LoaderProcess:  # type: ignore[override]  # noqa: N802  # its name
+    def Process(self, *args: Any, **kwargs: Any) -> LoaderProcess:  # type: ignore[override]  # noqa: N802  # as multiprocessing has it
         process = LoaderProcess(*args, **kwargs)
         self.processes.append(process)
         return process
