@@ -60,6 +60,18 @@ class StrategyError(TrialError):
     """A strategy finds nothing to act on, or can't act on it: a trial must never be credited with a no-op."""
 
 
+class OutOfMemory(TrialError):
+    """The trial needs more memory than its device, or its share of one, has."""
+
+
+class PeerLost(RuntimeError):
+    """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
+
+
+class DeviceLost(RuntimeError):
+    """The device's context is broken, so this process can't train anything any more; a fresh one may."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
     names = {str(k).casefold(): str(k) for k in known}

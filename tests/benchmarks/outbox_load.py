@@ -32,6 +32,7 @@ from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.outbox import change_log
 from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
+from tune_cnn.states import TrialState
 
 make_quiet("")  # before mlflow is imported
 import mlflow  # noqa: E402
@@ -66,7 +67,7 @@ def filled(folder: Path, name: str, trials: int, epochs: int, metrics: int) -> t
             began_s, cpu_s = time.perf_counter(), time.process_time()
             store.add_point(name, trial, epoch, metrics_of(trial, epoch, metrics))
             took_s.append((time.perf_counter() - began_s, time.process_time() - cpu_s))
-        store.end_trial(name, trial, "complete")
+        store.end_trial(name, trial, TrialState.COMPLETE)
     return store, took_s
 
 

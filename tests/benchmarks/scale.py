@@ -40,6 +40,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.records.tables import points, trials
 from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
+from tune_cnn.states import StudyState, TrialState
 
 STUDY = "scale"
 SPACE = {
@@ -147,7 +148,7 @@ def _watch_delivery(folder: Path, number: int, over: threading.Event, seen: dict
 
 
 def _ended(store: Store) -> int:
-    return len(store.trials(STUDY, state="complete")) if store.study(STUDY) is not None else 0
+    return len(store.trials(STUDY, state=TrialState.COMPLETE)) if store.study(STUDY) is not None else 0
 
 
 def _changes_made(folder: Path) -> int:
@@ -170,9 +171,9 @@ def remember(number: int, spec: StudySpec, *, epochs: int, lost_each: int | None
     for trial in range(number):
         params = random.ask(trial)
         if lost_each and trial % lost_each == 0:
-            past.append(Past(params=params, state="infeasible"))
+            past.append(Past(params=params, state=TrialState.INFEASIBLE))
         else:
-            past.append(Past(params=params, state="complete", points=_points(trial, params, epochs)))
+            past.append(Past(params=params, state=TrialState.COMPLETE, points=_points(trial, params, epochs)))
     began = time.perf_counter()
     search = Search(spec, past=past)
     rebuilt = time.perf_counter() - began
@@ -186,7 +187,7 @@ def remember(number: int, spec: StudySpec, *, epochs: int, lost_each: int | None
         told = _points(trial, params, epochs)
         for point in told:
             search.observe(point)
-        search.finish(trial, "complete", told)
+        search.finish(trial, TrialState.COMPLETE, told)
         tells_s.append(time.perf_counter() - began)
     return {
         "ask_ms": 1000 * median(asks_s),
@@ -228,7 +229,7 @@ def large_study(folder: Path, number: int, epochs: int) -> None:
                 for e in range(1, epochs + 1)
             ],
         )
-    store.update_study(STUDY, state="finished")
+    store.update_study(STUDY, state=StudyState.FINISHED)
     record = store.study(STUDY)
     assert record is not None
     archive = StudyArchive(study=record, trials=tuple(store.trials(STUDY)), points=tuple(store.points(STUDY)))

@@ -17,6 +17,7 @@ from tables import Curve, Key, Table
 
 from tune_cnn.front.hypervolume import FrontTracker
 from tune_cnn.metrics import EpochPoint
+from tune_cnn.states import TrialState
 
 LEVELS = (0.9, 0.95, 0.99)  # shares of the table's exact hypervolume
 CHECKPOINTS = (0.1, 0.25, 0.5, 1.0)  # shares of the simulated budget
@@ -30,7 +31,7 @@ class System(Protocol):
 
     def observe(self, point: EpochPoint) -> bool: ...
 
-    def finish(self, number: int, state: str, points: Sequence[EpochPoint]) -> None: ...
+    def finish(self, number: int, state: TrialState, points: Sequence[EpochPoint]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Simulation:
         self._running: dict[int, _Running] = {}
         self._events: list[tuple[float, int]] = []  # when which trial has something to say
         self._asked = 0
-        self._states: Counter[str] = Counter()
+        self._states: Counter[TrialState] = Counter()
         self._late_infeasible = 0
         self._front_tried: set[Key] = set()
         self._front_cut: set[Key] = set()
@@ -124,7 +125,7 @@ class Simulation:
             system=system,
             seed=seed,
             trials=self._asked,
-            states=dict(self._states),
+            states={str(state): count for state, count in self._states.items()},
             simulated_s=self._now_s,
             budget_s=self._budget_s,
             time_to_s={f"{level:g}": at_s for level, at_s in reached.items()},
@@ -161,28 +162,28 @@ class Simulation:
         """An epoch of this trial has ended, or the trial for want of memory; True: its slot is free."""
         trial = self._running[number]
         if not self._table.fits(trial.curve):
-            return self._end(number, "infeasible")
+            return self._end(number, TrialState.INFEASIBLE)
         epoch = len(trial.points) + 1
         if epoch > len(trial.curve.epochs) or (trial.fails_after is not None and epoch > trial.fails_after):
-            return self._end(number, "failed")
+            return self._end(number, TrialState.FAILED)
         point = EpochPoint(trial=number, epoch=epoch, metrics=trial.curve.epochs[epoch - 1])
         trial.points.append(point)
         if self._tracker.add(point):
             self._trace.append((now_s, self._tracker.hypervolume / self._table.exact_hypervolume))
         stop = self._timed(self._system.observe, point)
         if epoch == len(trial.curve.seconds):
-            return self._end(number, "complete")
+            return self._end(number, TrialState.COMPLETE)
         if stop:
-            return self._end(number, "stopped")
+            return self._end(number, TrialState.STOPPED)
         heapq.heappush(self._events, (now_s + trial.curve.seconds[epoch], number))
         return False
 
-    def _end(self, number: int, state: str) -> bool:
+    def _end(self, number: int, state: TrialState) -> bool:
         trial = self._running.pop(number)
         ended = sum(self._states.values())
         self._states[state] += 1
-        self._late_infeasible += state == "infeasible" and ended >= WARM_TRIALS
-        if state == "stopped" and len(trial.points) < self._table.front_epochs.get(trial.key, 0):
+        self._late_infeasible += state is TrialState.INFEASIBLE and ended >= WARM_TRIALS
+        if state is TrialState.STOPPED and len(trial.points) < self._table.front_epochs.get(trial.key, 0):
             self._front_cut.add(trial.key)
         self._timed(self._system.finish, number, state, trial.points)
         return True

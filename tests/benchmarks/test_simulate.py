@@ -161,7 +161,7 @@ def test_a_seed_decides_a_simulation(grid, system):
     assert first == outcome(0)
     assert first != outcome(1)
     assert set(first["states"]) <= {"complete", "stopped", "failed", "infeasible"}
-    assert 0 < first["share_at"]["0.1"] <= 1
+    assert 0 < first["share_at"]["0.1"] <= 1 + 1e-9  # a quotient of two volumes
 
 
 @pytest.mark.parametrize("name", CURVE_TABLES)

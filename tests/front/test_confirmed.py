@@ -10,6 +10,7 @@ from tune_cnn.front.confirmed import SeedRun, confirmed, failed_candidates, over
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.front.representatives import representatives
 from tune_cnn.metrics import METRICS, EpochPoint
+from tune_cnn.states import RunState
 
 OBJECTIVES = [METRICS["accuracy"], METRICS["train_time_s"]]
 
@@ -20,9 +21,9 @@ def runs(trial: int, *values: tuple[float, float] | str | None, **more: float) -
     for number, value in enumerate(values):
         end: dict[str, Any] = {}
         if isinstance(value, str):
-            end = {"state": "failed", "reason": value}
+            end = {"state": RunState.FAILED, "reason": value}
         elif value is not None:
-            end = {"state": "complete", "metrics": {"accuracy": value[0], "train_time_s": value[1], **more}}
+            end = {"state": RunState.COMPLETE, "metrics": {"accuracy": value[0], "train_time_s": value[1], **more}}
         made.append(SeedRun(trial=trial, epoch=3, number=number, seed=number, **end))
     return made
 

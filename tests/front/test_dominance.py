@@ -109,4 +109,4 @@ def test_objective_matrix_floors_logarithms_and_marks_what_is_missing() -> None:
     """A zero or negative time stands at the floor rather than at minus infinity; a missing one is NaN."""
     rows = [point(1, train_time_s=0.0), point(2, train_time_s=-1.0), point(3), point(4, train_time_s=math.inf)]
     expected = math.log10(LOG_FLOOR)
-    np.testing.assert_array_equal(objective_matrix(rows, [TIME])[:, 0], [expected, expected, math.nan, math.nan])
+    np.testing.assert_allclose(objective_matrix(rows, [TIME])[:, 0], [expected, expected, math.nan, math.nan])

@@ -7,6 +7,7 @@ from tune_cnn.errors import StudyError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.document import read_document, write_document
 from tune_cnn.records.store import Store
+from tune_cnn.states import RunState
 
 METRICS = {"accuracy": 0.9, "train_time_s": 2.5}
 
@@ -26,7 +27,7 @@ def planned(*keys: tuple[int, int, int]) -> list[SeedRun]:
 
 
 def ended(run: SeedRun, **values: object) -> SeedRun:
-    return SeedRun(**{**vars(run), "state": "complete", "metrics": METRICS, **values})  # type: ignore[arg-type]
+    return SeedRun(**{**vars(run), "state": RunState.COMPLETE, "metrics": METRICS, **values})  # type: ignore[arg-type]
 
 
 def test_the_first_end_of_a_run_wins(studied: Store) -> None:
@@ -35,7 +36,7 @@ def test_the_first_end_of_a_run_wins(studied: Store) -> None:
     studied.confirmations.plan("s", [run])
     assert studied.confirmations.runs("s") == [run]
     assert studied.confirmations.end("s", ended(run))
-    assert not studied.confirmations.end("s", ended(run, state="failed", reason="later", metrics={}))
+    assert not studied.confirmations.end("s", ended(run, state=RunState.FAILED, reason="later", metrics={}))
     assert studied.confirmations.runs("s") == [ended(run)]
     assert [(c.kind, c.trial) for c in studied.undelivered("s")] == [("confirmed", 0)]
 
@@ -53,7 +54,7 @@ def test_a_failure_keeps_its_reason(studied: Store) -> None:
     """Whatever text an error had."""
     (run,) = planned((0, 3, 0))
     studied.confirmations.plan("s", [run])
-    studied.confirmations.end("s", ended(run, state="infeasible", reason="out of\0memory", metrics={}))
+    studied.confirmations.end("s", ended(run, state=RunState.INFEASIBLE, reason="out of\0memory", metrics={}))
     (kept,) = studied.confirmations.runs("s")
     assert (kept.state, kept.reason, kept.metrics) == ("infeasible", "out of\N{REPLACEMENT CHARACTER}memory", {})
 

@@ -11,6 +11,7 @@ from tune_cnn.metrics import METRICS
 from tune_cnn.records.document import read_document, write_document
 from tune_cnn.records.front_history import growth, trials_on_front
 from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord
+from tune_cnn.states import StudyState, TrialState
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 OBJECTIVES = [METRICS["accuracy"], METRICS["train_time_s"]]
@@ -27,7 +28,7 @@ STUDY = StudyRecord(
     uid="u",
     spec={"space": {"lr": {"low": 0.1}}},
     info={"x": math.nan},
-    state="finished",
+    state=StudyState.FINISHED,
     reference=REFERENCE,
     searched_s=1.5,
     created=AT,
@@ -41,7 +42,7 @@ TRIAL = TrialRecord(
     params={"batch_size": 32},
     seed=1,
     origin="sampler",
-    state="failed",
+    state=TrialState.FAILED,
     reason="NaN",
     started=AT,
     ended=None,

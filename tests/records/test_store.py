@@ -10,6 +10,7 @@ from sqlalchemy import select
 from tune_cnn.errors import StoreError, StudyError
 from tune_cnn.records.store import Store
 from tune_cnn.records.tables import leases
+from tune_cnn.states import StudyState, TrialState
 
 
 def study(store: Store, trials: int = 1, name: str = "s") -> Store:
@@ -100,15 +101,15 @@ def test_the_last_named_checkpoint_counts(store: Store) -> None:
 def test_the_first_end_of_a_trial_wins_until_it_is_resumed(store: Store) -> None:
     """A second end changes nothing; a resumed trial runs again, with one attempt more."""
     study(store)
-    assert store.end_trial("s", 0, "failed", "NaN \udc80 loss\0")
-    assert not store.end_trial("s", 0, "complete")
+    assert store.end_trial("s", 0, TrialState.FAILED, "NaN \udc80 loss\0")
+    assert not store.end_trial("s", 0, TrialState.COMPLETE)
     ended = store.trials("s")[0]
     assert (ended.state, ended.reason) == ("failed", "NaN ? loss\ufffd") and ended.ended is not None
     store.resume_trial("s", 0)
     resumed = store.trials("s")[0]
     assert (resumed.state, resumed.reason, resumed.ended, resumed.attempts) == ("running", None, None, 2)
-    assert [t.number for t in store.trials("s", state="running")] == [0]
-    assert store.trials("s", state="complete") == []
+    assert [t.number for t in store.trials("s", state=TrialState.RUNNING)] == [0]
+    assert store.trials("s", state=TrialState.COMPLETE) == []
 
 
 def test_a_trial_number_is_given_once(store: Store) -> None:
@@ -123,7 +124,7 @@ def test_a_study_changes_only_where_told(store: Store) -> None:
     before = store.pending("s")
     store.update_study("s", searched_s=12.5)
     assert store.pending("s") == before
-    store.update_study("s", state="finished", reference={"accuracy": 0.0})
+    store.update_study("s", state=StudyState.FINISHED, reference={"accuracy": 0.0})
     record = store.study("s")
     assert record is not None and store.pending("s") == before + 1
     assert (record.state, record.reference, record.searched_s) == ("finished", {"accuracy": 0.0}, 12.5)
@@ -161,7 +162,7 @@ def test_changes_are_told_in_order_and_once(store: Store, tmp_path: Path) -> Non
         ("artifact", None, None, "report.html"),
     ]
     store.mark_delivered("s", [c.id for c in changes[:3]])
-    store.end_trial("s", 0, "complete")
+    store.end_trial("s", 0, TrialState.COMPLETE)
     assert [c.kind for c in store.undelivered("s")] == ["artifact", "trial"]
     assert store.undelivered("s", limit=1)[0].id > changes[2].id
     assert store.artifacts("s") == {"report.html": str(tmp_path / "r.html")}
@@ -232,4 +233,4 @@ def test_a_search_that_lost_its_lease_writes_nothing_more(store: Store) -> None:
             asleep.add_point("s", 0, 1, {"accuracy": 0.1})
         assert store.add_point("s", 0, 1, {"accuracy": 0.2})
         held.__exit__(None, None, None)
-        store.end_trial("s", 0, "complete")  # the loser's release took nothing from us
+        store.end_trial("s", 0, TrialState.COMPLETE)  # the loser's release took nothing from us

@@ -10,6 +10,7 @@ from tune_cnn.front.dominance import front
 from tune_cnn.metrics import METRICS, EpochPoint, Metric
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec import Choice, Range
+from tune_cnn.states import TrialState
 
 SEARCHED: dict[str, Choice | Range] = {
     "batch_size": Choice(values=(32, 64, 128, 256)),
@@ -44,7 +45,7 @@ def made_up(trials: int, objectives: Sequence[str] = ("accuracy", "train_time_s"
             params["momentum"] = rng.uniform(0.8, 0.99)
         curve = [_point(number, epoch, batch, rate) for epoch in range(1, epochs + 1)]
         points += curve
-        rows.append(TrialRow(number=number, params=params, state="complete", metrics=curve[-1].metrics))
+        rows.append(TrialRow(number=number, params=params, state=TrialState.COMPLETE, metrics=curve[-1].metrics))
     return MadeUp(objectives=metrics, points=points, front=front(points, metrics), trials=rows)
 
 

@@ -6,13 +6,14 @@ from collections import Counter
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 
 from tune_cnn.errors import SpecError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.samplers import OURS, build_sampler
 from tune_cnn.search.search import ASKS, Past, Search
 from tune_cnn.spec.parts import SAMPLER_ARGUMENTS
+from tune_cnn.states import TrialState
 
 SAMPLERS = list(SAMPLER_ARGUMENTS)
 OBJECTIVES = (["accuracy"], ["accuracy", "train_time_s"], ["accuracy", "train_time_s", "peak_memory_mib"])
@@ -34,10 +35,13 @@ def run(search: Search, curve, count: int, first: int = 0) -> list[Past]:
     return ended
 
 
+FAILURES = (TrialState.FAILED, TrialState.INFEASIBLE)
+
+
 def end(search: Search, curve, number: int, params) -> Past:
-    points, state = curve(number, params), ("failed", "infeasible").__getitem__(number % 5) if number % 5 < 2 else None
+    points, state = curve(number, params), FAILURES[number % 5] if number % 5 < 2 else None
     if state is None:
-        state = "complete" if number % 2 else "stopped"
+        state = TrialState.COMPLETE if number % 2 else TrialState.STOPPED
         if number % 5 == 4:
             metrics = {k: v for k, v in points[-1].metrics.items() if k != "images_per_s"}
             points = [*points[:-1], EpochPoint(trial=number, epoch=2, metrics=metrics)]
@@ -66,8 +70,8 @@ def test_every_sampler_searches_the_joint_space(spec, curve, name, objectives):
         ended = run(search, curve, 15)
         shares = search.importances()
     states = Counter(t.state for t in trials_of(search))
-    assert (states[TrialState.COMPLETE], states[TrialState.PRUNED]) == (9, 3)
-    passed_over = states[TrialState.FAIL] - 3  # proposals that were tried before, or are expected not to fit
+    assert (states[OptunaState.COMPLETE], states[OptunaState.PRUNED]) == (9, 3)
+    passed_over = states[OptunaState.FAIL] - 3  # proposals that were tried before, or are expected not to fit
     assert 0 <= passed_over <= ASKS * 15
     assert passed_over == 0 or name != OURS
     for past in ended:
@@ -104,12 +108,12 @@ def test_a_search_rebuilt_from_its_past_knows_what_the_first_one_knew(spec, curv
     past = run(first, curve, count)
     again = Search(whole, past=past)
     known, rebuilt = trials_of(first), trials_of(again)
-    known = [t for t in known if t.state is not TrialState.FAIL or name == OURS]  # without proposals passed over
-    rebuilt = [t for t in rebuilt if t.state is not TrialState.FAIL or name == OURS]
+    known = [t for t in known if t.state is not OptunaState.FAIL or name == OURS]  # without proposals passed over
+    rebuilt = [t for t in rebuilt if t.state is not OptunaState.FAIL or name == OURS]
     facts = lambda t: (t.state, t.params, t.distributions, sorted(t.constraints))  # noqa: E731
     assert sorted(map(repr, map(facts, known))) == sorted(map(repr, map(facts, rebuilt)))
     reached = [[p.metrics["accuracy"], p.metrics["train_time_s"]] for one in past for p in one.points]
-    assert all(t.values in reached for t in rebuilt if t.state is TrialState.COMPLETE)
+    assert all(t.values in reached for t in rebuilt if t.state is OptunaState.COMPLETE)
     later = run(again, curve, 3 if name == "gp" else 6, first=count)
     assert all(new.params not in [p.params for p in past] for new in later)
     assert not [t for t in trials_of(again) if not t.state.is_finished()]
@@ -136,8 +140,8 @@ def test_an_unfinished_trial_is_taken_up_with_its_parameters(spec, curve):
     fresh = again.ask(2)
     assert fresh not in unfinished
     for number, params in enumerate([*unfinished, fresh]):
-        again.finish(number, "complete", curve(number, params))
-    assert [t.state for t in trials_of(again)] == [TrialState.COMPLETE] * 3
+        again.finish(number, TrialState.COMPLETE, curve(number, params))
+    assert [t.state for t in trials_of(again)] == [OptunaState.COMPLETE] * 3
     assert trials_of(again)[0].params == trials_of(first)[0].params
 
 
@@ -145,7 +149,7 @@ def test_an_unfinished_trial_outside_the_space_does_no_harm(spec, curve):
     """Its points count in the store; the sampler is not told."""
     search = Search(spec())
     search.resume(0, {"batch_size": 7})
-    search.finish(0, "complete", curve(0, {}))
+    search.finish(0, TrialState.COMPLETE, curve(0, {}))
     assert not trials_of(search)
 
 
@@ -154,7 +158,7 @@ def test_queued_configurations_are_asked_first_and_each_once(spec, caplog):
     whole = spec({"batch_size": [32, 64, 128], "optimizer": ["sgd", "adamw"], "momentum": [0.5, 0.9]})
     tried = {"batch_size": 32, "optimizer": "sgd", "momentum": 0.5}
     warm = [{"batch_size": 128, "optimizer": "adamw"}, {"batch_size": 64, "optimizer": "sgd", "momentum": 0.9}]
-    search = Search(whole, past=[Past(params=tried, state="failed")])
+    search = Search(whole, past=[Past(params=tried, state=TrialState.FAILED)])
     assert all(search.queue(params) for params in [warm[0], warm[0], tried, warm[1]])
     assert not search.queue({"batch_size": 33, "optimizer": "adamw"})
     assert "batch_size" in caplog.text
@@ -176,7 +180,7 @@ def test_the_last_point_is_what_a_trial_is_worth(spec, curve):
     """By epoch, not by arrival; maximised and minimised as the table says."""
     search = Search(spec())
     points = curve(0, search.ask(0))
-    search.finish(0, "stopped", list(reversed(points)))
+    search.finish(0, TrialState.STOPPED, list(reversed(points)))
     assert trials_of(search)[0].values == [points[-1].metrics["accuracy"], points[-1].metrics["train_time_s"]]
     assert [d.name for d in search._study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
@@ -188,20 +192,20 @@ def test_of_points_that_keep_the_constraints_the_last_is_told(spec, curve):
         search.ask(number)
         metrics = [{"accuracy": 0.1 * e, "train_time_s": late * e} for e in (1, 2, 3)]
         points = [EpochPoint(trial=number, epoch=e, metrics=m) for e, m in enumerate(metrics, start=1)]
-        search.finish(number, "stopped", points)
+        search.finish(number, TrialState.STOPPED, points)
     assert [t.values[1] for t in trials_of(search)] == [2.0, 300.0]
 
 
 @pytest.mark.parametrize(
     ("state", "metrics", "told"),
     [
-        ("complete", {"accuracy": 0.5, "train_time_s": 3.0}, TrialState.COMPLETE),
-        ("complete", {"accuracy": float("nan"), "train_time_s": 3.0}, TrialState.FAIL),
-        ("complete", {"accuracy": 0.5, "train_time_s": float("inf")}, TrialState.FAIL),
-        ("complete", {"accuracy": 0.5}, TrialState.FAIL),
-        ("complete", None, TrialState.FAIL),
-        ("failed", {"accuracy": 0.5, "train_time_s": 3.0}, TrialState.FAIL),
-        ("infeasible", None, TrialState.PRUNED),
+        (TrialState.COMPLETE, {"accuracy": 0.5, "train_time_s": 3.0}, OptunaState.COMPLETE),
+        (TrialState.COMPLETE, {"accuracy": float("nan"), "train_time_s": 3.0}, OptunaState.FAIL),
+        (TrialState.COMPLETE, {"accuracy": 0.5, "train_time_s": float("inf")}, OptunaState.FAIL),
+        (TrialState.COMPLETE, {"accuracy": 0.5}, OptunaState.FAIL),
+        (TrialState.COMPLETE, None, OptunaState.FAIL),
+        (TrialState.FAILED, {"accuracy": 0.5, "train_time_s": 3.0}, OptunaState.FAIL),
+        (TrialState.INFEASIBLE, None, OptunaState.PRUNED),
     ],
 )
 def test_a_trial_without_a_whole_result_is_never_left_running(spec, state, metrics, told):
@@ -211,8 +215,8 @@ def test_a_trial_without_a_whole_result_is_never_left_running(spec, state, metri
     search.finish(0, state, [EpochPoint(trial=0, epoch=1, metrics=metrics)] if metrics is not None else [])
     (trial,) = trials_of(search)
     assert trial.state is told
-    assert (trial.constraints.get("memory", 0) > 0) == (state == "infeasible")
-    search.finish(0, "complete", [])  # a second end of the same trial changes nothing
+    assert (trial.constraints.get("memory", 0) > 0) == (state is TrialState.INFEASIBLE)
+    search.finish(0, TrialState.COMPLETE, [])  # a second end of the same trial changes nothing
     assert trial.state is told
 
 
@@ -229,7 +233,7 @@ def test_constraints_are_told_as_shares_of_their_limits(spec):
     search = Search(whole)
     search.ask(0)
     metrics = {"accuracy": 0.5, "train_time_s": 3.0, "peak_memory_mib": 150, "val_loss": 1.5, "skipped_steps": 2}
-    search.finish(0, "complete", [EpochPoint(trial=0, epoch=1, metrics=metrics)])
+    search.finish(0, TrialState.COMPLETE, [EpochPoint(trial=0, epoch=1, metrics=metrics)])
     assert trials_of(search)[0].constraints == pytest.approx(
         {"peak_memory_mib": 0.5, "val_loss": -0.25, "images_per_s": 1.0, "skipped_steps": 2.0}
     )
@@ -242,7 +246,7 @@ def test_importances_find_what_matters(spec, curve):
     assert search.importances() == {}
     for number in range(40):
         params = search.ask(number)
-        search.finish(number, "complete", curve(number, params))
+        search.finish(number, TrialState.COMPLETE, curve(number, params))
     share = search.importances()["train_time_s"]
     assert share["batch_size"] > 0.8
     assert Search(spec({"batch_size": 32})).importances() == {}
@@ -253,7 +257,7 @@ def test_a_space_without_a_choice_can_be_asked(spec, curve):
     search = Search(spec({"batch_size": 32, "epochs": 1}))
     assert [search.ask(n) for n in range(3)] == [{"batch_size": 32, "epochs": 1}] * 3
     for number in range(3):
-        search.finish(number, "complete", curve(number, {}))
+        search.finish(number, TrialState.COMPLETE, curve(number, {}))
     assert search.importances() == {}
 
 
@@ -263,7 +267,7 @@ def test_a_space_without_a_choice_that_does_not_fit_can_be_asked_again(spec):
         search = Search(spec({"epochs": 2, "batch_size": 64}, sampler=sampler))
         for number in range(3):
             assert search.ask(number)["batch_size"] == 64
-            search.finish(number, "infeasible", [])
+            search.finish(number, TrialState.INFEASIBLE, [])
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -279,7 +283,7 @@ def test_a_small_space_is_tried_evenly(spec, name):
         metrics = {"accuracy": 0.9 - params["learning_rate"], "train_time_s": 100.0 / params["batch_size"]}
         point = EpochPoint(trial=number, epoch=1, metrics=metrics)
         search.observe(point)
-        search.finish(number, "complete", [point])
+        search.finish(number, TrialState.COMPLETE, [point])
     assert set(asked[:12]) == set(asked[12:]) == set(grid)
     assert asked[12:] != grid
 
@@ -291,8 +295,8 @@ def test_each_share_of_a_gpu_has_its_own_costs_memory_and_trials(spec):
     metrics = {"accuracy": 0.5, "train_time_s": 9.0, "peak_memory_mib": 50.0}
     point = EpochPoint(trial=0, epoch=1, metrics=metrics)
     past = [
-        Past(params={"batch_size": 64, "epochs": 1}, state="complete", points=[point], gpu_share=0.25),
-        Past(params={"batch_size": 128, "epochs": 1}, state="infeasible", gpu_share=0.25),
+        Past(params={"batch_size": 64, "epochs": 1}, state=TrialState.COMPLETE, points=[point], gpu_share=0.25),
+        Past(params={"batch_size": 128, "epochs": 1}, state=TrialState.INFEASIBLE, gpu_share=0.25),
     ]
     first = Search(spec(space))
     first.begin_phase(0.25)
@@ -325,5 +329,5 @@ def test_arguments_reach_the_sampler_and_wrong_ones_are_refused(spec):
         build_sampler("random", {"population_size": 7}, seed=0)
     with pytest.raises(SpecError, match="sampler: qmc refuses"):
         build_sampler("qmc", {"qmc_type": "lattice"}, seed=0)
-    with pytest.raises(SpecError, match="sampler: front takes no population_size"):
+    with pytest.raises(SpecError, match="sampler: curve_ehvi takes no population_size"):
         spec(sampler={"population_size": 7})

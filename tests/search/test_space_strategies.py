@@ -11,6 +11,7 @@ from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec import Range, parse_spec
 from tune_cnn.spec.dimensions import parse_space
 from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard, check_strategies, may_join
+from tune_cnn.states import TrialState
 
 
 def card(name: str, site: Site, **more: Any) -> StrategyCard:
@@ -65,21 +66,21 @@ def test_what_a_strategy_changes_later_is_not_judged_by_first_epochs() -> None:
     off = {"strategies.grow": False, "strategies.norm": False}
     metrics = {"accuracy": 0.5, "train_time_s": 1.0, "peak_memory_mib": 10.0}
 
-    def taught(state: str, strategy: str) -> tuple[bool, float | None]:
+    def taught(state: TrialState, strategy: str) -> tuple[bool, float | None]:
         """Whether what failed once is tried again since, and what a candidate's epoch is known to take."""
         search = Search(spec, cards=CARDS)
         params = {"batch_size": 64, "epochs": 4, **off, f"strategies.{strategy}": True}
         point = EpochPoint(trial=1, epoch=1, metrics=metrics)
-        for number, (end, points) in enumerate((("infeasible", []), (state, [point]))):
+        for number, (end, points) in enumerate(((TrialState.INFEASIBLE, []), (state, [point]))):
             search.resume(number, params, points)
             search.finish(number, end, points)
         candidate = search._candidates.of(search._space.encode(params)[0])
         too_large = search._here.memory.too_large(candidate.row_d[None])[0]
         return bool(too_large), search._known_epoch_time_s(candidate)
 
-    assert taught("stopped", "grow") == (True, None)
-    assert taught("complete", "grow") == (False, None)
-    assert taught("stopped", "norm") == (False, 1.0)
+    assert taught(TrialState.STOPPED, "grow") == (True, None)
+    assert taught(TrialState.COMPLETE, "grow") == (False, None)
+    assert taught(TrialState.STOPPED, "norm") == (False, 1.0)
 
 
 def test_what_was_drawn_encodes_to_what_the_sampler_drew(space):
@@ -146,5 +147,5 @@ def test_no_sampler_ever_proposes_what_conflicts(sampler):
         ]
         for point in points:
             search.observe(point)
-        search.finish(number, "complete", points)
+        search.finish(number, TrialState.COMPLETE, points)
     assert len(seen) > 2

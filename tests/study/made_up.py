@@ -12,6 +12,7 @@ import pytest
 from tune_cnn import cli
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.states import StudyState, TrialState
 
 SPEC: dict[str, Any] = {
     "study": "made-up",
@@ -45,8 +46,8 @@ def make_study(
             for epoch, (accuracy, seconds) in enumerate(curve, start=1):
                 metrics = {"accuracy": accuracy, "train_time_s": seconds, "peak_memory_mib": 100.0 * (trial + 1)}
                 store.add_point(name, trial, epoch, metrics)
-            store.end_trial(name, trial, "complete")
-        store.update_study(name, state="finished")
+            store.end_trial(name, trial, TrialState.COMPLETE)
+        store.update_study(name, state=StudyState.FINISHED)
     finally:
         store.close()
 

@@ -11,6 +11,7 @@ import yaml
 from study.commands import environment
 from study.made_up import Command, make_study, one_message
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState
 
 
 def test_version_and_help(command: Command) -> None:
@@ -175,7 +176,7 @@ def test_unfinished_trials_are_not_called_running_once_the_search_has_ended(comm
     """A reader sees that they wait for the next start; a script keeps its key."""
     store = Store(home)
     store.add_trial("made-up", 3, {}, seed=3)
-    store.update_study("made-up", state="interrupted")
+    store.update_study("made-up", state=StudyState.INTERRUPTED)
     store.close()
     assert "3 complete, 1 unfinished" in command("status", "made-up").out
     assert command("status", "made-up", "--json").document["trials"]["running"] == 1
@@ -184,7 +185,7 @@ def test_unfinished_trials_are_not_called_running_once_the_search_has_ended(comm
 def test_a_killed_search_is_not_said_to_run(command: Command, home: Path) -> None:
     """kill -9 leaves no time to write that it ended; whether a process holds the study tells."""
     store = Store(home)
-    store.update_study("made-up", state="running")
+    store.update_study("made-up", state=StudyState.RUNNING)
     with store.lease("made-up"):
         assert command("status", "made-up", "--json").document["state"] == "running"
     assert command("status", "made-up", "--json").document["state"] == "interrupted"

@@ -1,7 +1,6 @@
 """Jobs on digits, small enough to train in a second, and processes that each are one rank."""
 
 import multiprocessing
-import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -12,6 +11,7 @@ import torch
 
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec, UserMetric
 from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.rank import RankTraining
 
 
@@ -51,12 +51,6 @@ def same_bits(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) ->
     return some.keys() == others.keys() and all(torch.equal(some[name], others[name]) for name in some)
 
 
-def free_address() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{one.getsockname()[1]}"
-
-
 class Processes:
     """Fresh processes that stay warm: each runs what it is sent, function(number, *arguments), one after another."""
 
@@ -82,10 +76,25 @@ class Processes:
             assert error is None, f"process {number} in {function.__name__}: {error}"
         return found
 
+    def address(self) -> str:
+        """Where process 0 waits for the others to join, once."""
+        address: str = self.call(_listen)[0]
+        return address
+
     def end(self) -> None:
         for process in self._processes:
             process.kill()
             process.join()
+
+
+_LISTENING: list[ProcessGroup] = []  # of this process: each holds its port until another group of it has joined
+
+
+def _listen(number: int) -> str:
+    if number:
+        return ""
+    _LISTENING.append(ProcessGroup())
+    return _LISTENING[-1].listen("127.0.0.1")
 
 
 def _serve(number: int, pipe: Connection) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import Processes, digits_job, free_address, same_bits, train
+from ranks import Processes, digits_job, same_bits, train
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import PeerLost, TrialError
 from tune_cnn.metrics import METRICS, Where
 from tune_cnn.spec import UserMetric
-from tune_cnn.training.process.faults import PeerLost
 from tune_cnn.training.rank import RankTraining
 
 ONLY_FP16 = {"skipped_steps", "grad_underflow_pct"}
@@ -250,7 +249,7 @@ def test_two_ranks_are_one_training(two_processes, rank, folder, tmp_path):
     """Equal weights and results on both, also after a resume; as one rank's but for rounding and batch statistics."""
     job = digits_job(folder, epochs=2, job={"ranks": 2, "cpus_per_rank": 1})
     resumed = replace(job, checkpoint_dir=str(tmp_path), checkpoint_every_s=0.0)
-    found = two_processes.call(one_of_two, free_address(), job, resumed)
+    found = two_processes.call(one_of_two, two_processes.address(), job, resumed)
     (results, weights, same_again, epoch, tested), (other_results, other_weights, *rest) = found
     assert [r.metrics for r in results] == [r.metrics for r in other_results]
     assert all((weights[name] == other_weights[name]).all() for name in weights)
@@ -299,7 +298,7 @@ def test_a_rank_that_raises_does_not_hang_the_other(two_processes, folder):
     """The one is told of its fault, the other freed by abort; both train the next trial together."""
     failing = digits_job(folder, model=f"{__name__}:fails_on_rank_1", job={"ranks": 2})
     job = digits_job(folder, job={"ranks": 2})
-    found = two_processes.call(survives_a_peers_fault, free_address(), free_address(), failing, job)
+    found = two_processes.call(survives_a_peers_fault, two_processes.address(), two_processes.address(), failing, job)
     (lost, accuracy), (fault, same_accuracy) = found
     assert lost.startswith("PeerLost")
     assert fault.startswith("TrialError: training raised ZeroDivisionError: on rank 1 alone")

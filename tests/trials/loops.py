@@ -5,12 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import SpecError, TrialError
+from tune_cnn.errors import DeviceLost, OutOfMemory, SpecError, TrialError
 from tune_cnn.training.messages import EpochResult, TrainingJob
-
-
-class OutOfMemory(TrialError):
-    """As training's own is named."""
 
 
 class SleepingLoop:
@@ -20,6 +16,9 @@ class SleepingLoop:
         self.rank = rank
         self.trials = 0  # that this process has begun
         self.aborted = False
+
+    def listen(self, host: str) -> str:
+        return f"{host} of rank {self.rank}"
 
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None:
         self.ranks = ranks
@@ -56,7 +55,7 @@ class SleepingLoop:
 
             raise OutOfMemoryError("Task was killed due to the node running low on memory.")
         if fault == "cuda":
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            raise DeviceLost("training: CUDA error: an illegal memory access was encountered")
         if fault == "die":
             os._exit(1)
         if fault == "die once" and not Path(self.arguments["marker"]).exists():

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tune_cnn.spec import DataSpec, ModelSpec
+from tune_cnn.states import TrialState
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.first_call import FirstCall
@@ -53,7 +54,7 @@ class Script:
         self.points.append(Point(trial=trial, epoch=epoch, metrics=metrics, checkpoint=checkpoint))
         return self.stop_at.get(trial) == epoch
 
-    def end(self, trial: int, state: str, reason: str | None) -> None:
+    def end(self, trial: int, state: TrialState, reason: str | None) -> None:
         assert trial not in self.ends, f"trial {trial} ended twice"
         self.ends[trial] = (state, reason)
 

@@ -9,6 +9,7 @@ from scripted_drivers import LOOP
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.spec import parse_spec
+from tune_cnn.states import TrialState
 from tune_cnn.study.confirming.runs import DedicatedTrainer
 from tune_cnn.study.locations import Locations
 
@@ -32,7 +33,7 @@ SPEC = parse_spec(
 def trial(number: int, **training: Any) -> TrialRecord:
     params = {"epochs": 3, **{f"training.{name}": value for name, value in training.items()}}
     return TrialRecord(
-        number=number, params=params, seed=number, origin="search", state="complete", reason=None, started=NOW,
+        number=number, params=params, seed=number, origin="search", state=TrialState.COMPLETE, reason=None, started=NOW,
         ended=NOW, attempts=1, extra={"gpu_share": 0.0},
     )  # fmt: skip
 

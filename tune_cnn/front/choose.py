@@ -159,7 +159,8 @@ def knee(
     scaled_fk = objective_matrix(points, objectives)
     ends_fk = scaled_fk if of is None else objective_matrix(of, objectives)
     span_k = np.ptp(ends_fk, axis=0)
-    unit_fk = (scaled_fk - ends_fk.min(axis=0)) / np.where(span_k > 0, span_k, 1.0)
+    differs_k = span_k > 1e-12 * np.abs(ends_fk).max(axis=0)  # else the same for all, but for rounding
+    unit_fk = (scaled_fk - ends_fk.min(axis=0)) / np.where(differs_k, span_k, 1.0)
     distance_f = (1.0 - unit_fk.sum(axis=1)) / math.sqrt(len(objectives))
     farthest = np.flatnonzero(distance_f >= distance_f.max() - 1e-12)  # rounding makes points on one line differ
     tied = [points[i] for i in farthest.tolist()]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import best_first, costs, front, raw_values
 from tune_cnn.front.prediction import Prediction, front_probabilities, predict
 from tune_cnn.metrics import METRICS, TEST, Direction, EpochPoint, Metric, unusable
-
-RunState = Literal["planned", "complete", "failed", "infeasible"]
+from tune_cnn.states import RunState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,7 @@ class SeedRun:
     epoch: int  # the stop epoch
     number: int  # among the candidate's runs, from 0
     seed: int
-    state: RunState = "planned"
+    state: RunState = RunState.PLANNED
     reason: str | None = None  # why it failed
     metrics: Mapping[str, float] = field(default_factory=dict)  # after the stop epoch; of a run that is complete
 
@@ -84,7 +83,7 @@ def confirmed(
     groups: dict[tuple[int, int], list[SeedRun]] = {}
     for run in runs:
         groups.setdefault(run.key, []).append(run)
-    whole = {key: done for key, mine in groups.items() if (done := [r for r in mine if r.state == "complete"])}
+    whole = {key: done for key, mine in groups.items() if (done := [r for r in mine if r.state is RunState.COMPLETE])}
     steps = _steps(images or {})
     found = [_of_runs(groups[key], done, objectives, own or {}, steps) for key, done in whole.items()]
     meets = feasible([one.point for one in found], constraints)
@@ -133,8 +132,8 @@ def _of_runs(
         epoch=mine[0].epoch,
         predictions=predictions,
         seeds=len(done),
-        planned=sum(run.state == "planned" for run in mine),
-        failures=tuple(run.reason or run.state for run in mine if run.state in {"failed", "infeasible"}),
+        planned=sum(run.state is RunState.PLANNED for run in mine),
+        failures=tuple(run.reason or run.state for run in mine if run.state.is_failure),
         on_front=False,
         probability=None,
     )
@@ -159,11 +158,10 @@ def failed_candidates(runs: Sequence[SeedRun]) -> dict[tuple[int, int], list[str
     groups: dict[tuple[int, int], list[SeedRun]] = {}
     for run in runs:
         groups.setdefault(run.key, []).append(run)
-    bad = {"failed", "infeasible"}
     return {
         key: [run.reason or run.state for run in mine]
         for key, mine in groups.items()
-        if all(run.state in bad for run in mine)
+        if all(run.state.is_failure for run in mine)
     }
 
 
@@ -190,4 +188,4 @@ def _best_end(one: Confirmed, metric: Metric) -> float:
 def run_end(metrics: Mapping[str, float], objectives: Sequence[Metric]) -> tuple[RunState, str | None]:
     """How a run that was trained to its end counts: it fails where an objective is no number."""
     why = unusable(metrics, [m.name for m in objectives])
-    return ("complete", None) if why is None else ("failed", why)
+    return (RunState.COMPLETE, None) if why is None else (RunState.FAILED, why)

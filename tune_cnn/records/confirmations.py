@@ -10,6 +10,7 @@ from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.outbox import change_log
 from tune_cnn.records.rows import now_ms, plain, seed_run_of, to_json
 from tune_cnn.records.tables import confirmations
+from tune_cnn.states import RunState
 
 _KEY = ("trial", "epoch", "number")
 
@@ -35,12 +36,14 @@ class Confirmations:
         wanted = {(run.trial, run.epoch, run.number): run for run in runs}
         with self._change(study) as (connection, key):
             known = {(run.trial, run.epoch, run.number): run for run in _stored(connection, key)}
-            gone = [run for at, run in known.items() if run.state == "planned" and at not in wanted]
+            gone = [run for at, run in known.items() if run.state is RunState.PLANNED and at not in wanted]
             for run in gone:
                 connection.execute(delete(confirmations).where(_row(key, run)))
             for run in (run for at, run in wanted.items() if at not in known):
                 columns = {name: getattr(run, name) for name in (*_KEY, "seed")}
-                connection.execute(insert(confirmations).values(study_id=key, **columns, state="planned", metrics="{}"))
+                connection.execute(
+                    insert(confirmations).values(study_id=key, **columns, state=RunState.PLANNED, metrics="{}")
+                )
 
     def end(self, study: str, run: SeedRun) -> bool:
         """Record how a planned run ended; the first end wins. Returns whether it was still planned."""
@@ -51,7 +54,7 @@ class Confirmations:
             "ended_ms": now_ms(),
         }
         with self._change(study) as (connection, key):
-            still = and_(_row(key, run), confirmations.c.state == "planned")
+            still = and_(_row(key, run), confirmations.c.state == RunState.PLANNED)
             ended = connection.execute(update(confirmations).where(still).values(values)).rowcount > 0
             if ended:
                 change_log.add(connection, key, "confirmed", now_ms(), trial=run.trial)

@@ -20,6 +20,7 @@ from typing import Any
 from tune_cnn.errors import StudyError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord, to_ms
+from tune_cnn.states import RunState, StudyState, TrialState
 
 FORMAT = "tune_cnn study"
 VERSION = 1
@@ -71,11 +72,17 @@ def read_document(text: str, where: str) -> StudyArchive:
             raise StudyError(f"{where}: was written by a newer tune_cnn (version {raw['version']}); update tune_cnn")
         study = {**raw["study"], "reference": raw["study"]["reference"] and _numbers(raw["study"]["reference"])}
         return StudyArchive(
-            study=StudyRecord(**{**study, **_moments(study, "created", "started", "updated")}),
-            trials=tuple(TrialRecord(**{**t, **_moments(t, "started", "ended")}) for t in raw["trials"]),
+            study=StudyRecord(
+                **{**study, **_moments(study, "created", "started", "updated"), "state": StudyState(study["state"])}
+            ),
+            trials=tuple(
+                TrialRecord(**{**t, **_moments(t, "started", "ended"), "state": TrialState(t["state"])})
+                for t in raw["trials"]
+            ),
             points=tuple(_point(number, p) for number, p in enumerate(raw["points"], start=1)),
             confirmations=tuple(
-                SeedRun(**{**r, "metrics": _numbers(r["metrics"])}) for r in raw.get("confirmations", ())
+                SeedRun(**{**r, "state": RunState(r["state"]), "metrics": _numbers(r["metrics"])})
+                for r in raw.get("confirmations", ())
             ),
         )
     except (ValueError, KeyError, TypeError) as error:

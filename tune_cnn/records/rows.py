@@ -12,9 +12,8 @@ from sqlalchemy import Row
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.metrics import SYSTEM, EpochPoint
 from tune_cnn.records.bulk import from_json_all, taken_out
+from tune_cnn.states import RunState, StudyState, TrialState
 
-StudyState = Literal["running", "finished", "interrupted", "failed"]
-TrialState = Literal["running", "complete", "stopped", "failed", "infeasible"]
 ChangeKind = Literal["study", "trial", "point", "artifact", "confirmed"]
 
 
@@ -107,7 +106,7 @@ def study_of(row: Row[Any]) -> StudyRecord:
         uid=row.uid,
         spec=from_json(row.spec),
         info=from_json(row.info),
-        state=row.state,
+        state=StudyState(row.state),
         reference=None if row.reference is None else from_json(row.reference),
         searched_s=row.searched_s,
         created=from_ms(row.created_ms),
@@ -126,7 +125,7 @@ def trial_of(row: Row[Any]) -> TrialRecord:
         params=from_json(row.params),
         seed=row.seed,
         origin=row.origin,
-        state=row.state,
+        state=TrialState(row.state),
         reason=row.reason,
         started=from_ms(row.started_ms),
         ended=None if row.ended_ms is None else from_ms(row.ended_ms),
@@ -161,7 +160,7 @@ def seed_run_of(row: Row[Any]) -> SeedRun:
         epoch=row.epoch,
         number=row.number,
         seed=row.seed,
-        state=row.state,
+        state=RunState(row.state),
         reason=row.reason,
         metrics=from_json(row.metrics),
     )

@@ -79,7 +79,7 @@ class Store:
                     uid=uuid.uuid4().hex,
                     spec=to_json(spec),
                     info=to_json(info),
-                    state="running",
+                    state=StudyState.RUNNING,
                     searched_s=0.0,
                     created_ms=now_ms,
                     started_ms=now_ms,
@@ -110,14 +110,14 @@ class Store:
         info: Mapping[str, Any] | None = None,
         searched_s: float | None = None,
     ) -> None:
-        """Change what is given. State "running" marks a new start."""
+        """Change what is given. StudyState.RUNNING marks a new start."""
         values: dict[str, Any] = {
             "spec": None if spec is None else to_json(spec),
             "state": state,
             "reference": None if reference is None else to_json(reference),
             "info": None if info is None else to_json(info),
             "searched_s": searched_s,
-            "started_ms": _now_ms() if state == "running" else None,
+            "started_ms": _now_ms() if state is StudyState.RUNNING else None,
         }
         given = {column: value for column, value in values.items() if value is not None}
         tell = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
@@ -179,7 +179,7 @@ class Store:
                         params=to_json(params),
                         seed=seed,
                         origin=plain(origin),
-                        state="running",
+                        state=TrialState.RUNNING,
                         started_ms=_now_ms(),
                         attempts=1,
                         extra=to_json(extra or {}),
@@ -199,11 +199,11 @@ class Store:
     def end_trial(self, study: str, number: int, state: TrialState, reason: str | None = None) -> bool:
         """Close a running trial; the first end wins. Returns whether it was still running."""
         values = {"state": state, "reason": None if reason is None else plain(reason), "ended_ms": _now_ms()}
-        return self._move_trial(study, number, trials.c.state == "running", values)
+        return self._move_trial(study, number, trials.c.state == TrialState.RUNNING, values)
 
     def resume_trial(self, study: str, number: int) -> None:
         """A trial is trained again, from its checkpoint: running, one attempt more."""
-        values = {"state": "running", "reason": None, "ended_ms": None, "attempts": trials.c.attempts + 1}
+        values = {"state": TrialState.RUNNING, "reason": None, "ended_ms": None, "attempts": trials.c.attempts + 1}
         self._move_trial(study, number, trials.c.number == number, values)
 
     def _move_trial(self, study: str, number: int, where: Any, values: Mapping[str, Any]) -> bool:

@@ -7,13 +7,13 @@ hypervolume to the front was told before; TPE does better, or no worse, with the
 import math
 from collections.abc import Mapping, Sequence
 
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 
 from tune_cnn.front.constraints import feasible
 from tune_cnn.metrics import EpochPoint, Metric, unusable
 from tune_cnn.spec.parts import Bound
+from tune_cnn.states import TrialState
 
-COUNTS = {"complete", "stopped"}  # states in which a trial's points are its result
 MEMORY = "memory"  # the constraint that a trial breaks which does not fit
 
 
@@ -25,13 +25,13 @@ def point_told(
     return max(feasible(usable, bounds) or usable, key=lambda p: p.epoch, default=None)
 
 
-def violations(state: str, point: EpochPoint | None, constraints: Mapping[str, Bound]) -> dict[str, float]:
+def violations(state: TrialState, point: EpochPoint | None, constraints: Mapping[str, Bound]) -> dict[str, float]:
     """By how much each constraint is broken, as a share of its limit; at most 0 where it is kept.
 
     A metric that was not measured breaks its constraint, as it does for the front; and every trial with a result
     has all of them, or the GP sampler refuses to go on.
     """
-    broken = {MEMORY: 1.0} if state == "infeasible" else {}
+    broken = {MEMORY: 1.0} if state is TrialState.INFEASIBLE else {}
     if point is None:
         return broken
     for name, bound in constraints.items():
@@ -42,15 +42,15 @@ def violations(state: str, point: EpochPoint | None, constraints: Mapping[str, B
     return broken
 
 
-def state_told(state: str, values: Sequence[float] | None) -> TrialState:
+def state_told(state: TrialState, values: Sequence[float] | None) -> OptunaState:
     """Out of memory teaches as a pruned trial with a violated constraint; a failure teaches nothing.
 
     Of Optuna's samplers TPE reads the constraint; NSGA-II and GP read trials with values alone, which it has none of:
     `search.memory` keeps configurations like it from all of them.
     """
     if values is not None:
-        return TrialState.COMPLETE
-    return TrialState.PRUNED if state == "infeasible" else TrialState.FAIL
+        return OptunaState.COMPLETE
+    return OptunaState.PRUNED if state is TrialState.INFEASIBLE else OptunaState.FAIL
 
 
 def _share(over: float, limit: float) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.trial import Trial, create_trial
+from optuna.trial import TrialState as OptunaState
 
 from tune_cnn.metrics import Direction, EpochPoint, unusable
 from tune_cnn.search.curve_model.acquisition import Acquisition
@@ -18,7 +19,7 @@ from tune_cnn.search.curve_model.hardware_share import OnShare
 from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
 from tune_cnn.search.importances import importances
-from tune_cnn.search.optuna_tell import COUNTS, point_told, state_told, violations
+from tune_cnn.search.optuna_tell import point_told, state_told, violations
 from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
@@ -26,6 +27,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES, Configuration
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
+from tune_cnn.states import TrialState
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Past:
     """A trial that ended before this search began, from the store."""
 
     params: Mapping[str, Any]
-    state: str
+    state: TrialState
     points: Sequence[EpochPoint] = field(default_factory=tuple)
     gpu_share: float = 0.0
 
@@ -177,7 +179,7 @@ class Search:
         tracker = self._observations.tracker
         return tracker.reference if tracker.reference_is_fixed else None
 
-    def finish(self, number: int, state: str, points: Sequence[EpochPoint]) -> None:
+    def finish(self, number: int, state: TrialState, points: Sequence[EpochPoint]) -> None:
         """A trial has ended: what its curve says is known already; Optuna is told of it."""
         trial, known = self._running.pop(number, (None, None))
         if trial is None or known is None:
@@ -210,7 +212,7 @@ class Search:
             one = self._candidates.of(trial.params)
             if not self._space.searched or self._worth_trying([one], within_s, strict=True):
                 return self._begin(number, trial, params)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.tell(trial, state=OptunaState.FAIL)
         left = self._worth_trying(self._candidates.among([], self._rng), within_s)
         return self._start(number, left[int(self._rng.integers(len(left)))].encoded)
 
@@ -249,10 +251,12 @@ class Search:
     def _known_epoch_time_s(self, candidate: Candidate) -> float | None:
         return None if self._changes(candidate.params) else self._here.costs.known(candidate.cost)
 
-    def _learn_memory(self, share: OnShare, known: Observation, state: str, points: Sequence[EpochPoint]) -> None:
-        if state == "infeasible":
+    def _learn_memory(
+        self, share: OnShare, known: Observation, state: TrialState, points: Sequence[EpochPoint]
+    ) -> None:
+        if state is TrialState.INFEASIBLE:
             share.memory.fails(known.row_d)
-        elif points and (state == "complete" or not self._changes(known.params)):
+        elif points and (state is TrialState.COMPLETE or not self._changes(known.params)):
             peaks = [p.metrics.get("peak_memory_mib") for p in points]
             share.memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
 
@@ -300,8 +304,8 @@ class Search:
         epoch_time_s = self._here.costs.known(candidate.cost)
         return epoch_time_s is None or epoch_time_s <= within_s
 
-    def _told(self, state: str, points: Sequence[EpochPoint]) -> EpochPoint | None:
-        if state not in COUNTS:
+    def _told(self, state: TrialState, points: Sequence[EpochPoint]) -> EpochPoint | None:
+        if not state.has_result:
             return None
         return point_told(points, self._observations.objectives, self._observations.bounds)
 

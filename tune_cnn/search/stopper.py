@@ -10,6 +10,7 @@ STRICT_Z = 6.0  # standard deviations of doubt granted at boldness 0; none at 1
 FEW = 4.0  # a spread seen on few curves is itself in doubt: Student's t of 0.1 % against the normal, nearly
 RARE = 10.0  # the largest gain of few curves is not the largest there is: so much farther from their mean, over n - 1
 WORTH = 1e-9  # of the present hypervolume: less is arithmetic
+LAST_BITS = 9  # decimals that processors agree on: past them a logarithm depends on the instructions it is made of
 
 
 def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> np.ndarray | None:
@@ -35,7 +36,8 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
             gain_n, apart_n = gain_n[known_n], np.abs(others_nem[known_n, now, m] - mine_em[now, m])
             most, mean = float(gain_n.min()), float(gain_n.mean())
             most -= (mean - most) * RARE / (count - 1)
-            gain_n = gain_n[np.argsort(apart_n)[: max(ENOUGH, count // 2)]]
+            nearest_n = np.argsort(apart_n.round(LAST_BITS), kind="stable")  # of those as near the earlier trial's
+            gain_n = gain_n[nearest_n[: max(ENOUGH, count // 2)]]
             doubt = STRICT_Z * (1.0 - boldness) * float(gain_n.std()) * (1.0 + FEW / (len(gain_n) - 1))
             likely = float(gain_n.mean()) - doubt
             ahead_em[at, m] = mine_em[now, m] + (min(likely, most) if boldness < 1.0 else likely)
@@ -56,7 +58,7 @@ def reason_to_stop(observations: Observations, known: Observation, *, boldness: 
         return f"stopped at epoch {curve.seen}: it can't keep the constraints any more"
     if not observations.tracker.reference:
         return None  # nothing kept the constraints yet, so whatever does adds
-    if not observations.tracker.reference_is_fixed and not (observations.gains(ahead_em) > 0).all():
+    if not observations.tracker.reference_is_fixed and not (observations.gains(ahead_em).round(LAST_BITS) >= 0).all():
         return None  # beyond what was seen so far, which the reference point may yet take in
     held_fk = observations.gains(observations.front_levels)
     before = volume(held_fk)

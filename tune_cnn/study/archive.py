@@ -15,6 +15,7 @@ from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.states import StudyState
 
 
 def open_store(home: str | Path, *, create: bool = False) -> Store:
@@ -57,8 +58,8 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
 
 def as_it_stands(store: Store, record: StudyRecord) -> StudyRecord:
     """A search that was killed can't write that it ended: one that runs by its record and that nobody holds has."""
-    if record.state == "running" and not store.in_work(record.name):
-        return replace(record, state="interrupted")
+    if record.state is StudyState.RUNNING and not store.in_work(record.name):
+        return replace(record, state=StudyState.INTERRUPTED)
     return record
 
 

@@ -112,6 +112,6 @@ def _importances(archive: StudyArchive) -> Importances:
     points: dict[int, list[EpochPoint]] = {}
     for point in archive.points:
         points.setdefault(point.trial, []).append(point)
-    ended = [t for t in archive.trials if t.state not in {"running", "interrupted"}]
+    ended = [t for t in archive.trials if t.state.has_ended]
     past = [Past(params=t.params, state=t.state, points=points.get(t.number, [])) for t in ended]
     return Search(spec_of(archive), past=past).importances()

@@ -15,6 +15,7 @@ from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.study import study_name
+from tune_cnn.states import TrialState
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
@@ -150,7 +151,7 @@ def _figure(archive: StudyArchive) -> Any:
 
 def status_of(archive: StudyArchive) -> dict[str, Any]:
     study = archive.study
-    counts = dict.fromkeys(("complete", "stopped", "failed", "infeasible", "running"), 0)
+    counts = dict.fromkeys((*(s for s in TrialState if s.has_ended), TrialState.RUNNING), 0)
     for trial in archive.trials:
         counts[trial.state] += 1
     return {

@@ -11,7 +11,7 @@ import torch
 import torch._dynamo  # every optimizer imports it when it is made: here the slots do, all at once and off any clock
 from torch import Tensor
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import PeerLost, TrialError
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.prepare import prepare
@@ -20,7 +20,7 @@ from tune_cnn.training.exported import Program
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.registry import ModelFacts, check_model
-from tune_cnn.training.process.faults import OutOfMemory, PeerLost, trial_faults
+from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
 from tune_cnn.training.process.memory_cap import cap_memory
@@ -31,8 +31,6 @@ from tune_cnn.training.step.precision import PRECISIONS, supported_precisions
 from tune_cnn.training.strategies.framework.training_run import Change
 from tune_cnn.training.trial import Trial
 
-__all__ = ["OutOfMemory", "PeerLost", "RankTraining"]
-
 _log = logging.getLogger(__name__)
 JOIN_TIMEOUT_S = 1800.0  # torch's own for gloo: rank 0 may spend long in the user's metrics while the others wait
 
@@ -42,7 +40,8 @@ class RankTraining:
 
     `join` once, then for each trial `begin`, `train_epoch` until done, and whatever else is wanted, then `end`. All but
     `weights`, `end` and `abort` must be called on all ranks alike. A trial's own faults are raised as TrialError
-    (OutOfMemory among them), a lost peer as PeerLost; anything else means that this process is of no more use.
+    (OutOfMemory among them), a lost peer as PeerLost, a broken device as DeviceLost; anything else means that this
+    process is of no more use.
     """
 
     def __init__(self, rank: int = 0) -> None:
@@ -54,11 +53,15 @@ class RankTraining:
         self._trial: Trial | None = None
         self._modules = 0  # that were imported when their objects were last set aside
 
+    def listen(self, host: str) -> str:
+        """On rank 0: an `init_method` for all ranks to `join`, once."""
+        return self._group.listen(host)
+
     def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float = JOIN_TIMEOUT_S) -> None:
         """Form the group that the trials to come train in, or keep it where it stands already.
 
         timeout_s: the longest that a rank waits for the others, here and in every gloo collective. After an abort
-        all ranks must join again, under another `init_method` (tcp://host:port of rank 0, file:///path).
+        all ranks must join again, under another `init_method` (what rank 0's `listen` gives, or file:///path).
         """
         self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
 

@@ -104,8 +104,6 @@ class Trial:
         self._epochs_trained += 1
         of_ranks = group.gather(self._with_costs(metrics))
         reduced = reduce_metrics(of_ranks)
-        if self.context.device.type == "cuda":
-            reduced["gpu_seconds"] = job.gpu_share * reduced["train_time_s"] * group.ranks
         self._reduced.append(reduced)
         if group.share(self._checkpoints.due()):  # its time is told with the next epoch
             self.write_checkpoint()

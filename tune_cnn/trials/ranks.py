@@ -1,13 +1,12 @@
 """A trial's ranks: rank 0 in the Trainable's own process, the others as actors on the trial's other bundles."""
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import DeviceLost, PeerLost
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
@@ -25,6 +24,7 @@ TRAINING = "tune_cnn.training.rank:RankTraining"
 class Rank(Protocol):
     """What `trials` needs of one rank's training; the real one is training.rank.RankTraining."""
 
+    def listen(self, host: str) -> str: ...
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None: ...
     def begin(self, job: TrainingJob) -> int: ...
     def history(self) -> list[EpochResult]: ...
@@ -72,7 +72,7 @@ class RankGroup:
         self._others = [_rank_actor(path, rank, bundles[rank], import_folders) for rank in range(1, ranks)]
         self._own = make_rank(path, 0)
         if ranks > 1:
-            address = f"tcp://{ray.util.get_node_ip_address()}:{_free_port()}"
+            address = self._own.listen(ray.util.get_node_ip_address())
             self.call("join", ranks=ranks, init_method=address, cuda=cuda)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -86,7 +86,7 @@ class RankGroup:
             result = own(*args, **kwargs)
             ray.get(refs)
         except Exception as error:
-            cause = _first_cause([error, *watch.end(patience_s=5.0 if _is_peer_lost(error) else 0.0)])
+            cause = _first_cause([error, *watch.end(patience_s=5.0 if isinstance(error, PeerLost) else 0.0)])
             self.close()
             raise cause from error
         watch.end()
@@ -137,11 +137,7 @@ class _PeerWatch:
 
 def _first_cause(errors: list[Exception]) -> Exception:
     """The error that the others followed from: a rank that lost its peer is a consequence."""
-    return next((e for e in map(_unwrapped, errors) if not _is_peer_lost(e)), _unwrapped(errors[0]))
-
-
-def _is_peer_lost(error: Exception) -> bool:
-    return type(error).__name__ == "PeerLost"  # by name: its module needs torch, which the driver does without
+    return next((e for e in map(_unwrapped, errors) if not isinstance(e, PeerLost)), _unwrapped(errors[0]))
 
 
 def _unwrapped(error: Exception) -> Exception:
@@ -150,12 +146,8 @@ def _unwrapped(error: Exception) -> Exception:
 
 
 def lost(error: BaseException) -> bool:
-    """Whether the error means a lost process or a broken CUDA context, which a fresh process may survive."""
-    return (
-        isinstance(error, RayActorError)
-        or type(error).__name__ == "PeerLost"
-        or (not isinstance(error, TrialError) and "CUDA error" in str(error))
-    )
+    """Whether the error means a lost process or device, which a fresh process may survive."""
+    return isinstance(error, RayActorError | PeerLost | DeviceLost)
 
 
 def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folders: Sequence[str]) -> Any:
@@ -166,10 +158,3 @@ def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folder
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
     return options.remote(path, rank, tuple(import_folders))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port

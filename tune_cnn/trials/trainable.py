@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tune_cnn.errors import TrialError, TuneCnnError
+from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError
 from tune_cnn.spec import Configuration
+from tune_cnn.states import TrialState
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
@@ -18,6 +19,7 @@ from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
 
 import ray  # isort: skip
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ class WarmTrial(tune.Trainable):
         self._warm_up()
         assigned = ray.get(coordinator.assignment.remote(slot))
         if assigned is None:
-            return self._end("unused", None)
+            return self._end(TrialState.INTERRUPTED, None)
         self._assigned = assigned
         return None
 
@@ -145,13 +147,13 @@ class WarmTrial(tune.Trainable):
         payload = self._payload
         group = self._make_group()
         if not ray.get(payload.coordinator.begin.remote(self._slot, self._assigned["trial"], _place())):
-            return self._end("interrupted", None)
+            return self._end(TrialState.INTERRUPTED, None)
         self._begun = True
         job = job_of(payload, self._assigned)
         done = group.call("begin", job)
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
             self._former = [(past.epoch, dict(past.metrics)) for past in group.call("history")]
-        return self._end("complete", None) if done >= job.last_epoch else None
+        return self._end(TrialState.COMPLETE, None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Any]:
         pulse = ray.get(self._payload.coordinator.pulse.remote(self._assigned["trial"]))
@@ -166,16 +168,16 @@ class WarmTrial(tune.Trainable):
             "done": result.done,
         }
         if result.done:
-            report["end"] = ("complete", None)
+            report["end"] = (TrialState.COMPLETE, None)
         elif pulse.draining:
             assert self._group is not None
             report["checkpoint"] = self._group.call("checkpoint") if self._payload.checkpoints else None
-            report |= {"end": ("interrupted", None), "done": True}
+            report |= {"end": (TrialState.INTERRUPTED, None), "done": True}
         return report
 
-    def _end(self, state: str, reason: str | None) -> dict[str, Any]:
+    def _end(self, state: TrialState, reason: str | None) -> dict[str, Any]:
         self._begun = False
-        if self._group is not None and state in {"failed", "infeasible"}:
+        if self._group is not None and state.is_failure:
             self._release()
         return {
             "trial": self._assigned["trial"],
@@ -198,14 +200,14 @@ class WarmTrial(tune.Trainable):
             self._group = None
 
 
-def end_of(error: Exception) -> tuple[str, str]:
+def end_of(error: Exception) -> tuple[TrialState, str]:
     """State and reason of a trial that raised."""
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+    if isinstance(error, MemoryError | OutOfMemory | OutOfMemoryError):
         said = _first_line(error)
-        return "infeasible", said if "out of memory" in said.lower() else f"out of memory: {said}"
+        return TrialState.INFEASIBLE, said if "out of memory" in said.lower() else f"out of memory: {said}"
     if isinstance(error, TrialError | TuneCnnError):
-        return "failed", str(error)
-    return "failed", f"{type(error).__name__}: {_first_line(error)}"
+        return TrialState.FAILED, str(error)
+    return TrialState.FAILED, f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

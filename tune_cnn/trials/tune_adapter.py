@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tune_cnn.errors import TuneCnnError
+from tune_cnn.states import TrialState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class Driver(Protocol):
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
         """Commit an epoch; True stops the trial."""
 
-    def end(self, trial: int, state: str, reason: str | None) -> None:
-        """A trial is over: complete, failed, infeasible or interrupted."""
+    def end(self, trial: int, state: TrialState, reason: str | None) -> None:
+        """A trial is over, or interrupted."""
 
     def tick(self) -> bool:
         """Called ten times a second or more; True once no new trial and no further epoch is wanted."""
@@ -97,7 +98,7 @@ class TuneAdapter:
             self._starting.remove(tune_id)
             if asked:
                 self.open(TuneCnnError(f"no process of a slot could be started: {why}"))
-        self.end(tune_id, "failed", why)
+        self.end(tune_id, TrialState.FAILED, why)
 
     def tick(self) -> None:
         if self.driver is not None and self.driver.tick() and not self._draining:
@@ -108,7 +109,7 @@ class TuneAdapter:
         assert self.driver is not None
         return self.driver.point(trial, epoch, metrics, checkpoint)
 
-    def end(self, tune_id: str, state: str, reason: str | None) -> None:
+    def end(self, tune_id: str, state: TrialState, reason: str | None) -> None:
         trial = self.running.pop(tune_id, None)
         if trial is not None:
             assert self.driver is not None
@@ -118,7 +119,7 @@ class TuneAdapter:
     def close(self) -> None:
         """Where Tune's loop was broken off, what ran is unfinished."""
         for tune_id in list(self.running):
-            self.end(tune_id, "interrupted", None)
+            self.end(tune_id, TrialState.INTERRUPTED, None)
 
     def _next(self, tune_id: str) -> Assignment | None:
         """The driver's next trial, from now on Tune's of that id; None when there will be no more."""

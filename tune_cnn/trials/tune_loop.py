@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
@@ -129,7 +130,7 @@ class _Asker(_DriverOnly, Searcher):
         if error:
             self.adapter.give_up(trial_id, tries=MAX_FAILURES + 1)
         else:
-            self.adapter.end(trial_id, "interrupted", None)
+            self.adapter.end(trial_id, TrialState.INTERRUPTED, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the record."""
@@ -155,7 +156,7 @@ class _Listener(_DriverOnly, tune.Stopper):
         if ended is not None:
             adapter.end(trial_id, *ended)
         elif stop:
-            adapter.end(trial_id, "stopped", None)
+            adapter.end(trial_id, TrialState.STOPPED, None)
         return stop or ended is not None
 
     def stop_all(self) -> bool:

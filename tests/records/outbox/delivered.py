@@ -7,6 +7,7 @@ from typing import Any
 
 from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.store import Store
+from tune_cnn.states import TrialState
 
 make_quiet("")  # before mlflow is imported, which would phone home
 from mlflow import MlflowClient  # noqa: E402
@@ -41,7 +42,7 @@ def two_trials(home: Path, name: str) -> Store:
                 "val_loss": math.inf,
             }
             store.add_point(name, trial, epoch, metrics)
-    store.end_trial(name, 0, "complete")
+    store.end_trial(name, 0, TrialState.COMPLETE)
     store.update_study(name, reference={"accuracy": 0.0, "train_time_s": 100.0})
     return store
 

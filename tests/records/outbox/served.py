@@ -15,6 +15,7 @@ from tune_cnn.records.mlflow.environment import outbox_environment
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # it would start processes of its own
 PATIENCE_S = 180.0  # for a start; importing MLflow alone takes long on a machine that is busy
+TRIES = 3  # of ports: another process may take one between our look at it and the server's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,23 +27,33 @@ class Served:
 
 @contextmanager
 def serve(folder: Path, *, backend: str | None = None) -> Iterator[Served]:
-    port = free_port()
+    for left in reversed(range(TRIES)):
+        port = free_port()
+        uri, log = f"http://127.0.0.1:{port}", folder / "server.log"
+        process = start(folder, port, log, backend or f"sqlite:///{folder}/mlflow.db")
+        try:
+            try:
+                wait_for(uri, process, log)
+            except AssertionError:
+                if left and "address already in use" in log.read_text():
+                    continue
+                raise
+            yield Served(uri=uri, port=port, folder=folder)
+            return
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+
+
+def start(folder: Path, port: int, log: Path, backend: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", backend or f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    uri = f"http://127.0.0.1:{port}"
-    with (folder / "server.log").open("w") as log:
-        environment = outbox_environment(os.environ, uri) | QUIET
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
-    try:
-        wait_for(uri, process, folder / "server.log")
-        yield Served(uri=uri, port=port, folder=folder)
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        process.kill()
-        process.wait()
+    command += ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts")]
+    environment = outbox_environment(os.environ, f"http://127.0.0.1:{port}") | QUIET
+    with log.open("w") as out:
+        return subprocess.Popen(command, stdout=out, stderr=out, cwd=folder, env=environment)
 
 
 def wait_for(uri: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -13,6 +13,7 @@ from tune_cnn.records.mlflow.client import Server
 from tune_cnn.records.mlflow.description import odd_free, trial_name
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState, TrialState
 
 
 def test_a_study_is_told_as_the_contract_says(store: Store, name: str, tracking: str) -> None:
@@ -82,7 +83,7 @@ def test_the_front_is_found_by_its_tag(store: Store, name: str, tracking: str) -
 def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
     store: Store, name: str, tracking: str
 ) -> None:
-    store.update_study(name, state="interrupted")
+    store.update_study(name, state=StudyState.INTERRUPTED)
     tell(store, name, tracking)
     killed = runs(tracking, name)
     assert {n: r.info.status for n, r in killed.items()} == {
@@ -90,7 +91,7 @@ def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
         FIRST: "FINISHED",
         SECOND: "KILLED",
     }
-    store.update_study(name, state="running")
+    store.update_study(name, state=StudyState.RUNNING)
     store.resume_trial(name, 1)
     tell(store, name, tracking)
     resumed = runs(tracking, name, view=ALL)
@@ -103,7 +104,7 @@ def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
 
 
 def test_the_reason_of_a_failure_is_a_tag_until_the_trial_is_resumed(store: Store, name: str, tracking: str) -> None:
-    store.end_trial(name, 1, "failed", "val_loss is nan")
+    store.end_trial(name, 1, TrialState.FAILED, "val_loss is nan")
     tell(store, name, tracking)
     failed = runs(tracking, name)[SECOND]
     assert (failed.info.status, failed.data.tags["tune_cnn.reason"]) == ("FAILED", "val_loss is nan")
@@ -134,7 +135,7 @@ def test_whatever_a_metric_or_parameter_is_called_it_is_told(store: Store, name:
     values = {odd: float(number) for number, odd in enumerate(ODD)}
     store.add_trial(name, 2, {"batch_size": 32, **values}, seed=2)
     store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, **values})
-    store.end_trial(name, 2, "failed", "🚀 " + "r" * 9_000)
+    store.end_trial(name, 2, TrialState.FAILED, "🚀 " + "r" * 9_000)
     tell(store, name, tracking)
     run = runs(tracking, name)["t0002 bs32"]
     assert {run.data.metrics[odd_free(odd)] for odd in ODD} == set(values.values())

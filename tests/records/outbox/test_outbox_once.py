@@ -12,6 +12,7 @@ from tune_cnn.records.mlflow.client import Refused, Unreachable
 from tune_cnn.records.mlflow.reader import read_study
 from tune_cnn.records.outbox import delivery
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState, TrialState
 
 
 def test_telling_everything_again_doubles_nothing(store: Store, name: str, tracking: str) -> None:
@@ -41,13 +42,13 @@ def test_another_connection_asks_for_no_status_that_stands(
     store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A study of ten thousand trials would take minutes at each resume and each end."""
-    store.end_trial(name, 1, "stopped")
-    store.update_study(name, state="finished")
+    store.end_trial(name, 1, TrialState.STOPPED)
+    store.update_study(name, state=StudyState.FINISHED)
     tell(store, name, tracking)
     asked: list[str] = []
     monkeypatch.setattr(MlflowClient, "set_terminated", lambda self, run_id, **how: asked.append(run_id))
     tell(store, name, tracking)
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     tell(store, name, tracking)
     assert asked == []
 
@@ -92,7 +93,7 @@ def test_a_run_that_came_late_after_all_is_removed(store: Store, name: str, trac
     run = runs(tracking, name)[FIRST]
     client = MlflowClient(tracking)
     client.create_run(run.info.experiment_id, tags=run.data.tags, run_name=FIRST)
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     delivery.deliver()
     delivery.settle(ended=True)
     assert runs(tracking, name)[FIRST].info.run_id == run.info.run_id
@@ -103,11 +104,11 @@ def test_deleted_runs_and_experiments_come_back(store: Store, name: str, trackin
     tell(store, name, tracking)
     run, client = runs(tracking, name)[SECOND], MlflowClient(tracking)
     client.delete_run(run.info.run_id)
-    store.end_trial(name, 1, "stopped")
+    store.end_trial(name, 1, TrialState.STOPPED)
     tell(store, name, tracking)
     assert runs(tracking, name)[SECOND].info.run_id == run.info.run_id
     client.delete_experiment(run.info.experiment_id)
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     tell(store, name, tracking)
     assert runs(tracking, name, view=ALL)[SECOND].info.run_id == run.info.run_id
     assert runs(tracking, name)[SECOND].info.status == "FINISHED"

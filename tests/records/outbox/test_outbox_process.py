@@ -16,6 +16,7 @@ from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow.reader import read_study
 from tune_cnn.records.outbox.handle import Outbox, start_outbox, sync
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState, TrialState
 
 
 def wait(until: Callable[[], bool], outbox: Outbox) -> None:
@@ -40,8 +41,8 @@ def test_an_outbox_delivers_beside_the_search_and_ends_when_told(
     wait(lambda: outbox.status().pending == 0, outbox)
     assert outbox.alive and outbox.status().error is None
     store.add_point(name, 1, 4, {"accuracy": 0.99, "train_time_s": 9.0})
-    store.end_trial(name, 1, "complete")
-    store.update_study(name, state="finished")
+    store.end_trial(name, 1, TrialState.COMPLETE)
+    store.update_study(name, state=StudyState.FINISHED)
     assert outbox.finish(120.0) == 0 and not outbox.alive, outbox.log.read_text()
     archive = read_study(name, tracking)
     assert len(archive.points) == 7 and archive.study.state == "finished"

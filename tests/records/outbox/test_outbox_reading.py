@@ -16,11 +16,12 @@ from tune_cnn.records.mlflow.client import Refused, Server, Unreachable
 from tune_cnn.records.mlflow.environment import shown_uri
 from tune_cnn.records.mlflow.reader import list_studies, read_study
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState
 
 
 def test_a_study_reads_back_from_its_server_alone(store: Store, name: str, tracking: str) -> None:
     """Spec, state, trials with their run ids, and every point."""
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     tell(store, name, tracking)
     archive = read_study(name, tracking)
     record = store.study(name)
@@ -41,7 +42,7 @@ def test_every_command_reads_from_a_server_alone(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """From another machine, which holds no store, with a password; a wrong one, or a wrong address, is one message."""
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     tell(store, name, served.uri)
     (there := tmp_path / "elsewhere").mkdir()
     with proxy_to(served.port) as proxy, commands_in(there, monkeypatch, capfd) as command:

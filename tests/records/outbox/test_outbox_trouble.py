@@ -12,6 +12,7 @@ from records.outbox.served import Served
 from tune_cnn.records.outbox.handle import REFUSED, TAKEN
 from tune_cnn.records.outbox.process import LONGEST_BACKOFF_S, Orders, Settings, run
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState
 
 CREATE = "POST /api/2.0/mlflow/runs/create"
 LOG_BATCH = "POST /api/2.0/mlflow/runs/log-batch"
@@ -68,7 +69,7 @@ def test_what_happens_to_requests_costs_time_alone(
 ) -> None:
     """Requests that fail now and then, before or after the server has done what they ask."""
     proxy.fate = fate
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(finish_s=5.0))
     assert len(proxy.met) > 1 or "delay" in proxy.met, "nothing happened to any request"
     assert store.delivery(name) == (0, None)

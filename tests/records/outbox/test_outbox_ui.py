@@ -16,6 +16,7 @@ from records.outbox.delivered import runs, tell
 from records.outbox.served import Served
 
 from tune_cnn.records.store import Store
+from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.report import report_files
@@ -39,9 +40,9 @@ def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterato
         missing("Chromium is not installed: no chromium, chromium-browser or google-chrome on the path")
     store.add_trial(name, 2, {"batch_size": 1024, "model.note": ""}, seed=2)
     store.add_point(name, 2, 1, {"accuracy": 0.92, "train_time_s": 5.0})
-    store.end_trial(name, 1, "failed", "val_loss is nan")
-    store.end_trial(name, 2, "complete")
-    store.update_study(name, state="finished")
+    store.end_trial(name, 1, TrialState.FAILED, "val_loss is nan")
+    store.end_trial(name, 2, TrialState.COMPLETE)
+    store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)
@@ -107,7 +108,7 @@ def test_the_front_is_found_and_filtered_by_every_objective(
     store: Store, name: str, tracking: str, tmp_path: Path
 ) -> None:
     """By tag, at its epochs; by the offered values, whose dots want backquotes; numeric parameters as numbers."""
-    store.update_study(name, state="finished")
+    store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)

@@ -20,6 +20,7 @@ from tune_cnn.reports.figures.study import (
 from tune_cnn.reports.figures.thinning import hypervolume_trace, sample
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec import Choice
+from tune_cnn.states import TrialState
 
 
 def test_the_front_figure_shows_every_point_once() -> None:
@@ -127,7 +128,9 @@ def test_parallel_coordinates_hold_choices_logs_and_what_is_missing() -> None:
 def test_parallel_coordinates_take_values_off_the_list() -> None:
     """A warm-started trial may hold a value that is no choice of this study; True is not 1."""
     rows = [
-        TrialRow(number=n, params={"kind": kind}, state="complete", metrics={"accuracy": 0.5, "train_time_s": 1.0})
+        TrialRow(
+            number=n, params={"kind": kind}, state=TrialState.COMPLETE, metrics={"accuracy": 0.5, "train_time_s": 1.0}
+        )
         for n, kind in enumerate((1, True, "else"))
     ]
     study = made_up(0)

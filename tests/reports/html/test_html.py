@@ -16,6 +16,7 @@ from tune_cnn.metrics import EpochPoint
 from tune_cnn.reports.html.page import write_report
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec.loading import read_yaml
+from tune_cnn.states import TrialState
 
 NASTY = "</script><script>alert('x')</script><img src=https://example.org/x.png>&\"'"
 LOADING = {"src", "href", "srcset", "data", "poster", "action"}
@@ -103,7 +104,9 @@ def test_all_parts_are_there(tmp_path: Path) -> None:
 def test_a_users_text_stays_text(tmp_path: Path) -> None:
     """Markup in names, parameters, reasons, notes, spec, versions makes no element and ends no script."""
     study = made_up(4)
-    plain = report(tmp_path, study, notes=["a"], trials=[*study.trials, TrialRow(number=90, params={}, state="failed")])
+    plain = report(
+        tmp_path, study, notes=["a"], trials=[*study.trials, TrialRow(number=90, params={}, state=TrialState.FAILED)]
+    )
     trials = [
         TrialRow(number=t.number, params={**t.params, "optimizer": NASTY}, state=t.state, metrics=t.metrics)
         for t in study.trials
@@ -111,7 +114,7 @@ def test_a_users_text_stays_text(tmp_path: Path) -> None:
     page = report(
         tmp_path, study, description=NASTY, spec_yaml=NASTY, notes=[NASTY], versions={NASTY: NASTY},
         hardware={"cpu": NASTY}, commands=[NASTY], state=NASTY,
-        trials=[*trials, TrialRow(number=90, params={}, state="failed", reason=NASTY)],
+        trials=[*trials, TrialRow(number=90, params={}, state=TrialState.FAILED, reason=NASTY)],
     )  # fmt: skip
     assert page.text.count("alert('x')") >= 8
     scripts = [sum(tag == "script" for tag, _ in p.tags) for p in (plain, page)]
@@ -152,7 +155,7 @@ def test_any_study_has_a_report(tmp_path: Path, trials: int, names: tuple[str, .
 def test_a_failed_study_tells_why(tmp_path: Path) -> None:
     """No trial with an objective: the reasons are grouped, counted, and the trials named."""
     reasons = ["out of memory", "train_loss is nan", "out of memory"]
-    trials = [TrialRow(number=n, params={}, state="failed", reason=r) for n, r in enumerate(reasons)]
+    trials = [TrialRow(number=n, params={}, state=TrialState.FAILED, reason=r) for n, r in enumerate(reasons)]
     points = [EpochPoint(trial=1, epoch=1, metrics={"train_time_s": 2.0, "accuracy": float("nan")})]
     page = report(tmp_path, MadeUp(objectives=made_up(0).objectives, points=points, trials=trials))
     assert "There is no front" in page.text

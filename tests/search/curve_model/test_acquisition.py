@@ -16,6 +16,7 @@ from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec.costs import Cost
+from tune_cnn.states import TrialState
 
 GRID = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.1, 1.0], "epochs": [2, 8]}
 
@@ -152,7 +153,7 @@ def test_epochs_beyond_the_time_left_count_for_nothing(spec):
             for epoch in range(1, 9):
                 metrics = {"accuracy": (0.1 if batch == 16 else 0.05) * epoch, "train_time_s": epoch * 640.0 / batch}
                 search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-            search.finish(number, "complete", search._observations.known[number].curve.points)
+            search.finish(number, TrialState.COMPLETE, search._observations.known[number].curve.points)
         for batch in (32, 128):
             search.learn_cost({"batch_size": batch}, Cost(step_time_s=640.0 / batch, steps_per_epoch=1))
         offered = [c for c in search._candidates.among([], search._rng) if c.params["batch_size"] in (32, 128)]
@@ -173,7 +174,7 @@ def test_a_curve_counts_by_what_it_comes_to_and_not_by_how_it_begins(spec):
         for epoch, accuracy in enumerate(accuracies, start=1):
             metrics = {"accuracy": accuracy + 0.01 * number, "train_time_s": 10.0 * epoch}
             search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        search.finish(number, "complete", search._observations.known[number].curve.points)
+        search.finish(number, TrialState.COMPLETE, search._observations.known[number].curve.points)
     for batch in (2, 5):
         search.learn_cost({"batch_size": batch}, Cost(step_time_s=10.0, steps_per_epoch=1))
     assert search.ask(4)["batch_size"] == 5
@@ -212,10 +213,10 @@ def test_a_cliff_is_learned_by_every_sampler(spec):
             ]
             if need >= 4096:
                 late += number >= 10
-                search.finish(number, "infeasible", [])
+                search.finish(number, TrialState.INFEASIBLE, [])
             else:
                 search.observe(points[0])
-                search.finish(number, "complete", points)
+                search.finish(number, TrialState.COMPLETE, points)
         assert late <= 2, sampler
 
 
@@ -257,7 +258,7 @@ def test_equal_objectives_are_searched_all_the_same(spec):
         points = [EpochPoint(trial=number, epoch=e, metrics={"accuracy": 0.5, "train_time_s": 1.0}) for e in (1, 2)]
         for point in points:
             search.observe(point)
-        search.finish(number, "complete", points)
+        search.finish(number, TrialState.COMPLETE, points)
     assert len(set(asked)) == 18
 
 
@@ -283,7 +284,7 @@ def test_a_contest_on_a_made_up_space_is_won_against_random(spec):
                 points.append(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
                 if search.observe(points[-1]):
                     break
-            search.finish(number, "complete", points)
+            search.finish(number, TrialState.COMPLETE, points)
         return search._observations.tracker.hypervolume - np.log10(search.reference["train_time_s"])
 
     ours, theirs = (np.mean([reached(sampler, seed) for seed in range(3)]) for sampler in ("curve_ehvi", "random"))

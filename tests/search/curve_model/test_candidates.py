@@ -1,5 +1,7 @@
 """Candidates: the whole of a small space, draws and neighbours in a larger one, and what lies beside the front."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.curve_model.candidates import WHOLE, Candidates
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
+from tune_cnn.states import TrialState
 
 GRID = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.1, 1.0], "epochs": [2, 8]}
 
@@ -37,6 +40,34 @@ def test_a_large_space_is_drawn_from_and_searched_near_what_is_good(spec):
     changed = [sum(c.encoded.get(k) != v for k, v in good.items()) for c in near]
     assert max(changed) <= 2
     assert len(offered) < WHOLE
+
+
+@pytest.mark.parametrize(
+    ("bounds", "step"),
+    [
+        ({"low": 1, "high": 1_000_000}, 1),
+        ({"low": 1, "high": 1_000_000, "log": True}, 1),
+        ({"low": 32, "high": 3_200_000, "step": 32}, 32),
+    ],
+)
+def test_a_wide_range_of_whole_numbers_is_never_laid_out(spec, bounds, step):
+    """Its values are counted, not listed: a list of them would take 32 MB, and 4 GB for a hundred times as many."""
+    whole = spec({"batch_size": bounds, "epochs": [2, 4, 8]})
+    tracemalloc.start()
+    try:
+        made, rng = candidates(whole), np.random.default_rng(0)
+        offered = made.among([], rng)
+        good = [one.encoded for one in offered[:3]]
+        found = [*offered, *made.among(good, rng), *made.around(good, rng)]
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 3_000_000
+    values = [one.params["batch_size"] for one in found]
+    assert len(offered) < WHOLE and len(set(values)) > 100
+    assert all(bounds["low"] <= value <= bounds["high"] and value % step == bounds["low"] % step for value in values)
+    middle = 1_000 if "log" in bounds else bounds["high"] / 2
+    assert 0.3 < np.mean([one.params["batch_size"] < middle for one in offered]) < 0.7
 
 
 def test_neighbours_beyond_an_end_of_a_range_are_reflected(spec):
@@ -122,5 +153,5 @@ def test_every_other_proposal_lies_beside_the_front(spec):
             top = 0.9 - 0.1 * off - 0.05 * np.log2(params["batch_size"] / 16)
             metrics = {"accuracy": top * (1 - 0.5**epoch), "train_time_s": epoch * 100 / params["batch_size"]}
             search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        search.finish(number, "complete", known.known[-1].curve.points)
+        search.finish(number, TrialState.COMPLETE, known.known[-1].curve.points)
     assert beside >= 6 and others > 3

@@ -12,6 +12,7 @@ from tune_cnn import Study
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
+from tune_cnn.states import TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.resume import check_confirmable, keep_machine, search_on
 from tune_cnn.study.confirming.plan import plan, settings
@@ -88,7 +89,7 @@ def test_nothing_is_confirmed_where_its_precision_is_lacking(tmp_path: Path) -> 
     with store.lease("made-up"):
         store.add_trial("made-up", 3, {"precision": "bf16"}, seed=3, extra={"gpu_share": 0.0})
         store.add_point("made-up", 3, 1, {"accuracy": 0.99, "train_time_s": 0.1, "peak_memory_mib": 1.0})
-        store.end_trial("made-up", 3, "complete")
+        store.end_trial("made-up", 3, TrialState.COMPLETE)
     store.confirmations.plan("made-up", plan(read_archive("made-up", tmp_path, None), spec, settings(spec, 4, 1)))
     check_confirmable(store, spec, spec, FOUND, lambda line: None)
     with pytest.raises(ResourceError, match="trial 3 was searched with precision bf16"):

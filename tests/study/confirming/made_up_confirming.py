@@ -6,6 +6,7 @@ from typing import Any
 from study.made_up import spec_with
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
+from tune_cnn.states import RunState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import plan, settings
 from tune_cnn.study.confirming.runs import confirm_runs
@@ -28,7 +29,7 @@ class Training:
             raise KeyboardInterrupt  # as abrupt as a kill: nothing is tidied up
         self.asked.append((run.trial, run.epoch, run.number))
         if run.key == self._fails:
-            return SeedRun(**{**vars(run), "state": "infeasible", "reason": "out of memory"})
+            return SeedRun(**{**vars(run), "state": RunState.INFEASIBLE, "reason": "out of memory"})
         accuracy, seconds = GIVEN[run.key]
         metrics = {
             "accuracy": accuracy + 0.01 * run.number,
@@ -36,7 +37,7 @@ class Training:
             "test_accuracy": accuracy - 0.02,
             "peak_memory_mib": 100.0,
         }
-        return SeedRun(**{**vars(run), "state": "complete", "metrics": metrics})
+        return SeedRun(**{**vars(run), "state": RunState.COMPLETE, "metrics": metrics})
 
 
 def confirm(home: Path, training: Training, *, points: int = 3, seeds: int = 3, **more: Any) -> bool:

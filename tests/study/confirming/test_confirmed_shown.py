@@ -14,6 +14,7 @@ from tune_cnn.front.confirmed import confirmed as confirmed_runs
 from tune_cnn.records.mlflow.confirmed import confirmed_words, metrics_told
 from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal import printed
+from tune_cnn.states import RunState, TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.commands import FrontDocument, show_search
 from tune_cnn.study.confirming.plan import plan, settings
@@ -84,7 +85,7 @@ def test_front_tells_intervals_and_probability(confirmed: Path, command: Command
     assert "0.7900" in shown
     assert "✓" in shown
     assert "[0.7403," in shown
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(map(len, shown.splitlines())) <= 100
 
 
 def test_status_counts_what_is_left(home: Path, command: Command) -> None:
@@ -118,7 +119,7 @@ def test_a_search_that_went_on_and_found_better_is_said(confirmed: Path, command
     with store.lease("made-up"):
         store.add_trial("made-up", 3, {"epochs": 2, "batch_size": 64, "learning_rate": 0.2}, seed=3)
         store.add_point("made-up", 3, 1, {"accuracy": 0.99, "train_time_s": 0.2, "peak_memory_mib": 100.0})
-        store.end_trial("made-up", 3, "complete")
+        store.end_trial("made-up", 3, TrialState.COMPLETE)
     store.close()
     ended = command("export", "made-up", "-o", "best.yaml")
     assert "trial 3 at epoch 1, which was not trained again, looked better in every objective" in ended.err
@@ -146,7 +147,7 @@ def test_what_could_not_be_confirmed_is_offered_nowhere(home: Path, tmp_path: Pa
 def test_mlflow_is_told_when_a_probability_is_gone(home: Path) -> None:
     """It can't take a metric back: NaN says that the earlier one holds no longer."""
     runs = [
-        SeedRun(trial=0, epoch=1, number=n, seed=n, state="complete",
+        SeedRun(trial=0, epoch=1, number=n, seed=n, state=RunState.COMPLETE,
                 metrics={"accuracy": 0.5, "train_time_s": 1.0, "peak_memory_mib": 900.0})
         for n in range(2)
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from study.searching.test_driver import Make, epoch, make, store, whole_trial  #
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.spec.parts import Budget
+from tune_cnn.states import TrialState
 from tune_cnn.study.checks.preflight import check_unchanged
 from tune_cnn.study.searching.budget import GROWTH_TRIALS, BudgetTracker
 from tune_cnn.study.searching.startup import why_nothing_left
@@ -48,7 +49,7 @@ def test_failures_say_nothing_of_growth(make: Make, store: Store) -> None:  # no
     driver = make(budget={"trials": 100}, min_growth_pct_per_hour=5.0)
     for _ in range(REFERENCE_AFTER):
         whole_trial(driver)
-    for state in ("failed", "infeasible") * GROWTH_TRIALS:
+    for state in (TrialState.FAILED, TrialState.INFEASIBLE) * GROWTH_TRIALS:
         given = driver.next()
         assert given is not None
         driver.end(given.trial, state, "made up")
@@ -98,7 +99,7 @@ def test_spent_epochs_end_the_search_and_its_running_trials(make: Make, store: S
     assert given is not None and other is not None
     assert not epoch(driver, given.trial, 1, 0.5, 1.0)
     assert epoch(driver, given.trial, 2, 0.6, 2.0)
-    driver.end(given.trial, "stopped", None)
+    driver.end(given.trial, TrialState.STOPPED, None)
     assert driver.next() is None
     assert [(t.state, t.reason) for t in store.trials("made-up")][1] == ("stopped", "the budget of epochs is spent")
 
@@ -114,12 +115,12 @@ def test_the_driver_stops_what_the_search_gives_up(make: Make, store: Store) -> 
             assert given is not None
             for at in range(1, 7):
                 epoch(driver, given.trial, at, 0.6 + at / 20, float(at))
-            driver.end(given.trial, "complete", None)
+            driver.end(given.trial, TrialState.COMPLETE, None)
         given = driver.next()
         assert given is not None
         assert epoch(driver, given.trial, 1, 0.1, 9.0) == stops
         if stops:
-            driver.end(given.trial, "stopped", None)
+            driver.end(given.trial, TrialState.STOPPED, None)
             assert (store.trials(name)[-1].reason or "").startswith("stopped at epoch 1: at best it would add 0")
 
 

@@ -14,6 +14,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.search.search import Search
 from tune_cnn.spec.costs import Cost
+from tune_cnn.states import TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import checked_with
 from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setup_of
@@ -41,7 +42,9 @@ TWO_SLOTS = Slots(count=2, bundles=({"CPU": 1.0},), gpu_share=0.0, slots_per_gpu
 GROWING = {"batch_size": 64, "strategies.net2net": True, "strategies.net2net.grow_at": 0.9}
 
 
-def ended(number: int, state: Any = "complete", reason: str | None = None, **params: Any) -> TrialRecord:
+def ended(
+    number: int, state: TrialState = TrialState.COMPLETE, reason: str | None = None, **params: Any
+) -> TrialRecord:
     moment = datetime.now(UTC)
     return TrialRecord(
         number=number, params=params, seed=0, origin="sampler", state=state, reason=reason, started=moment,
@@ -71,7 +74,10 @@ def test_trials_that_cost_the_same_tell_one_cost() -> None:
 
 
 def test_a_trial_out_of_memory_tells_that_it_does_not_fit() -> None:
-    trials = [ended(0, "infeasible", "out of memory: asked for 2 GiB", batch_size=128), ended(1, "failed")]
+    trials = [
+        ended(0, TrialState.INFEASIBLE, "out of memory: asked for 2 GiB", batch_size=128),
+        ended(1, TrialState.FAILED),
+    ]
     (known,) = of_trials(spec_with(), trials, [], train_images=640)
     assert known.reason == "out of memory: asked for 2 GiB"
     assert known.cost.step_time_s is None
@@ -82,7 +88,7 @@ def test_one_trial_out_of_memory_among_many_that_fitted_was_chance() -> None:
     trials = [ended(n, batch_size=64) for n in range(3)]
     points = [point(n, 1, train_time_s=1.0) for n in range(3)]
     for failed, fits in ((1, True), (2, True), (3, False)):
-        lost = [ended(3 + n, "infeasible", "out of memory", batch_size=64) for n in range(failed)]
+        lost = [ended(3 + n, TrialState.INFEASIBLE, "out of memory", batch_size=64) for n in range(failed)]
         (known,) = of_trials(spec_with(), [*trials, *lost], points, train_images=640)
         assert (known.reason is None) is fits
         assert known.cost.step_time_s == pytest.approx(0.1)
@@ -90,11 +96,14 @@ def test_one_trial_out_of_memory_among_many_that_fitted_was_chance() -> None:
 
 def test_a_stopped_trial_says_nothing_of_a_net_that_was_to_grow() -> None:
     """Its strategies may have changed the net later; without strategies its epochs all cost the same."""
-    trials = [ended(n, state, **GROWING) for n, state in enumerate(["stopped", "complete", "running"])]
+    trials = [
+        ended(n, state, **GROWING)
+        for n, state in enumerate([TrialState.STOPPED, TrialState.COMPLETE, TrialState.RUNNING])
+    ]
     points = [point(n, 1, train_time_s=1.0 + n, peak_memory_mib=10.0) for n in range(3)]
     (known,) = of_trials(spec_with(), trials, points, train_images=640)
     assert known.cost.step_time_s == pytest.approx(0.2)
-    (known,) = of_trials(spec_with(), [ended(0, "stopped", batch_size=64)], points, train_images=640)
+    (known,) = of_trials(spec_with(), [ended(0, TrialState.STOPPED, batch_size=64)], points, train_images=640)
     assert known.cost.step_time_s == pytest.approx(0.1)
 
 
@@ -147,7 +156,7 @@ def test_what_a_resumed_trial_cost_is_not_kept(tmp_path: Path) -> None:
     _train(store, INFO, train_time_s=1.0)
     (number,) = (trial.number for trial in store.trials("made-up") if "place" in trial.extra)
     store.resume_trial("made-up", number)
-    store.end_trial("made-up", number, "complete")
+    store.end_trial("made-up", number, TrialState.COMPLETE)
     keep_costs(store, spec_with(), read_archive("made-up", tmp_path, None))
     assert not store.costs.known(setup_of(spec_with(), INFO, slots=4, gpus_per_rank=0.0))
     store.close()
@@ -177,7 +186,7 @@ def _train(store: Store, info: Mapping[str, Any], *, train_time_s: float, slots:
     trial = driver.next()
     assert trial is not None
     driver.point(trial.trial, 1, {"accuracy": 0.5, "train_time_s": train_time_s}, None)
-    driver.end(trial.trial, "complete", None)
+    driver.end(trial.trial, TrialState.COMPLETE, None)
     driver.raise_failure()
 
 

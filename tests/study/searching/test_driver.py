@@ -11,6 +11,7 @@ from tune_cnn.errors import StoreError, TuneCnnError
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.search.search import Past, Search
+from tune_cnn.states import TrialState
 from tune_cnn.study.failures import nothing_found
 from tune_cnn.study.searching.driver import SearchDriver
 
@@ -60,7 +61,7 @@ def whole_trial(driver: SearchDriver, accuracy: float = 0.9, seconds: float = 1.
     given = driver.next()
     assert given is not None
     epoch(driver, given.trial, 1, accuracy, seconds)
-    driver.end(given.trial, "complete", None)
+    driver.end(given.trial, TrialState.COMPLETE, None)
     return given.trial
 
 
@@ -81,14 +82,14 @@ def test_resume_takes_up_unfinished_trials_first(make: Make, store: Store) -> No
     unfinished = first.next()
     assert unfinished is not None
     epoch(first, unfinished.trial, 1, 0.5, 1.0)
-    first.end(unfinished.trial, "interrupted", None)
+    first.end(unfinished.trial, TrialState.INTERRUPTED, None)
     second = make()
     assert second.counts["complete"] == 1
     taken = second.next()
     assert taken == unfinished
     epoch(second, 1, 1, 0.99, 9.0)  # trained again after the checkpoint: the first counts
     epoch(second, 1, 2, 0.6, 2.0)
-    second.end(1, "complete", None)
+    second.end(1, TrialState.COMPLETE, None)
     assert [p.metrics["accuracy"] for p in store.points("made-up") if p.trial == 1] == [0.5, 0.6]
     assert whole_trial(second) == 2
     assert second.next() is None
@@ -118,7 +119,7 @@ def test_spent_hours_end_the_search_and_its_running_trials(make: Make, store: St
     assert late.next() == given
     late._budget._began_s -= 1800.0  # half an hour later
     assert epoch(late, 0, 1, 0.7, 1.0)
-    late.end(0, "stopped", None)
+    late.end(0, TrialState.STOPPED, None)
     (trial,) = store.trials("made-up")
     assert (trial.state, trial.reason) == ("stopped", "the budget of hours is spent")
 
@@ -131,7 +132,7 @@ def test_interrupted_trials_stay_unfinished(make: Make, store: Store) -> None:
     assert given is not None
     driver.interrupted = True
     assert epoch(driver, given.trial, 1, 0.5, 1.0)
-    driver.end(given.trial, "stopped", None)
+    driver.end(given.trial, TrialState.STOPPED, None)
     assert driver.tick()
     assert driver.next() is None
     assert [t.state for t in store.trials("made-up")] == ["running"]
@@ -151,7 +152,7 @@ def test_a_store_error_in_a_hook_stops_the_search_and_is_raised_afterwards(
         file.rename(tmp_path / f"away-{file.name}")
     (tmp_path / "studies.db").mkdir()
     assert epoch(driver, given.trial, 1, 0.5, 1.0)  # stop
-    driver.end(given.trial, "complete", None)
+    driver.end(given.trial, TrialState.COMPLETE, None)
     assert driver.next() is None
     assert driver.tick()
     with pytest.raises(StoreError, match=r"studies\.db"):
@@ -218,7 +219,7 @@ def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Stor
     assert given is not None
     epoch(first, given.trial, 1, 0.5, 2.0)
     first.interrupted = True
-    first.end(given.trial, "stopped", None)
+    first.end(given.trial, TrialState.STOPPED, None)
     first.finish()
     study = store.study("made-up")
     assert study is not None
@@ -226,7 +227,7 @@ def test_an_interrupted_search_leaves_its_reference_open(make: Make, store: Stor
     second = make()
     assert second.next() == given
     epoch(second, given.trial, 2, 0.9, 4.0)
-    second.end(given.trial, "complete", None)
+    second.end(given.trial, TrialState.COMPLETE, None)
     second.finish()
     study = store.study("made-up")
     assert study is not None and study.reference is not None
@@ -251,16 +252,42 @@ def test_constraints_filter_the_front(make: Make, store: Store) -> None:
     assert len(store.points("made-up")) == 2
 
 
-def test_unusable_epochs_are_not_stored_and_fail_their_trial(make: Make, store: Store) -> None:
-    """NaN in an objective stops the trial; without any point it has failed, with a reason."""
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.STOPPED, TrialState.INTERRUPTED])
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("metrics", "lacking"),
+    [
+        ({"accuracy": float("nan"), "train_time_s": 9.0}, "accuracy is nan"),
+        ({"accuracy": 0.9, "train_time_s": float("inf")}, "train_time_s is inf"),
+        ({"train_time_s": 9.0}, "accuracy is missing"),
+    ],
+)
+def test_an_epoch_without_an_objective_fails_its_trial(
+    make: Make, store: Store, metrics: dict[str, float], lacking: str, before: int, state: TrialState
+) -> None:
+    """The first one or a later one, however training ended: epochs before it are kept, and the reason names it."""
+    forgotten: list[int] = []
+    driver = make(forgotten=forgotten)
+    assert driver.next() is not None
+    for number in range(1, before + 1):
+        assert not epoch(driver, 0, number, 0.5 + number / 10, float(number))
+    assert driver.point(0, before + 1, metrics, None)
+    driver.end(0, state, None)
+    (trial,) = store.trials("made-up")
+    expected = f"epoch {before + 1}: {lacking}; an epoch needs a finite number for every objective"
+    assert (trial.state, trial.reason) == ("failed", expected)
+    assert [p.epoch for p in store.points("made-up")] == list(range(1, before + 1))
+    assert (driver.counts["failed"], forgotten) == (1, [0])
+    assert make().trials_to_run == 2  # the next start doesn't take it up
+
+
+def test_a_trial_that_gave_no_epoch_has_failed(make: Make, store: Store) -> None:
+    """Its training ended by itself before the first one."""
     driver = make()
     assert driver.next() is not None
-    assert epoch(driver, 0, 1, float("nan"), 1.0)
-    driver.end(0, "complete", None)
+    driver.end(0, TrialState.COMPLETE, None)
     (trial,) = store.trials("made-up")
-    assert trial.state == "failed"
-    assert trial.reason
-    assert store.points("made-up") == []
+    assert (trial.state, trial.reason) == ("failed", "ended without an epoch")
 
 
 def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> None:
@@ -269,7 +296,7 @@ def test_all_failed_trials_are_counted_by_reason(make: Make, store: Store) -> No
     for reason in ("diverged", "out of memory", "diverged"):
         given = driver.next()
         assert given is not None
-        driver.end(given.trial, "failed", reason)
+        driver.end(given.trial, TrialState.FAILED, reason)
     assert driver.counts["failed"] == 3
     assert not driver.front
     told = nothing_found(store, spec_with()).splitlines()

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from ranks import digits_job
 
 from tune_cnn.training.meters.gpu import GpuEnergy, GpuSeconds, GpuUtil, SmActive
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.meters.nvml import Nvml
+from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.reduction import reduce_metrics
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -117,6 +120,18 @@ def test_gpu_seconds_price_a_share_and_keep_the_price_of_before_a_restart():
     assert later.read() == {"gpu_seconds": pytest.approx(4.0)}
 
 
+def test_gpu_seconds_of_ranks_are_added_up():
+    """Each rank pays for its share of a device and its own time; a rank may have gone on from another share."""
+    ranks = []
+    for before, seconds in ((1.5, 8.0), (0.5, 6.0)):
+        meter = GpuSeconds(0.25)
+        meter.load_state_dict({"gpu_seconds": before})
+        meter.enter(0.0)
+        meter.leave(seconds)
+        ranks.append(meter.read())
+    assert reduce_metrics(ranks) == {"gpu_seconds": 1.5 + 0.25 * 8 + 0.5 + 0.25 * 6}
+
+
 GPU_METERS: list[tuple[Callable, dict[str, list[float]]]] = [
     (GpuUtil, {"util": [50.0, 50.0]}),
     (SmActive, {"sm": [50.0, 50.0]}),
@@ -194,6 +209,27 @@ def test_a_shared_device_tells_nothing_of_one_trial():
     meters.close()
     assert not {"gpu_util_pct", "sm_active_pct", "gpu_energy_j"} & set(read)
     assert read["gpu_seconds"] == pytest.approx(0.25 * read["train_time_s"])
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_trial_resumed_on_another_share_keeps_its_price(tmp_path):
+    """An epoch on half a device, the next on a quarter: each at its own price, in the metrics of the trial."""
+    costs = []
+    for share in (0.5, 0.25):
+        rank = RankTraining()
+        job = {
+            "gpu_share": share,
+            "slots_per_gpu": 1,
+            "checkpoint_dir": str(tmp_path / "kept"),
+            "checkpoint_every_s": 0.0,
+        }
+        assert rank.begin(digits_job(tmp_path, job=job)) == len(costs)
+        costs.append(rank.train_epoch().metrics)
+        rank.end()
+    seconds = [cost["train_time_s"] for cost in costs]
+    expected = 0.5 * seconds[0] + 0.25 * (seconds[1] - seconds[0])
+    assert costs[1]["gpu_seconds"] == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.gpu

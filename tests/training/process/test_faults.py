@@ -5,8 +5,8 @@ import weakref
 import pytest
 import torch
 
-from tune_cnn.errors import ModelError, TrialError
-from tune_cnn.training.process.faults import OutOfMemory, PeerLost, trial_faults
+from tune_cnn.errors import DeviceLost, ModelError, OutOfMemory, PeerLost, TrialError
+from tune_cnn.training.process.faults import trial_faults
 
 
 def outcome(error: Exception) -> BaseException:
@@ -47,17 +47,17 @@ def test_a_failed_collective_is_a_lost_peer(error):
     assert type(outcome(error)) is PeerLost
 
 
-def test_a_broken_context_comes_out_as_it_is():
+def test_a_broken_context_is_a_lost_device():
     """The process is of no more use, so no trial's end may hide it."""
     error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-    assert outcome(error) is error
+    assert type(outcome(error)) is DeviceLost
 
 
 def test_the_users_error_is_named_with_its_place():
     """What raised, what it said, where."""
     found = outcome(ZeroDivisionError("division by zero"))
     assert type(found) is TrialError
-    assert "training raised ZeroDivisionError: division by zero (test_outcomes.py, line " in str(found)
+    assert "training raised ZeroDivisionError: division by zero (test_faults.py, line " in str(found)
 
 
 def test_wrong_input_of_one_trial_ends_that_trial():

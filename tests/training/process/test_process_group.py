@@ -5,10 +5,11 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 import torch
-from ranks import free_address
 
-from tune_cnn.training.process.faults import PeerLost, trial_faults
+from tune_cnn.errors import PeerLost
+from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.process_group import ProcessGroup, known_to_peers, tcp_connections
 
 
@@ -67,7 +68,30 @@ def collectives(rank: int, address: str) -> object:
 def test_two_ranks_join_gather_share_and_add_up(two_processes):
     """Both know the same afterwards; what is shared is rank 0's."""
     expected = ([{"rank": 0}, {"rank": 1}], "from 0", [2.0, 1.0], [1.0, 1.0])
-    assert two_processes.call(collectives, free_address()) == [expected, expected]
+    assert two_processes.call(collectives, two_processes.address()) == [expected, expected]
+
+
+_GROUPS: dict[int, ProcessGroup] = {}  # of this process, by rank: kept from call to call
+
+
+def joins_where_it_listened(rank: int, address: str | None) -> object:
+    group = _GROUPS.setdefault(rank, ProcessGroup(rank))
+    if address is None:
+        return group.listen("127.0.0.1") if rank == 0 else None
+    joined(rank, address, group)
+    found = group.gather(rank)
+    group.leave()
+    return found
+
+
+def test_rank_0_holds_the_port_at_which_the_others_join(two_processes):
+    """From the moment that its address is known nobody else can take it; two groups to come have two ports."""
+    address, _ = two_processes.call(joins_where_it_listened, None)
+    port = int(address.rpartition(":")[2])
+    with socket.socket() as another, pytest.raises(OSError, match="in use"):
+        another.bind(("127.0.0.1", port))
+    assert two_processes.address() != address
+    assert two_processes.call(joins_where_it_listened, address) == [[0, 1], [0, 1]]
 
 
 def waits_for_a_peer(rank: int, address: str, next_address: str) -> object:
@@ -91,5 +115,5 @@ def waits_for_a_peer(rank: int, address: str, next_address: str) -> object:
 
 def test_abort_from_another_thread_ends_a_collective_that_would_hang(two_processes):
     """The peer lives on and never comes; both can join again."""
-    found = two_processes.call(waits_for_a_peer, free_address(), free_address())
+    found = two_processes.call(waits_for_a_peer, two_processes.address(), two_processes.address())
     assert found == [("", 2.0), ("PeerLost", 2.0)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from brisk import CARDS, EPOCHS, NAMES, PAIRS, job_with
-from ranks import Processes, free_address, same_bits, train
+from ranks import Processes, same_bits, train
 from torch import nn
 
 from tune_cnn.errors import StrategyError
@@ -128,7 +128,7 @@ def test_two_ranks_end_with_the_same_weights(two_processes: Processes, folder):
     """For each strategy, and for all that go together; one decision that a rank takes by itself would part them."""
     jobs = {name: job_with(folder, name, job={"ranks": 2}) for name in NAMES}
     jobs |= {"+".join(group): job_with(folder, *group, job={"ranks": 2}) for group in _largest_groups()}
-    first, second = two_processes.call(digests, free_address(), jobs, timeout_s=400.0)
+    first, second = two_processes.call(digests, two_processes.address(), jobs, timeout_s=400.0)
     assert first == second
     assert len(set(first.values())) == len(jobs)
 

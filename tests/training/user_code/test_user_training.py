@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import digits_job, free_address, same_bits, train
+from ranks import digits_job, same_bits, train
 from torch.nn import functional as F
 
 from tune_cnn.errors import InputError, TrialError
@@ -206,6 +206,6 @@ def on_two(number: int, address: str, job) -> object:
 def test_on_two_ranks_each_runs_it_with_its_share(two_processes, folder):
     """torch.distributed is there for what they exchange; results are equal on both."""
     job = users(folder, "trains", job={"ranks": 2}, **TRAINING)
-    (metrics, weights), (others, other_weights) = two_processes.call(on_two, free_address(), job)
+    (metrics, weights), (others, other_weights) = two_processes.call(on_two, two_processes.address(), job)
     assert metrics == others and metrics["images_per_s"] > 0
     assert all((weights[name] == other_weights[name]).all() for name in weights)

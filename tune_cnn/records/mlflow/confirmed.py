@@ -42,7 +42,7 @@ def tell_confirmed(
     failed: dict[int, list[str]] = {}
     for (trial, epoch), reasons in failed_candidates(seed_runs).items():
         failed.setdefault(trial, []).append(f"epoch {epoch}: {reasons[0]}")
-    once_failed = {run.trial for run in seed_runs if run.state in {"failed", "infeasible"}}
+    once_failed = {run.trial for run in seed_runs if run.state.is_failure}
     names = dict.fromkeys([*spec.objectives, *spec.constraints, *TOLD, *spec.user_metrics])
     for trial in sorted(by_trial.keys() | failed.keys()):
         mine = sorted(by_trial.get(trial, []), key=lambda one: one.epoch)

@@ -12,12 +12,13 @@ from tune_cnn.records.rows import StudyRecord, TrialRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES
 from tune_cnn.spec.study import dimension_out
+from tune_cnn.states import StudyState
 
 STATES = {
-    "running": "The search is running.",
-    "finished": "The search has ended.",
-    "interrupted": "The search was interrupted; the same command goes on with it.",
-    "failed": "The search failed; the same command goes on with it.",
+    StudyState.RUNNING: "The search is running.",
+    StudyState.FINISHED: "The search has ended.",
+    StudyState.INTERRUPTED: "The search was interrupted; the same command goes on with it.",
+    StudyState.FAILED: "The search failed; the same command goes on with it.",
 }
 NUMBER = "param."  # begins the name of a metric that holds a numeric parameter
 LONGEST_NAME = 80

@@ -10,6 +10,7 @@ from tune_cnn.records.document import StudyArchive, read_document
 from tune_cnn.records.mlflow.client import KIND, STARTED, STUDY, UPDATED, Server
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, database_path, is_sqlite
 from tune_cnn.records.rows import from_ms
+from tune_cnn.states import StudyState
 
 EXPERIMENTS = 100  # in one search for runs
 
@@ -36,7 +37,7 @@ class ToldStudy:
     """How a study stood when its server was last told."""
 
     name: str
-    state: str
+    state: StudyState
     started: datetime
     updated: datetime
 
@@ -55,7 +56,7 @@ def _told(run: Run) -> ToldStudy:
     ended = from_ms(info.end_time or info.start_time)
     return ToldStudy(
         name=tags[STUDY],
-        state=tags.get("tune_cnn.state", "running"),
+        state=StudyState(tags.get("tune_cnn.state", StudyState.RUNNING)),
         started=datetime.fromisoformat(tags[STARTED]) if STARTED in tags else from_ms(info.start_time),
         updated=datetime.fromisoformat(tags[UPDATED]) if UPDATED in tags else ended,
     )

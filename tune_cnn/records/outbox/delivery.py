@@ -17,16 +17,22 @@ from tune_cnn.records.mlflow.confirmed import confirmed_of, confirmed_words, tel
 from tune_cnn.records.mlflow.description import describe, numbers_of, odd_free, params_of, study_params
 from tune_cnn.records.mlflow.front import FrontTags
 from tune_cnn.records.mlflow.runs import StudyRuns, record_of
-from tune_cnn.records.rows import Change, PointRecord, StudyRecord, StudyState, TrialRecord, to_ms
+from tune_cnn.records.rows import Change, PointRecord, StudyRecord, TrialRecord, to_ms
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec, to_yaml
+from tune_cnn.states import StudyState, TrialState
 
 BATCH = 1000  # changes that are looked at together: what is told of one trial goes in one request
 MARKED_AFTER = 50  # changes; who waits sees by it that a slow server moves
 DOCUMENT_EVERY_S = 30.0  # while a search runs; at most a twentieth of the time goes into writing points.json
 LONG_PARAM = 6000  # characters that MLflow keeps of a parameter's value
-_STATUS = {"running": "RUNNING", "complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-_STUDY_STATUS = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+_STATUS = {TrialState.RUNNING: "RUNNING", TrialState.COMPLETE: "FINISHED", TrialState.STOPPED: "FINISHED"}
+_STUDY_STATUS = {
+    StudyState.RUNNING: "RUNNING",
+    StudyState.FINISHED: "FINISHED",
+    StudyState.INTERRUPTED: "KILLED",
+    StudyState.FAILED: "FAILED",
+}
 
 
 class Delivery:
@@ -149,7 +155,7 @@ class Delivery:
         return {trial.number: trial for trial in self._store.trials(self._study)}
 
     def _state(self, record: StudyRecord) -> StudyState:
-        return "interrupted" if self.orphaned and record.state == "running" else record.state
+        return StudyState.INTERRUPTED if self.orphaned and record.state is StudyState.RUNNING else record.state
 
     # The parent run
 
@@ -198,7 +204,7 @@ class Delivery:
         points = [self._points[self._place[trial.number, epoch]] for epoch in epochs]
         metrics = [m for point in points for m in _metrics(point, self._objectives)]
         moved = any(change.kind == "trial" for change in changes)
-        if 1 in epochs or (moved and trial.state != "running"):  # after the objectives: see `_metrics`
+        if 1 in epochs or (moved and trial.state is not TrialState.RUNNING):  # after the objectives: see `_metrics`
             stamp_ms = to_ms(trial.started)
             numbers = numbers_of(trial.params, self._searched)
             metrics += [Metric(name, value, stamp_ms, 0) for name, value in numbers.items()]
@@ -227,7 +233,7 @@ class Delivery:
         state = self._state(record)
         for trial in trials:
             status = _STATUS.get(trial.state, "FAILED")
-            if trial.state == "running" and state != "running":
+            if trial.state is TrialState.RUNNING and state is not StudyState.RUNNING:
                 status = "KILLED"
             ended = trial.ended or record.updated
             self._runs.tell_status(self._runs.of_trial(trial), status, to_ms(ended))

@@ -219,7 +219,7 @@ def failures_section(trials: Sequence[TrialRow]) -> str:
     """The trials that ended before their time, one row a reason."""
     groups: dict[tuple[str, str], list[TrialRow]] = {}
     for trial in trials:
-        if trial.reason or trial.state in {"failed", "infeasible"}:
+        if trial.reason or trial.state.is_failure:
             groups.setdefault((trial.state, trial.reason or "no reason recorded"), []).append(trial)
     if not groups:
         return ""

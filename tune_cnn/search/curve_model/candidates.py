@@ -151,14 +151,13 @@ def key(encoded: Mapping[str, Any]) -> str:
 
 
 def _values(distribution: Any) -> list[Any] | None:
+    """All values of a dimension; None where they are more than a space that is looked at as a whole can have."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    if distribution.step is not None:
-        count = round((distribution.high - distribution.low) / distribution.step) + 1
-        return [distribution.low + at * distribution.step for at in range(count)] if count <= WHOLE else None
-    return None
+    if distribution.step is None:
+        return None
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    return [distribution.low + at * distribution.step for at in range(count)] if count <= WHOLE else None
 
 
 def _draw(distribution: Any, share: float) -> Any:

@@ -7,6 +7,7 @@ from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
 from tune_cnn.spec import Choice, Fixed, StudySpec
+from tune_cnn.states import RunState
 from tune_cnn.study.checks.machine import CONFIRMED_ON, differences, key_of, machine_of
 
 
@@ -40,7 +41,7 @@ def check_confirmable(
     check_same_images(spec, then, found)
     _say_differences("it was searched", machine_of(then), found, say)
     earlier = then.get(CONFIRMED_ON, {})
-    left = {key_of(*run.key) for run in store.confirmations.runs(spec.study) if run.state == "planned"}
+    left = {key_of(*run.key) for run in store.confirmations.runs(spec.study) if run.state is RunState.PLANNED}
     for key in sorted(left & earlier.keys()):
         _say_differences(f"when {key} was trained with its earlier seeds", earlier[key], found, say)
     check_precisions(store, spec, here)
@@ -56,7 +57,7 @@ def check_precisions(store: Store, spec: StudySpec, here: StudySpec) -> None:
     params = {trial.number: trial.params for trial in store.trials(spec.study)}
     for run in store.confirmations.runs(spec.study):
         wanted = spec.configuration(params[run.trial]).precision
-        if run.state == "planned" and wanted not in precisions:
+        if run.state is RunState.PLANNED and wanted not in precisions:
             raise ResourceError(
                 f"study {spec.study!r}: trial {run.trial} was searched with precision {wanted}, which this hardware "
                 "lacks; confirm it where there is such hardware"

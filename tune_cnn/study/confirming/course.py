@@ -10,6 +10,7 @@ from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
+from tune_cnn.states import RunState
 from tune_cnn.study.archive import open_store, read_archive, spec_of
 from tune_cnn.study.checks.preflight import check, check_measurable
 from tune_cnn.study.checks.resume import check_confirmable
@@ -60,7 +61,7 @@ def confirm(
         spec = spec_of(archive)
         runs = plan(archive, spec, settings(spec, points, seeds))
         store.confirmations.plan(study, runs)
-        left = [run for run in store.confirmations.runs(study) if run.state == "planned"]
+        left = [run for run in store.confirmations.runs(study) if run.state is RunState.PLANNED]
         if not left:
             say(f"study {study}: all of its runs have ended already; more with --points or --seeds")
             outbox = begin_delivery(store, study, locations, say)

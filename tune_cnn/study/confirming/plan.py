@@ -14,6 +14,7 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.front_history import constraints_of
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import ConfirmSpec
+from tune_cnn.states import RunState
 from tune_cnn.study.archive import feasible_points
 
 NOBODYS = -1  # number of a run that is never planned
@@ -61,7 +62,7 @@ def is_left(archive: StudyArchive, spec: StudySpec) -> bool:
     """Whether the spec wants runs that have not ended yet, of a study whose search is over."""
     if spec.confirm is None or not feasible_points(archive, spec):
         return False
-    ended = {(run.key, run.number) for run in archive.confirmations if run.state != "planned"}
+    ended = {(run.key, run.number) for run in archive.confirmations if run.state is not RunState.PLANNED}
     return any((run.key, run.number) not in ended for run in plan(archive, spec, spec.confirm))
 
 
@@ -79,11 +80,11 @@ def progress(runs: Sequence[SeedRun]) -> dict[str, Any] | None:
     """How confirming stands, for `status`; None where nothing was ever planned."""
     if not runs:
         return None
-    counts = {state: sum(run.state == state for run in runs) for state in ("complete", "failed", "infeasible")}
+    counts = {state: sum(run.state == state for run in runs) for state in RunState if state is not RunState.PLANNED}
     return {
         "points": len({run.key for run in runs}),
-        "confirmed": len({run.key for run in runs if run.state == "complete"}),
-        "runs": {**counts, "planned": sum(run.state == "planned" for run in runs)},
+        "confirmed": len({run.key for run in runs if run.state is RunState.COMPLETE}),
+        "runs": {**counts, "planned": sum(run.state is RunState.PLANNED for run in runs)},
     }
 
 

@@ -12,6 +12,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.reports.numbers import quantity
 from tune_cnn.spec import StudySpec
+from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
 from tune_cnn.study.locations import Locations, job_template
 from tune_cnn.training.messages import TrainingJob
@@ -49,7 +50,7 @@ def confirm_runs(
 
     What has ended is never trained again: killed at any time, the next start goes on with the first that has not.
     """
-    left = {_id(run) for run in store.confirmations.runs(study) if run.state == "planned"}
+    left = {_id(run) for run in store.confirmations.runs(study) if run.state is RunState.PLANNED}
     ended = len(plan) - len(left)
     for run in (run for run in plan if _id(run) in left):
         if stopping():
@@ -105,7 +106,7 @@ def _id(run: SeedRun) -> tuple[int, int, int]:
 
 def told(run: SeedRun, objectives: Sequence[Metric]) -> str:
     what = f"trial {run.trial} at epoch {run.epoch}, seed {run.number + 1}"
-    if run.state != "complete":
+    if run.state is not RunState.COMPLETE:
         return f"{what}: {run.state}: {run.reason}"
     values = [f"{m.name} {quantity(run.metrics[m.name], m)}" for m in objectives]
     if "test_accuracy" in run.metrics:
@@ -150,12 +151,12 @@ class DedicatedTrainer:
                     return self._trained(run, job, training)
             except ProcessLost as error:
                 if attempt == LOST_AT_MOST:
-                    return replace(run, state="failed", reason=str(error))
+                    return replace(run, state=RunState.FAILED, reason=str(error))
                 self._say(f"{error}; once more, from the last checkpoint")
             except (TrialError, MemoryError) as error:
                 state, reason = end_of(error)
                 remove(self._folder(run))
-                return replace(run, state=state, reason=reason)  # type: ignore[arg-type]  # end_of gives states alone
+                return replace(run, state=RunState(state), reason=reason)
         raise AssertionError("not reached")
 
     def _trained(self, run: SeedRun, job: TrainingJob, training: Dedicated) -> SeedRun | None:
@@ -164,13 +165,13 @@ class DedicatedTrainer:
             if self._stopping() and not last.done:
                 return None
             why = f"the training ended after epoch {last.epoch} of {job.last_epoch}"
-            return replace(run, state="failed", reason=why)
+            return replace(run, state=RunState.FAILED, reason=why)
         metrics = {**last.metrics, "cotenants": 0.0}
         state, reason = run_end(metrics, self._spec.objective_metrics)
-        if state == "complete":
+        if state is RunState.COMPLETE:
             metrics |= training.test()
         remove(self._folder(run))
-        return replace(run, state=state, reason=reason, metrics=metrics if state == "complete" else {})
+        return replace(run, state=state, reason=reason, metrics=metrics if state is RunState.COMPLETE else {})
 
     def _slots_of(self, share: float) -> Slots:
         if share not in self._slots:

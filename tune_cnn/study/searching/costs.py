@@ -13,6 +13,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import Cost, cost_key
+from tune_cnn.states import TrialState
 from tune_cnn.study.checks.machine import machine_of
 
 
@@ -82,7 +83,7 @@ def of_trials(
             last[point.trial] = point
     alike: dict[str, list[TrialRecord]] = {}
     for trial in trials:
-        if trial.state == "infeasible" or (trial.number in last and _is_whole(spec, trial)):
+        if trial.state is TrialState.INFEASIBLE or (trial.number in last and _is_whole(spec, trial)):
             alike.setdefault(cost_key({**spec.fixed, **trial.params}), []).append(trial)
     found = []
     for group in alike.values():
@@ -90,14 +91,14 @@ def of_trials(
         batch_size = spec.configuration(group[0].params).batch_size
         steps = math.ceil(train_images / batch_size)
         reached = [last[trial.number] for trial in group if trial.number in last]
-        reasons = [trial.reason for trial in group if trial.state == "infeasible"]
+        reasons = [trial.reason for trial in group if trial.state is TrialState.INFEASIBLE]
         reason = reasons[0] if reasons and len(reasons) >= len(group) / 2 else None
         found.append(KnownCost(params=params, cost=_cost(reached, steps), reason=reason))
     return found
 
 
 def _is_whole(spec: StudySpec, trial: TrialRecord) -> bool:
-    return trial.state == "complete" or not spec.configuration(trial.params).strategies_on
+    return trial.state is TrialState.COMPLETE or not spec.configuration(trial.params).strategies_on
 
 
 def typical(costs: Sequence[Cost]) -> Cost:

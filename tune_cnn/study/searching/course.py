@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted, ResourceError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
@@ -16,6 +16,7 @@ from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.strategies import Cards
+from tune_cnn.states import StudyState
 from tune_cnn.study.archive import open_store, read_archive
 from tune_cnn.study.checks.preflight import Checked, check_measurable, check_unchanged, checked_with, inspection_call
 from tune_cnn.study.checks.resume import check_precisions, search_on
@@ -44,7 +45,7 @@ AWAY_S = 3.0  # the same while its server doesn't answer
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     study: str
-    state: str  # finished or interrupted
+    state: StudyState  # finished or interrupted
     trials: dict[str, int]
     points: int
     hypervolume: float | None
@@ -150,7 +151,7 @@ class _Course:
         else:
             info = search_on(store, spec, checked.info, self._say)
             # what has ended a search stays its end
-            state: Literal["running", "finished"] = "running" if self.over is None else "finished"
+            state = StudyState.RUNNING if self.over is None else StudyState.FINISHED
             store.update_study(spec.study, spec=spec.model_dump(), state=state, info=info)
 
     def _begin(self, checked: Checked, phases: Sequence[Slots]) -> SearchDriver:
@@ -171,7 +172,7 @@ class _Course:
         """Train the front's candidates again, where the spec says so: the slots of the search are free by now."""
         assert self._checked is not None, "the study is open"
         store, spec, locations, say = self._store, self._spec, self._locations, self._say
-        store.update_study(spec.study, state="finished")
+        store.update_study(spec.study, state=StudyState.FINISHED)
         runs = plan(read_archive(spec.study, locations.home, None), spec, settings(spec, None, None))
         store.confirmations.plan(spec.study, runs)
         try:
@@ -254,7 +255,8 @@ def _close(
     counts = driver.counts
     nothing = driver.ended and not driver.front and sum(counts.values()) > 0
     # a search that has ended stays so, though its confirmation was interrupted
-    store.update_study(spec.study, state="failed" if nothing else "finished" if driver.ended else "interrupted")
+    ended = StudyState.FINISHED if driver.ended else StudyState.INTERRUPTED
+    store.update_study(spec.study, state=StudyState.FAILED if nothing else ended)
     archive = read_archive(spec.study, locations.home, None)
     keep_costs(store, spec, archive)
     files = _report(archive, locations, searcher, say)
@@ -265,7 +267,7 @@ def _close(
         raise TuneCnnError(nothing_found(store, spec))
     result = SearchResult(
         study=spec.study,
-        state="interrupted" if driver.interrupted else "finished",
+        state=StudyState.INTERRUPTED if driver.interrupted else StudyState.FINISHED,
         trials=counts,
         points=len(archive.points),
         hypervolume=driver.hypervolume,
@@ -304,8 +306,8 @@ def _give_up(store: Store, study: str, outbox: Outbox | None, *, at_once: bool) 
     """Leave things as they are after a failure: what is stored is stored, MLflow hears of it later."""
     try:
         record = store.study(study)
-        if record is not None and record.state == "running":  # one that has ended keeps the state it ended in
-            store.update_study(study, state="interrupted")
+        if record is not None and record.state is StudyState.RUNNING:  # one that has ended keeps the state it ended in
+            store.update_study(study, state=StudyState.INTERRUPTED)
         if outbox is not None and at_once:
             outbox.kill()
         elif outbox is not None:

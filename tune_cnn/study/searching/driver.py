@@ -13,9 +13,9 @@ from tune_cnn.metrics import EpochPoint, unusable
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.reports.progress import Progress, RunningTrial
-from tune_cnn.search.optuna_tell import COUNTS
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
+from tune_cnn.states import TrialState
 from tune_cnn.study.searching.budget import BudgetTracker
 from tune_cnn.study.searching.costs import place_of
 from tune_cnn.trials.tune_loop import Assignment
@@ -73,7 +73,8 @@ class SearchDriver:
         self._bounds = {k: b.model_dump(exclude_none=True) for k, b in spec.constraints.items()}
         self._running: dict[int, RunningTrial] = {}
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
-        self._counts = {"complete": 0, "stopped": 0, "failed": 0, "infeasible": 0}
+        self._unusable: dict[int, str] = {}  # of running trials: why one of its epochs can't be judged
+        self._counts = dict.fromkeys((state for state in TrialState if state.has_ended), 0)
         self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
         self._over = over
         self._shown_s = 0.0
@@ -123,8 +124,12 @@ class SearchDriver:
 
     @never_raises(True)
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
-        if unusable(metrics, [m.name for m in self._objectives]):
-            return True  # `end` says why
+        lacking = unusable(metrics, [m.name for m in self._objectives])
+        if lacking:
+            self._unusable.setdefault(
+                trial, f"epoch {epoch}: {lacking}; an epoch needs a finite number for every objective"
+            )
+            return True
         if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
             point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
             self._budget.epochs += 1
@@ -138,24 +143,27 @@ class SearchDriver:
         return stop or self.stopping or self.over is not None
 
     @never_raises(None)
-    def end(self, trial: int, state: str, reason: str | None) -> None:
+    def end(self, trial: int, state: TrialState, reason: str | None) -> None:
         self._running.pop(trial, None)
         started_s = self._started_s.pop(trial, None)
-        if state == "interrupted" or (state == "stopped" and self.stopping):
+        lacking = self._unusable.pop(trial, None)
+        if lacking is not None and state is not TrialState.INFEASIBLE:
+            state, reason = TrialState.FAILED, reason or lacking
+        if state is TrialState.INTERRUPTED or (state is TrialState.STOPPED and self.stopping):
             return  # stays unfinished in the store; the next start goes on from its checkpoint
         points = self._points.pop(trial, [])
-        if state == "stopped":
+        if state is TrialState.STOPPED:
             reason = reason or self._search.reason(trial) or self.over
-        if state in {"complete", "stopped"} and not points:
-            state, reason = "failed", "reported no epoch with every objective"
-        self._store.end_trial(self._spec.study, trial, state, reason)  # type: ignore[arg-type]  # a state from Tune's side
+        if state.has_result and not points:
+            state, reason = TrialState.FAILED, "ended without an epoch"
+        self._store.end_trial(self._spec.study, trial, state, reason)
         self._search.finish(trial, state, points)
         self._counts[state] += 1
         self._fix_reference()
         self._budget.trial_ended(
             time.monotonic() - started_s if started_s is not None else None,
             # a failure says nothing of what is still to be found
-            self._tracker.hypervolume if state in COUNTS and self._tracker.reference_is_fixed else None,
+            self._tracker.hypervolume if state.has_result and self._tracker.reference_is_fixed else None,
         )
         self._store.update_study(self._spec.study, searched_s=self.searched_s)
         self._forget(trial)
@@ -213,7 +221,8 @@ class SearchDriver:
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(self._counts)
+        """Ended trials, by state."""
+        return {str(state): count for state, count in self._counts.items()}
 
     def finish(self) -> None:
         """Fix what is still open, unless the search will go on, and show the last state."""
@@ -223,7 +232,7 @@ class SearchDriver:
         self._show(self.progress())
 
     def progress(self) -> Progress:
-        failed = self._counts["failed"] + self._counts["infeasible"]
+        failed = sum(count for state, count in self._counts.items() if state.is_failure)
         waiting = not self._budget.epochs and bool(self._running)
         return Progress(
             study=self._spec.study,
@@ -231,7 +240,7 @@ class SearchDriver:
             trials_done=sum(self._counts.values()),
             trials_running=len(self._running),
             trials_failed=failed,
-            trials_stopped=self._counts["stopped"],
+            trials_stopped=self._counts[TrialState.STOPPED],
             trials_budget=self._spec.budget.trials,
             hours_budget=self._spec.budget.hours,
             epochs_budget=self._spec.budget.epochs,

@@ -13,13 +13,12 @@ from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.spec.parts import Budget
 from tune_cnn.spec.strategies import Cards
+from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.front import Front, read_config
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.trials.cluster import Slots
-
-ENDED = frozenset({"complete", "stopped", "failed", "infeasible"})
 
 
 def why_nothing_left(store: Store, record: StudyRecord, spec: StudySpec) -> str | None:
@@ -31,7 +30,7 @@ def why_nothing_left(store: Store, record: StudyRecord, spec: StudySpec) -> str 
         spec.min_growth_pct_per_hour is not None
         and record.spec.get("min_growth_pct_per_hour") == spec.min_growth_pct_per_hour
     )
-    if record.state == "finished" and same_growth and not _is_spent(store, record, before):
+    if record.state is StudyState.FINISHED and same_growth and not _is_spent(store, record, before):
         return "min_growth_pct_per_hour has ended this search, so nothing is trained; a smaller one, or none, goes on"
     return None
 
@@ -42,7 +41,7 @@ def _is_spent(store: Store, record: StudyRecord, budget: Budget) -> bool:
     if budget.epochs is not None and len(store.points(record.name)) >= budget.epochs:
         return True
     trials = store.trials(record.name)
-    if budget.trials is None or any(trial.state not in ENDED for trial in trials):
+    if budget.trials is None or any(not trial.state.has_ended for trial in trials):
         return False
     return max((trial.number for trial in trials), default=-1) + 1 >= budget.trials
 
@@ -55,7 +54,7 @@ def search_of(
     points: dict[int, list[EpochPoint]] = {}
     for point in store.points(spec.study):
         points.setdefault(point.trial, []).append(point)
-    ended = [t for t in trials if t.state not in {"running", "interrupted"}]
+    ended = [t for t in trials if t.state.has_ended]
     past = [
         Past(
             params=t.params,

@@ -3,11 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import OutOfMemory, TrialError
 from tune_cnn.spec.costs import Cost
 from tune_cnn.training.found import Probe
 from tune_cnn.training.messages import TrainingJob
-from tune_cnn.training.process.faults import OutOfMemory
 from tune_cnn.training.rank import RankTraining
 
 

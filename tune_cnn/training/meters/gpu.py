@@ -135,8 +135,9 @@ class GpuEnergy(Meter):
 
 
 class GpuSeconds(Meter):
-    """gpu_seconds: the rank's share of a device times its seconds of training. The table takes rank 0's value as it
-    stands, so the caller multiplies by the number of ranks.
+    """gpu_seconds: the share of a device times the seconds of training on it (ranks: the sum).
+
+    After a restart on another share, what was spent before stays as it was priced then.
     """
 
     def __init__(self, gpu_share: float) -> None:
@@ -144,20 +145,19 @@ class GpuSeconds(Meter):
         self.begin()
 
     def begin(self) -> None:
-        self._train_time_s = 0.0
+        self._gpu_seconds = 0.0
 
     def enter(self, now_s: float) -> None:
         self._entered_s = now_s
 
     def leave(self, now_s: float) -> None:
-        self._train_time_s += now_s - self._entered_s
+        self._gpu_seconds += self._gpu_share * (now_s - self._entered_s)
 
     def read(self) -> dict[str, float]:
-        return {"gpu_seconds": self._gpu_share * self._train_time_s}
+        return {"gpu_seconds": self._gpu_seconds}
 
     def state_dict(self) -> dict[str, float]:
         return self.read()
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        # Another share after a restart: what was spent before stays as it was priced then.
-        self._train_time_s = state.get("gpu_seconds", 0.0) / self._gpu_share
+        self._gpu_seconds = state.get("gpu_seconds", 0.0)

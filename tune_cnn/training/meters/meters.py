@@ -100,10 +100,7 @@ class Meters:
         self._clock.epoch()
 
     def read(self) -> dict[str, float]:
-        """This rank's metrics so far, a stretch that still runs left out; what can't be measured here is absent.
-
-        gpu_seconds is one rank's: the caller multiplies it by the number of ranks.
-        """
+        """This rank's metrics so far, a stretch that still runs left out; what can't be measured here is absent."""
         return {name: value for part in self._parts for name, value in part.read().items()}
 
     def state_dict(self) -> dict[str, float]:

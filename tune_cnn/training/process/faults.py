@@ -8,29 +8,21 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tune_cnn.errors import InputError, TrialError
+from tune_cnn.errors import DeviceLost, InputError, OutOfMemory, PeerLost, TrialError
 
 # Neither CUDA's libraries nor the CPU's allocator have a type of exception for it.
 OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
-
-
-class OutOfMemory(TrialError):
-    """The trial needs more memory than its device, or its share of one, has."""
-
-
-class PeerLost(RuntimeError):
-    """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
 
 
 @contextmanager
 def trial_faults(doing: str) -> Iterator[None]:
     """Within it, what the trial itself did wrong comes out as TrialError.
 
-    A lost peer comes out as PeerLost; a broken CUDA context as it is: this process can't train anything any more.
+    A lost peer comes out as PeerLost, a broken CUDA context as DeviceLost.
     """
     try:
         yield
-    except (TrialError, PeerLost):
+    except (TrialError, PeerLost, DeviceLost):
         raise
     except InputError as error:
         raise TrialError(f"{doing}: {error}") from error
@@ -43,7 +35,7 @@ def trial_faults(doing: str) -> Iterator[None]:
         if is_peer_lost(error):
             raise PeerLost(f"{doing}: {_first_line(error)}") from error
         if breaks_context(error):
-            raise
+            raise DeviceLost(f"{doing}: {_first_line(error)}") from error
         raise TrialError(f"{doing} raised {type(error).__name__}: {_first_line(error)}{where}") from error
 
 

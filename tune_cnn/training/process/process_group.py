@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import _abort_process_group
 
-from tune_cnn.training.process.faults import PeerLost
+from tune_cnn.errors import PeerLost
 
 Address = tuple[str, int]
 Connection = tuple[Address, Address]  # this end, the other end
@@ -31,6 +31,16 @@ class ProcessGroup:
         self._joined: tuple[int, str, bool] | None = None
         self._sockets: dict[int, Connection] = {}
         self._aborted = False
+        self._meeting: dist.TCPStore | None = None  # rank 0's, from `listen` to `join`
+
+    def listen(self, host: str) -> str:
+        """On rank 0, before `join`: the address of this host at which it waits for the others, its port taken already.
+
+        A port that was only seen to be free may be another's by the time that it is wanted. `join` finds the same
+        server, as stores that are multi-tenant share one within a process.
+        """
+        self._meeting = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+        return f"tcp://{host}:{self._meeting.port}"
 
     def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float) -> None:
         """Wait for all ranks and form the group; nothing happens where it already stands.
@@ -53,6 +63,7 @@ class ProcessGroup:
                 world_size=ranks,
                 timeout=timedelta(seconds=timeout_s),
             )
+            self._meeting = None  # the group has the server now
             opened = {fd: ends for fd, ends in tcp_connections().items() if before.get(fd) != ends}
             # Other threads may have opened connections meanwhile: those between ranks are known at both ends.
             self._sockets = known_to_peers(opened, self.gather(list(opened.values())))
