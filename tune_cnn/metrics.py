@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from tune_cnn.errors import SpecError, nearest
+from tune_cnn.untyped import Plain
 
 
 class Direction(StrEnum):
@@ -117,7 +117,7 @@ class EpochPoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def unusable(metrics: Mapping[str, Any], names: list[str]) -> str | None:
+def unusable(metrics: Mapping[str, Plain], names: list[str]) -> str | None:
     """Why these metrics can't stand for the objectives (missing, NaN, infinite), or None where they can."""
     for name in names:
         value = metrics.get(name)

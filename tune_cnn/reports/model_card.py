@@ -1,23 +1,23 @@
 """The model card that `tune-cnn train` lays beside the weights, in Markdown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tune_cnn.metrics import METRICS, Direction, Metric
 from tune_cnn.reports.numbers import ABSENT, number, setting
+from tune_cnn.untyped import Plain
 
 
 def model_card(
     *,
     title: str,
     summary: str,
-    origin: Mapping[str, Any],
-    data: Mapping[str, Any],
-    configuration: Mapping[str, Any],
+    origin: Mapping[str, Plain],
+    data: Mapping[str, Plain],
+    configuration: Mapping[str, Plain],
     promise: Mapping[str, float],
     achieved: Mapping[str, float],
-    hardware: Mapping[str, Any],
-    versions: Mapping[str, Any],
+    hardware: Mapping[str, Plain],
+    versions: Mapping[str, Plain],
     weights_file: str | None,
     build_code: str,
     metrics: Mapping[str, Metric] | None = None,
@@ -86,16 +86,16 @@ def _promise_table(promise: Mapping[str, float], achieved: Mapping[str, float], 
     return "\n".join(rows)
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
+def _pairs(values: Mapping[str, Plain]) -> str:
     rows = ["| | |", "|---|---|"]
     return "\n".join(rows + [f"| {_cell(str(k))} | {_cell(_written(v))} |" for k, v in values.items()])
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return ", ".join(map(setting, value)) if isinstance(value, list | tuple) else _exact(value)
 
 
-def _exact(value: Any) -> str:
+def _exact(value: object) -> str:
     """A card is what one repeats a training from, so no digit is dropped here."""
     return repr(value) if isinstance(value, float) else setting(value)
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
-from typing import Any
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
 from tune_cnn.spec.dimensions import USE, Choice, Dimension, Fixed, Range
 from tune_cnn.spec.messages import number, shown
+from tune_cnn.untyped import Plain
 
 
 class Saves(StrEnum):
@@ -41,7 +41,7 @@ class Knob:
     """One argument of a strategy: every value that it may take, and the one that it has unless a spec says another."""
 
     allowed: Choice | Range
-    default: Any
+    default: Plain
     meaning: str
     or_call: bool = False  # a function of the user's, package.module:name, will do too
     or_name: str = ""  # other names will do too: which, for the user; the strategy checks them
@@ -154,7 +154,7 @@ def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
         raise SpecError(f"space.strategies.{card.name}: unknown knob {name!r}{hint}")
     knob = card.knobs[name]
     if isinstance(dimension, Range):
-        values: list[Any] = [dimension.low, dimension.high]
+        values: list[Plain] = [dimension.low, dimension.high]
         if isinstance(knob.allowed, Choice):
             raise SpecError(f"{where}: must be {_told(knob)}, got a range; give a list of them")
     else:
@@ -164,7 +164,7 @@ def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
             raise SpecError(f"{where}: must be {_told(knob)}, got {shown(value)}")
 
 
-def _allows(knob: Knob, value: Any) -> bool:
+def _allows(knob: Knob, value: object) -> bool:
     if isinstance(value, str) and (knob.or_name or (knob.or_call and ":" in value)):
         return True
     allowed = knob.allowed

@@ -2,7 +2,6 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, shown_uri
@@ -14,9 +13,12 @@ from tune_cnn.study import study as face
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress as confirm_progress
 from tune_cnn.study.front import Front, write_whole
+from tune_cnn.untyped import Plain, Untyped
 
 
-def locations(home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool) -> Any:
+def locations(
+    home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool
+) -> Untyped:
     from tune_cnn.study.searching.course import Locations  # with it comes Ray, which takes seconds
 
     return Locations(
@@ -48,7 +50,7 @@ def _folder(home: Path) -> Path:
 # search
 
 
-def search(spec: StudySpec, locations: Any, *, again: str) -> "FrontDocument":
+def search(spec: StudySpec, locations: Untyped, *, again: str) -> "FrontDocument":
     from tune_cnn.study.searching.course import SearchInterrupted
     from tune_cnn.study.searching.course import search as run
 
@@ -74,14 +76,14 @@ def search(spec: StudySpec, locations: Any, *, again: str) -> "FrontDocument":
     return FrontDocument(result.front, document)
 
 
-def _next_commands(name: str, locations: Any) -> dict[str, str]:
+def _next_commands(name: str, locations: Untyped) -> dict[str, str]:
     uri = shown_uri(locations.tracking_uri)
     ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
     typed = locations.commands(name)
     return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": ui}
 
 
-def dry_run(spec: StudySpec, locations: Any) -> dict[str, Any]:
+def dry_run(spec: StudySpec, locations: Untyped) -> dict[str, Plain]:
     from tune_cnn.study.searching.dry_run import dry_run as run
 
     return run(spec, locations, say=printed.line)
@@ -90,11 +92,11 @@ def dry_run(spec: StudySpec, locations: Any) -> dict[str, Any]:
 # status, list, front
 
 
-def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Any]]:
+def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Plain]]:
     return face.list_studies(_folder(home), tracking_uri)
 
 
-def confirm(name: str, locations: Any, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
+def confirm(name: str, locations: Untyped, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
     study_name(name)
     from tune_cnn.study.confirming.course import ConfirmInterrupted
     from tune_cnn.study.confirming.course import confirm as run
@@ -118,7 +120,7 @@ def show_confirm(document: "FrontDocument") -> None:
         printed.line(f"Report: {document['report']}")
 
 
-def confirmed_rows(found: Front) -> list[dict[str, Any]]:
+def confirmed_rows(found: Front) -> list[dict[str, Plain]]:
     """Every confirmed point, those among them that the front has lost since."""
     return [
         {"trial": one.trial, "epoch": one.epoch, "params": found.params(one.point), **one.as_dict()}
@@ -143,10 +145,10 @@ def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
     )
 
 
-class FrontDocument(dict[str, Any]):
+class FrontDocument(dict[str, Plain]):
     """What --json prints of a front, with the front itself for the table."""
 
-    def __init__(self, front: Front, document: dict[str, Any], *, status: str = "") -> None:
+    def __init__(self, front: Front, document: dict[str, Plain], *, status: str = "") -> None:
         """`status`: the command that says how the study stands."""
         super().__init__(document)
         self.front, self.status = front, status
@@ -227,8 +229,8 @@ def export(
 
 
 def train(
-    config: str, locations: Any, *, output: Path | None, all_data: bool, register: str | None = None
-) -> dict[str, Any]:
+    config: str, locations: Untyped, *, output: Path | None, all_data: bool, register: str | None = None
+) -> dict[str, Plain]:
     from tune_cnn.study.training.course import train as run
 
     result = run(config, locations, output=output, all_data=all_data, register=register, say=printed.line)

@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
@@ -12,6 +11,7 @@ from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.trainable import Payload
+from tune_cnn.untyped import Plain
 
 CACHE = "~/.cache/tune_cnn"
 
@@ -72,7 +72,7 @@ def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> Trainin
 
 
 def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: FirstCall | None = None) -> Payload:
-    loop: dict[str, Any] = {"loop": locations.loop} if locations.loop else {}
+    loop: dict[str, Plain] = {"loop": locations.loop} if locations.loop else {}
     job = job_template(spec, slots, locations)
     return Payload(
         job=job, coordinator=None, bundles=[], checkpoints=locations.checkpoints(spec.study), first=first, **loop

@@ -1,13 +1,13 @@
 """The time-efficient training strategies that a space can search."""
 
 from itertools import combinations
-from typing import Any
 
 from tune_cnn.spec import Choice
 from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
+from tune_cnn.untyped import Plain
 
 
-def strategies() -> list[dict[str, Any]]:
+def strategies() -> list[dict[str, Plain]]:
     """Each strategy: name, paper, what it saves, sites, knobs, and which others it can't be on with."""
     from tune_cnn.training.strategies.framework.registry import (
         find_strategies,  # with it comes torch, which takes seconds
@@ -22,7 +22,7 @@ def strategies() -> list[dict[str, Any]]:
     return [{**_row(card), "conflicts": conflicts[name]} for name, card in cards.items()]
 
 
-def _row(card: StrategyCard) -> dict[str, Any]:
+def _row(card: StrategyCard) -> dict[str, Plain]:
     return {
         "name": card.name,
         "summary": card.summary,
@@ -34,7 +34,7 @@ def _row(card: StrategyCard) -> dict[str, Any]:
     }
 
 
-def _knob(knob: Knob) -> dict[str, Any]:
+def _knob(knob: Knob) -> dict[str, Plain]:
     allowed = knob.allowed
-    values: Any = list(allowed.values) if isinstance(allowed, Choice) else {"low": allowed.low, "high": allowed.high}
+    values: Plain = list(allowed.values) if isinstance(allowed, Choice) else {"low": allowed.low, "high": allowed.high}
     return {"allowed": values, "default": knob.default, "meaning": knob.meaning}

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
@@ -20,6 +19,7 @@ from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, re
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.untyped import Plain, Untyped
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Study:
     def __repr__(self) -> str:
         return f"Study({self.name!r}, home={str(self.home)!r})"
 
-    def search(self, spec: StudySpec | Mapping[str, Any] | str | Path, *, storage: str | None = None) -> Front:
+    def search(self, spec: StudySpec | Mapping[str, Plain] | str | Path, *, storage: str | None = None) -> Front:
         """Search until the spec's budget is spent (a StudySpec, a mapping, a file or a recipe's name); the front.
 
         Called again, it goes on. Raises InputError for what is wrong with the input, Interrupted after Ctrl-C.
@@ -91,7 +91,7 @@ class Study:
         """The non-dominated epoch points."""
         return Front(self.archive())
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Plain]:
         """State, trials by state, hypervolume and times (ISO 8601, UTC)."""
         return status_of(self.archive())
 
@@ -122,7 +122,7 @@ class Study:
             store.close()
         shutil.rmtree(self.home / self.name, ignore_errors=True)
 
-    def figure(self) -> Any:
+    def figure(self) -> Untyped:
         """The front as an interactive plotly figure."""
         return _figure(self.archive())
 
@@ -141,7 +141,7 @@ class Study:
         return head + figure + front._repr_html_()
 
 
-def _figure(archive: StudyArchive) -> Any:
+def _figure(archive: StudyArchive) -> Untyped:
     from tune_cnn.reports.figures.study import front_figure
 
     spec = spec_of(archive)
@@ -149,7 +149,7 @@ def _figure(archive: StudyArchive) -> Any:
     return front_figure(feasible_points(archive, spec), Front(archive).points, spec.objective_metrics, params)
 
 
-def status_of(archive: StudyArchive) -> dict[str, Any]:
+def status_of(archive: StudyArchive) -> dict[str, Plain]:
     study = archive.study
     counts = dict.fromkeys((*(s for s in TrialState if s.has_ended), TrialState.RUNNING), 0)
     for trial in archive.trials:
@@ -175,7 +175,7 @@ def hypervolume_of(archive: StudyArchive) -> float | None:
     return hypervolume(points, spec.objective_metrics, reference) if reference else None
 
 
-def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict[str, Any]]:
+def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict[str, Plain]]:
     """All studies of a home, the last changed first, and after them those that a tracking server alone holds.
 
     Of each {study, state, started, updated}; none where there is no store yet, and no server is named.
@@ -208,6 +208,6 @@ def _stored(home: str | Path) -> list[StudyRecord]:
         store.close()
 
 
-def _line(name: str, state: str, started: datetime, updated: datetime) -> dict[str, Any]:
+def _line(name: str, state: str, started: datetime, updated: datetime) -> dict[str, Plain]:
     moments = {"started": started, "updated": updated}
     return {"study": name, "state": state, **{k: m.isoformat(timespec="seconds") for k, m in moments.items()}}

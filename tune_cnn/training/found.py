@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Inspection:
     model: ModelFacts | None  # None: the user's own training generator builds what it likes
     strategies: Cards  # of all that the spec names
     precisions: frozenset[str]
-    hardware: Mapping[str, Any]
+    hardware: Mapping[str, Plain]
     versions: Mapping[str, str]
 
 

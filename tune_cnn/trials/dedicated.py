@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from tune_cnn.errors import TrialError
 from tune_cnn.training.exported import Program
@@ -13,6 +12,7 @@ from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import add_import_folders, import_folders
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
@@ -45,7 +45,7 @@ class DedicatedActor:
         add_import_folders(folders)
         self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles, import_folders=folders)
 
-    def call(self, method: str, *args: Any) -> Any:
+    def call(self, method: str, *args: object) -> Untyped:
         return self._group.call(method, *args)
 
     def packed_weights(self) -> bytes:
@@ -82,7 +82,7 @@ def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterat
 
 
 class Dedicated:
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Untyped) -> None:
         self._actor = actor
 
     def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
@@ -105,7 +105,7 @@ class Dedicated:
     def test(self) -> dict[str, float]:
         return dict(self._call("test"))
 
-    def changes(self) -> list[Mapping[str, Any]]:
+    def changes(self) -> list[Mapping[str, Plain]]:
         """What turns the factory's model into the one that the weights are of."""
         return list(self._call("changes"))
 
@@ -124,10 +124,10 @@ class Dedicated:
         packed: bytes = self._get(self._actor.packed_weights.remote())
         return packed
 
-    def _call(self, method: str, *args: Any) -> Any:
+    def _call(self, method: str, *args: Untyped) -> Untyped:
         return self._get(self._actor.call.remote(method, *args))
 
-    def _get(self, ref: Any) -> Any:
+    def _get(self, ref: Untyped) -> Untyped:
         try:
             return ray.get(ref)
         except RayTaskError as error:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+
+from tune_cnn.untyped import Untyped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,9 +12,9 @@ class FirstCall:
     """`package.module:function` with its arguments; plain data that crosses processes."""
 
     path: str
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Untyped, ...] = ()
+    kwargs: Mapping[str, Untyped] = field(default_factory=dict)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Untyped:
         module, _, name = self.path.partition(":")
         return getattr(import_module(module), name)(*self.args, **self.kwargs)

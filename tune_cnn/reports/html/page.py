@@ -6,7 +6,6 @@ from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -40,6 +39,7 @@ from tune_cnn.reports.html.sections import (
 )
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec import Choice, Range
+from tune_cnn.untyped import Plain
 
 # Should a text of the user's ever slip through the escaping, it still can't reach the network. `unsafe-eval` is for
 # plotly.js' parallel coordinates, which compile their shaders' bindings.
@@ -67,8 +67,8 @@ def write_report(
     trace: Sequence[tuple[float, float]] | None = None,
     importances: Mapping[str, Mapping[str, float]] | None = None,
     metrics: Mapping[str, Metric] | None = None,
-    hardware: Mapping[str, Any] | None = None,
-    versions: Mapping[str, Any] | None = None,
+    hardware: Mapping[str, Plain] | None = None,
+    versions: Mapping[str, Plain] | None = None,
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
     export_options: Sequence[str] = (),
@@ -117,7 +117,7 @@ def _front(
     points: Sequence[EpochPoint],
     front_points: Sequence[EpochPoint],
     objectives: Sequence[Metric],
-    params_by_trial: Mapping[int, Mapping[str, Any]],
+    params_by_trial: Mapping[int, Mapping[str, Plain]],
 ) -> str:
     good = usable(points, objectives)
     if not good:

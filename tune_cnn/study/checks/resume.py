@@ -1,7 +1,6 @@
 """A study that goes on, perhaps on another machine: what must be as it was, and what is said where it is not."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.front.confirmed import SeedRun
@@ -9,9 +8,12 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import Choice, Fixed, StudySpec
 from tune_cnn.states import RunState
 from tune_cnn.study.checks.machine import CONFIRMED_ON, differences, key_of, machine_of
+from tune_cnn.untyped import Plain
 
 
-def search_on(store: Store, spec: StudySpec, found: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+def search_on(
+    store: Store, spec: StudySpec, found: Mapping[str, Plain], say: Callable[[str], None]
+) -> dict[str, Plain]:
     """What to store of the place where a search goes on, from what `preflight.check` found there.
 
     Raises StudyError where the images are others.
@@ -23,7 +25,7 @@ def search_on(store: Store, spec: StudySpec, found: Mapping[str, Any], say: Call
     return {**found, **{name: then[name] for name in (CONFIRMED_ON,) if name in then}}
 
 
-def keep_machine(store: Store, spec: StudySpec, run: SeedRun, found: Mapping[str, Any]) -> None:
+def keep_machine(store: Store, spec: StudySpec, run: SeedRun, found: Mapping[str, Plain]) -> None:
     """A run that confirms has ended here: its candidate's promise holds for this machine."""
     info = _info(store, spec)
     machines = {**info.get(CONFIRMED_ON, {}), key_of(run.trial, run.epoch): machine_of(found)}
@@ -31,7 +33,7 @@ def keep_machine(store: Store, spec: StudySpec, run: SeedRun, found: Mapping[str
 
 
 def check_confirmable(
-    store: Store, spec: StudySpec, here: StudySpec, found: Mapping[str, Any], say: Callable[[str], None]
+    store: Store, spec: StudySpec, here: StudySpec, found: Mapping[str, Plain], say: Callable[[str], None]
 ) -> None:
     """Before points are trained again; `here` as for `check_precisions`, whose error it raises too.
 
@@ -64,7 +66,7 @@ def check_precisions(store: Store, spec: StudySpec, here: StudySpec) -> None:
             )
 
 
-def check_same_images(spec: StudySpec, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_images(spec: StudySpec, then: Mapping[str, Plain], now: Mapping[str, Plain]) -> None:
     """StudyError where a study was searched on other images: what they give can't be held against each other."""
     key = then.get("data", {}).get("key")
     if key is not None and key != now["data"]["key"]:
@@ -74,12 +76,14 @@ def check_same_images(spec: StudySpec, then: Mapping[str, Any], now: Mapping[str
         )
 
 
-def _say_differences(what: str, then: Mapping[str, Any], found: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def _say_differences(
+    what: str, then: Mapping[str, Plain], found: Mapping[str, Plain], say: Callable[[str], None]
+) -> None:
     for difference in differences(then, machine_of(found)):
         say(f"not as {what}: {difference}")
 
 
-def _info(store: Store, spec: StudySpec) -> Mapping[str, Any]:
+def _info(store: Store, spec: StudySpec) -> Mapping[str, Plain]:
     record = store.study(spec.study)
     assert record is not None, "the study exists"
     return record.info

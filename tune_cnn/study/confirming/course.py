@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted, TuneCnnError
 from tune_cnn.front.confirmed import SeedRun
@@ -23,6 +22,7 @@ from tune_cnn.study.report import report_files
 from tune_cnn.study.searching.course import begin_delivery, drain
 from tune_cnn.study.signals import interruptible, terminable
 from tune_cnn.trials.cluster import connected, fit
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _as_searched(
     runs: list[SeedRun],
     locations: Locations,
     say: Callable[[str], None],
-) -> Mapping[str, Any]:
+) -> Mapping[str, Plain]:
     """Refuse other images than the search's, and hardware that can't; say what else is not as it was then.
 
     What was found here.

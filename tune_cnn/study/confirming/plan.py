@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tune_cnn.errors import InputError
 from tune_cnn.front.confirmed import SeedRun
@@ -16,6 +15,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import ConfirmSpec
 from tune_cnn.states import RunState
 from tune_cnn.study.archive import feasible_points
+from tune_cnn.untyped import Plain
 
 NOBODYS = -1  # number of a run that is never planned
 
@@ -76,7 +76,7 @@ def confirm_seed(trial_seed: int, epoch: int, number: int) -> int:
     return seed
 
 
-def progress(runs: Sequence[SeedRun]) -> dict[str, Any] | None:
+def progress(runs: Sequence[SeedRun]) -> dict[str, Plain] | None:
     """How confirming stands, for `status`; None where nothing was ever planned."""
     if not runs:
         return None

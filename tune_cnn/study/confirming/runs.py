@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tune_cnn.errors import TrialError
 from tune_cnn.front.confirmed import SeedRun, run_end
@@ -20,6 +20,7 @@ from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, fit
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
 from tune_cnn.trials.trainable import end_of
+from tune_cnn.untyped import Plain
 
 TOO_FEW = {
     1: "one seed gives no intervals, as nothing tells the spread; 3 or more do",
@@ -71,7 +72,7 @@ def confirm_planned(
     plan: Sequence[SeedRun],
     locations: Locations,
     *,
-    found: Mapping[str, Any],
+    found: Mapping[str, Plain],
     stopping: Callable[[], bool],
     say: Callable[[str], None],
 ) -> bool:

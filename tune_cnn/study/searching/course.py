@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted, ResourceError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
@@ -33,6 +32,7 @@ from tune_cnn.training.found import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots, connected, fit, nodes
 from tune_cnn.trials.tune_loop import open_and_run, run_trials
+from tune_cnn.untyped import Plain
 
 __all__ = ["Locations", "SearchInterrupted", "SearchResult", "job_template", "search", "user_calls", "warm_params"]
 
@@ -90,7 +90,7 @@ class _Course:
         store: Store,
         spec: StudySpec,
         locations: Locations,
-        warm: Sequence[Mapping[str, Any]],
+        warm: Sequence[Mapping[str, Plain]],
         *,
         display: LiveDisplay,
         say: Callable[[str], None],

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.metrics import EpochPoint
@@ -19,6 +18,7 @@ from tune_cnn.study.front import Front, read_config
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.untyped import Plain
 
 
 def why_nothing_left(store: Store, record: StudyRecord, spec: StudySpec) -> str | None:
@@ -47,7 +47,7 @@ def _is_spent(store: Store, record: StudyRecord, budget: Budget) -> bool:
 
 
 def search_of(
-    store: Store, spec: StudySpec, cards: Cards, warm: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    store: Store, spec: StudySpec, cards: Cards, warm: Sequence[Mapping[str, Plain]], say: Callable[[str], None]
 ) -> Search:
     """The search, rebuilt from what is past; a fresh study starts with its warm configurations."""
     trials = store.trials(spec.study)
@@ -72,13 +72,13 @@ def search_of(
     return searcher
 
 
-def teach_costs(searcher: Search, store: Store, spec: StudySpec, info: Mapping[str, Any], slots: Slots) -> None:
+def teach_costs(searcher: Search, store: Store, spec: StudySpec, info: Mapping[str, Plain], slots: Slots) -> None:
     """What dry runs and other studies measured on this very data, model and hardware, in as many slots as these."""
     for known in store.costs.known(setup_of(spec, info, slots=slots.count, gpus_per_rank=slots.gpu_share)).values():
         searcher.learn_cost(known.params, known.cost, fits=known.reason is None)
 
 
-def warm_params(source: str, locations: Locations) -> list[dict[str, Any]]:
+def warm_params(source: str, locations: Locations) -> list[dict[str, Plain]]:
     """Configurations to start from: an export, a spec without a choice, or the front of another study."""
     if Path(source).expanduser().is_file():
         spec = parse_spec(spec_of_export(read_config(source).as_dict()), source)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
 from tune_cnn.metrics import METRICS
@@ -24,6 +23,7 @@ from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
 from tune_cnn.trials.dedicated import alone, dedicated
 from tune_cnn.trials.trainable import end_of
+from tune_cnn.untyped import Plain
 
 WEIGHTS, CARD, CONFIG, CHANGES = "model.safetensors", "README.md", "config.yaml", "changes.json"
 
@@ -33,7 +33,7 @@ class TrainResult:
     folder: str
     promised: Mapping[str, float]
     achieved: Mapping[str, float]
-    intervals: Mapping[str, Mapping[str, Any]]  # low, high, inside; of what was promised with an interval
+    intervals: Mapping[str, Mapping[str, Plain]]  # low, high, inside; of what was promised with an interval
     notes: list[str]
     registered: Mapping[str, str] | None = None  # name, version, uri, run_id, server
 
@@ -152,7 +152,7 @@ def _job(
     )
 
 
-def _surprises(export: Export, info: Mapping[str, Any]) -> list[str]:
+def _surprises(export: Export, info: Mapping[str, Plain]) -> list[str]:
     """Why the promise may not be kept here: other images, other hardware, other versions."""
     notes = []
     promised_key, here = export.origin.get("data_key"), info["data"]["key"]
@@ -177,7 +177,7 @@ def _card(
     job: TrainingJob,
     promised: Mapping[str, float],
     achieved: Mapping[str, float],
-    info: Mapping[str, Any],
+    info: Mapping[str, Plain],
     notes: list[str],
     *,
     reshaped: bool,

@@ -4,7 +4,6 @@ import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.step.precision import supported_precisions
 from tune_cnn.training.user_code.calls import find_call
+from tune_cnn.untyped import Plain, Untyped
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
@@ -62,7 +62,7 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
     dimensions = {k.removeprefix("model."): d for k, d in spec.space.items() if k.startswith("model.")}
     values = {name: _values(dimension) for name, dimension in dimensions.items()}
     first = {name: tried[0] for name, tried in values.items()}
-    variants: Iterable[dict[str, Any]] = [first] + [
+    variants: Iterable[dict[str, Plain]] = [first] + [
         {**first, name: value} for name, tried in values.items() for value in tried[1:]
     ]
     facts = [
@@ -79,14 +79,14 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
     return facts[0]
 
 
-def _values(dimension: Fixed | Choice | Range) -> Sequence[Any]:
+def _values(dimension: Fixed | Choice | Range) -> Sequence[Untyped]:
     if isinstance(dimension, Range):
         return [dimension.low, dimension.high]
     return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
 
 
-def _hardware(cuda: bool) -> dict[str, Any]:
-    hardware: dict[str, Any] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
+def _hardware(cuda: bool) -> dict[str, Plain]:
+    hardware: dict[str, Plain] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
     if cuda:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         hardware |= {

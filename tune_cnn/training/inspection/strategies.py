@@ -2,7 +2,6 @@
 
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,6 +21,7 @@ from tune_cnn.training.step.precision import PRECISIONS
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
+from tune_cnn.untyped import Untyped
 
 SAMPLE = 8  # images that a strategy is shown: enough for it to see its layers at work, on whatever machine this is
 MOST_TRIED = 12  # configurations of a strategy: a start must not take long; what the others meet, their trials say
@@ -48,7 +48,7 @@ def may_be_on(spec: StudySpec, name: str) -> bool:
     return True in values_of(spec.space[STRATEGIES + name])
 
 
-def values_of(dimension: Dimension) -> list[Any]:
+def values_of(dimension: Dimension) -> list[Untyped]:
     """The values that stand for a dimension: all of a choice, both ends of a range."""
     if isinstance(dimension, Range):
         return [dimension.low, dimension.high]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from tune_cnn.errors import ModelError
 from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.untyped import Untyped
 
 IMAGES = 2  # the fewest that batch normalisation takes in training where the maps have shrunk to 1×1
 
@@ -24,11 +24,11 @@ class WeightsOnMeta(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        func: Callable[..., Untyped],
+        types: object,
+        args: tuple[Untyped, ...] = (),
+        kwargs: Mapping[str, Untyped] | None = None,
+    ) -> Untyped:
         kwargs = dict(kwargs or {})
         if func is torch.empty and kwargs.get("device") is None:
             kwargs["device"] = "meta"
@@ -39,15 +39,15 @@ def convolution_backward_flops(
     grad_output: list[int],
     images: list[int],
     filters: list[int],
-    _bias: Any,
-    _stride: Any,
-    _padding: Any,
-    _dilation: Any,
+    _bias: object,
+    _stride: object,
+    _padding: object,
+    _dilation: object,
     transposed: bool,
-    _output_padding: Any,
+    _output_padding: object,
     _groups: int,
     wanted: list[bool],
-    **_: Any,
+    **_: object,
 ) -> int:
     """The gradients of a convolution's input and of its filters cost as much as the convolution, each.
 

@@ -4,7 +4,6 @@ import inspect
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torchvision import models
 
 from tune_cnn.errors import ModelError
 from tune_cnn.training.models.pretrained import fetch_weights, find_weights
+from tune_cnn.untyped import Plain, Untyped
 
 _OURS_TO_SET = frozenset({"num_classes", "image_size", "input_size", "init_weights", "aux_logits", "transform_input"})
 
@@ -123,7 +123,7 @@ class TorchvisionModel:
         in_channels: int,
         image_size: tuple[int, int],
         weights: str | None = None,
-        **arguments: Any,
+        **arguments: object,
     ) -> nn.Module:
         member = find_weights(self.name, weights) if weights is not None else None
         settings = arguments | self._size_settings(image_size, member)
@@ -141,7 +141,7 @@ class TorchvisionModel:
         fit_channels(model, in_channels, pretrained=member is not None)
         return model
 
-    def _size_settings(self, image_size: tuple[int, int], member: Any) -> dict[str, Any]:
+    def _size_settings(self, image_size: tuple[int, int], member: Untyped) -> dict[str, Plain]:
         """What the few networks that are built for one image size must be told of it."""
         network = _network_parameters(self.name)
         if "image_size" not in network and "input_size" not in network:

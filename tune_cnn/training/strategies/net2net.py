@@ -1,7 +1,7 @@
 """Net2Net (Chen, Goodfellow, Shlens, 2015, https://arxiv.org/abs/1511.05641): grow a small net without a break."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Net2Net(Strategy):
     noise: float
     lr_factor: float
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
         self._absent: list[Insertable] = []
         self._target: dict[Group, int] = {}

@@ -2,12 +2,12 @@
 
 import importlib
 from collections.abc import Callable
-from typing import Any
 
 from tune_cnn.errors import SpecError, nearest
+from tune_cnn.untyped import Untyped
 
 
-def find_call(path: str, *, where: str) -> Callable[..., Any]:
+def find_call(path: str, *, where: str) -> Callable[..., Untyped]:
     """The callable of that name; SpecError, naming the key `where`, says why there is none."""
     module_name, _, names = path.partition(":")
     try:

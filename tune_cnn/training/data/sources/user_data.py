@@ -3,17 +3,17 @@
 import hashlib
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from tune_cnn.errors import DataError, nearest
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
+from tune_cnn.untyped import Untyped
 
 CHUNK = 256
 PROBED = 16  # items a part that are read twice: a mirror at random goes unseen by these once in 65,536 times
@@ -26,7 +26,7 @@ class UserSource:
 
     name: str
     key: str
-    datasets: dict[PartName, Any]
+    datasets: dict[PartName, Untyped]
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     side: int | None
@@ -98,7 +98,7 @@ def user_set(name: str, root: Path, side: int | None) -> UserSource:
     )
 
 
-def _find(name: str) -> tuple[ModuleType, Any]:
+def _find(name: str) -> tuple[ModuleType, Callable[..., Untyped]]:
     module_name, _, attribute = name.partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
         raise DataError(f"data {name!r}: your own data are named as package.module:name")
@@ -117,7 +117,7 @@ def _find(name: str) -> tuple[ModuleType, Any]:
     return module, factory
 
 
-def _call(name: str, factory: Any, root: Path) -> dict[PartName, Any]:
+def _call(name: str, factory: Callable[..., Untyped], root: Path) -> dict[PartName, Untyped]:
     try:
         made = factory(str(root))
     except Exception as error:  # the user's code may raise anything
@@ -141,7 +141,7 @@ def _call(name: str, factory: Any, root: Path) -> dict[PartName, Any]:
     return datasets
 
 
-def _classes(name: str, train: Any) -> tuple[str, ...]:
+def _classes(name: str, train: object) -> tuple[str, ...]:
     """Names from the data set's `classes`, as torchvision's have them; where there are none, labels are counted."""
     classes = getattr(train, "classes", None)
     if classes is None:
