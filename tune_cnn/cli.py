@@ -16,7 +16,7 @@ import typer
 
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.records.mlflow.environment import check_argument
-from tune_cnn.study.hints import HOME
+from tune_cnn.study.hints import HOME, again, as_started
 from tune_cnn.study.signals import end_at_once, signals_end_at_once
 from tune_cnn.untyped import Untyped
 
@@ -100,8 +100,7 @@ def search(
     if dry_run:
         _print(commands.dry_run(checked, locations), as_json, printed.dry_run)
         return
-    again = shlex.join(["tune-cnn", *sys.argv[1:]])
-    _print(commands.search(checked, locations, again=again), as_json, commands.show_search)
+    _print(commands.search(checked, locations, again=again()), as_json, commands.show_search)
 
 
 @app.command()
@@ -125,7 +124,7 @@ def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, 
     if rows or as_json:
         _print(rows, as_json, printed.studies)
     else:
-        _say(f"No studies in {home} yet; start one with `tune-cnn search`.")
+        _say(f"No studies in {home} yet; start one with `{shlex.join([*as_started(), 'search'])}`.")
 
 
 @app.command()
@@ -156,8 +155,7 @@ def confirm(
     from tune_cnn.study import commands
 
     locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
-    again = shlex.join(["tune-cnn", *sys.argv[1:]])
-    document = commands.confirm(study, locations, points=points, seeds=seeds, again=again)
+    document = commands.confirm(study, locations, points=points, seeds=seeds, again=again())
     _print(document, as_json, commands.show_confirm)
 
 
@@ -212,7 +210,7 @@ def train(
     from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
-    locations = commands.locations(HOME, tracking_uri, address, None, debug=debug)
+    locations = commands.locations(None, tracking_uri, address, None, debug=debug)
     result = commands.train(config, locations, output=output, all_data=all_data, register=register)
     _print(result, as_json, printed.training)
 

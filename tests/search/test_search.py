@@ -10,6 +10,7 @@ from optuna.trial import TrialState as OptunaState
 
 from tune_cnn.errors import SpecError
 from tune_cnn.metrics import EpochPoint
+from tune_cnn.search.importances import importances
 from tune_cnn.search.samplers import OURS, build_sampler
 from tune_cnn.search.search import ASKS, Past, Search
 from tune_cnn.spec.parts import SAMPLER_ARGUMENTS
@@ -68,7 +69,7 @@ def test_every_sampler_searches_the_joint_space(spec, curve, name, objectives):
         warnings.simplefilter("error")
         search = Search(whole)
         ended = run(search, curve, 15)
-        shares = search.importances()
+        shares = importances(whole, ended)
     states = Counter(t.state for t in trials_of(search))
     assert (states[OptunaState.COMPLETE], states[OptunaState.PRUNED]) == (9, 3)
     passed_over = states[OptunaState.FAIL] - 3  # proposals that were tried before, or are expected not to fit
@@ -241,15 +242,15 @@ def test_constraints_are_told_as_shares_of_their_limits(spec):
 
 def test_importances_find_what_matters(spec, curve):
     """The batch decides the time of the made-up curves; before two results there are none."""
-    space = {"batch_size": [32, 64, 128, 256], "weight_decay": {"low": 0.0, "high": 0.1}}
-    search = Search(spec(space, sampler={"name": "random"}))
-    assert search.importances() == {}
-    for number in range(40):
-        params = search.ask(number)
-        search.finish(number, TrialState.COMPLETE, curve(number, params))
-    share = search.importances()["train_time_s"]
-    assert share["batch_size"] > 0.8
-    assert Search(spec({"batch_size": 32})).importances() == {}
+    whole = spec({"batch_size": [32, 64, 128, 256], "weight_decay": {"low": 0.0, "high": 0.1}})
+    drawn = Search(whole.model_copy(update={"sampler": spec(sampler={"name": "random"}).sampler}))
+    asked = [drawn.ask(number) for number in range(40)]
+    past = [Past(params=params, state="complete", points=curve(n, params)) for n, params in enumerate(asked)]
+    assert importances(whole, past[:1]) == {}
+    found = importances(whole, past)
+    assert found["train_time_s"]["batch_size"] > 0.8
+    assert [list(shares) for shares in found.values()] == [list(whole.searched)] * 2  # the same in every process
+    assert importances(spec({"batch_size": 32}), past) == {}
 
 
 def test_a_space_without_a_choice_can_be_asked(spec, curve):
@@ -258,7 +259,6 @@ def test_a_space_without_a_choice_can_be_asked(spec, curve):
     assert [search.ask(n) for n in range(3)] == [{"batch_size": 32, "epochs": 1}] * 3
     for number in range(3):
         search.finish(number, TrialState.COMPLETE, curve(number, {}))
-    assert search.importances() == {}
 
 
 def test_a_space_without_a_choice_that_does_not_fit_can_be_asked_again(spec):

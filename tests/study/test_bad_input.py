@@ -127,6 +127,14 @@ def test_home_that_is_a_file(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_train_has_no_home_that_could_be_a_file(command: Command, tmp_path: Path) -> None:
+    """It reads none, so a file named `studies` is none of its business: its own mistakes are what it tells of."""
+    (tmp_path / "studies").write_text("mine")
+    ended = command("train", "missing.yaml")
+    one_message(ended, 2, "missing.yaml")
+    assert "--home" not in ended.err
+
+
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
     ("words", "code", "said"),

@@ -132,6 +132,6 @@ def test_search_goes_on_while_the_tracking_server_is_away(tmp_path: Path, addres
     """An unreachable server costs a line on stderr; the study is whole, and `sync` delivers it later."""
     (tmp_path / "small.yaml").write_text(SMALL)
     ended = run(tmp_path, "search", "small.yaml", "--tracking-uri", address)
-    assert f"`tune-cnn sync small --tracking-uri {address}` delivers them" in ended.stderr
+    assert f" -m tune_cnn sync small --tracking-uri {address}` delivers them" in ended.stderr
     assert len(points_of(tmp_path, "small")) == 12
     assert run_json(tmp_path, "sync", "small", "--tracking-uri", f"sqlite:///{tmp_path}/late.db")["delivered"] > 0

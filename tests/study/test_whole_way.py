@@ -171,6 +171,8 @@ def test_mlflow_holds_a_parent_and_a_child_for_every_trial(folder: Path, searche
 
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert searched["next"]["runs"] == page
     runs = client.search_runs([experiment.experiment_id])
     children = [r for r in runs if r.data.tags["tune_cnn.kind"] == "trial"]
     assert len(children) >= 4

@@ -17,10 +17,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def one_ray(compiled: None) -> Iterator[None]:
     """A process knows one Ray at a time: tests of another one run in a process of their own."""
-    from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+    from tune_cnn.trials import ray_settings  # (before ray)
 
     import ray  # isort: skip
 
+    ray_settings.apply()
     ray.init(
         address="local", num_cpus=5, num_gpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False
     )

@@ -11,13 +11,12 @@ import optuna
 from optuna.trial import Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from tune_cnn.metrics import Direction, EpochPoint, unusable
+from tune_cnn.metrics import Direction, EpochPoint
 from tune_cnn.search.curve_model.acquisition import Acquisition
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates, key
 from tune_cnn.search.curve_model.hardware_share import OnShare
 from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
-from tune_cnn.search.importances import importances
 from tune_cnn.search.optuna_tell import point_told, state_told, violations
 from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
 from tune_cnn.search.space import SearchSpace
@@ -87,7 +86,6 @@ class Search:
         )
         self._running: dict[int, tuple[Trial, Observation]] = {}
         self._reasons: dict[int, str] = {}
-        self._ends: dict[int, list[float]] = {}
         self._queue: deque[Encoded] = deque()
         self._take_in(ended)
 
@@ -191,12 +189,7 @@ class Search:
             trial.set_constraint(name, violation)
         values = self._values(told)
         self._study.tell(trial, values, state=state_told(state, values))
-        self._keep_end(trial.number, points)
         self._observations.end(known)
-
-    def importances(self) -> dict[str, dict[str, float]]:
-        """For each objective, the share of its variation that each searched parameter explains (PED-ANOVA)."""
-        return importances(self._study, self._observations.objectives, self._ends) if self._space.searched else {}
 
     # Inside
 
@@ -312,13 +305,6 @@ class Search:
     def _values(self, told: EpochPoint | None) -> list[float] | None:
         return None if told is None else [told.metrics[m.name] for m in self._observations.objectives]
 
-    def _keep_end(self, at: int, points: Sequence[EpochPoint]) -> None:
-        names = [m.name for m in self._observations.objectives]
-        usable = [p for p in points if not unusable(p.metrics, names)]
-        if usable:
-            last = max(usable, key=lambda p: p.epoch)
-            self._ends[at] = [last.metrics[name] for name in names]
-
     def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
         """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
         seed = (self._spec.seed * 1_000_003 + self._taken) % 2**31
@@ -343,7 +329,6 @@ class Search:
         for past, known, distributions in taken:
             told = self._told(past.state, past.points)
             values = self._values(told)
-            self._keep_end(len(self._study.get_trials(deepcopy=False)), past.points)
             self._study.add_trial(
                 create_trial(
                     params=known.encoded,

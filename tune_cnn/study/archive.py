@@ -1,9 +1,11 @@
 """A study as it was recorded: from the home's store, or from a tracking server alone."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError, nearest
 from tune_cnn.front.confirmed import Confirmed, confirmed
 from tune_cnn.front.constraints import feasible
@@ -16,6 +18,7 @@ from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import StudyState
+from tune_cnn.study.hints import as_started
 
 
 def open_store(home: str | Path, *, create: bool = False) -> Store:
@@ -48,11 +51,13 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
     else:
         known = []
     if tracking_uri is not None:
-        make_quiet(tracking_uri)
-        from tune_cnn.records.mlflow.reader import read_study  # imports mlflow, which takes seconds
+        with left_as_found():
+            make_quiet(tracking_uri)
+            from tune_cnn.records.mlflow.reader import read_study  # imports mlflow, which takes seconds
 
-        return read_study(name, tracking_uri)
-    there = nearest(name, known) if known else ", which holds none yet; start one with `tune-cnn search`"
+            return read_study(name, tracking_uri)
+    search = shlex.join([*as_started(), "search"])
+    there = nearest(name, known) if known else f", which holds none yet; start one with `{search}`"
     raise StudyError(f"study {name!r}: does not exist in {home}{there}")
 
 

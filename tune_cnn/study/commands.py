@@ -1,10 +1,9 @@
 """What the commands do: results as plain data, for --json or for `reports.shown`."""
 
-import shlex
 from pathlib import Path
 
 from tune_cnn.errors import InputError, Interrupted
-from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, shown_uri
+from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI
 from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
@@ -13,16 +12,18 @@ from tune_cnn.study import study as face
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress as confirm_progress
 from tune_cnn.study.front import Front, write_whole
+from tune_cnn.study.hints import HOME
 from tune_cnn.untyped import Plain, Untyped
 
 
 def locations(
-    home: Path, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool
+    home: Path | None, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool
 ) -> Untyped:
+    """`home`: None for a command without one, which a file in its place doesn't concern."""
     from tune_cnn.study.searching.course import Locations  # with it comes Ray, which takes seconds
 
     return Locations(
-        home=_folder(home).expanduser().absolute(),
+        home=(HOME if home is None else _folder(home)).expanduser().absolute(),
         tracking_uri=tracking_uri or DEFAULT_TRACKING_URI,
         address=address,
         storage=storage if storage is None or "://" in storage else str(Path(storage).expanduser().absolute()),
@@ -71,16 +72,14 @@ def search(spec: StudySpec, locations: Untyped, *, again: str) -> "FrontDocument
         "hypervolume": result.hypervolume,
         "front": result.front.as_rows(),
         "report": result.report,
-        "next": _next_commands(result.study, locations),
+        "next": {**_next_commands(result.study, locations), "runs": result.runs_page},
     }
     return FrontDocument(result.front, document)
 
 
 def _next_commands(name: str, locations: Untyped) -> dict[str, str]:
-    uri = shown_uri(locations.tracking_uri)
-    ui = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
     typed = locations.commands(name)
-    return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": ui}
+    return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": typed.ui}
 
 
 def dry_run(spec: StudySpec, locations: Untyped) -> dict[str, Plain]:

@@ -2,23 +2,73 @@
 
 import os
 import shlex
-from dataclasses import dataclass
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, secrets_of
+from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, is_server, secrets_of, shown_uri
 
 HOME = Path("studies")
+COMMAND = "tune-cnn"
+
+
+def as_started() -> tuple[str, ...]:
+    """The words that start `tune-cnn` in the user's shell: those that have started it now."""
+    return started_by(sys.argv[0], os.environ)
+
+
+def started_by(program: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """`program`: how this process was started, as `sys.argv[0]` has it.
+
+    What runs below `uv run` hears of it by UV_RUN_RECURSION_DEPTH; of uv's own variables it is the one that activating
+    an environment doesn't set too. Whatever else was started there inherits it, a shell (`uv run bash`) or a
+    notebook's kernel, and then `tune-cnn` is on that shell's path as well. `uv run tune-cnn` is right for all of them:
+    uv is on the path inside and outside, and finds the same project, while plain `tune-cnn` is found inside alone.
+    But for a process of another environment than uv's, activated or chosen for a kernel: uv would not start this
+    tune-cnn there.
+    """
+    uv = ("uv", "run") if _is_uvs(environment) else ()
+    path = environment.get("PATH")
+    if Path(program).parts[-2:] == ("tune_cnn", "__main__.py"):
+        python = "python" if uv or _is(shutil.which("python", path=path), sys.executable) else sys.executable
+        return (*uv, python, "-m", "tune_cnn")
+    if uv:
+        return (*uv, COMMAND)
+    found = shutil.which(COMMAND, path=path)
+    if Path(program).name == COMMAND:
+        return (COMMAND,) if os.sep not in program or _is(found, program) else (program,)
+    return (COMMAND,) if found else (sys.executable, "-m", "tune_cnn")  # from Python: a script, a notebook
+
+
+def again() -> str:
+    """The very command that was given."""
+    return shlex.join([*as_started(), *sys.argv[1:]])
+
+
+def _is_uvs(environment: Mapping[str, str]) -> bool:
+    return "UV_RUN_RECURSION_DEPTH" in environment and _is(environment.get("VIRTUAL_ENV"), sys.prefix)
+
+
+def _is(found: str | None, path: str) -> bool:
+    """Not resolved: the python of an environment is a link to another one's."""
+    return found is not None and Path(found).absolute() == Path(path).absolute()
 
 
 @dataclass(frozen=True, kw_only=True)
 class NextCommands:
-    """For a study that is kept, recorded, trained and checkpointed there; None where a command's default is meant."""
+    """For a study that is kept, recorded, trained and checkpointed there; None where a command's default is meant.
+
+    `started`: the words that start `tune-cnn`.
+    """
 
     study: str
     home: Path
     tracking_uri: str | None = None
     address: str | None = None
     storage: str | None = None
+    started: tuple[str, ...] = field(default_factory=as_started)
 
     @property
     def options(self) -> list[str]:
@@ -40,9 +90,15 @@ class NextCommands:
     def export(self) -> str:
         return self._typed("export", "-o", "best.yaml")
 
+    def export_of(self, trial: int, epoch: int) -> str:
+        """The command that exports this very point."""
+        named = ["--trial", str(trial), "--epoch", str(epoch)]
+        words = [*self.started, "export", self.study, *named, *self.options]
+        return shlex.join([*words, "-o", f"{self.study}-{trial}-{epoch}.yaml"])
+
     @property
     def train(self) -> str:
-        return shlex.join(["tune-cnn", "train", "best.yaml", *_options({"--address": self.address})])
+        return shlex.join([*self.started, "train", "best.yaml", *_options({"--address": self.address})])
 
     @property
     def front(self) -> str:
@@ -60,8 +116,16 @@ class NextCommands:
     def sync(self) -> str:
         return self._typed("sync")
 
+    @property
+    def ui(self) -> str:
+        """The tracking server, or the command that shows a database: MLflow's own lies beside ours."""
+        uri = shown_uri(self.tracking_uri or DEFAULT_TRACKING_URI)
+        by_module = self.started[-2:-1] == ("-m",)
+        mlflow = "mlflow" if by_module else str(Path(self.started[-1]).with_name("mlflow"))
+        return uri if is_server(uri) else shlex.join([*self.started[:-1], mlflow, "ui", "--backend-store-uri", uri])
+
     def _typed(self, command: str, *more: str) -> str:
-        return shlex.join(["tune-cnn", command, self.study, *self.options, *more])
+        return shlex.join([*self.started, command, self.study, *self.options, *more])
 
 
 def _options(given: dict[str, str | None]) -> list[str]:

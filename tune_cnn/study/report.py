@@ -1,29 +1,27 @@
 """What a study leaves to look at: the report, and the front as a figure of its own."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from tune_cnn.front.confirmed import failed_candidates
 from tune_cnn.front.dominance import front
 from tune_cnn.metrics import Direction, EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow.environment import is_server, runs_page
+from tune_cnn.records.rows import StudyRecord
 from tune_cnn.reports.figures.picture import front_picture
 from tune_cnn.reports.figures.study import front_figure
 from tune_cnn.reports.html.confirmed import confirmed_figure
 from tune_cnn.reports.html.page import write_report
 from tune_cnn.reports.trials import TrialRow
-from tune_cnn.search.search import Past, Search
+from tune_cnn.search.importances import importances
+from tune_cnn.search.search import Past
 from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, spec_of
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
 
-Importances = Mapping[str, Mapping[str, float]]
 
-
-def report_files(
-    archive: StudyArchive, folder: Path, *, commands: NextCommands, importances: Importances | None = None
-) -> dict[str, Path]:
+def report_files(archive: StudyArchive, folder: Path, *, commands: NextCommands) -> dict[str, Path]:
     """Write report.html and front.html into a study's folder; by name in MLflow."""
     spec = spec_of(archive)
     points = feasible_points(archive, spec)
@@ -32,7 +30,7 @@ def report_files(
     figure = folder / "front.html"
     folder.mkdir(parents=True, exist_ok=True)
     front_figure(points, on_front, spec.objective_metrics, params).write_html(figure, include_plotlyjs=True)
-    page = report(archive, folder / "report.html", commands=commands, importances=importances)
+    page = report(archive, folder / "report.html", commands=commands)
     files = {"report.html": page, "front.html": figure}
     if on_front:
         files["front.png"] = front_picture(folder / "front.png", points, on_front, spec.objective_metrics)
@@ -63,10 +61,8 @@ def candidates(of: Front, folder: Path) -> dict[str, Path]:
     return files
 
 
-def report(
-    archive: StudyArchive, path: Path, *, commands: NextCommands, importances: Importances | None = None
-) -> Path:
-    """Write the report of a study; the importances are worked out anew where none are given."""
+def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path:
+    """Write the report of a study: the same of the same records, whoever writes it and wherever."""
     spec, study = spec_of(archive), archive.study
     points = feasible_points(archive, spec)
     last: dict[int, EpochPoint] = {}
@@ -96,22 +92,28 @@ def report(
             for t in archive.trials
         ],
         reference=study.reference,
-        importances=_importances(archive) if importances is None else importances,
+        importances=importances(spec, _past(archive)),
         metrics=spec.user_metrics,
         hardware=study.info.get("hardware", {}),
         versions=study.info.get("versions", {}),
         notes=study.info.get("data", {}).get("notes", ()),
         commands=[commands.confirm, commands.export, commands.train, commands.front],
-        export_options=commands.options,
+        export=commands.export_of,
+        runs_page=_runs_page(study),
         confirmed=confirmed_of(archive, spec),
         failed=failed_candidates(archive.confirmations),
     )
 
 
-def _importances(archive: StudyArchive) -> Importances:
+def _runs_page(study: StudyRecord) -> str | None:
+    """At a server that others see too: a page of this machine's own would be another one for them."""
+    if study.tracking is None or study.experiment_id is None or not is_server(study.tracking):
+        return None
+    return runs_page(study.tracking, study.experiment_id)
+
+
+def _past(archive: StudyArchive) -> list[Past]:
     points: dict[int, list[EpochPoint]] = {}
     for point in archive.points:
         points.setdefault(point.trial, []).append(point)
-    ended = [t for t in archive.trials if t.state.has_ended]
-    past = [Past(params=t.params, state=t.state, points=points.get(t.number, [])) for t in ended]
-    return Search(spec_of(archive), past=past).importances()
+    return [Past(params=t.params, state=t.state, points=points.get(t.number, ())) for t in archive.trials]

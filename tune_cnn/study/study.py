@@ -7,6 +7,7 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
@@ -183,18 +184,23 @@ def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict
     here = [_line(s.name, s.state, s.started, s.updated) for s in _stored(home)]
     if tracking_uri is None:
         return here
-    make_quiet(tracking_uri)
-    from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
-
     known = {line["study"] for line in here}
     try:
-        there = [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
+        there = _told(tracking_uri)
     except TuneCnnError as error:
         if not here:
             raise
         log.warning("only the studies of %s are listed: %s", home, error)
         there = []
     return here + [line for line in there if line["study"] not in known]
+
+
+def _told(tracking_uri: str) -> list[dict[str, Plain]]:
+    with left_as_found():
+        make_quiet(tracking_uri)
+        from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
+
+        return [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
 
 
 def _stored(home: str | Path) -> list[StudyRecord]:

@@ -40,8 +40,10 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
     """Be connected to Ray: to a cluster, to one that this process has joined already, or to one started here.
 
     A Ray started here ends, with its session folder, when the block ends. The user's code (`code` and the modules
-    of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment.
+    of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment. Ray's settings and the
+    folders of the user's code stay in this process's environment and path: whoever calls leaves it as found.
     """
+    ray_settings.apply()
     sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
     if address is not None:
         _probe(address)

@@ -1,4 +1,4 @@
-"""Ray's environment: what must stand there before ray is imported, each with its reason."""
+"""Ray's environment: what must stand there while ray is imported and while it runs, each with its reason."""
 
 import os
 import secrets
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tune_cnn.as_found import restore_environment
 
 _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` makes every worker build an environment of its own
@@ -24,7 +26,7 @@ _SETTINGS = {
 
 
 def apply() -> None:
-    """Set what the user has not set otherwise."""
+    """Set what the user has not set otherwise; who calls it takes it back when Ray has ended (`left_as_found`)."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
 
@@ -75,4 +77,8 @@ def _token_path() -> Path:
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
+_found = dict(os.environ)
 apply()
+import ray  # noqa: E402, F401  (it reads some of the settings once, as it is imported)
+
+restore_environment(_found)  # an import is no search yet, and Ray's own leaves a variable too

@@ -15,6 +15,7 @@ from PIL import Image
 from records.outbox.delivered import runs, tell
 from records.outbox.served import Served
 
+from tune_cnn.records.mlflow.environment import runs_page
 from tune_cnn.records.store import Store
 from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.archive import read_archive
@@ -94,6 +95,17 @@ def test_a_reviewer_finds_the_study_its_figure_and_its_trials_in_order(
     assert places == sorted(places) and "t0000 bs32" not in page  # beaten by trial 2; 1024 stands before 64
     figure = f"{reviewed}/{parent}/artifacts/front.html"
     assert pixels(figure, tmp_path / "figure.png", BLUE) > 100, "no front is drawn"
+
+
+def test_the_address_that_is_told_opens_the_runs(reviewed: str, name: str, served: Served, store: Store) -> None:
+    """At a first visit, when an experiment's own address opens on an overview without them; the parent run has it."""
+    told = runs(served.uri, name)[name].data.tags
+    record = store.study(name)
+    assert record is not None and record.experiment_id is not None
+    assert told["tune_cnn.runs"] == runs_page(served.uri, record.experiment_id)
+    assert f"(#/experiments/{record.experiment_id}/runs?workflowType=machine_learning)" in told["mlflow.note.content"]
+    page = page_with(told["tune_cnn.runs"], f"{name}</", "matching runs")
+    assert "No data available for the selected time range" not in page
 
 
 def test_compare_draws_the_parameters_against_an_objective(reviewed: str, name: str, served: Served) -> None:

@@ -17,6 +17,7 @@ from tune_cnn.reports.html.page import write_report
 from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec.loading import read_yaml
 from tune_cnn.states import TrialState
+from tune_cnn.study.hints import NextCommands
 
 NASTY = "</script><script>alert('x')</script><img src=https://example.org/x.png>&\"'"
 LOADING = {"src", "href", "srcset", "data", "poster", "action"}
@@ -65,6 +66,7 @@ def report(folder: Path, study: MadeUp, **changes: Any) -> Page:
         "searched": SEARCHED, "points": study.points, "front_points": study.front, "trials": study.trials,
         "importances": {m.name: {"learning_rate": 0.7, "batch_size": 0.3} for m in study.objectives},
         "hardware": {"cpu": "2 cores"}, "versions": {"torch": "2.15.0"}, "commands": ["tune-cnn train x.yaml"],
+        "export": NextCommands(study="digits", home=folder).export_of,
     }  # fmt: skip
     path = write_report(folder / "report.html", **{**given, **changes})
     page = Page(path.read_text(encoding="utf-8"))
@@ -126,13 +128,24 @@ def test_a_users_text_stays_text(tmp_path: Path) -> None:
 def test_the_copied_command_exports_the_very_point(tmp_path: Path) -> None:
     """Each row's command names its point, whatever else is confirmed by then; its YAML has its parameters."""
     study = made_up(20)
-    page = report(tmp_path, study, export_options=["--home", "my studies"])
-    commands = [shlex.split(c) for c in page.copies if c.startswith("tune-cnn export")]
-    named = [["--trial", str(p.trial), "--epoch", str(p.epoch), "--home", "my studies"] for p in study.front]
+    typed = NextCommands(study="digits", home=Path("/my studies"), started=("uv", "run", "tune-cnn"))
+    page = report(tmp_path, study, export=typed.export_of)
+    commands = [shlex.split(c)[2:] for c in page.copies if c.startswith("uv run tune-cnn export")]
+    named = [["--trial", str(p.trial), "--epoch", str(p.epoch), "--home", "/my studies"] for p in study.front]
     assert [words[:3] for words in commands] == [["tune-cnn", "export", "digits"]] * len(study.front)
     assert [words[3:9] for words in commands] == named
     yamls = [c for c in page.copies if c.startswith("# study")]
     assert [read_yaml(y, "copied")["space"] for y in yamls] == [study.params[p.trial] for p in study.front]
+
+
+def test_a_servers_runs_are_linked(tmp_path: Path) -> None:
+    """A link loads nothing by itself; without a server there is none."""
+    address = "http://there/#/experiments/7/runs?a=b&c"
+    links = [
+        [attributes["href"] for tag, attributes in report(tmp_path, made_up(6), **given).tags if tag == "a"]
+        for given in ({"runs_page": address}, {})
+    ]
+    assert links == [[address], []]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_the_end_of_a_search_shows_what_is_confirmed(confirmed: Path, capfd: pyt
     """Below the front that was searched."""
     front = Study("made-up", home=confirmed).front()
     document = {"study": "made-up", "state": "finished", "trials": {"complete": 3}, "points": 6, "report": None}
-    show_search(FrontDocument(front, {**document, "next": dict.fromkeys(printed.NEXT, "")}))
+    show_search(FrontDocument(front, {**document, "next": {**dict.fromkeys(printed.NEXT, ""), "ui": "", "runs": None}}))
     text = capfd.readouterr().out
     assert text.index("✓ confirmed") < text.index("Confirmed, each alone on its hardware")
 
@@ -231,3 +231,21 @@ def test_promise_is_held_against_its_interval() -> None:
     }
     assert kept(promise, {"accuracy": 0.95})["accuracy"]["inside"] is False
     assert kept({"confirmed": False, "metrics": {}}, {"accuracy": 0.9}) == {}
+
+
+@pytest.mark.parametrize(
+    ("ui", "runs", "last"),
+    [
+        ("http://there", "http://there/#/experiments/7/runs", ["MLflow:  http://there/#/experiments/7/runs"]),
+        ("http://there", None, ["MLflow:  http://there"]),
+        ("mlflow ui", "http://here/#/", ["MLflow:  mlflow ui", "         which shows the runs at http://here/#/"]),
+        ("mlflow ui", None, ["MLflow:  mlflow ui"]),
+    ],
+)
+def test_a_searchs_end_says_where_its_runs_are_seen(
+    ui: str, runs: str | None, last: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At a server the whole address in one line; of a database how it is opened, and where it opens."""
+    typed = {**dict.fromkeys(printed.NEXT, "typed"), "ui": ui, "runs": runs}
+    printed.search_foot({"report": None, "next": typed})
+    assert capfd.readouterr().out.splitlines()[-len(last) - 1 :] == ["Train:   typed", *last]

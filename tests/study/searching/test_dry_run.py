@@ -54,12 +54,13 @@ GROWING = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The working directory of a user with a net of his own, and a Ray with two cores."""
-    from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+    from tune_cnn.trials import ray_settings  # (before ray)
 
     import ray  # isort: skip
 
     place = tmp_path_factory.mktemp("dry-run")
     (place / "net_of_a_dry_run.py").write_text(NET)
+    ray_settings.apply()
     ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)

@@ -38,6 +38,7 @@ from tune_cnn.untyped import Plain, Untyped
 
 STUDY, UID, TRIAL = "tune_cnn.study", "tune_cnn.uid", "tune_cnn.trial"
 STARTED, UPDATED = "tune_cnn.started", "tune_cnn.updated"  # of the parent run, ISO 8601
+RUNS = "tune_cnn.runs"  # of the parent run, the address of its study's runs in MLflow's page
 KIND = "tune_cnn.kind"  # of a run: "study" or "trial"
 PAGE = 1000
 HALF = MAX_PARAMS_TAGS_PER_BATCH // 2  # parameters and tags of one request

@@ -5,8 +5,8 @@ import json
 import posixpath
 import re
 from collections.abc import Collection, Mapping
-from urllib.parse import quote, urlencode
 
+from tune_cnn.records.mlflow.environment import runs_view
 from tune_cnn.records.rows import StudyRecord, TrialRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES
@@ -67,7 +67,9 @@ def _where_to_look(spec: StudySpec, study: StudyRecord) -> list[str]:
         (f"by `{m.name}`", f"metrics.`front.{m.name}`", m.direction.value == "min") for m in spec.objective_metrics
     ]
     links = [f"[{text}]({_view(study, key, ascending)})" for text, key, ascending in views]
+    whole = [f"**All runs**: [as a table]({runs_view(study.experiment_id)}).", ""] if study.experiment_id else []
     return [
+        *whole,
         f"**The front**: {', '.join(links) if study.experiment_id else ''} filter by `tags.front = 'true'`; the tag "
         "`front_epochs` says which epochs are on it, the metrics `front.<metric>` what the offered one reached.",
         "",
@@ -79,13 +81,8 @@ def _where_to_look(spec: StudySpec, study: StudyRecord) -> list[str]:
 
 def _view(study: StudyRecord, key: str, ascending: bool) -> str:
     """The front's runs in MLflow's own page, sorted."""
-    query = {
-        "workflowType": "machine_learning",
-        "searchFilter": "tags.front = 'true'",
-        "orderByKey": key,
-        "orderByAsc": str(ascending).lower(),
-    }
-    return f"#/experiments/{study.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+    query = {"searchFilter": "tags.front = 'true'", "orderByKey": key, "orderByAsc": str(ascending).lower()}
+    return runs_view(str(study.experiment_id), **query)
 
 
 def study_params(spec: StudySpec) -> dict[str, str]:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tune_cnn.errors import InputError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` shows a database, unless told otherwise
 _SQLITE = "sqlite:///"
 _BARE = {"databricks", "uc"}
 _PLACES = {"host", "port", "dbname", "service", "sslmode", "mode", "uri"}  # options of a database's URI: no secrets
@@ -37,7 +38,11 @@ def outbox_environment(base: Mapping[str, str], tracking_uri: str) -> dict[str, 
 
 
 def make_quiet(tracking_uri: str) -> None:
-    """The same for this process; to be called before `mlflow_reader` is first imported. What is set stays."""
+    """The same for this process; to be called before `mlflow_reader` is first imported.
+
+    What is set stays until the caller takes it back (`left_as_found`), at best when MLflow has been asked: it reads
+    its timeouts anew with every request.
+    """
     for name, value in {**_QUIET, **_artifact_root(tracking_uri)}.items():
         if name != "OMP_NUM_THREADS":  # this process may yet train
             os.environ.setdefault(name, value)
@@ -95,6 +100,25 @@ def shown_uri(tracking_uri: str) -> str:
         return tracking_uri
     query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] in _PLACES], safe="/:,")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{f'?{query}' if query else ''}"
+
+
+def runs_view(experiment_id: str, **query: str) -> str:
+    """A study's runs within MLflow's page. An experiment's own address opens, at a first visit, on an overview of what
+    MLflow traces of language models (3.17), which a study has nothing of."""
+    workflow = {"workflowType": "machine_learning"}
+    return f"#/experiments/{experiment_id}/runs?{urlencode({**workflow, **query}, quote_via=quote)}"
+
+
+def runs_page(tracking_uri: str, experiment_id: str) -> str | None:
+    """The whole address: at the server, or where `mlflow ui` shows the database; None where another page does."""
+    if is_database(tracking_uri):
+        return f"{LOCAL_UI}/{runs_view(experiment_id)}"
+    shown = shown_uri(tracking_uri)
+    return f"{shown.rstrip('/')}/{runs_view(experiment_id)}" if is_server(shown) else None
+
+
+def is_server(tracking_uri: str) -> bool:
+    return tracking_uri.startswith(("http://", "https://"))
 
 
 def secrets_of(tracking_uri: str) -> list[str]:

@@ -11,9 +11,10 @@ from mlflow.entities import Metric
 
 from tune_cnn.records.document import write_document
 from tune_cnn.records.front_history import Growth, constraints_of, growth
-from tune_cnn.records.mlflow.client import STARTED, UPDATED, Server
+from tune_cnn.records.mlflow.client import RUNS, STARTED, UPDATED, Server
 from tune_cnn.records.mlflow.confirmed import confirmed_of, confirmed_words, tell_confirmed
 from tune_cnn.records.mlflow.description import describe, numbers_of, odd_free, params_of, study_params
+from tune_cnn.records.mlflow.environment import runs_page
 from tune_cnn.records.mlflow.front import FrontTags
 from tune_cnn.records.mlflow.runs import StudyRuns, record_of
 from tune_cnn.records.rows import Change, PointRecord, StudyRecord, TrialRecord, to_ms
@@ -175,8 +176,10 @@ class Delivery:
         text = describe(spec, shown, counts, grown[-1].hypervolume if grown else None)
         found = confirmed_of(self._store.confirmations.runs(self._study), spec, record.info.get("data") or {})
         text += confirmed_words(found, spec.objectives)
-        times = {STARTED: record.started.isoformat(), UPDATED: record.updated.isoformat()}
-        self._server.log(self._runs.parent, tags={"mlflow.note.content": text} | times)
+        tags = {STARTED: record.started.isoformat(), UPDATED: record.updated.isoformat()}
+        if page := runs_page(self._server.shown, self._runs.experiment_id):
+            tags[RUNS] = page
+        self._server.log(self._runs.parent, tags={"mlflow.note.content": text} | tags)
         metrics = [
             Metric(name, value, g.reported_ms, g.points)
             for g in grown[self._grown_told :]

@@ -1,7 +1,7 @@
 """The report of a study: one HTML file that holds all it needs and asks nothing of the network."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from importlib.resources import files
@@ -55,6 +55,7 @@ def write_report(
     study: str,
     description: str,
     spec_yaml: str,
+    export: Callable[[int, int], str],
     state: str,
     started: datetime | None,
     elapsed_s: float,
@@ -71,15 +72,15 @@ def write_report(
     versions: Mapping[str, Plain] | None = None,
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
-    export_options: Sequence[str] = (),
+    runs_page: str | None = None,
     confirmed: Sequence[Confirmed] = (),
     failed: Mapping[tuple[int, int], Sequence[str]] | None = None,
 ) -> Path:
     """Write the report under a temporary name, then rename it: a reader never sees half of one.
 
     `reference`: the study's stored reference point; None: taken from the points. `trace`: (seconds since the start,
-    hypervolume); None: drawn over the trials instead. `metrics`: the user's own metrics. `export_options`: what the
-    export commands need besides the study, such as --home. `confirmed`: points trained again over several seeds;
+    hypervolume); None: drawn over the trials instead. `metrics`: the user's own metrics. `export`: the command
+    that exports the point of a trial at an epoch. `confirmed`: points trained again over several seeds;
     `failed`: those of which every run failed, with the reasons.
     Raises InputError where the file can't be written.
     """
@@ -98,13 +99,13 @@ def write_report(
         ),
         _front(points, front_points, objectives, params_by_trial),
         _confirmed(confirmed, failed or {}, front_points, objectives),
-        front_section(study, front_points, objectives, params_by_trial, searched, export_options),
+        front_section(study, front_points, objectives, params_by_trial, searched, export),
         _curves(points, front_points, objectives),
         _importances(importances or {}),
         _parallel(trials, objectives, searched),
         _hypervolume(points, objectives, reference, trace),
         failures_section(trials),
-        commands_section(commands),
+        commands_section(commands, runs_page),
         notes_section(notes),
         spec_section(spec_yaml),
         surroundings_section(hardware or {}, versions or {}),
@@ -214,7 +215,7 @@ def _figure(name: str, figure: go.Figure) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    here = files("tune_cnn.reports.html")
+    here = files("tune_cnn.reports.html.page")
     style = here.joinpath("report.css").read_text(encoding="utf-8")
     script = here.joinpath("report.js").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>

@@ -1,7 +1,6 @@
 """The report's text and tables as HTML; every value that isn't ours is escaped here."""
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -164,19 +163,13 @@ def _card(
     )
 
 
-def export_command(study: str, point: EpochPoint, options: Sequence[str] = ()) -> str:
-    """The command that exports this very point."""
-    words = ["tune-cnn", "export", study, "--trial", str(point.trial), "--epoch", str(point.epoch)]
-    return shlex.join([*words, *options, "-o", f"{study}-{point.trial}-{point.epoch}.yaml"])
-
-
 def front_section(
     study: str,
     front_points: Sequence[EpochPoint],
     objectives: Sequence[Metric],
     params_by_trial: Params,
     searched: Iterable[str],
-    options: Sequence[str],
+    export: Callable[[int, int], str],
 ) -> str:
     if not front_points:
         return ""
@@ -192,7 +185,7 @@ def front_section(
         is_knee = point is best
         rows.append(
             f"<tr{' class=knee' if is_knee else ''}><td>{KNEE if is_knee else ''}</td>{numbers}{settings}"
-            f'<td class="actions">{_copy("export", export_command(study, point, options))} '
+            f'<td class="actions">{_copy("export", export(point.trial, point.epoch))} '
             f"{_copy('YAML', _yaml(study, point, params))}</td></tr>\n"
         )
     headings = ["", "trial", "epoch", *(f"{titled(m)} {better(m)}" for m in objectives), *names, ""]
@@ -238,8 +231,12 @@ def failures_section(trials: Sequence[TrialRow]) -> str:
     return section("What went wrong", note, table(["state", "trials", "reason", "which"], rows, numeric=1))
 
 
-def commands_section(commands: Sequence[str]) -> str:
+def commands_section(commands: Sequence[str], runs_page: str | None = None) -> str:
+    """`runs_page`: the address of the runs at a tracking server."""
     lines = [f'<div class="command"><pre>{escape(c)}</pre>{_copy("copy", c)}</div>' for c in commands]
+    if runs_page is not None:
+        link = f'<a href="{escape(runs_page)}" rel="noopener noreferrer">{escape(runs_page)}</a>'
+        lines.append(f"<p>The runs in MLflow: {link}</p>")
     return section("Next", "", "\n".join(lines)) if lines else ""
 
 

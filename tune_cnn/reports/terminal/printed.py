@@ -16,7 +16,7 @@ from tune_cnn.untyped import Plain
 
 FIRST_POINTS = 12  # of a front, where it stands among other things
 TRAINED = ("accuracy", "train_time_s", "total_time_s", "val_loss", "peak_memory_mib")
-NEXT = {"confirm": "Confirm:", "export": "Export:", "train": "Train:", "ui": "MLflow:"}
+NEXT = {"confirm": "Confirm:", "export": "Export:", "train": "Train:"}
 
 
 class _Stream(Console):
@@ -60,6 +60,13 @@ def search_foot(result: Mapping[str, Plain]) -> None:
         _plain(console, f"{'Report:':8} {result['report']}")
     for key, label in NEXT.items():
         _plain(console, f"{label:8} {result['next'][key]}")
+    ui, runs = result["next"]["ui"], result["next"]["runs"]
+    if runs is not None and runs.startswith(ui):  # a server's page
+        _plain(console, f"{'MLflow:':8} {runs}")
+        return
+    _plain(console, f"{'MLflow:':8} {ui}")
+    if runs is not None:
+        _plain(console, f"{'':8} which shows the runs at {runs}")
 
 
 def status(status: Mapping[str, Plain]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, Interrupted, TuneCnnError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.document import StudyArchive
@@ -40,6 +41,7 @@ class ConfirmInterrupted(Interrupted):
         self.result = result
 
 
+@left_as_found()
 def confirm(
     study: str,
     locations: Locations,

@@ -6,8 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, Interrupted, ResourceError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow.environment import absolute_uri, runs_page, shown_uri
 from tune_cnn.records.outbox.handle import Outbox, start_outbox
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
@@ -51,8 +53,10 @@ class SearchResult:
     hypervolume: float | None
     front: Front
     report: str | None  # None: it could not be written
+    runs_page: str | None = None  # where MLflow shows the runs; None where it has not been told of them yet
 
 
+@left_as_found()
 def search(spec: StudySpec, locations: Locations, *, display: LiveDisplay, say: Callable[[str], None]) -> SearchResult:
     """Search until the budget is spent, or go on with a search that was interrupted. Raises TuneCnnError."""
     store = open_store(locations.home, create=True)
@@ -120,7 +124,7 @@ class _Course:
                 first = inspection_call(spec, phases[0], cache_dir=locations.cache_dir)
                 open_and_run(opening, payload_of(spec, phases[0], locations, first), phases[0])
                 assert self._begun is not None, "the phase has begun"
-                searcher, driver = self._begun
+                _, driver = self._begun
                 for number, slots in enumerate(phases[1:], start=2):
                     self._begin_phase(number, phases)
                     if driver.trials_to_run != 0 and not driver.stopping:
@@ -128,7 +132,7 @@ class _Course:
                 driver.finish()
             if spec.confirm is not None and not driver.stopping and driver.front:
                 self._confirm(driver)
-            return _close(store, spec, searcher, driver, self._outbox, locations, say)
+            return _close(store, spec, driver, self._outbox, locations, say)
         except BaseException as end:
             if self._begun is not None:
                 _give_up(store, spec.study, self._outbox, at_once=isinstance(end, KeyboardInterrupt))
@@ -137,9 +141,9 @@ class _Course:
     def end_without_training(self, record: StudyRecord) -> SearchResult:
         """The result of what is stored, told to MLflow where it has not been."""
         slots = int(record.info.get("hardware", {}).get("slots", 1))
-        searcher, driver = self._driver(self._spec, {}, slots)
+        _, driver = self._driver(self._spec, {}, slots)
         driver.finish()
-        return _close(self._store, self._spec, searcher, driver, self._outbox, self._locations, self._say)
+        return _close(self._store, self._spec, driver, self._outbox, self._locations, self._say)
 
     def _open_study(self, checked: Checked, study_is_new: bool, lease: ExitStack) -> None:
         store, spec = self._store, self._spec
@@ -245,7 +249,6 @@ def drain(store: Store, study: str, outbox: Outbox | None, locations: Locations,
 def _close(
     store: Store,
     spec: StudySpec,
-    searcher: Search,
     driver: SearchDriver,
     outbox: Outbox | None,
     locations: Locations,
@@ -259,7 +262,7 @@ def _close(
     store.update_study(spec.study, state=StudyState.FAILED if nothing else ended)
     archive = read_archive(spec.study, locations.home, None)
     keep_costs(store, spec, archive)
-    files = _report(archive, locations, searcher, say)
+    files = _report(archive, locations, say)
     for name, path in files.items():
         store.add_artifact(spec.study, path, name)
     drain(store, spec.study, outbox, locations, say)
@@ -273,22 +276,28 @@ def _close(
         hypervolume=driver.hypervolume,
         front=Front(archive),
         report=str(files["report.html"]) if files else None,
+        runs_page=_runs_page(store, spec.study, locations),
     )
     if driver.interrupted:
         raise SearchInterrupted(result)
     return result
 
 
-def _report(
-    archive: StudyArchive, locations: Locations, searcher: Search, say: Callable[[str], None]
-) -> Mapping[str, Path]:
+def _runs_page(store: Store, study: str, locations: Locations) -> str | None:
+    record = store.study(study)
+    uri = absolute_uri(locations.tracking_uri)
+    if record is None or record.experiment_id is None or record.tracking != shown_uri(uri):
+        return None  # no server has been told of it yet, or another one
+    return runs_page(uri, record.experiment_id)
+
+
+def _report(archive: StudyArchive, locations: Locations, say: Callable[[str], None]) -> Mapping[str, Path]:
     """The files to look at. A search whose points are all stored has not failed because a file could not be written."""
     from tune_cnn.study.report import report_files  # with it come plotly and matplotlib, wanted at the end alone
 
     study = archive.study.name
     try:
-        typed = locations.commands(study)
-        return report_files(archive, locations.folder(study), commands=typed, importances=searcher.importances())
+        return report_files(archive, locations.folder(study), commands=locations.commands(study))
     except (OSError, InputError) as error:
         say(f"the report is not written ({error}); `{locations.commands(study).report}` writes it from the store")
         return {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
@@ -21,6 +22,7 @@ from tune_cnn.untyped import Plain
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
 
 
+@left_as_found()
 def dry_run(spec: StudySpec, locations: Locations, *, say: Callable[[str], None]) -> dict[str, Plain]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
     with (

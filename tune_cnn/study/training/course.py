@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
 from tune_cnn.metrics import METRICS
 from tune_cnn.reports.model_card import model_card
@@ -38,6 +39,7 @@ class TrainResult:
     registered: Mapping[str, str] | None = None  # name, version, uri, run_id, server
 
 
+@left_as_found()
 def train(
     source: str | Path,
     locations: Locations,
