@@ -16,7 +16,7 @@ written: int = study.front().best().to_yaml()  # wrong: assignment reportAssignm
 studies = tune_cnn.Studies  # wrong: attr-defined reportAttributeAccessIssue
 Knob(allowed=[1, 2], default=1, meaning="a list is no choice")  # wrong: arg-type reportArgumentType
 Range(low="1", high=2)  # wrong: arg-type reportArgumentType
-Batch(1.0, 2.0, 3.0)  # wrong: call-arg reportCallIssue
+Batch()  # wrong: call-arg reportCallIssue
 
 
 class Wrong(Strategy):
