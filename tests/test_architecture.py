@@ -1,4 +1,4 @@
-"""The house of DESIGN.md: arrows run one way, a library is imported in its room alone, light commands stay light."""
+"""The rooms of tune_cnn/README.md: arrows run one way, a library has its room, light commands stay light."""
 
 import ast
 import subprocess
@@ -139,7 +139,7 @@ def test_the_walk_sees_the_house():
     for library, rooms in ROOMS.items():
         seen = {one.room for one in IMPORTS if one.library == library}
         assert seen & rooms, f"{library} is imported nowhere in {rooms}"
-    assert {room_of(file) for file in sources()} <= set(BELOW), "a room that DESIGN.md doesn't know"
+    assert {room_of(file) for file in sources()} <= set(BELOW), "a room that tune_cnn/README.md doesn't know"
 
 
 def test_arrows_run_one_way():

@@ -129,7 +129,7 @@ def unusable(metrics: Mapping[str, Plain], names: list[str]) -> str | None:
 
 
 def metrics_table() -> str:
-    """The README's table of metrics, as Markdown."""
+    """The table of metrics for search_spaces/README.md, as Markdown."""
     needs = {Where.ANYWHERE: "anywhere", Where.CUDA: "on a GPU", Where.WHOLE_GPU: "on a GPU of its own"}
     cells = [
         (m.name, "" if m.unit == "1" else m.unit, m.direction, m.reduce, needs[m.where], m.meaning)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ SPEC = {
 }
 GOALS_S = {"--help": 0.3, "front": 1.0, "export": 1.0, "search": 15.0}
 POLL_S = 0.1
+
+Runs = dict[str, list[dict[str, float]]]  # by command
 
 
 def command(*words: str) -> list[str]:
@@ -104,7 +107,8 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
-def measure(folder: Path, repeats: int, searches: int) -> dict[str, list[dict[str, float]]]:
+def measure(folder: Path, repeats: int, searches: int, done: Callable[[Runs], None]) -> Runs:
+    """`done` is told all that is measured after every run."""
     spec = folder / "spec.yaml"
     spec.write_text(json.dumps(SPEC))
     timed(["search", str(spec), "--home", "home", "--tracking-uri", "sqlite:///mlflow.db"], folder)
@@ -113,17 +117,19 @@ def measure(folder: Path, repeats: int, searches: int) -> dict[str, list[dict[st
         "front": ["front", "at-rest", "--home", "home"],
         "export": ["export", "at-rest", "--home", "home"],
     }
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in GOALS_S}
+    found: Runs = {name: [] for name in GOALS_S}
     for repeat in range(max(repeats, searches)):
         for name, of in words.items():
             if repeat < repeats:
                 found[name].append(timed(of, folder))
+                done(found)
         if repeat < searches:
             found["search"].append(first_step(folder))
+            done(found)
     return found
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+def table(found: Runs) -> list[dict[str, Any]]:
     return [
         {
             "command": f"{name}, to its first step" if name == "search" else name,
@@ -136,16 +142,23 @@ def table(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--searches", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("at_rest.json"))
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     about = machine()
+
+    def keep(found: Runs) -> None:
+        save(asked.out, {"machine": about, "goals_s": GOALS_S, "runs": found, "table": table(found)})
+
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), asked.repeats, asked.searches)
-    save(asked.out, {"machine": about, "goals_s": GOALS_S, "runs": found, "table": table(found)})
+        found = measure(Path(folder), asked.repeats, asked.searches, keep)
     show(table(found))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from contest import unpacked
 from measured import machine, save, show, spread
 from torch import nn
 from torch.nn import functional as F
@@ -39,6 +40,8 @@ SIDE, CLASSES = 28, 10
 VALIDATION = 0.2  # of the images drawn, so that 5 of 4 train
 LOADERS = (("device", 0), ("batched", 0), ("batched", 1), ("stream", 0), ("stream", 1))
 RIVAL_WORKERS = (0, 1, 2)
+
+Runs = dict[str, list[dict[str, float]]]  # by system
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +169,8 @@ def _wait(cuda: bool) -> None:
         torch.cuda.synchronize()
 
 
-def measure(case: Case, repeats: int, rivals: bool) -> dict[str, list[dict[str, float]]]:
-    """Every system once a repeat, in turn; each repeat begins with another one."""
+def measure(case: Case, repeats: int, rivals: bool, done: Callable[[Runs], None]) -> Runs:
+    """Every system once a repeat, in turn; each repeat begins with another one. `done` is told all after every run."""
     rank = RankTraining()
     systems: dict[str, Callable[[], dict[str, float]]] = {"ceiling": lambda: ceiling(rank, case)}
     for loader, workers in LOADERS:
@@ -176,15 +179,16 @@ def measure(case: Case, repeats: int, rivals: bool) -> dict[str, list[dict[str, 
             systems[name] = lambda loader=loader, workers=workers: ours(rank, case, loader, workers)  # type: ignore[misc]
     for workers in RIVAL_WORKERS if rivals else ():
         systems[f"PIL, {workers} workers"] = lambda workers=workers: rival(case, workers)  # type: ignore[misc]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
+    found: Runs = {name: [] for name in systems}
     names = list(systems)
     for repeat in range(repeats):
         for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
             found[name].append(systems[name]())
+            done(found)
     return found
 
 
-def rows_of(case: Case, found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+def rows_of(case: Case, found: Runs) -> list[dict[str, Any]]:
     """Shares of the ceiling are those of each repeat, to the median of them."""
     tops = [run["images_per_s"] for run in found["ceiling"]]
     rows = []
@@ -204,7 +208,7 @@ def rows_of(case: Case, found: dict[str, list[dict[str, float]]]) -> list[dict[s
     return rows
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds FashionMNIST/raw")
     parser.add_argument("--models", nargs="*", default=["lenet5", "resnet20"])
@@ -214,26 +218,37 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("data_path.json"))
+    return parser
+
+
+def main() -> None:
+    parser = command_line()
     asked = parser.parse_args()
     if any(asked.images % batch for batch in asked.batches):
         parser.error(f"--images: must be a multiple of every batch, got {asked.images} and {asked.batches}")
     about, cuda = machine(), torch.cuda.is_available()
     rows: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as folder:
+        root = unpacked(asked.root, Path(folder) / "images")  # which the rival reads
         for model, batch_size, augment in itertools.product(asked.models, asked.batches, asked.augment):
             case = Case(
-                root=asked.root,
-                cache=Path(cache),
+                root=root,
+                cache=Path(folder) / "cache",
                 model=model,
                 batch_size=batch_size,
                 augment=augment,
                 images=asked.images,
                 cuda=cuda,
             )
-            found = measure(case, asked.repeats, not asked.no_rivals)
-            runs.append({"model": model, "batch_size": batch_size, "augment": augment, "runs": found})
-            rows += rows_of(case, found)
+            of_case: dict[str, Any] = {"model": model, "batch_size": batch_size, "augment": augment}
+            runs.append(of_case)
+
+            def keep(found: Runs, of_case: dict[str, Any] = of_case) -> None:
+                of_case["runs"] = found
+                save(asked.out, {"machine": about, "cases": runs, "table": rows})
+
+            rows.extend(rows_of(case, measure(case, asked.repeats, not asked.no_rivals, keep)))
             save(asked.out, {"machine": about, "cases": runs, "table": rows})
     show(rows)
 

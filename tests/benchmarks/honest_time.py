@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from math import comb
 from pathlib import Path
@@ -70,9 +70,8 @@ def side_by_side(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def retrained(folder: Path, points: Sequence[tuple[int, int]], count: int) -> list[dict[str, Any]]:
+def retrained(folder: Path, points: Sequence[tuple[int, int]], count: int) -> Iterator[dict[str, Any]]:
     """(b) A row a training by `train`: inside or outside, by what was promised."""
-    rows = []
     for number, (trial, epoch) in enumerate(islice(cycle(points), count)):
         export = command(folder, "export", "honest", "--trial", str(trial), "--epoch", str(epoch))
         export["config"]["trial_seed"] = FRESH_SEED + number
@@ -80,10 +79,9 @@ def retrained(folder: Path, points: Sequence[tuple[int, int]], count: int) -> li
         result = command(folder, "train", "again.json", "-o", "again-model")
         inside = {name: held["inside"] for name, held in result["intervals"].items() if name in PROMISED}
         told = {part: {name: result[part][name] for name in PROMISED} for part in ("promised", "achieved")}
-        rows.append({"trial": trial, "epoch": epoch, "inside": inside, **told})
         sys.stderr.write(f"retraining {number + 1} of {count}: {inside}\n")
         shutil.rmtree(folder / "again-model")
-    return rows
+        yield {"trial": trial, "epoch": epoch, "inside": inside, **told}
 
 
 def coverage(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -109,25 +107,32 @@ def _at_most(inside: int, of: int) -> float:
 
 
 def main() -> None:
-    asked = _asked()
+    asked = command_line().parse_args()
     about = machine()
+    found: dict[str, Any] = {"side_by_side": [], "retrainings": [], "coverage": []}
+
+    def keep() -> None:
+        save(asked.out, {"machine": about, "spec": spec_of(asked), **found})
+
     folder = Path(tempfile.mkdtemp(prefix="honest-"))
     try:
         (folder / "honest.yaml").write_text(json.dumps(spec_of(asked)))
         command(folder, "search", "honest.yaml")
-        beside = side_by_side(command(folder, "front", "honest"))
-        again = retrained(folder, [(row["trial"], row["epoch"]) for row in beside], asked.retrainings)
+        beside = found["side_by_side"] = side_by_side(command(folder, "front", "honest"))
+        keep()
+        for row in retrained(folder, [(row["trial"], row["epoch"]) for row in beside], asked.retrainings):
+            found["retrainings"].append(row)
+            found["coverage"] = coverage(found["retrainings"])
+            keep()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     ratios = {name: [row[f"{name} searched / alone"] for row in beside] for name in TIMES}
-    found = {"side_by_side": beside, "retrainings": again, "coverage": coverage(again)}
-    save(asked.out, {"machine": about, "spec": spec_of(asked), **found})
     show(beside)
     show([{"searched / alone": name, "median (lowest … highest)": spread(values)} for name, values in ratios.items()])
     show(found["coverage"])
 
 
-def _asked() -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--root", type=lambda text: Path(text).absolute(), help="folder of the images")
@@ -140,7 +145,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--retrainings", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("honest_time.json"))
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ that share their intervals; this asks it of the interval alone. About 5 minutes 
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,13 @@ DRAWS = 400  # of seeds from each point
 FIRST_SEED = 1000
 
 
-def trained(configurations: list[Configuration], seeds: int) -> tuple[np.ndarray, int]:
-    """(configuration, seed, epoch, metric), and how many images an accuracy is of."""
+def trained(
+    configurations: list[Configuration], seeds: int, done: Callable[[np.ndarray], None]
+) -> tuple[np.ndarray, int]:
+    """(configuration, seed, epoch, metric), and how many images an accuracy is of.
+
+    `done` is told those of all configurations so far, after each of them.
+    """
     epochs = configurations[0].epochs
     values_csem = np.empty((len(configurations), seeds, epochs, len(METRIC_NAMES)))
     images = 0
@@ -53,6 +59,7 @@ def trained(configurations: list[Configuration], seeds: int) -> tuple[np.ndarray
                 assert rank._trial is not None
                 images = len(rank._trial.context.images.validation)
                 rank.end()
+            done(values_csem[: c + 1])
     return values_csem, images
 
 
@@ -70,14 +77,18 @@ def covered(values_pf: np.ndarray, name: str, runs: int, resolution: float, rng:
     return {"inside": f"{inside / count:.1%}", "mean width": widths / count}
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configurations", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--runs", type=int, nargs="*", default=[2, 3, 5], help="seeds that promise")
     parser.add_argument("--out", type=Path, default=Path("interval_coverage.json"))
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     about, rng = machine(), np.random.default_rng(0)
     configurations = [
         Configuration(
@@ -87,8 +98,12 @@ def main() -> None:
         )
         for _ in range(asked.configurations)
     ]
-    values_csem, images = trained(configurations, asked.seeds)
-    rows = []
+    rows: list[dict[str, Any]] = []
+
+    def keep(values_csem: np.ndarray) -> None:
+        save(asked.out, {"machine": about, "table": rows, "values": values_csem.tolist()})
+
+    values_csem, images = trained(configurations, asked.seeds, keep)
     for m, name in enumerate(METRIC_NAMES):
         resolution = 1 / images if name == "accuracy" else 0.0
         for runs in asked.runs:
@@ -96,7 +111,7 @@ def main() -> None:
                 values_pf = values_csem[:, :, epochs, m].transpose(0, 2, 1).reshape(-1, asked.seeds)
                 found = covered(values_pf, name, runs, resolution, rng)
                 rows.append({"metric": name, "seeds": runs, "points": which, "of": len(values_pf), **found})
-    save(asked.out, {"machine": about, "table": rows, "values": values_csem.tolist()})
+    keep(values_csem)
     show(rows)
 
 

@@ -68,8 +68,14 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def save(path: Path, data: Mapping[str, Any]) -> None:
+    """Called after every run with all that was measured so far: what breaks later must not cost it.
+
+    What stands there is whole at any moment, also while this is written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
+    beside.replace(path)
     sys.stderr.write(f"written: {path}\n")
 
 

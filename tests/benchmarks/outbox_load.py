@@ -1,6 +1,7 @@
 """Points per second into MLflow: our outbox, `mlflow.log_metrics` each epoch, and Ray's MLflowLoggerCallback.
 
-    python tests/benchmarks/outbox_load.py [--backend sqlite:///FILE] [--backend postgresql+psycopg://…] [--json FILE]
+    python tests/benchmarks/outbox_load.py
+    python tests/benchmarks/outbox_load.py --backend sqlite:///FILE --backend postgresql+psycopg://… --out FILE
 
 Without --backend: a new SQLite file and, where PostgreSQL is installed, a new server of its own (without fsync). Each
 backend is MLflow's own store, without a server between. The same made-up trials for all; the outbox finds its
@@ -8,9 +9,6 @@ backlog in a study's store, as after an outage. "in the loop" is what one point 
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -22,14 +20,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import psutil
 import pytest
+from measured import machine, save
 
 sys.path.append(str(Path(__file__).parents[1]))
 from database_server import postgres
 
+from tune_cnn.records import change_log
 from tune_cnn.records.mlflow.environment import make_quiet
-from tune_cnn.records.outbox import change_log
 from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
 from tune_cnn.states import TrialState
@@ -133,8 +131,10 @@ def ours_in_the_loop(trials: int, epochs: int, metrics: int) -> dict[str, float]
     return found
 
 
-def measure(uri: str, sizes: dict[str, int], callback: dict[str, int]) -> dict[str, Any]:
-    """Points per second; the callback is slow, so it may be given fewer trials."""
+def measure(
+    uri: str, sizes: dict[str, int], callback: dict[str, int], done: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Points per second; the callback is slow, so it may be given fewer trials. `done` is told them after each way."""
     kind, stamp = uri.partition(":")[0], str(time.time_ns())
     with tempfile.TemporaryDirectory() as folder:
         store, _ = filled(Path(folder), f"ours-{stamp}", **sizes)
@@ -145,14 +145,15 @@ def measure(uri: str, sizes: dict[str, int], callback: dict[str, int]) -> dict[s
         }
         Server(uri)  # makes the tables, which is nobody's work
         some = {"outbox": sizes}
-        rates, cpu_ms = {}, {}
+        row: dict[str, Any] = {"backend": kind, "cpu_ms_per_point": {}}
         for way, run in took_s.items():
             points = some.get(way, callback)["trials"] * some.get(way, callback)["epochs"]
             began_s = time.process_time()
-            rates[way] = points / run()
-            cpu_ms[way] = (time.process_time() - began_s) * 1e3 / points
+            row[way] = points / run()
+            row["cpu_ms_per_point"][way] = (time.process_time() - began_s) * 1e3 / points
+            done(row)
         store.close()
-    return {"backend": kind, **rates, "over_callback": rates["outbox"] / rates["callback"], "cpu_ms_per_point": cpu_ms}
+    return {**row, "over_callback": row["outbox"] / row["callback"]}
 
 
 @contextmanager
@@ -169,26 +170,33 @@ def backends(given: list[str] | None) -> Iterator[list[str]]:
         yield uris
 
 
+def command_line() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", action="append", help="SQLAlchemy URL; may stand more than once")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--metrics", type=int, default=18)
+    parser.add_argument("--slow-trials", type=int, default=4, help="of the two that we are compared with")
+    parser.add_argument("--out", type=Path, default=Path("outbox_load.json"))
+    return parser
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--backend", action="append", help="SQLAlchemy URL; may stand more than once")
-    options.add_argument("--trials", type=int, default=40)
-    options.add_argument("--epochs", type=int, default=10)
-    options.add_argument("--metrics", type=int, default=18)
-    options.add_argument("--slow-trials", type=int, default=4, help="of the two that we are compared with")
-    options.add_argument("--json", type=Path)
-    given = options.parse_args()
+    given = command_line().parse_args()
     sizes = {"trials": given.trials, "epochs": given.epochs, "metrics": given.metrics}
     slow = {**sizes, "trials": given.slow_trials}
+    rows: list[dict[str, Any]] = []
+    document: dict[str, Any] = {"machine": machine(), "sizes": sizes, "points_per_s": rows}
+
+    def keep(begun: dict[str, Any]) -> None:
+        save(given.out, {**document, "points_per_s": [*rows, begun]})
+
     with backends(given.backend) as uris:
-        rows = [measure(uri, sizes, slow) for uri in uris]
-    document = {
-        "machine": {"cpus": os.cpu_count(), "load": psutil.getloadavg()[0], "system": platform.platform()},
-        "versions": {"mlflow": mlflow.__version__, "python": platform.python_version()},
-        "sizes": sizes,
-        "points_per_s": rows,
-        "in_the_loop": ours_in_the_loop(min(given.trials, 10), given.epochs, given.metrics),
-    }
+        for uri in uris:
+            row = measure(uri, sizes, slow, keep)
+            rows.append(row)
+    document["in_the_loop"] = ours_in_the_loop(min(given.trials, 10), given.epochs, given.metrics)
+    save(given.out, document)
     print(f"{'backend':24}{'outbox':>12}{'log_metrics':>14}{'callback':>12}{'outbox/callback':>18}   points/s")
     for row in rows:
         print(
@@ -196,9 +204,7 @@ def main() -> None:
             f"{row['over_callback']:18.1f}"
         )
         print("  CPU ms a point:", {way: round(ms, 1) for way, ms in row["cpu_ms_per_point"].items()})
-    print("in the loop:", {k: round(v, 2) for k, v in document["in_the_loop"].items()}, document["machine"])
-    if given.json:
-        given.json.write_text(json.dumps(document, indent=2))
+    print("in the loop:", {k: round(v, 2) for k, v in document["in_the_loop"].items()})
 
 
 if __name__ == "__main__":

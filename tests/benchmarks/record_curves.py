@@ -265,20 +265,25 @@ def write_table(name: str, grid: Grid, done: Mapping[int, list[dict[str, Any]]],
     return path
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Record the learning curves of a grid.")
     parser.add_argument("table", choices=GRIDS)
     parser.add_argument("--data-root", default="./data", help="folder of Fashion-MNIST")
     parser.add_argument("--work", type=Path, default=Path("./recording"), help="journals and decoded images")
+    parser.add_argument("--most", type=int, help="end after so many configurations; again goes on from there")
     parser.add_argument("--write-anyway", action="store_true", help="train nothing, write what is there")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = command_line().parse_args()
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
     grid, journal = GRIDS[options.table], options.work / f"{options.table}.jsonl"
     done = journal_of(journal, grid)
     # In random order: the machine's mood is no property of a region of the grid, and a part of it is a fair sample.
     numbers = random.Random(0).sample(range(len(grid.configurations())), k=len(grid.configurations()))
-    todo = [] if options.write_anyway else [n for n in numbers if n not in done]
+    todo = [] if options.write_anyway else [n for n in numbers if n not in done][: options.most]
     rank = RankTraining()
     with journal.open("a") as out:
         for count, number in enumerate(todo, start=1):
@@ -290,6 +295,9 @@ def main() -> None:
             if count == 1:
                 gc.freeze()  # the libraries' own objects: the collection before each trial need not walk them
             print(f"{count}/{len(todo)} {time.monotonic() - begun_s:.1f} s", flush=True)
+    if len(done) < len(numbers) and not options.write_anyway:
+        print(f"{len(done)} of {len(numbers)} configurations are recorded in {journal}")
+        return
     command = "OMP_NUM_THREADS=1 python " + " ".join([os.path.relpath(__file__), options.table, "--data-root ./data"])
     print(write_table(options.table, grid, done, command))
 

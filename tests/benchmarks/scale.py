@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -100,7 +100,7 @@ def drive(folder: Path, number: int) -> dict[str, float]:
     over = threading.Event()
     watch = threading.Thread(target=_watch_delivery, args=(folder, number, over, seen), daemon=True)
     watch.start()
-    search(spec_of(number), locations, display=display, say=display.say)
+    search(spec_of(number), locations, display)
     over.set()
     watch.join(60)
     store = Store(folder)
@@ -249,7 +249,8 @@ def _to_mlflow(archive: StudyArchive, folder: Path) -> None:
     client.log_text(run.info.run_id, text, "points.json")
 
 
-def front_times(folder: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
+def front_times(folder: Path, repeats: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """By turns from the store and from points.json, each so often."""
     from at_rest import timed
 
     alone = f"sqlite:///{folder}/mlflow.db"
@@ -257,7 +258,9 @@ def front_times(folder: Path, repeats: int) -> dict[str, list[dict[str, float]]]
         "store": ["front", STUDY, "--home", str(folder)],
         "points.json": ["front", STUDY, "--home", str(folder / "nowhere"), "--tracking-uri", alone],
     }
-    return {way: [timed(words, folder) for _ in range(repeats)] for way, words in ways.items()}
+    for _ in range(repeats):
+        for way, words in ways.items():
+            yield way, timed(words, folder)
 
 
 def table(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -288,7 +291,7 @@ def _column(runs: Sequence[dict[str, float]], name: str) -> list[float]:
     return [run[name] for run in runs if name in run]
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--trials", type=int, default=1000)
@@ -296,7 +299,11 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=10_000, help="trials of the study whose front is asked for")
     parser.add_argument("--out", type=Path, default=Path("scale.json"))
     parser.add_argument("--search", type=Path, help=argparse.SUPPRESS)  # the driver of one search
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     if asked.search is not None:
         found_once = drive(asked.search, asked.trials)
         sys.stdout.write(json.dumps(found_once) + "\n")
@@ -305,16 +312,21 @@ def main() -> None:
     about = machine()
     found: dict[str, Any] = {part: {str(n): [] for n in asked.remembered} for part in ("remember", "remember_as_used")}
     found |= {"search": [], "front": {}}
+
+    def keep(runs: list[dict[str, float]], run: dict[str, float]) -> None:
+        runs.append(run)
+        save(asked.out, {"machine": about, "runs": found, "table": table(found)})
+
     for _ in range(asked.repeats):
-        found["search"].append(search_nothing(asked.trials))
+        keep(found["search"], search_nothing(asked.trials))
         for number in asked.remembered:
-            found["remember"][str(number)].append(remember(number, spec_of(number + ASKS), epochs=3))
+            keep(found["remember"][str(number)], remember(number, spec_of(number + ASKS), epochs=3))
             joint = load_spec("joint", [f"budget.trials={number + ASKS}"])
-            found["remember_as_used"][str(number)].append(remember(number, joint, epochs=10, lost_each=50))
+            keep(found["remember_as_used"][str(number)], remember(number, joint, epochs=10, lost_each=50))
     with tempfile.TemporaryDirectory() as folder:
         large_study(Path(folder), asked.large, epochs=10)
-        found["front"] = front_times(Path(folder), asked.repeats)
-    save(asked.out, {"machine": about, "runs": found, "table": table(found)})
+        for way, run in front_times(Path(folder), asked.repeats):
+            keep(found["front"].setdefault(way, []), run)
     show(table(found))
 
 

@@ -3,7 +3,8 @@
     python tests/benchmarks/simulate.py --tables digits-cnn,fashion-lenet --systems search stock-tpe --seeds 20
 
 A system is a rival of simulated_rivals.py, or `search`: the project's own `Search`, with changes to its spec after a
-colon, as in `search:sampler=tpe,stopper=none` (values are YAML; commas inside brackets stay with their value). The
+colon, as in `search:sampler=tpe,stopper=none` (values are YAML; commas inside brackets stay with their value), and with
+another library's Gaussian process in place of its own after an at sign: `search@scikit-learn`, `search@botorch`. The
 first system is compared with all others: one-sided Mann-Whitney tests of its times being shorter, Holm-corrected over
 the tables.
 """
@@ -16,11 +17,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: two processes of many threads would hinder each other
 
@@ -31,10 +35,13 @@ from simulated_rivals import RIVALS
 from simulator import LEVELS, Machine, System, simulate
 from tables import CHOOSING, CURVE_TABLES, FINAL_TABLES, HELD_OUT, RECORDED, Table, load_table
 
+from tune_cnn.search.curve_model import curve_gp
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec, parse_spec
 
 MOST_TRIALS = 100_000  # out of reach: the budget of seconds ends a search, so one of short trials is not cut short
+GROUPS = {"curves": CURVE_TABLES, "choosing": CHOOSING, "held-out": HELD_OUT, "hpobench": FINAL_TABLES}
+PROCESSES = {"": "", "scikit-learn": "scikit_learn_process", "botorch": "botorch_process"}  # "": the search's own
 Runs = dict[tuple[str, str], list[dict[str, Any]]]  # (table, system) -> outcomes by seed
 
 
@@ -84,11 +91,27 @@ def changes_of(text: str) -> dict[str, Any]:
 
 def make_system(text: str, table: Table, seed: int, max_trials: int) -> System:
     name, _, changes = text.partition(":")
-    if name == "search":
-        return Search(spec_of(table, seed, changes_of(changes), max_trials=max_trials))
-    if name not in RIVALS or changes:
-        raise SystemExit(f"--systems: {text!r} must be search[:key=value,…] or one of {', '.join(RIVALS)}")
+    name, _, library = name.partition("@")
+    if name == "search" and library in PROCESSES:
+        with _process_of(library):
+            return Search(spec_of(table, seed, changes_of(changes), max_trials=max_trials))
+    if name not in RIVALS or library or changes:
+        raise SystemExit(
+            f"--systems: {text!r} must be search[@{'|'.join(filter(None, PROCESSES))}][:key=value,…] "
+            f"or one of {', '.join(RIVALS)}"
+        )
     return RIVALS[name](table, seed)
+
+
+def _process_of(library: str) -> AbstractContextManager[Any]:
+    """Searches made within take this library's Gaussian process."""
+    if not library:
+        return nullcontext()
+    try:
+        process = import_module(PROCESSES[library]).GaussianProcess
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"--systems: @{library} needs {error.name}: uv pip install {library}") from None
+    return mock.patch.object(curve_gp, "GaussianProcess", process)
 
 
 cached_table = lru_cache(maxsize=4)(load_table)
@@ -153,7 +176,7 @@ def summary(runs: Runs, tables: Sequence[str], systems: Sequence[str]) -> list[s
         for level in LEVELS
         for system in systems[1:]
     }
-    heads = [*(f"to {level:.0%}, s" for level in LEVELS), "cut", "lost", "ms/ask", "trials"]
+    heads = [*(f"to {level:.0%}, s" for level in LEVELS), "cut", "lost", "ms/ask", "one ask, ms", "trials"]
     for at, table in enumerate(tables):
         lines += ["", f"**{table}**", "", *_head([f"n = {len(runs[table, systems[0]])}", *heads])]
         for system in systems:
@@ -170,7 +193,8 @@ def summary(runs: Runs, tables: Sequence[str], systems: Sequence[str]) -> list[s
         f"Simulated seconds: median (quartiles); after it {systems[0]}'s median over this one's, and p of "
         f"{systems[0]}'s times being shorter (one-sided Mann-Whitney, Holm over the tables). cut: configurations of "
         "the exact front ever stopped before their last epoch there, of those tried. lost: trials out of memory after "
-        "the first ten. ms/ask: the searcher's own CPU time for a trial."
+        "the first ten. ms/ask: the searcher's own CPU time for a trial. one ask: that of a proposal alone, median / "
+        "95th percentile."
     )
     return [*lines, "", legend]
 
@@ -206,7 +230,9 @@ def _of_trials(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
         sum(o[k] for o in outcomes) for k in ("front_tried", "front_cut", "late_trials", "late_infeasible")
     )
     cpu_ms, trials = (median(o[k] for o in outcomes) for k in ("cpu_ms_per_ask", "trials"))
-    return [f"{cut}/{tried}", f"{lost / max(1, late):.1%}", f"{cpu_ms:.1f}", f"{trials:.0f}"]
+    asks_ms = [one_ms for o in outcomes for one_ms in o["ask_cpu_ms"]]
+    ask = " / ".join(f"{np.quantile(asks_ms, q):.1f}" for q in (0.5, 0.95))
+    return [f"{cut}/{tried}", f"{lost / max(1, late):.1%}", f"{cpu_ms:.1f}", ask, f"{trials:.0f}"]
 
 
 def shares(runs: Runs, tables: Sequence[str], systems: Sequence[str]) -> list[str]:
@@ -220,10 +246,9 @@ def shares(runs: Runs, tables: Sequence[str], systems: Sequence[str]) -> list[st
     return lines
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Compare searches over tables of learning curves.")
-    groups = {"curves": CURVE_TABLES, "choosing": CHOOSING, "held-out": HELD_OUT, "hpobench": FINAL_TABLES}
-    every = ", ".join([*groups, *CURVE_TABLES, *FINAL_TABLES])
+    every = ", ".join([*GROUPS, *CURVE_TABLES, *FINAL_TABLES])
     parser.add_argument("--tables", default="curves", help=f"a group, or tables with commas between: {every}")
     parser.add_argument("--systems", nargs="+", default=["search", *RIVALS], help="the first is compared with the rest")
     parser.add_argument("--seeds", type=int, default=20)
@@ -240,8 +265,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all outcomes here, those of --earlier among them")
     parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="outcomes that need not be run again")
     parser.add_argument("--recorded", type=Path, default=RECORDED, help="folder of the tables with curves")
-    options = parser.parse_args()
-    tables = groups.get(options.tables, options.tables.split(","))
+    return parser
+
+
+def main() -> None:
+    options = command_line().parse_args()
+    tables = GROUPS.get(options.tables, options.tables.split(","))
     systems = [s for text in options.systems for s in re.split(r"\s+", text)]
     machine = Machine(
         slots=options.slots,

@@ -52,7 +52,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One simulated search. Shares are of the table's exact hypervolume, seconds simulated but for `cpu_ms_per_ask`."""
+    """One simulated search. Shares are of the table's exact hypervolume, seconds simulated but for the `cpu` ones."""
 
     table: str
     system: str
@@ -67,7 +67,8 @@ class Outcome:
     front_cut: int  # of these, how many were ever stopped before their last epoch on the exact front
     late_trials: int  # trials after the first ten
     late_infeasible: int
-    cpu_ms_per_ask: float
+    cpu_ms_per_ask: float  # with all that is told of a trial
+    ask_cpu_ms: Sequence[float]  # of each proposal alone, in the order of the trials
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,6 +100,7 @@ class Simulation:
         self._front_cut: set[Key] = set()
         self._trace: list[tuple[float, float]] = [(0.0, 0.0)]  # simulated seconds, share of the exact hypervolume
         self._cpu_s = 0.0
+        self._ask_cpu_s: list[float] = []
 
     def run(self, *, max_trials: int, until: float | None = LEVELS[-1]) -> list[tuple[float, float]]:
         """To the end of the simulated budget, or of so many trials, or as soon as this share is reached."""
@@ -135,19 +137,22 @@ class Simulation:
             late_trials=max(0, sum(self._states.values()) - WARM_TRIALS),
             late_infeasible=self._late_infeasible,
             cpu_ms_per_ask=1e3 * self._cpu_s / max(1, self._asked),
+            ask_cpu_ms=[1e3 * one_s for one_s in self._ask_cpu_s],
         )
 
     def _timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        begun_s = time.thread_time()
+        begun_s = time.process_time()  # of all threads: a library may compute in others
         try:
             return call(*arguments)
         finally:
-            self._cpu_s += time.thread_time() - begun_s
+            self._cpu_s += time.process_time() - begun_s
 
     def _start(self, now_s: float) -> None:
         number, table = self._asked, self._table
         self._asked += 1
+        before_s = self._cpu_s
         params = self._timed(self._system.ask, number)
+        self._ask_cpu_s.append(self._cpu_s - before_s)
         key = table.key(params)
         curve = table.curves[key]
         fails = self._random.random() < self._machine.failures

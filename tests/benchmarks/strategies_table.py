@@ -257,7 +257,7 @@ class Bench:
             journal.write(json.dumps(line) + "\n")
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds FashionMNIST/raw")
     parser.add_argument("--journal", type=Path, default=Path("strategies_table.jsonl"))
@@ -266,7 +266,11 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="train on the CUDA device")
     parser.add_argument("--out", type=Path, default=Path("strategies_table.json"))
     parser.add_argument("--readme", type=Path, help="put the table into this file, between its marks")
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     spec = load_spec("strategies", [f"data.root={asked.root}", *asked.changes])
     told_machine = machine()
     bench = Bench(spec, asked.journal, gpu=asked.gpu)

@@ -93,7 +93,7 @@ def time_to(
     return float("inf")
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds FashionMNIST/raw")
     parser.add_argument("--rivals", nargs="*", default=["r1", "r3", "r4"], choices=list(RIVALS))
@@ -106,7 +106,11 @@ def main() -> None:
     parser.add_argument("--swapped", nargs="*", choices=list(RIVALS), help="rivals to run with tune_cnn's training too")
     parser.add_argument("--environment", type=Path, help="the rivals' environment, made there and kept")
     parser.add_argument("--out", type=Path, default=Path("time_to_front.json"))
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     budgets_s = budgets(asked.seconds)
     with tempfile.TemporaryDirectory() as folder:
         python = environment(asked.environment or Path(folder) / "environment")
@@ -139,8 +143,9 @@ def main() -> None:
                 done(run_rival(name, python, given, repeat=repeat, training=training))
         keys = sorted({timed_by(trace.system, e.config) for trace in counted(traces) for e in trace.epochs}, key=repr)
         alone_s = all_alone(keys, python, task)
+        told["alone_s"] = [{"key": key, "epoch_s": seconds} for key, seconds in alone_s.items()]
+        save(asked.out, told)
     rows = table(traces, alone_s)
-    told["alone_s"] = [{"key": key, "epoch_s": seconds} for key, seconds in alone_s.items()]
     save(asked.out, {**told, "table": rows})
     show(rows)
 

@@ -35,7 +35,7 @@ def figures(trace: Trace, slots: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds FashionMNIST/raw")
     parser.add_argument("--rivals", nargs="*", default=["r1", "r2", "r3"], choices=list(RIVALS))
@@ -44,7 +44,11 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--environment", type=Path, help="the rivals' environment, made there and kept")
     parser.add_argument("--out", type=Path, default=Path("turnaround.json"))
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         python = environment(asked.environment or Path(folder) / "environment")
         task = Task(
@@ -58,6 +62,7 @@ def main() -> None:
             space=SPACE,
             own_space={"loader": "device"},
         )
+        about = machine(python)  # asks the rivals' environment, which goes with the folder
         found: dict[str, list[dict[str, float]]] = {}
         for repeat in range(asked.repeats):
             for name in ["tune_cnn", *asked.rivals]:
@@ -67,12 +72,18 @@ def main() -> None:
                     if name == "tune_cnn"
                     else run_rival(name, python, task, repeat=repeat)
                 )
-                assert trace.exit_code == 0, f"{name}: exit code {trace.exit_code}"
-                assert not trace.untold, f"{name}: MLflow was not told {trace.untold} changes"
+                _check(trace, asked.out)
                 found.setdefault(name, []).append(figures(trace, asked.slots))
+                save(asked.out, {"machine": about, "runs": found, "table": table(found)})
                 show([{"repeat": repeat, "system": name, **found[name][-1]}])
-    save(asked.out, {"machine": machine(python), "runs": found, "table": table(found)})
     show(table(found))
+
+
+def _check(trace: Trace, out: Path) -> None:
+    wrong = f"exit code {trace.exit_code}" if trace.exit_code else ""
+    wrong = wrong or (f"MLflow was not told {trace.untold} changes" if trace.untold else "")
+    if wrong:
+        raise SystemExit(f"{trace.system}, repeat {trace.repeat}: {wrong}; what ran before it stays in {out}")
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
@@ -84,7 +95,8 @@ def table(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
             values = [run[key] for run in runs]
             row[key] = f"{statistics.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
         for key in ("wall_s", "from_command_s", "to_exit_s"):
-            ratios = [run[key] / own[key] for run, own in zip(runs, found["tune_cnn"], strict=True)]
+            # While a repeat runs, a rival's turn comes after ours.
+            ratios = [run[key] / own[key] for run, own in zip(runs, found["tune_cnn"], strict=False)]
             row[f"× {key}"] = f"{statistics.median(ratios):.1f}"
         rows.append(row)
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 from tune_cnn.front.dominance import front
 from tune_cnn.metrics import METRICS, EpochPoint, Metric
-from tune_cnn.reports.trials import TrialRow
+from tune_cnn.reports.study_report import TrialRow
 from tune_cnn.spec import Choice, Range
 from tune_cnn.states import TrialState
 

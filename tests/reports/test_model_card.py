@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tune_cnn.metrics import METRICS
-from tune_cnn.reports.model_card import model_card, off
+from tune_cnn.reports.model_card import ModelCard, model_card, off
 
 
 def card(**changes: Any) -> str:
@@ -18,7 +18,7 @@ def card(**changes: Any) -> str:
         "achieved": {"accuracy": 0.97, "train_time_s": 9.0, "test_accuracy": 0.96}, "versions": {"torch": "2.15.0"},
         "weights_file": "weights.safetensors", "build_code": "from torch import nn\nmodel = nn.Linear(2, 3)",
     }  # fmt: skip
-    return model_card(**{**given, **changes})
+    return model_card(ModelCard(**{**given, **changes}))
 
 
 def test_the_card_sets_promise_against_result() -> None:

@@ -1,4 +1,4 @@
-"""The schema for editors and the table for the README, both made from the model."""
+"""The schema for editors and the table for search_spaces/README.md, both made from the model."""
 
 from importlib.resources import files
 

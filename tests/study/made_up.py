@@ -13,6 +13,8 @@ from tune_cnn import cli
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import StudyState, TrialState
+from tune_cnn.study.locations import Locations
+from tune_cnn.study.session import Report, Session
 
 SPEC: dict[str, Any] = {
     "study": "made-up",
@@ -50,6 +52,11 @@ def make_study(
         store.update_study(name, state=StudyState.FINISHED)
     finally:
         store.close()
+
+
+def session_of(store: Store, spec: StudySpec, home: Path = Path(), report: Report = lambda line: None) -> Session:
+    """A start of work on a study, as the commands have it, which tells no MLflow."""
+    return Session(store=store, spec=spec, locations=Locations(home=home, tracking_uri=""), report=report)
 
 
 @dataclass(frozen=True, kw_only=True)

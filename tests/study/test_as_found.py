@@ -71,7 +71,7 @@ except TuneCnnError:
     seen["a study asked of MLflow"] = as_it_is()
 locations = Locations(home=Path("studies"), tracking_uri="sqlite:///mlflow.db")
 try:
-    train("broken.yaml", locations, say=print)
+    train("broken.yaml", locations, report=print)
 except TuneCnnError as error:
     assert "nowhere" in str(error), error
     seen["a training that failed"] = as_it_is()

@@ -25,7 +25,7 @@ def test_version_and_help(command: Command) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_status_list_and_front_as_json(command: Command) -> None:
-    """One document each, with what DESIGN promises in it."""
+    """One document each, with the keys that tune_cnn/study/README.md promises."""
     status = command("status", "made-up", "--json").document
     assert status["trials"] == {"complete": 3, "stopped": 0, "failed": 0, "infeasible": 0, "running": 0}
     assert status["state"] == "finished"

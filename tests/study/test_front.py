@@ -12,7 +12,8 @@ from tune_cnn.errors import InputError, SpecError
 from tune_cnn.search.search import Search
 from tune_cnn.spec import load_spec, parse_spec
 from tune_cnn.study.front import read_config, read_export
-from tune_cnn.study.searching.course import Locations, warm_params
+from tune_cnn.study.locations import Locations
+from tune_cnn.study.searching.startup import warm_params
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 from study.commands import SECRET, SMALL, environment, points_of, run, run_json
 from tune_cnn import Study
 from tune_cnn.spec import parse_spec
-from tune_cnn.study.checks.machine import key_of, machine_of
+from tune_cnn.study.machine import key_of, machine_of
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,17 @@
 """Runs that confirm, on Ray: which process trains which, and what becomes of those that are lost or fail."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from scripted_drivers import LOOP
 
 from tune_cnn.front.confirmed import SeedRun
-from tune_cnn.records.rows import TrialRecord
+from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
-from tune_cnn.states import TrialState
 from tune_cnn.study.confirming.runs import DedicatedTrainer
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.session import Session
 
-NOW = datetime.now(UTC)
 OWN = {"unit": "1", "direction": "min"}
 SPEC = parse_spec(
     {
@@ -30,12 +28,9 @@ SPEC = parse_spec(
 )
 
 
-def trial(number: int, **training: Any) -> TrialRecord:
-    params = {"epochs": 3, **{f"training.{name}": value for name, value in training.items()}}
-    return TrialRecord(
-        number=number, params=params, seed=number, origin="search", state=TrialState.COMPLETE, reason=None, started=NOW,
-        ended=NOW, attempts=1, extra={"gpu_share": 0.0},
-    )  # fmt: skip
+def trial(**training: Any) -> dict[str, Any]:
+    """A trial's parameters."""
+    return {"epochs": 3, **{f"training.{name}": value for name, value in training.items()}}
 
 
 def run(trial: int, number: int = 0) -> SeedRun:
@@ -43,12 +38,17 @@ def run(trial: int, number: int = 0) -> SeedRun:
 
 
 def trainer(
-    home: Path, *trials: TrialRecord, stopping: bool = False, told: list[str] | None = None
+    home: Path, *trials: dict[str, Any], stopping: bool = False, told: list[str] | None = None
 ) -> DedicatedTrainer:
+    store = Store(home)
+    store.create_study(SPEC.study, SPEC.model_dump(), info={})
+    for number, params in enumerate(trials):
+        store.add_trial(SPEC.study, number, params, seed=number, extra={"gpu_share": 0.0})
     locations = Locations(home=home, tracking_uri="", loop=LOOP)
-    known = {t.number: t for t in trials}
-    say = (told if told is not None else []).append
-    return DedicatedTrainer(SPEC, locations, known, stopping=lambda: stopping, say=say)
+    session = Session(store=store, spec=SPEC, locations=locations, report=(told if told is not None else []).append)
+    made = DedicatedTrainer(session, stopping=lambda: stopping)
+    store.close()
+    return made
 
 
 def trained(confirming: DedicatedTrainer, run: SeedRun) -> SeedRun:
@@ -59,7 +59,7 @@ def trained(confirming: DedicatedTrainer, run: SeedRun) -> SeedRun:
 
 def test_each_run_has_a_process_of_its_own(one_ray: None, tmp_path: Path) -> None:
     """As `train` has. All stop at their epoch and are tested."""
-    confirming = trainer(tmp_path, trial(0), trial(1))
+    confirming = trainer(tmp_path, trial(), trial())
     ended = [trained(confirming, run(t, n)) for t, n in ((0, 0), (1, 0), (1, 1))]
     assert {one.state for one in ended} == {"complete"}
     assert len({one.metrics["pid"] for one in ended}) == 3
@@ -69,8 +69,8 @@ def test_each_run_has_a_process_of_its_own(one_ray: None, tmp_path: Path) -> Non
 def test_a_lost_process_is_no_fault_of_the_run(one_ray: None, tmp_path: Path) -> None:
     """It is trained in another; what loses every process, or needs too much memory, has failed, and says why."""
     told: list[str] = []
-    once = trial(0, fault="die once", marker=str(tmp_path / "marker"))
-    confirming = trainer(tmp_path, once, trial(1, fault="die"), trial(2, fault="memory"), told=told)
+    once = trial(fault="die once", marker=str(tmp_path / "marker"))
+    confirming = trainer(tmp_path, once, trial(fault="die"), trial(fault="memory"), told=told)
     assert trained(confirming, run(0)).state == "complete"
     assert "once more, from the last checkpoint" in told[0]
     lost, heavy = trained(confirming, run(1)), trained(confirming, run(2))
@@ -82,4 +82,4 @@ def test_a_lost_process_is_no_fault_of_the_run(one_ray: None, tmp_path: Path) ->
 
 def test_a_run_that_is_interrupted_has_not_ended(one_ray: None, tmp_path: Path) -> None:
     """It stays planned, and goes on from its checkpoint."""
-    assert trainer(tmp_path, trial(0), stopping=True).train(run(0)) is None
+    assert trainer(tmp_path, trial(), stopping=True).train(run(0)) is None

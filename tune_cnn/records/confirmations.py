@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from tune_cnn.front.confirmed import SeedRun
-from tune_cnn.records.outbox import change_log
+from tune_cnn.records import change_log
 from tune_cnn.records.rows import now_ms, plain, seed_run_of, to_json
 from tune_cnn.records.tables import confirmations
 from tune_cnn.states import RunState

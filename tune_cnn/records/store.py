@@ -10,12 +10,12 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 from sqlalchemy.exc import IntegrityError
 
 from tune_cnn.errors import StudyError, nearest
+from tune_cnn.records import change_log
 from tune_cnn.records.bulk import uncollected
 from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.lease import Lease, Role
-from tune_cnn.records.outbox import change_log
 from tune_cnn.records.rows import (
     Change,
     ChangeKind,

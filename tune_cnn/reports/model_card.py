@@ -1,60 +1,60 @@
 """The model card that `tune-cnn train` lays beside the weights, in Markdown."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tune_cnn.metrics import METRICS, Direction, Metric
 from tune_cnn.reports.numbers import ABSENT, number, setting
 from tune_cnn.untyped import Plain
 
 
-def model_card(
-    *,
-    title: str,
-    summary: str,
-    origin: Mapping[str, Plain],
-    data: Mapping[str, Plain],
-    configuration: Mapping[str, Plain],
-    promise: Mapping[str, float],
-    achieved: Mapping[str, float],
-    hardware: Mapping[str, Plain],
-    versions: Mapping[str, Plain],
-    weights_file: str | None,
-    build_code: str,
-    metrics: Mapping[str, Metric] | None = None,
-    classes: Sequence[str] | None = None,
-    inputs: str = "",
-    notes: Sequence[str] = (),
-) -> str:
-    """What the model is, what it was promised to be worth and what it is, and how to load it.
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What the model is, what it was promised to be worth and what it is, and how to load it."""
 
-    `origin`: study, trial, epoch, seed and what else tells where the configuration comes from. `data`: name, key,
-    split and counts. `build_code`: Python that binds the network, without its weights, to `model`; `weights_file`: None
-    where there are none. `inputs`: what the model expects, in words (shape, range, normalisation). `metrics`: the
-    user's own.
-    """
-    known = {**METRICS, **(metrics or {})}
+    title: str
+    summary: str
+    origin: Mapping[str, Plain]  # study, trial, epoch, seed and what else says where the configuration comes from
+    data: Mapping[str, Plain]  # name, key, split and counts
+    configuration: Mapping[str, Plain]
+    promise: Mapping[str, float]
+    achieved: Mapping[str, float]
+    hardware: Mapping[str, Plain]
+    versions: Mapping[str, Plain]
+    weights_file: str | None  # None: there are no weights
+    build_code: str  # Python that binds the network, without its weights, to `model`
+    metrics: Mapping[str, Metric] = field(default_factory=dict)  # the user's own
+    classes: Sequence[str] = ()
+    inputs: str = ""  # what the model expects, in words: shape, range, normalisation
+    notes: Sequence[str] = ()
+
+
+def model_card(card: ModelCard) -> str:
+    """The card in Markdown."""
     parts = [
-        f"# {_line(title)}",
-        _line(summary),
+        f"# {_line(card.title)}",
+        _line(card.summary),
         "## What it does, and what was promised",
-        _promise_table(promise, achieved, known),
+        _promise_table(card.promise, card.achieved, {**METRICS, **card.metrics}),
         "Off: by how much the achieved value differs from the promised one, and whether that is for the better.",
         "## How to load it",
-        *([_line(inputs)] if inputs else []),
-        _code(_loading(weights_file, build_code)) if weights_file else "Its weights are not here, see the notes.",
-        *([_classes(classes)] if classes else []),
+        *([_line(card.inputs)] if card.inputs else []),
+        _code(_loading(card.weights_file, card.build_code))
+        if card.weights_file
+        else "Its weights are not here, see the notes.",
+        *([_classes(card.classes)] if card.classes else []),
     ]
     for name, values in (
-        ("Configuration", configuration),
-        ("Data", data),
-        ("Origin", origin),
-        ("Hardware", hardware),
-        ("Versions", versions),
+        ("Configuration", card.configuration),
+        ("Data", card.data),
+        ("Origin", card.origin),
+        ("Hardware", card.hardware),
+        ("Versions", card.versions),
     ):
         if values:
             parts += [f"## {name}", _pairs(values)]
-    if notes:
-        parts += ["## Notes", "\n".join(f"- {_line(note)}" for note in notes)]
+    if card.notes:
+        parts += ["## Notes", "\n".join(f"- {_line(note)}" for note in card.notes)]
     return "\n\n".join(parts) + "\n"
 
 

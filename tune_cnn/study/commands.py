@@ -8,20 +8,20 @@ from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.study import study_name
-from tune_cnn.study import study as face
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.confirming.plan import progress as confirm_progress
+from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front, write_whole
 from tune_cnn.study.hints import HOME
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.study.locations import Locations
+from tune_cnn.study.study import Study, hypervolume_of
+from tune_cnn.study.study import list_studies as known_studies
+from tune_cnn.untyped import Plain
 
 
 def locations(
     home: Path | None, tracking_uri: str | None, address: str | None, storage: str | None, *, debug: bool
-) -> Untyped:
+) -> Locations:
     """`home`: None for a command without one, which a file in its place doesn't concern."""
-    from tune_cnn.study.searching.course import Locations  # with it comes Ray, which takes seconds
-
     return Locations(
         home=(HOME if home is None else _folder(home)).expanduser().absolute(),
         tracking_uri=tracking_uri or DEFAULT_TRACKING_URI,
@@ -31,11 +31,11 @@ def locations(
     )
 
 
-def study(name: str, home: Path, tracking_uri: str | None) -> face.Study:
-    return face.Study(name, home=_folder(home), tracking_uri=tracking_uri)
+def study(name: str, home: Path, tracking_uri: str | None) -> Study:
+    return Study(name, home=_folder(home), tracking_uri=tracking_uri)
 
 
-def known_study(name: str, home: Path) -> face.Study:
+def known_study(name: str, home: Path) -> Study:
     """A study that this home holds; StudyError where it doesn't."""
     of = study(name, home, None)
     read_archive(of.name, of.home, None)
@@ -51,13 +51,13 @@ def _folder(home: Path) -> Path:
 # search
 
 
-def search(spec: StudySpec, locations: Untyped, *, again: str) -> "FrontDocument":
+def search(spec: StudySpec, locations: Locations, *, again: str) -> "FrontDocument":
     from tune_cnn.study.searching.course import SearchInterrupted
     from tune_cnn.study.searching.course import search as run
 
     display = LiveDisplay()
     try:
-        result = run(spec, locations, display=display, say=display.say)
+        result = run(spec, locations, display)
     except SearchInterrupted as end:
         result = end.result
         raise Interrupted(
@@ -77,39 +77,39 @@ def search(spec: StudySpec, locations: Untyped, *, again: str) -> "FrontDocument
     return FrontDocument(result.front, document)
 
 
-def _next_commands(name: str, locations: Untyped) -> dict[str, str]:
+def _next_commands(name: str, locations: Locations) -> dict[str, str]:
     typed = locations.commands(name)
     return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": typed.ui}
 
 
-def dry_run(spec: StudySpec, locations: Untyped) -> dict[str, Plain]:
+def dry_run(spec: StudySpec, locations: Locations) -> dict[str, Plain]:
     from tune_cnn.study.searching.dry_run import dry_run as run
 
-    return run(spec, locations, say=printed.line)
+    return run(spec, locations, report=printed.line)
 
 
 # status, list, front
 
 
 def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Plain]]:
-    return face.list_studies(_folder(home), tracking_uri)
+    return known_studies(_folder(home), tracking_uri)
 
 
-def confirm(name: str, locations: Untyped, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
+def confirm(name: str, locations: Locations, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
     study_name(name)
     from tune_cnn.study.confirming.course import ConfirmInterrupted
     from tune_cnn.study.confirming.course import confirm as run
 
     try:
-        result = run(name, locations, points=points, seeds=seeds, say=printed.line)
+        result = run(name, locations, points=points, seeds=seeds, report=printed.line)
     except ConfirmInterrupted as end:
-        done = confirm_progress(end.result.front.runs) or {}
+        done = progress(end.result.front.runs) or {}
         raise Interrupted(
             f"Confirming study {name} is interrupted, {done['runs']['planned']} of its trainings are left; nothing is "
             f"lost.\nGo on with:  {again}"
         ) from None
-    progress = confirm_progress(result.front.runs) or {}
-    document = {"study": name, **progress, "confirmed": confirmed_rows(result.front), "report": result.report}
+    stands = progress(result.front.runs) or {}
+    document = {"study": name, **stands, "confirmed": confirmed_rows(result.front), "report": result.report}
     return FrontDocument(result.front, document)
 
 
@@ -136,7 +136,7 @@ def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
         {
             "study": name,
             "objectives": [{"name": m.name, "unit": m.unit, "direction": str(m.direction)} for m in found.objectives],
-            "hypervolume": face.hypervolume_of(archive),
+            "hypervolume": hypervolume_of(archive),
             "points": found.as_rows(),
             "confirmed": confirmed_rows(found),
         },
@@ -184,7 +184,7 @@ def _show_points(front: Front, *, most: int | None) -> None:
 
 
 def export(
-    of: face.Study,
+    of: Study,
     *,
     max_time_s: float | None,
     min_accuracy: float | None,
@@ -228,11 +228,11 @@ def export(
 
 
 def train(
-    config: str, locations: Untyped, *, output: Path | None, all_data: bool, register: str | None = None
+    config: str, locations: Locations, *, output: Path | None, all_data: bool, register: str | None = None
 ) -> dict[str, Plain]:
     from tune_cnn.study.training.course import train as run
 
-    result = run(config, locations, output=output, all_data=all_data, register=register, say=printed.line)
+    result = run(config, locations, output=output, all_data=all_data, register=register, report=printed.line)
     return {
         "folder": result.folder,
         "promised": dict(result.promised),

@@ -18,8 +18,8 @@ from tune_cnn.records.front_history import constraints_of
 from tune_cnn.spec import Fixed, StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
-from tune_cnn.study.checks.machine import CONFIRMED_ON, key_of, machine_of
-from tune_cnn.study.confirming.plan import NOBODYS, confirm_seed
+from tune_cnn.study.machine import CONFIRMED_ON, key_of, machine_of
+from tune_cnn.study.seeds import NOBODYS, confirm_seed
 from tune_cnn.untyped import Plain
 
 _SECTIONS = {"config", "promise", "origin"}

@@ -12,7 +12,7 @@ from tune_cnn.reports.figures.picture import front_picture
 from tune_cnn.reports.figures.study import front_figure
 from tune_cnn.reports.html.confirmed import confirmed_figure
 from tune_cnn.reports.html.page import write_report
-from tune_cnn.reports.trials import TrialRow
+from tune_cnn.reports.study_report import StudyReport, TrialRow
 from tune_cnn.search.importances import importances
 from tune_cnn.search.search import Past
 from tune_cnn.spec import to_yaml
@@ -69,8 +69,7 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
     for point in archive.points:
         if point.trial not in last or point.epoch > last[point.trial].epoch:
             last[point.trial] = point
-    return write_report(
-        path,
+    found = StudyReport(
         study=study.name,
         description=spec.description,
         spec_yaml=to_yaml(spec),
@@ -80,7 +79,7 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
         objectives=spec.objective_metrics,
         searched=spec.searched,
         points=points,
-        front_points=front(points, spec.objective_metrics),
+        front=front(points, spec.objective_metrics),
         trials=[
             TrialRow(
                 number=t.number,
@@ -103,6 +102,7 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
         confirmed=confirmed_of(archive, spec),
         failed=failed_candidates(archive.confirmations),
     )
+    return write_report(path, found)
 
 
 def _runs_page(study: StudyRecord) -> str | None:

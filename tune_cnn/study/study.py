@@ -20,6 +20,7 @@ from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, re
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.locations import Locations
 from tune_cnn.untyped import Plain, Untyped
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Study:
         Called again, it goes on. Raises InputError for what is wrong with the input, Interrupted after Ctrl-C.
         """
         from tune_cnn.reports.terminal.live import LiveDisplay
-        from tune_cnn.study.searching.course import Locations, search
+        from tune_cnn.study.searching.course import search
 
         if isinstance(spec, str | Path):
             spec = load_spec(spec, [f"study={self.name}"])
@@ -65,7 +66,7 @@ class Study:
             raise StudyError(f"study {self.name!r}: the spec is named {spec.study!r}; give both one name")
         locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
         display = LiveDisplay()
-        return search(spec, locations, display=display, say=display.say).front
+        return search(spec, locations, display).front
 
     def confirm(self, *, points: int | None = None, seeds: int | None = None, storage: str | None = None) -> Front:
         """Train candidates of the front again, alone on their hardware, over several seeds; the front with that.
@@ -74,10 +75,9 @@ class Study:
         """
         from tune_cnn.reports.terminal.printed import line
         from tune_cnn.study.confirming.course import confirm
-        from tune_cnn.study.searching.course import Locations
 
         locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
-        return confirm(self.name, locations, points=points, seeds=seeds, say=line).front
+        return confirm(self.name, locations, points=points, seeds=seeds, report=line).front
 
     @property
     def next_commands(self) -> NextCommands:

@@ -131,14 +131,14 @@ def accelerators() -> set[str]:
     return found if has_gpus() else set()
 
 
-def fit(resources: Resources, gpu_share: float | None, *, say: Callable[[str], None] = lambda line: None) -> Slots:
+def fit(resources: Resources, gpu_share: float | None, *, report: Callable[[str], None] = lambda line: None) -> Slots:
     """How many trials fit at a time; ResourceError where not one ever will. An autoscaling cluster is waited for."""
     share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
     _one_accelerator(resources, share)
     bundles = _bundles(resources, share)
     count = _count(bundles, nodes())
     if not count and _autoscales():
-        count = _wait_for_nodes(bundles, say)
+        count = _wait_for_nodes(bundles, report)
     if not count:
         raise ResourceError(_never(bundles, resources))
     limited = min(count, resources.slots) if resources.slots is not None else count
@@ -222,12 +222,14 @@ def _autoscales() -> bool:
     return bool(_internal_kv_initialized() and _internal_kv_get(DEBUG_AUTOSCALING_STATUS))
 
 
-def _wait_for_nodes(bundles: Sequence[dict[str, float]], say: Callable[[str], None], *, patience_s: float = 900) -> int:
+def _wait_for_nodes(
+    bundles: Sequence[dict[str, float]], report: Callable[[str], None], *, patience_s: float = 900
+) -> int:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(b) for b in bundles])
     asked = time.monotonic()
     while not (count := _count(bundles, nodes())) and time.monotonic() - asked < patience_s:
-        say(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
+        report(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
         time.sleep(5)
     return count

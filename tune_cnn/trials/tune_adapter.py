@@ -1,6 +1,6 @@
 """What the hooks of Tune share: the driver, the trials that run, the slots that start, and the coordinator."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,13 @@ class Driver(Protocol):
         """Called ten times a second or more; True once no new trial and no further epoch is wanted."""
 
 
+class Opening(Protocol):
+    """The start of a search: what lies between the answer to the first call and the first trial."""
+
+    def open(self, answer: Untyped) -> Driver:
+        """The driver of the trials to come. Called in Tune's loop; what it raises ends that, and is raised after it."""
+
+
 class TuneAdapter:
     """From Tune's trials, by Tune's id of them, to the driver's.
 
@@ -44,13 +51,7 @@ class TuneAdapter:
     train. The first of them calls what the payload asks for; `opening` makes the driver of its answer.
     """
 
-    def __init__(
-        self,
-        driver: Driver | None,
-        slots: int,
-        coordinator: Untyped,
-        opening: Callable[[Untyped], Driver] | None = None,
-    ) -> None:
+    def __init__(self, driver: Driver | None, slots: int, coordinator: Untyped, opening: Opening | None = None) -> None:
         self.driver = driver
         self.slots = slots
         self.coordinator = coordinator
@@ -82,7 +83,7 @@ class TuneAdapter:
             if isinstance(found, Exception):
                 raise found
             assert self._opening is not None
-            self.driver = self._opening(found)
+            self.driver = self._opening.open(found)
         except Exception as error:
             self.error, self.finished = error, True
         starting, self._starting = self._starting, []

@@ -15,7 +15,7 @@ from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.coordinator import SlotCoordinator
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
-from tune_cnn.trials.tune_adapter import Assignment, Driver, TuneAdapter
+from tune_cnn.trials.tune_adapter import Assignment, Driver, Opening, TuneAdapter
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -36,8 +36,8 @@ def run_trials(driver: Driver, payload: Payload, slots: Slots, *, at_most: int |
     _run(lambda coordinator: TuneAdapter(driver, slots.count, coordinator), payload, slots, expected)
 
 
-def open_and_run(opening: Callable[[Untyped], Driver], payload: Payload, slots: Slots) -> None:
-    """The same, where there is no driver yet: it is made by `opening` from the answer to `payload.first`.
+def open_and_run(opening: Opening, payload: Payload, slots: Slots) -> None:
+    """The same, where there is no driver yet: `opening` makes it from the answer to `payload.first`.
 
     That call runs in the first slot while the others start, so that nothing is imported or waited for twice. What it
     or `opening` raises is raised here.

@@ -14,7 +14,7 @@ from reports.made_up_studies import SEARCHED, MadeUp, made_up
 from tune_cnn.errors import InputError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.reports.html.page import write_report
-from tune_cnn.reports.trials import TrialRow
+from tune_cnn.reports.study_report import StudyReport, TrialRow
 from tune_cnn.spec.loading import read_yaml
 from tune_cnn.states import TrialState
 from tune_cnn.study.hints import NextCommands
@@ -63,12 +63,12 @@ def report(folder: Path, study: MadeUp, **changes: Any) -> Page:
     given: dict[str, Any] = {
         "study": "digits", "description": "", "spec_yaml": "study: digits\n", "state": "complete",
         "started": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "elapsed_s": 125.0, "objectives": study.objectives,
-        "searched": SEARCHED, "points": study.points, "front_points": study.front, "trials": study.trials,
+        "searched": SEARCHED, "points": study.points, "front": study.front, "trials": study.trials,
         "importances": {m.name: {"learning_rate": 0.7, "batch_size": 0.3} for m in study.objectives},
         "hardware": {"cpu": "2 cores"}, "versions": {"torch": "2.15.0"}, "commands": ["tune-cnn train x.yaml"],
         "export": NextCommands(study="digits", home=folder).export_of,
     }  # fmt: skip
-    path = write_report(folder / "report.html", **{**given, **changes})
+    path = write_report(folder / "report.html", StudyReport(**{**given, **changes}))
     page = Page(path.read_text(encoding="utf-8"))
     assert not page.open, "every element is closed"
     return page
@@ -160,7 +160,7 @@ def test_a_servers_runs_are_linked(tmp_path: Path) -> None:
 )
 def test_any_study_has_a_report(tmp_path: Path, trials: int, names: tuple[str, ...]) -> None:
     """No points, one, one objective, many objectives: each a whole page that says what there is."""
-    page = report(tmp_path, made_up(trials, names, epochs=1 if trials == 1 else 5), importances=None)
+    page = report(tmp_path, made_up(trials, names, epochs=1 if trials == 1 else 5), importances={})
     assert ("There is no front" in page.text) == (trials == 0)
     assert ("figure-front" in page.figures) == (trials > 0)
 

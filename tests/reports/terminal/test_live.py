@@ -137,7 +137,7 @@ def test_a_terminal_gets_a_frame_that_goes_away() -> None:
     file = io.StringIO()
     with LiveDisplay(Console(file=file, width=80, height=24, force_terminal=True, color_system=None)) as display:
         display.update(progress())
-        display.say("a line [bold]as it stands[/bold]")
+        display.report("a line [bold]as it stands[/bold]")
     written = file.getvalue()
     assert "7/30 trials" in written
     assert "a line [bold]as it stands[/bold]" in written

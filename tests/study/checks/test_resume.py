@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from study.confirming.made_up_confirming import SPEC_OF, Training, confirm
-from study.made_up import make_study, spec_with
+from study.made_up import make_study, session_of, spec_with
 from tune_cnn import Study
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.front.confirmed import SeedRun
@@ -29,7 +29,7 @@ OTHER_IMAGES = {**FOUND, "data": {"key": "o" * 64}}
 def _ended_on(home: Path, found: dict[str, Any]) -> Callable[[SeedRun], None]:
     def keep(run: SeedRun) -> None:
         store = Store(home)
-        keep_machine(store, SPEC_OF, run, found)
+        keep_machine(session_of(store, SPEC_OF), run, found)
         store.close()
 
     return keep
@@ -39,12 +39,12 @@ def test_a_search_goes_on_with_the_same_images_alone(home: Path) -> None:
     """Also where only points are left to confirm; nothing was held against others while no trial has begun."""
     store = Store(home)
     said: list[str] = []
-    assert search_on(store, SPEC_OF, FOUND, said.append) == FOUND
+    assert search_on(session_of(store, SPEC_OF, report=said.append), FOUND) == FOUND
     assert said == []
     with pytest.raises(StudyError, match="not those that it was searched on"):
-        search_on(store, SPEC_OF, OTHER_IMAGES, said.append)
+        search_on(session_of(store, SPEC_OF), OTHER_IMAGES)
     make_study(home, "young", points=False)
-    assert search_on(store, spec_with(study="young"), OTHER_IMAGES, said.append) == OTHER_IMAGES
+    assert search_on(session_of(store, spec_with(study="young")), OTHER_IMAGES) == OTHER_IMAGES
     store.close()
 
 
@@ -52,7 +52,7 @@ def test_another_machine_is_said(home: Path) -> None:
     """What is not as in the search; its slots are its own."""
     store = Store(home)
     said: list[str] = []
-    search_on(store, SPEC_OF, ELSEWHERE, said.append)
+    search_on(session_of(store, SPEC_OF, report=said.append), ELSEWHERE)
     assert said == [
         "not as it was searched: cpu: some then, other here",
         "not as it was searched: torch: 0 then, 1 here",
@@ -65,7 +65,7 @@ def test_a_promise_names_the_machine_that_it_was_measured_on(home: Path) -> None
     confirm(home, Training(), points=1, seeds=1, ended_here=_ended_on(home, FOUND))
     confirm(home, Training(), points=2, seeds=1, ended_here=_ended_on(home, ELSEWHERE))
     store = Store(home)
-    store.update_study("made-up", info=search_on(store, SPEC_OF, FOUND, lambda line: None))
+    store.update_study("made-up", info=search_on(session_of(store, SPEC_OF), FOUND))
     front = Study("made-up", home=home).front()
     machines = {front.export(one.point).origin["hardware"]["cpu"] for one in front.confirmed}
     assert len(front.confirmed) == 2
@@ -74,7 +74,7 @@ def test_a_promise_names_the_machine_that_it_was_measured_on(home: Path) -> None
     assert front.export(searched).origin["hardware"] == {"cpu": "some"}
     said: list[str] = []
     store.confirmations.plan("made-up", plan(read_archive("made-up", home, None), SPEC_OF, settings(SPEC_OF, 2, 2)))
-    check_confirmable(store, SPEC_OF, SPEC_OF, FOUND, said.append)
+    check_confirmable(session_of(store, SPEC_OF, report=said.append), SPEC_OF, FOUND)
     store.close()
     assert len(said) == 2
     assert "was trained with its earlier seeds: cpu: other then, some here" in said[0]
@@ -91,7 +91,7 @@ def test_nothing_is_confirmed_where_its_precision_is_lacking(tmp_path: Path) -> 
         store.add_point("made-up", 3, 1, {"accuracy": 0.99, "train_time_s": 0.1, "peak_memory_mib": 1.0})
         store.end_trial("made-up", 3, TrialState.COMPLETE)
     store.confirmations.plan("made-up", plan(read_archive("made-up", tmp_path, None), spec, settings(spec, 4, 1)))
-    check_confirmable(store, spec, spec, FOUND, lambda line: None)
+    check_confirmable(session_of(store, spec), spec, FOUND)
     with pytest.raises(ResourceError, match="trial 3 was searched with precision bf16"):
-        check_confirmable(store, spec, poor, FOUND, lambda line: None)
+        check_confirmable(session_of(store, spec), poor, FOUND)
     store.close()

@@ -1,15 +1,16 @@
 """The made-up study confirmed by made-up trainings."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from study.made_up import spec_with
+from study.made_up import session_of, spec_with
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
 from tune_cnn.states import RunState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import plan, settings
 from tune_cnn.study.confirming.runs import confirm_runs
+from tune_cnn.study.session import Report
 
 SPEC_OF = spec_with()
 OBJECTIVES = SPEC_OF.objective_metrics
@@ -40,13 +41,22 @@ class Training:
         return SeedRun(**{**vars(run), "state": RunState.COMPLETE, "metrics": metrics})
 
 
-def confirm(home: Path, training: Training, *, points: int = 3, seeds: int = 3, **more: Any) -> bool:
+def confirm(
+    home: Path,
+    training: Training,
+    *,
+    points: int = 3,
+    seeds: int = 3,
+    report: Report = lambda line: None,
+    stopping: Callable[[], bool] = lambda: False,
+    ended_here: Callable[[SeedRun], None] = lambda run: None,
+) -> bool:
     store = Store(home)
     try:
         archive = read_archive("made-up", home, None)
         runs = plan(archive, SPEC_OF, settings(SPEC_OF, points, seeds))
         store.confirmations.plan("made-up", runs)
-        more = {"stopping": lambda: False, "say": lambda line: None, **more}
-        return confirm_runs(store, "made-up", runs, OBJECTIVES, training, **more)
+        session = session_of(store, SPEC_OF, home, report)
+        return confirm_runs(session, runs, training, stopping=stopping, ended_here=ended_here)
     finally:
         store.close()

@@ -16,7 +16,8 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import check_unchanged
-from tune_cnn.study.confirming.plan import confirm_seed, is_left, plan, settings
+from tune_cnn.study.confirming.plan import is_left, plan, settings
+from tune_cnn.study.seeds import confirm_seed
 from tune_cnn.study.signals import interruptible
 
 
@@ -82,7 +83,7 @@ def test_ctrl_c_ends_before_the_next_run(home: Path) -> None:
 
     stopped: list[bool] = []
     with interruptible(lambda: stopped.append(True)):
-        assert not confirm(home, training, say=tell, stopping=lambda: bool(stopped))
+        assert not confirm(home, training, report=tell, stopping=lambda: bool(stopped))
     assert len(training.asked) == 2
     assert "run 2 of 9: trial" in told[1]
 
@@ -90,7 +91,7 @@ def test_ctrl_c_ends_before_the_next_run(home: Path) -> None:
 def test_a_failed_run_is_recorded_and_shown(home: Path, command: Command) -> None:
     """A candidate of which every run failed is not confirmed, and export leaves it to the last."""
     told: list[str] = []
-    assert confirm(home, Training(fails=(1, 2)), say=told.append)
+    assert confirm(home, Training(fails=(1, 2)), report=told.append)
     assert "trial 1 at epoch 2, seed 1: infeasible: out of memory" in told[2] + told[0] + told[1]
     assert "not confirmed, every run failed: out of memory" in command("front", "made-up").out
     found = Study("made-up", home=home).front()

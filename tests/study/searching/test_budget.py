@@ -40,7 +40,7 @@ def test_a_search_ends_whose_front_grows_too_slowly() -> None:
         clock.at(60.0 * at)
         budget.trial_ended(60.0, 1.1)
     assert budget.why_over() == (
-        "its last 10 trials let the hypervolume grow by 0 % an hour, and less than 5 % is not worth it"
+        "its last 10 trials let the hypervolume grow by 0 % an hour, less than min_growth_pct_per_hour: 5"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from study.made_up import SPEC, Command, make_study, spec_with
+from study.made_up import SPEC, Command, make_study, session_of, spec_with
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.costs import KnownCost
 from tune_cnn.records.rows import TrialRecord
@@ -179,9 +179,8 @@ def _train(store: Store, info: Mapping[str, Any], *, train_time_s: float, slots:
     spec = spec_with(budget={"trials": 9}, space={**SPEC["space"], "epochs": 1, "batch_size": 128})
     store.update_study(spec.study, info=info)
     nothing: list[object] = []
-    driver = SearchDriver(
-        store, spec, Search(spec), slots=slots, show=nothing.append, mlflow=lambda: None, forget=nothing.append
-    )
+    session = session_of(store, spec)
+    driver = SearchDriver(session, Search(spec), slots=slots, show=nothing.append, forget=nothing.append)
     driver.begin_phase(0.0, slots, last_number=None)
     trial = driver.next()
     assert trial is not None
@@ -199,11 +198,12 @@ def test_a_search_knows_what_was_measured_before_it(tmp_path: Path) -> None:
     search = Search(spec)
     params = {**search.ask(0), "batch_size": 64}
     assert search.epoch_time_s(params) is None
-    teach_costs(search, store, spec, INFO, TWO_SLOTS)
+    teach_costs(search, store, setup_of(spec, INFO, slots=TWO_SLOTS.count, gpus_per_rank=TWO_SLOTS.gpu_share))
     assert search.epoch_time_s(params) == pytest.approx(5.0)
     assert search.epoch_time_s({**params, "batch_size": 128}) is None
     elsewhere = Search(spec)
-    teach_costs(elsewhere, store, spec, {**INFO, "hardware": {**INFO["hardware"], "cpu": "another"}}, TWO_SLOTS)
+    another = {**INFO, "hardware": {**INFO["hardware"], "cpu": "another"}}
+    teach_costs(elsewhere, store, setup_of(spec, another, slots=TWO_SLOTS.count, gpus_per_rank=TWO_SLOTS.gpu_share))
     assert elsewhere.epoch_time_s(params) is None
     store.close()
 

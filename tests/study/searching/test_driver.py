@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.made_up import spec_with
+from study.made_up import session_of, spec_with
 from tune_cnn.errors import StoreError, TuneCnnError
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
@@ -37,12 +37,10 @@ def make(store: Store) -> Make:
         points = store.points(spec.study)
         past = [Past(params=t.params, state=t.state, points=[p for p in points if p.trial == t.number]) for t in ended]
         driver = SearchDriver(
-            store,
-            spec,
+            session_of(store, spec),
             Search(spec, past=past),
             slots=2,
             show=lambda progress: None,
-            mlflow=lambda: None,
             forget=(forgotten if forgotten is not None else []).append,
             over=over,
         )
@@ -173,7 +171,7 @@ def test_an_internal_error_is_told_as_one(make: Make, monkeypatch: pytest.Monkey
     def broken(number: int, within_s: float | None) -> None:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr(driver._search, "ask", broken)
+    monkeypatch.setattr(driver.search, "ask", broken)
     assert driver.next() is None
     with pytest.raises(TuneCnnError, match="ZeroDivisionError") as raised:
         driver.raise_failure()

@@ -124,7 +124,7 @@ def _spec(raw: Mapping[str, Any]) -> StudySpec:
 
 def _run(raw: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     locations = Locations(home=folder / "studies", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
-    return dry_run(_spec(raw), locations, say=print)
+    return dry_run(_spec(raw), locations, report=print)
 
 
 def _rows(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:

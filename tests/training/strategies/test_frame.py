@@ -23,6 +23,7 @@ from tune_cnn.training.strategies.framework.registry import cards_of, find_strat
 from tune_cnn.training.strategies.framework.strategy import Saves, Site, Strategy
 
 CALLS: list[tuple[Any, ...]] = []
+PAGE = Path(__file__).parents[3] / "tune_cnn" / "training" / "strategies" / "README.md"
 
 
 class Toy(Strategy):
@@ -262,18 +263,18 @@ def test_strategies_are_found_by_the_name_of_their_file():
             find_strategy(mistyped)
     with pytest.raises(SpecError, match=r"did you mean 'weight_norm'\?"):
         find_strategy("weight_nrom")
-    with pytest.raises(SpecError, match=r"must be a subclass of tune_cnn\.training\.strategies\.strategy\.Strategy"):
+    with pytest.raises(SpecError, match=r"must be a subclass of tune_cnn\.Strategy, got function"):
         find_strategy(f"{__name__}:toy_job")
 
 
-def test_the_readmes_strategy_works(tmp_path, monkeypatch):
-    """As it is printed there: it trains, its knob counts, and it refuses what would hide the whole image."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_pages_strategy_works(tmp_path, monkeypatch):
+    """As it is printed beside the strategies: it trains, its knob counts, it refuses what would hide all the image."""
+    readme = PAGE.read_text(encoding="utf-8")
     printed = next(code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "class Cutout" in code)
     assert len(printed.splitlines()) <= 30
-    (tmp_path / "cutout_of_the_readme.py").write_text(printed, encoding="utf-8")
+    (tmp_path / "cutout_of_the_page.py").write_text(printed, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    name = "cutout_of_the_readme:Cutout"
+    name = "cutout_of_the_page:Cutout"
     weights = [
         train(RankTraining(), digits_job(tmp_path, strategies={name: True, f"{name}.side": side}), epochs=1)[1]
         for side in (2, 4)
@@ -283,9 +284,9 @@ def test_the_readmes_strategy_works(tmp_path, monkeypatch):
         RankTraining().begin(digits_job(tmp_path, strategies={name: True}))
 
 
-def test_the_readmes_spaces_hold_together():
+def test_the_pages_spaces_hold_together():
     """Each example of strategies is a space as a spec takes it: names, knobs, pairs."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    readme = PAGE.read_text(encoding="utf-8")
     spaces = [yaml.safe_load(code)["space"] for code in re.findall(r"```yaml\n(space:\n.*?)```", readme, re.DOTALL)]
     spaces = [space for space in spaces if "strategies" in space]
     assert len(spaces) == 2

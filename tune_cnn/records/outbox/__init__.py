@@ -1,1 +1,1 @@
-"""From the study's tables to MLflow: the change log, the process that delivers it, and the handle on that process."""
+"""From the study's tables to MLflow: the process that delivers what has changed, and the handle on that process."""

@@ -1,8 +1,6 @@
 """The report of a study: one HTML file that holds all it needs and asks nothing of the network."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -11,8 +9,6 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from tune_cnn.errors import InputError
-from tune_cnn.front.confirmed import Confirmed
-from tune_cnn.metrics import EpochPoint, Metric
 from tune_cnn.reports.figures.parallel import MOST_LINES, parallel_coordinates_figure
 from tune_cnn.reports.figures.study import (
     MOST_FRONT,
@@ -37,9 +33,7 @@ from tune_cnn.reports.html.sections import (
     spec_section,
     surroundings_section,
 )
-from tune_cnn.reports.trials import TrialRow
-from tune_cnn.spec import Choice, Range
-from tune_cnn.untyped import Plain
+from tune_cnn.reports.study_report import StudyReport
 
 # Should a text of the user's ever slip through the escaping, it still can't reach the network. `unsafe-eval` is for
 # plotly.js' parallel coordinates, which compile their shaders' bindings.
@@ -49,158 +43,99 @@ _POLICY = (
 )
 
 
-def write_report(
-    path: str | Path,
-    *,
-    study: str,
-    description: str,
-    spec_yaml: str,
-    export: Callable[[int, int], str],
-    state: str,
-    started: datetime | None,
-    elapsed_s: float,
-    objectives: Sequence[Metric],
-    searched: Mapping[str, Choice | Range],
-    points: Sequence[EpochPoint],
-    front_points: Sequence[EpochPoint],
-    trials: Sequence[TrialRow],
-    reference: Mapping[str, float] | None = None,
-    trace: Sequence[tuple[float, float]] | None = None,
-    importances: Mapping[str, Mapping[str, float]] | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-    hardware: Mapping[str, Plain] | None = None,
-    versions: Mapping[str, Plain] | None = None,
-    notes: Sequence[str] = (),
-    commands: Sequence[str] = (),
-    runs_page: str | None = None,
-    confirmed: Sequence[Confirmed] = (),
-    failed: Mapping[tuple[int, int], Sequence[str]] | None = None,
-) -> Path:
+def write_report(path: str | Path, study: StudyReport) -> Path:
     """Write the report under a temporary name, then rename it: a reader never sees half of one.
 
-    `reference`: the study's stored reference point; None: taken from the points. `trace`: (seconds since the start,
-    hypervolume); None: drawn over the trials instead. `metrics`: the user's own metrics. `export`: the command
-    that exports the point of a trial at an epoch. `confirmed`: points trained again over several seeds;
-    `failed`: those of which every run failed, with the reasons.
     Raises InputError where the file can't be written.
     """
-    params_by_trial = {t.number: t.params for t in trials}
-    best_known = {**(metrics or {}), **{m.name: m for m in objectives}}
+    known = {**study.metrics, **{m.name: m for m in study.objectives}}
     body = [
-        heading(study, description, state, started, elapsed_s, trials, points),
-        answer(
-            front_points,
-            objectives,
-            params_by_trial,
-            searched,
-            len(trials),
-            len(points),
-            confirmed=confirmed_answer(points, confirmed, failed or {}, objectives),
-        ),
-        _front(points, front_points, objectives, params_by_trial),
-        _confirmed(confirmed, failed or {}, front_points, objectives),
-        front_section(study, front_points, objectives, params_by_trial, searched, export),
-        _curves(points, front_points, objectives),
-        _importances(importances or {}),
-        _parallel(trials, objectives, searched),
-        _hypervolume(points, objectives, reference, trace),
-        failures_section(trials),
-        commands_section(commands, runs_page),
-        notes_section(notes),
-        spec_section(spec_yaml),
-        surroundings_section(hardware or {}, versions or {}),
-        definitions_section(objectives, points, best_known),
+        heading(study),
+        answer(study, confirmed_answer(study.points, study.confirmed, study.failed, study.objectives)),
+        _front(study),
+        _confirmed(study),
+        front_section(study),
+        _curves(study),
+        _importances(study),
+        _parallel(study),
+        _hypervolume(study),
+        failures_section(study.trials),
+        commands_section(study.commands, study.runs_page),
+        notes_section(study.notes),
+        spec_section(study.spec_yaml),
+        surroundings_section(study.hardware, study.versions),
+        definitions_section(study.objectives, study.points, known),
     ]
-    return _write(Path(path), _page(f"{study} – tune_cnn", "\n".join(body)))
+    return _write(Path(path), _page(f"{study.study} – tune_cnn", "\n".join(body)))
 
 
-def _front(
-    points: Sequence[EpochPoint],
-    front_points: Sequence[EpochPoint],
-    objectives: Sequence[Metric],
-    params_by_trial: Mapping[int, Mapping[str, Plain]],
-) -> str:
-    good = usable(points, objectives)
+def _front(study: StudyReport) -> str:
+    good = usable(study.points, study.objectives)
     if not good:
         return ""
-    dominated = len(good) - len({key(p) for p in front_points})
-    most = most_dominated(objectives)
+    dominated = len(good) - len({key(p) for p in study.front})
+    most = most_dominated(study.objectives)
     note = (
         "Each dot is a model that one could have stopped at: a trial after one of its epochs. Hover for its settings."
     )
     if dominated > most:
         note += f" Of {dominated:,} points off the front a random {most:,} are drawn."
-    if len(front_points) > MOST_FRONT:
-        note += f" Of {len(front_points):,} points on the front {MOST_FRONT:,} are drawn, spread evenly."
-    if len(points) > len(good):
-        note += f" {len(points) - len(good):,} points lack an objective and are not drawn."
-    figure = front_figure(points, front_points, objectives, params_by_trial)
+    if len(study.front) > MOST_FRONT:
+        note += f" Of {len(study.front):,} points on the front {MOST_FRONT:,} are drawn, spread evenly."
+    if len(study.points) > len(good):
+        note += f" {len(study.points) - len(good):,} points lack an objective and are not drawn."
+    figure = front_figure(study.points, study.front, study.objectives, study.params_by_trial)
     return section("The front", note, _figure("front", figure))
 
 
-def _confirmed(
-    found: Sequence[Confirmed],
-    failed: Mapping[tuple[int, int], Sequence[str]],
-    front_points: Sequence[EpochPoint],
-    objectives: Sequence[Metric],
-) -> str:
-    figure = _figure("confirmed", confirmed_figure(found, front_points, objectives)) if found else ""
-    return confirmed_section(found, failed, objectives, figure)
+def _confirmed(study: StudyReport) -> str:
+    drawn = confirmed_figure(study.confirmed, study.front, study.objectives) if study.confirmed else None
+    figure = _figure("confirmed", drawn) if drawn is not None else ""
+    return confirmed_section(study.confirmed, study.failed, study.objectives, figure)
 
 
-def _curves(points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> str:
-    good = usable(points, objectives)
+def _curves(study: StudyReport) -> str:
+    good = usable(study.points, study.objectives)
     if not good:
         return ""
     count = len({p.trial for p in good})
     note = "How each trial went, epoch by epoch."
     if count > most_curves(good):
         note += f" Of {count:,} trials a random {most_curves(good):,} are drawn, those of the front first."
-    return section("Learning curves", note, _figure("curves", curves_figure(points, front_points, objectives)))
+    figure = curves_figure(study.points, study.front, study.objectives)
+    return section("Learning curves", note, _figure("curves", figure))
 
 
-def _importances(importances: Mapping[str, Mapping[str, float]]) -> str:
-    shown = {objective: shares for objective, shares in importances.items() if shares}
-    if not shown:
+def _importances(study: StudyReport) -> str:
+    drawn = {objective: shares for objective, shares in study.importances.items() if shares}
+    if not drawn:
         return ""
     note = "How much of an objective's variation over the trials each searched parameter explains."
-    return section("What mattered", note, _figure("importances", importances_figure(shown)))
+    return section("What mattered", note, _figure("importances", importances_figure(drawn)))
 
 
-def _parallel(trials: Sequence[TrialRow], objectives: Sequence[Metric], searched: Mapping[str, Choice | Range]) -> str:
-    ended = [t for t in trials if t.metrics]
-    if len(ended) < 2 or not searched:
+def _parallel(study: StudyReport) -> str:
+    ended = [t for t in study.trials if t.metrics]
+    if len(ended) < 2 or not study.searched:
         return ""
     note = (
-        f"One line a trial, after its last epoch; the brighter, the better in {objectives[0].name}. "
+        f"One line a trial, after its last epoch; the brighter, the better in {study.objectives[0].name}. "
         "Drag along an axis to keep only the lines that pass there, drag an axis' name to move it."
     )
     if len(ended) > MOST_LINES:
         note += f" Of {len(ended):,} trials a random {MOST_LINES:,} are drawn."
-    figure = parallel_coordinates_figure(ended, objectives, searched)
+    figure = parallel_coordinates_figure(ended, study.objectives, study.searched)
     return section("All trials, all settings", note, _figure("parallel", figure))
 
 
-def _hypervolume(
-    points: Sequence[EpochPoint],
-    objectives: Sequence[Metric],
-    reference: Mapping[str, float] | None,
-    trace: Sequence[tuple[float, float]] | None,
-) -> str:
-    if trace:
-        unit_s, unit = (
-            (3600.0, "hours") if trace[-1][0] > 7200 else (60.0, "minutes") if trace[-1][0] > 120 else (1.0, "seconds")
-        )
-        shown, title = [(x / unit_s, y) for x, y in trace], f"{unit} since the start"
-    else:
-        shown = [(float(x), y) for x, y in hypervolume_trace(points, objectives, reference)]
-        title = "trial"
-    if not shown:
+def _hypervolume(study: StudyReport) -> str:
+    trace = [(float(x), y) for x, y in hypervolume_trace(study.points, study.objectives, study.reference)]
+    if not trace:
         return ""
     note = (
         "What the front has reached against the study's reference point; a flat end says that more trials bring little."
     )
-    return section("Hypervolume", note, _figure("hypervolume", hypervolume_figure(shown, title)))
+    return section("Hypervolume", note, _figure("hypervolume", hypervolume_figure(trace, "trial")))
 
 
 def _figure(name: str, figure: go.Figure) -> str:
@@ -215,7 +150,7 @@ def _figure(name: str, figure: go.Figure) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    here = files("tune_cnn.reports.html.page")
+    here = files("tune_cnn.reports.html")
     style = here.joinpath("report.css").read_text(encoding="utf-8")
     script = here.joinpath("report.js").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>

@@ -1,24 +1,22 @@
 """The report's text and tables as HTML; every value that isn't ours is escaped here."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from html import escape
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import METRICS, Direction, EpochPoint, Metric
 from tune_cnn.reports.numbers import better, duration, number, quantity, setting, titled
+from tune_cnn.reports.study_report import StudyReport, TrialRow
 from tune_cnn.reports.terminal.frame import KNEE, best_few
-from tune_cnn.reports.trials import TrialRow
 from tune_cnn.spec.loading import dump_yaml
 from tune_cnn.untyped import Plain
 
 MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`
 _MOST_NUMBERS = 12  # trials named for one reason of failure
 _MOST_REASONS = 50
-
-Params = Mapping[int, Mapping[str, Plain]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,63 +47,41 @@ def table(headings: Sequence[str], rows: Iterable[str], numeric: int = 0) -> str
     )
 
 
-def heading(
-    study: str,
-    description: str,
-    state: str,
-    started: datetime | None,
-    elapsed_s: float,
-    trials: Sequence[TrialRow],
-    points: Sequence[EpochPoint],
-) -> str:
-    counts: dict[str, int] = {}
-    for trial in trials:
-        counts[trial.state] = counts.get(trial.state, 0) + 1
-    states = ", ".join(f"{n:,} {escape(name)}" for name, n in sorted(counts.items(), key=lambda c: -c[1]))
+def heading(study: StudyReport) -> str:
+    counts = Counter(str(trial.state) for trial in study.trials)
+    states = ", ".join(f"{n:,} {escape(name)}" for name, n in counts.most_common())
     facts = [
-        f'<span class="badge">{escape(state)}</span>',
-        f"<span><b>{len(trials):,}</b> trials{f' ({states})' if states else ''}</span>",
-        f"<span><b>{len(points):,}</b> epoch points</span>",
-        f"<span>searched for <b>{duration(elapsed_s)}</b></span>",
+        f'<span class="badge">{escape(study.state)}</span>',
+        f"<span><b>{len(study.trials):,}</b> trials{f' ({states})' if states else ''}</span>",
+        f"<span><b>{len(study.points):,}</b> epoch points</span>",
+        f"<span>searched for <b>{duration(study.elapsed_s)}</b></span>",
     ]
-    if started is not None:
-        facts.append(f"<span>started <b>{escape(started.strftime('%Y-%m-%d %H:%M %Z').strip())}</b></span>")
-    about = f"<p>{escape(description)}</p>" if description else ""
+    if study.started is not None:
+        facts.append(f"<span>started <b>{escape(study.started.strftime('%Y-%m-%d %H:%M %Z').strip())}</b></span>")
+    about = f"<p>{escape(study.description)}</p>" if study.description else ""
     return (
-        f'<p class="eyebrow">tune_cnn · report of a study</p>\n<h1>{escape(study)}</h1>\n{about}\n'
+        f'<p class="eyebrow">tune_cnn · report of a study</p>\n<h1>{escape(study.study)}</h1>\n{about}\n'
         f'<p class="facts">{"".join(facts)}</p>'
     )
 
 
-def answer(
-    front_points: Sequence[EpochPoint],
-    objectives: Sequence[Metric],
-    params_by_trial: Params,
-    searched: Iterable[str],
-    trials: int,
-    points: int,
-    *,
-    confirmed: Answer | None = None,
-) -> str:
+def answer(study: StudyReport, confirmed: Answer | None = None) -> str:
     """The answer in one sentence, and a card for the knee and for the best in each objective.
 
     `confirmed`: what stands for the front where some of its points were trained again.
     """
-    if not front_points:
-        why = "no trial has ended an epoch with all objectives" if trials else "no trial has been started"
-        below = " What failed, and why, stands below." if trials else ""
+    objectives = study.objectives
+    if not study.front:
+        why = "no trial has ended an epoch with all objectives" if study.trials else "no trial has been started"
+        below = " What failed, and why, stands below." if study.trials else ""
         return f'<p class="lead">There is no front: {why}.{below}</p>'
-    known = confirmed or Answer(best=knee(front_points, objectives), points=front_points)
-    best = known.best
+    known = confirmed or Answer(best=knee(study.front, objectives), points=study.front)
     extremes = [(m, min(known.points, key=partial(_cost, metric=m))) for m in objectives]
-    lead = _sentence(best, extremes, objectives, len(front_points), points) + (f" {known.note}" if known.note else "")
+    lead = _sentence(study, known.best, extremes) + (f" {known.note}" if known.note else "")
     title = "The knee: the best compromise" if len(objectives) > 1 else "The best"
-    cards = [_card(title, best, objectives, params_by_trial, searched, style="knee")]
+    cards = [_card(study, title, known.best, objectives, style="knee")]
     if len(objectives) > 1:
-        cards += [
-            _card(_superlative(m), p, [m, *(o for o in objectives if o != m)], params_by_trial, searched)
-            for m, p in extremes
-        ]
+        cards += [_card(study, _superlative(m), p, [m, *(o for o in objectives if o != m)]) for m, p in extremes]
     return f'<p class="lead">{lead}</p>\n<div class="cards">{"".join(cards)}</div>'
 
 
@@ -120,19 +96,14 @@ def _superlative(metric: Metric) -> str:
     return known.get(metric.name, f"The {side} {metric.name}")
 
 
-def _sentence(
-    best: EpochPoint,
-    extremes: Sequence[tuple[Metric, EpochPoint]],
-    objectives: Sequence[Metric],
-    on_front: int,
-    points: int,
-) -> str:
-    values = " and ".join(f"<b>{escape(m.name)} {_value(best, m)}</b>" for m in objectives)
+def _sentence(study: StudyReport, best: EpochPoint, extremes: Sequence[tuple[Metric, EpochPoint]]) -> str:
+    values = " and ".join(f"<b>{escape(m.name)} {_value(best, m)}</b>" for m in study.objectives)
     text = f"Trial {best.trial}, stopped after epoch {best.epoch}, is the best compromise: {values}."
-    if len(objectives) == 1:
-        return f"Trial {best.trial} after epoch {best.epoch} is the best of {points:,} epoch points: {values}."
+    points = f"{len(study.points):,} epoch points"
+    if len(study.objectives) == 1:
+        return f"Trial {best.trial} after epoch {best.epoch} is the best of {points}: {values}."
     ends = "; ".join(f"{escape(_superlative(m).lower())} {_verb(m)} {_value(p, m)}" for m, p in extremes)
-    return f"{text} {ends[0].upper()}{ends[1:]}. {on_front:,} of {points:,} epoch points are on the front."
+    return f"{text} {ends[0].upper()}{ends[1:]}. {len(study.front):,} of {points} are on the front."
 
 
 def _verb(metric: Metric) -> str:
@@ -143,39 +114,27 @@ def _value(point: EpochPoint, metric: Metric) -> str:
     return escape(quantity(point.metrics[metric.name], metric))
 
 
-def _card(
-    title: str,
-    point: EpochPoint,
-    objectives: Sequence[Metric],
-    params_by_trial: Params,
-    searched: Iterable[str],
-    style: str = "",
-) -> str:
+def _card(study: StudyReport, title: str, point: EpochPoint, objectives: Sequence[Metric], style: str = "") -> str:
+    """`objectives`: the one that the card is for first."""
     values = "".join(
         f'<div class="value{" second" if k else ""}">{_value(point, m)}<small>{escape(m.name)}</small></div>'
         for k, m in enumerate(objectives)
     )
-    params = params_by_trial.get(point.trial, {})
-    settings = " · ".join(escape(f"{k} {setting(params[k])}") for k in searched if k in params)
+    params = study.params_by_trial.get(point.trial, {})
+    settings = " · ".join(escape(f"{k} {setting(params[k])}") for k in study.searched if k in params)
     return (
         f'<div class="card {style}"><h3>{escape(title)}</h3>{values}'
         f'<div class="from">trial {point.trial}, epoch {point.epoch}{" · " + settings if settings else ""}</div></div>'
     )
 
 
-def front_section(
-    study: str,
-    front_points: Sequence[EpochPoint],
-    objectives: Sequence[Metric],
-    params_by_trial: Params,
-    searched: Iterable[str],
-    export: Callable[[int, int], str],
-) -> str:
-    if not front_points:
+def front_section(study: StudyReport) -> str:
+    if not study.front:
         return ""
-    best = knee(front_points, objectives)
-    shown = best_few(front_points, best, MOST_ROWS)
-    names = list(searched)
+    objectives, params_by_trial = study.objectives, study.params_by_trial
+    best = knee(study.front, objectives)
+    shown = best_few(study.front, best, MOST_ROWS)
+    names = list(study.searched)
     rows = []
     for point in shown:
         params = params_by_trial.get(point.trial, {})
@@ -185,16 +144,16 @@ def front_section(
         is_knee = point is best
         rows.append(
             f"<tr{' class=knee' if is_knee else ''}><td>{KNEE if is_knee else ''}</td>{numbers}{settings}"
-            f'<td class="actions">{_copy("export", export(point.trial, point.epoch))} '
-            f"{_copy('YAML', _yaml(study, point, params))}</td></tr>\n"
+            f'<td class="actions">{_copy("export", study.export(point.trial, point.epoch))} '
+            f"{_copy('YAML', _yaml(study.study, point, params))}</td></tr>\n"
         )
     headings = ["", "trial", "epoch", *(f"{titled(m)} {better(m)}" for m in objectives), *names, ""]
     note = (
         f"No other point is better in one objective without being worse in another; {KNEE} marks the knee. The buttons "
         "copy the command that exports a point, or its configuration as YAML."
     )
-    if len(shown) < len(front_points):
-        note += f" {len(shown):,} of {len(front_points):,} points are listed, spread evenly; all are in tune-cnn front."
+    if len(shown) < len(study.front):
+        note += f" {len(shown):,} of {len(study.front):,} points are listed, spread evenly; all are in tune-cnn front."
     return section("The front, to copy from", note, table(headings, rows, numeric=2 + len(objectives)))
 
 

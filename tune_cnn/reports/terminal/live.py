@@ -67,7 +67,7 @@ class LiveDisplay:
         if self._live is None:
             self._print(self._plain.line(progress, now_s))
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """A line of its own, above the frame."""
         self._print(text)
 

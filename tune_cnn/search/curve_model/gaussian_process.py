@@ -1,4 +1,8 @@
-"""A small Gaussian process on the unit cube: Matérn-5/2, a length for each feature, fitted by its posterior."""
+"""A small Gaussian process on the unit cube: Matérn-5/2, a length for each feature, fitted by its posterior.
+
+Our own, as scikit-learn's and BoTorch's, the same model behind the same interface, come to the front no sooner and take
+twice and three times as long for an ask (tests/benchmarks/SIMULATION.md).
+"""
 
 import numpy as np
 

@@ -8,8 +8,8 @@ from tune_cnn.errors import ResourceError, SpecError, StudyError
 from tune_cnn.metrics import Where
 from tune_cnn.spec import Choice, Fixed, StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
-from tune_cnn.study.checks.machine import versions
-from tune_cnn.study.locations import user_calls
+from tune_cnn.study.jobs import user_calls
+from tune_cnn.study.machine import versions
 from tune_cnn.training.found import Inspection
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import code_key

@@ -1,7 +1,6 @@
 """What is to be confirmed: which points of the front, by how many trainings, with which seeds."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tune_cnn.errors import InputError
 from tune_cnn.front.confirmed import SeedRun
@@ -15,9 +14,8 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import ConfirmSpec
 from tune_cnn.states import RunState
 from tune_cnn.study.archive import feasible_points
+from tune_cnn.study.seeds import confirm_seed
 from tune_cnn.untyped import Plain
-
-NOBODYS = -1  # number of a run that is never planned
 
 
 def settings(spec: StudySpec, points: int | None, seeds: int | None) -> ConfirmSpec:
@@ -66,16 +64,6 @@ def is_left(archive: StudyArchive, spec: StudySpec) -> bool:
     return any((run.key, run.number) not in ended for run in plan(archive, spec, spec.confirm))
 
 
-def confirm_seed(trial_seed: int, epoch: int, number: int) -> int:
-    """A seed of the run's own, the same at every start: never the searched one, whose luck is what is tested."""
-    for attempt in range(3):
-        text = f"confirm {trial_seed} {epoch} {number} {attempt}"
-        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-        if seed != trial_seed:
-            break
-    return seed
-
-
 def progress(runs: Sequence[SeedRun]) -> dict[str, Plain] | None:
     """How confirming stands, for `status`; None where nothing was ever planned."""
     if not runs:
@@ -86,8 +74,3 @@ def progress(runs: Sequence[SeedRun]) -> dict[str, Plain] | None:
         "confirmed": len({run.key for run in runs if run.state is RunState.COMPLETE}),
         "runs": {**counts, "planned": sum(run.state is RunState.PLANNED for run in runs)},
     }
-
-
-def searched(archive: StudyArchive) -> Mapping[tuple[int, int], EpochPoint]:
-    """The points that were searched, by trial and epoch."""
-    return {(p.trial, p.epoch): p for p in archive.points}

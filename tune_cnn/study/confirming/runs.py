@@ -8,13 +8,11 @@ from typing import Protocol
 from tune_cnn.errors import TrialError
 from tune_cnn.front.confirmed import SeedRun, run_end
 from tune_cnn.metrics import METRICS, Metric
-from tune_cnn.records.rows import TrialRecord
-from tune_cnn.records.store import Store
 from tune_cnn.reports.numbers import quantity
-from tune_cnn.spec import StudySpec
 from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
-from tune_cnn.study.locations import Locations, job_template
+from tune_cnn.study.jobs import job_template, loop_of
+from tune_cnn.study.session import Session
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, fit
@@ -37,21 +35,19 @@ class Trainer(Protocol):
 
 
 def confirm_runs(
-    store: Store,
-    study: str,
+    session: Session,
     plan: Sequence[SeedRun],
-    objectives: Sequence[Metric],
     trainer: Trainer,
     *,
     stopping: Callable[[], bool],
-    say: Callable[[str], None],
     ended_here: Callable[[SeedRun], None] = lambda run: None,
 ) -> bool:
     """Train the runs that are planned, in the plan's order, and commit each. False where it was stopped before the end.
 
     What has ended is never trained again: killed at any time, the next start goes on with the first that has not.
     """
-    left = {_id(run) for run in store.confirmations.runs(study) if run.state is RunState.PLANNED}
+    confirmations, objectives = session.store.confirmations, session.spec.objective_metrics
+    left = {_id(run) for run in confirmations.runs(session.study) if run.state is RunState.PLANNED}
     ended = len(plan) - len(left)
     for run in (run for run in plan if _id(run) in left):
         if stopping():
@@ -59,42 +55,27 @@ def confirm_runs(
         done = trainer.train(run)
         if done is None:
             return False
-        store.confirmations.end(study, done)
+        confirmations.end(session.study, done)
         ended_here(done)
         ended += 1
-        say(f"run {ended} of {len(plan)}: {told(done, objectives)}")
+        session.report(f"run {ended} of {len(plan)}: {in_words(done, objectives)}")
     return True
 
 
 def confirm_planned(
-    store: Store,
-    spec: StudySpec,
-    plan: Sequence[SeedRun],
-    locations: Locations,
-    *,
-    found: Mapping[str, Plain],
-    stopping: Callable[[], bool],
-    say: Callable[[str], None],
+    session: Session, plan: Sequence[SeedRun], *, here: Mapping[str, Plain], stopping: Callable[[], bool]
 ) -> bool:
     """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with.
 
-    `found`: what `preflight.check` found here.
+    `here`: what `preflight.check` found here.
     """
-    trials = {trial.number: trial for trial in store.trials(spec.study)}
     seeds, points = len({run.number for run in plan}), len({run.key for run in plan})
-    say(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
+    session.report(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
     if seeds in TOO_FEW:
-        say(TOO_FEW[seeds])
-    trainer = DedicatedTrainer(spec, locations, trials, stopping=stopping, say=say)
+        session.report(TOO_FEW[seeds])
+    trainer = DedicatedTrainer(session, stopping=stopping)
     whole = confirm_runs(
-        store,
-        spec.study,
-        plan,
-        spec.objective_metrics,
-        trainer,
-        stopping=stopping,
-        say=say,
-        ended_here=lambda run: keep_machine(store, spec, run, found),
+        session, plan, trainer, stopping=stopping, ended_here=lambda run: keep_machine(session, run, here)
     )
     if whole:
         trainer.forget()
@@ -105,7 +86,7 @@ def _id(run: SeedRun) -> tuple[int, int, int]:
     return run.trial, run.epoch, run.number
 
 
-def told(run: SeedRun, objectives: Sequence[Metric]) -> str:
+def in_words(run: SeedRun, objectives: Sequence[Metric]) -> str:
     what = f"trial {run.trial} at epoch {run.epoch}, seed {run.number + 1}"
     if run.state is not RunState.COMPLETE:
         return f"{what}: {run.state}: {run.reason}"
@@ -123,20 +104,12 @@ class DedicatedTrainer:
     A trial's own share caps its allocator as in the search and as in `train`; the device is reserved as a whole.
     """
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        locations: Locations,
-        trials: Mapping[int, TrialRecord],
-        *,
-        stopping: Callable[[], bool],
-        say: Callable[[str], None],
-    ) -> None:
-        self._spec, self._locations, self._trials = spec, locations, trials
-        self._stopping, self._say = stopping, say
+    def __init__(self, session: Session, *, stopping: Callable[[], bool]) -> None:
+        self._spec, self._locations, self._report = session.spec, session.locations, session.report
+        self._trials = {trial.number: trial for trial in session.store.trials(session.study)}
+        self._stopping = stopping
         self._slots: dict[float, Slots] = {}
-        self._loop = {"loop": locations.loop} if locations.loop else {}
-        self._root = f"{locations.checkpoints(spec.study)}/confirm"
+        self._root = f"{session.locations.checkpoints(session.study)}/confirm"
 
     def forget(self) -> None:
         """Drop the checkpoints of all runs: there is nothing to go on with."""
@@ -148,12 +121,12 @@ class DedicatedTrainer:
         for attempt in range(LOST_AT_MOST + 1):
             try:
                 job = self._job(run, slots)
-                with dedicated(job, alone(slots), **self._loop) as training:
+                with dedicated(job, alone(slots), **loop_of(self._locations)) as training:
                     return self._trained(run, job, training)
             except ProcessLost as error:
                 if attempt == LOST_AT_MOST:
                     return replace(run, state=RunState.FAILED, reason=str(error))
-                self._say(f"{error}; once more, from the last checkpoint")
+                self._report(f"{error}; once more, from the last checkpoint")
             except (TrialError, MemoryError) as error:
                 state, reason = end_of(error)
                 remove(self._folder(run))
@@ -176,7 +149,7 @@ class DedicatedTrainer:
 
     def _slots_of(self, share: float) -> Slots:
         if share not in self._slots:
-            self._slots[share] = fit(self._spec.resources, share, say=self._say)
+            self._slots[share] = fit(self._spec.resources, share, report=self._report)
         return self._slots[share]
 
     def _job(self, run: SeedRun, slots: Slots) -> TrainingJob:

@@ -13,7 +13,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import Cost, cost_key
 from tune_cnn.states import TrialState
-from tune_cnn.study.checks.machine import machine_of
+from tune_cnn.study.machine import machine_of
 from tune_cnn.untyped import Plain
 
 

@@ -11,13 +11,13 @@ from tune_cnn.front.constraints import feasible
 from tune_cnn.front.hypervolume import FrontTracker
 from tune_cnn.metrics import EpochPoint, unusable
 from tune_cnn.records.rows import TrialRecord
-from tune_cnn.records.store import Store
 from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.search.search import Search
-from tune_cnn.spec import StudySpec
 from tune_cnn.states import TrialState
 from tune_cnn.study.searching.budget import BudgetTracker
 from tune_cnn.study.searching.costs import place_of
+from tune_cnn.study.seeds import trial_seed
+from tune_cnn.study.session import Session
 from tune_cnn.trials.tune_loop import Assignment
 from tune_cnn.untyped import Plain
 
@@ -51,28 +51,27 @@ class SearchDriver:
 
     def __init__(
         self,
-        store: Store,
-        spec: StudySpec,
+        session: Session,
         search: Search,
         *,
         slots: int,
         show: Callable[[Progress], None],
-        mlflow: Callable[[], str | None],
         forget: Callable[[int], None],
         over: str | None = None,
     ) -> None:
-        """`show` takes the progress, `mlflow` says how its delivery stands, `forget` drops a trial's checkpoints.
+        """`show` takes the progress, `forget` drops a trial's checkpoints.
 
         `over`: why no trial is to be handed out, where that is known before.
         """
+        self.search = search
         self.failure: Exception | None = None
         self.interrupted = False
         self.ended = False
         self.slots = slots
-        self._store, self._spec, self._search = store, spec, search
-        self._show, self._mlflow, self._forget = show, mlflow, forget
-        self._objectives = spec.objective_metrics
-        self._bounds = {k: b.model_dump(exclude_none=True) for k, b in spec.constraints.items()}
+        self._store, self._spec, self._delivery = session.store, session.spec, session.delivery
+        self._show, self._forget = show, forget
+        self._objectives = session.spec.objective_metrics
+        self._bounds = {k: b.model_dump(exclude_none=True) for k, b in session.spec.constraints.items()}
         self._running: dict[int, RunningTrial] = {}
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
         self._unusable: dict[int, str] = {}  # of running trials: why one of its epochs can't be judged
@@ -117,7 +116,7 @@ class SearchDriver:
         if self._next_number >= self._last_number:
             return None
         number = self._next_number
-        params = self._search.ask(number, within_s=self._budget.hours_left_s)
+        params = self.search.ask(number, within_s=self._budget.hours_left_s)
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
         ran = {"gpu_share": self.gpu_share, "slots": self.slots, "place": self._place}
@@ -137,7 +136,7 @@ class SearchDriver:
             self._budget.epochs += 1
             self._points.setdefault(trial, []).append(point)
             self._track(point)
-            stop = self._search.observe(point)
+            stop = self.search.observe(point)
         else:
             stop = False  # an epoch trained again after a resume: the first counts
         if trial in self._running:
@@ -155,11 +154,11 @@ class SearchDriver:
             return  # stays unfinished in the store; the next start goes on from its checkpoint
         points = self._points.pop(trial, [])
         if state is TrialState.STOPPED:
-            reason = reason or self._search.reason(trial) or self.over
+            reason = reason or self.search.reason(trial) or self.over
         if state.has_result and not points:
             state, reason = TrialState.FAILED, "ended without an epoch"
         self._store.end_trial(self._spec.study, trial, state, reason)
-        self._search.finish(trial, state, points)
+        self.search.finish(trial, state, points)
         self._counts[state] += 1
         self._fix_reference()
         self._budget.trial_ended(
@@ -189,7 +188,7 @@ class SearchDriver:
     def begin_phase(self, gpu_share: float, slots: int, *, last_number: int | None) -> None:
         """A phase of one GPU fraction: hands out trials up to `last_number`, or to the end of the budget."""
         self.gpu_share, self.slots, self._phase_end = gpu_share, slots, last_number
-        self._search.begin_phase(gpu_share)
+        self.search.begin_phase(gpu_share)
 
     @property
     def trials_to_run(self) -> int | None:
@@ -254,7 +253,7 @@ class SearchDriver:
             front=self._tracker.points,
             running=list(self._running.values()),
             slots=self.slots,
-            mlflow=self._mlflow(),
+            mlflow=self._delivery(),
             message=self._message(waiting),
         )
 
@@ -267,7 +266,7 @@ class SearchDriver:
         trial: TrialRecord = mine[0]
         self._unfinished.remove(trial)
         self._store.resume_trial(self._spec.study, trial.number)
-        self._search.resume(trial.number, trial.params, self._points.get(trial.number, []))
+        self.search.resume(trial.number, trial.params, self._points.get(trial.number, []))
         return self._start(trial.number, trial.params, trial.seed)
 
     def _of_this_phase(self, trial: TrialRecord) -> bool:
@@ -289,8 +288,8 @@ class SearchDriver:
         """Once for the study: as the search fixed it, or at the end with what there is."""
         if self._tracker.reference_is_fixed or not self._tracker.points:
             return
-        if self._search.reference is not None or final:
-            reference = self._tracker.fix_reference(self._search.reference)
+        if self.search.reference is not None or final:
+            reference = self._tracker.fix_reference(self.search.reference)
             self._store.update_study(self._spec.study, reference=reference)
 
     @property
@@ -321,8 +320,3 @@ class SearchDriver:
         if isinstance(self.failure, TuneCnnError):
             raise self.failure
         raise TuneCnnError(f"the search stopped on an internal error: {self.failure!r}") from self.failure
-
-
-def trial_seed(study_seed: int, number: int) -> int:
-    """A trial's own seed: the same configuration drawn twice is trained with different random numbers."""
-    return (study_seed * 1_000_003 + number) % 2**31

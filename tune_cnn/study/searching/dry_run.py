@@ -1,6 +1,6 @@
 """`search --dry-run`: check everything, probe some configurations, say what fits and how many trials an hour."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from tune_cnn.as_found import left_as_found
@@ -11,9 +11,11 @@ from tune_cnn.spec.costs import cost_key
 from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.checks.preflight import Checked, check
-from tune_cnn.study.locations import Locations, user_calls
+from tune_cnn.study.jobs import user_calls
+from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
+from tune_cnn.study.session import Report
 from tune_cnn.study.signals import terminable
 from tune_cnn.training.found import Probe
 from tune_cnn.trials.cluster import Slots, connected, fit
@@ -23,7 +25,7 @@ DRAWN = 6  # configurations drawn from the space, besides its smallest and large
 
 
 @left_as_found()
-def dry_run(spec: StudySpec, locations: Locations, *, say: Callable[[str], None]) -> dict[str, Plain]:
+def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Plain]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
     with (
         connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=not locations.debug),
@@ -31,14 +33,14 @@ def dry_run(spec: StudySpec, locations: Locations, *, say: Callable[[str], None]
     ):
         phases = []
         for share in spec.resources.gpu_phases:
-            slots = fit(spec.resources, share, say=say)
+            slots = fit(spec.resources, share, report=report)
             checked = check(spec, slots, cache_dir=locations.cache_dir)
             for note in checked.notes:
-                say(note)
+                report(note)
             drawn = [] if spec.training is not None else _configurations(checked)
             known = _stored(setup_of(checked.spec, checked.info), locations)
             unknown = _one_of_each([params for params in drawn if cost_key(params) not in known])
-            probed = _probe(checked, unknown, slots, locations, say) if unknown else {}
+            probed = _probe(checked, unknown, slots, locations, report) if unknown else {}
             notes = {key: _note(params, checked) for params in drawn if (key := cost_key(params)) in probed}
             probes = {**known, **probed}
             rows = [_row(checked.spec, p, probes[cost_key(p)], notes.get(cost_key(p))) for p in drawn]
@@ -77,11 +79,11 @@ def _one_of_each(drawn: Sequence[Params]) -> list[Params]:
 
 
 def _probe(
-    checked: Checked, drawn: Sequence[Params], slots: Slots, locations: Locations, say: Callable[[str], None]
+    checked: Checked, drawn: Sequence[Params], slots: Slots, locations: Locations, report: Report
 ) -> dict[str, Probe]:
     """Probe one after another, by `cost_key`; each is stored before the next begins."""
     many = f"{len(drawn)} configuration{'s' if len(drawn) > 1 else ''}"
-    say(f"probing {many}, {STEPS} steps each" + (f", in all {slots.count} slots at once" if slots.count > 1 else ""))
+    report(f"probing {many}, {STEPS} steps each" + (f", in all {slots.count} slots at once" if slots.count > 1 else ""))
     setup, probed = setup_of(checked.spec, checked.info), {}
     with closing(open_store(locations.home, create=True)) as store, Prober(checked.spec, slots, locations) as prober:
         for params in drawn:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from tune_cnn.records.costs import KnownCost
 from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.strategies import Cards
-from tune_cnn.study.locations import Locations, job_template
+from tune_cnn.study.jobs import job_template
+from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import typical
 from tune_cnn.training.found import Probe
 from tune_cnn.trials.cluster import Slots

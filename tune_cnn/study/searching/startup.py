@@ -1,12 +1,15 @@
-"""What a search begins with: its past, the costs that are known, warm configurations, and what is left to do."""
+"""How a search begins: what is left to do, its past, the costs that are known, and its driver."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
+from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
@@ -14,9 +17,16 @@ from tune_cnn.spec.parts import Budget
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.checks.preflight import Checked, checked_with
+from tune_cnn.study.checks.resume import search_on
 from tune_cnn.study.front import Front, read_config
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
+from tune_cnn.study.searching.driver import SearchDriver
+from tune_cnn.study.session import Report, Session
+from tune_cnn.study.signals import interruptible
+from tune_cnn.training.found import Inspection
+from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.untyped import Plain
 
@@ -46,15 +56,13 @@ def _is_spent(store: Store, record: StudyRecord, budget: Budget) -> bool:
     return max((trial.number for trial in trials), default=-1) + 1 >= budget.trials
 
 
-def search_of(
-    store: Store, spec: StudySpec, cards: Cards, warm: Sequence[Mapping[str, Plain]], say: Callable[[str], None]
-) -> Search:
+def search_of(session: Session, cards: Cards, warm: Sequence[Mapping[str, Plain]]) -> Search:
     """The search, rebuilt from what is past; a fresh study starts with its warm configurations."""
+    store, spec = session.store, session.spec
     trials = store.trials(spec.study)
     points: dict[int, list[EpochPoint]] = {}
     for point in store.points(spec.study):
         points.setdefault(point.trial, []).append(point)
-    ended = [t for t in trials if t.state.has_ended]
     past = [
         Past(
             params=t.params,
@@ -62,19 +70,113 @@ def search_of(
             points=points.get(t.number, []),
             gpu_share=t.extra.get("gpu_share", 0.0),
         )
-        for t in ended
+        for t in trials
+        if t.state.has_ended
     ]
     record = store.study(spec.study)
     searcher = Search(spec, past=past, cards=cards, reference=record.reference if record is not None else None)
     if warm:
         taken = sum(searcher.queue(params) for params in warm)
-        say(f"warm start: {taken} of {len(warm)} configurations lie in the space and are tried first")
+        session.report(f"warm start: {taken} of {len(warm)} configurations lie in the space and are tried first")
     return searcher
 
 
-def teach_costs(searcher: Search, store: Store, spec: StudySpec, info: Mapping[str, Plain], slots: Slots) -> None:
+def make_driver(
+    session: Session,
+    cards: Cards,
+    slots: int,
+    display: LiveDisplay,
+    *,
+    warm: Sequence[Mapping[str, Plain]] = (),
+    over: str | None = None,
+) -> SearchDriver:
+    """The driver of a study's trials, where the study stands. `over`: as for `SearchDriver`."""
+    checkpoints = session.locations.checkpoints(session.study)
+    return SearchDriver(
+        session,
+        search_of(session, cards, warm),
+        slots=slots,
+        show=display.update,
+        forget=lambda trial: forget(checkpoints, trial),
+        over=over,
+    )
+
+
+def interrupt(driver: SearchDriver, report: Report) -> None:
+    """The user's first signal."""
+    driver.interrupted = True
+    report("Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once.")
+
+
+class Startup:
+    """The start of a search, once the first slot has said what its node holds: open the study, make its driver.
+
+    Tune's loop calls `open` while the other slots still start (`trials.tune_adapter.Opening`).
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        phases: Sequence[Slots],
+        display: LiveDisplay,
+        *,
+        lease: ExitStack,
+        warm: Sequence[Mapping[str, Plain]],
+        over: str | None,
+        is_new: bool,
+    ) -> None:
+        """`lease` closes when the search ends. `over`: why nothing is left to search, where there is to confirm."""
+        self.phases = phases
+        self.shown = ExitStack()  # the display and the signals, from the first trial to the last
+        self.driver: SearchDriver | None = None
+        self.checked: Checked | None = None
+        self._session, self._display, self._lease = session, display, lease
+        self._warm, self._over, self._is_new = warm, over, is_new
+
+    @property
+    def opened(self) -> SearchDriver:
+        assert self.driver is not None, "the first slot has answered"
+        return self.driver
+
+    def open(self, inspection: Inspection) -> SearchDriver:
+        """The driver of the trials to come; raises InputError where the node can't search this spec."""
+        session, slots = self._session, self.phases[0]
+        self.checked = checked = checked_with(session.spec, slots, inspection)
+        for note in checked.notes:
+            session.report(note)
+        self._open_study(checked)
+        session.begin_delivery()
+        adapted = replace(session, spec=checked.spec)
+        self.driver = driver = make_driver(
+            adapted, checked.cards, slots.count, self._display, warm=self._warm, over=self._over
+        )
+        self.begin_phase(1)
+        self.shown.enter_context(self._display)
+        self.shown.enter_context(interruptible(lambda: interrupt(driver, session.report)))
+        return driver
+
+    def begin_phase(self, number: int) -> None:
+        """The driver hands out the trials of this phase, from 1, and the search learns what is known of its costs."""
+        assert self.checked is not None, "the study is open"
+        spec, slots, driver = self._session.spec, self.phases[number - 1], self.opened
+        driver.begin_phase(slots.gpu_share, slots.count, last_number=last_of_phase(spec, number, len(self.phases)))
+        setup = setup_of(spec, self.checked.info, slots=slots.count, gpus_per_rank=slots.gpu_share)
+        teach_costs(driver.search, self._session.store, setup)
+
+    def _open_study(self, checked: Checked) -> None:
+        store, spec = self._session.store, self._session.spec
+        if self._is_new:
+            store.create_study(spec.study, spec.model_dump(), info=checked.info)
+            self._lease.enter_context(store.lease(spec.study))
+            return
+        info = search_on(self._session, checked.info)
+        state = StudyState.RUNNING if self._over is None else StudyState.FINISHED  # what has ended a search stays
+        store.update_study(spec.study, spec=spec.model_dump(), state=state, info=info)
+
+
+def teach_costs(searcher: Search, store: Store, setup: Mapping[str, Plain]) -> None:
     """What dry runs and other studies measured on this very data, model and hardware, in as many slots as these."""
-    for known in store.costs.known(setup_of(spec, info, slots=slots.count, gpus_per_rank=slots.gpu_share)).values():
+    for known in store.costs.known(setup).values():
         searcher.learn_cost(known.params, known.cost, fits=known.reason is None)
 
 

@@ -1,20 +1,22 @@
 """`train`: keep the promise that an export made, and say how far it was kept."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
 from tune_cnn.metrics import METRICS
-from tune_cnn.reports.model_card import model_card
+from tune_cnn.reports.model_card import ModelCard, model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
-from tune_cnn.study.checks.machine import differences, machine_of
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.front import Export, read_config, write_whole, write_whole_bytes
-from tune_cnn.study.searching.course import Locations, job_template, user_calls
+from tune_cnn.study.jobs import job_template, loop_of, user_calls
+from tune_cnn.study.locations import Locations
+from tune_cnn.study.machine import differences, machine_of
+from tune_cnn.study.session import Report
 from tune_cnn.study.signals import terminable
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
@@ -22,7 +24,7 @@ from tune_cnn.training.exported import Program
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
-from tune_cnn.trials.dedicated import alone, dedicated
+from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 
@@ -39,6 +41,32 @@ class TrainResult:
     registered: Mapping[str, str] | None = None  # name, version, uri, run_id, server
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """What is to be trained, and where it goes."""
+
+    export: Export
+    spec: StudySpec
+    locations: Locations
+    folder: Path
+    all_data: bool
+    register: str | None
+    report: Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What came out of the training's process."""
+
+    job: TrainingJob
+    info: Mapping[str, Plain]  # what `preflight.check` found here
+    notes: list[str]
+    achieved: Mapping[str, float]
+    changes: Sequence[Mapping[str, Plain]]  # by strategies, to the factory's model
+    weights: bytes | None  # None: the user's own training keeps its model to itself
+    program: Program | None  # None: not asked for
+
+
 @left_as_found()
 def train(
     source: str | Path,
@@ -47,7 +75,7 @@ def train(
     output: Path | None = None,
     all_data: bool = False,
     register: str | None = None,
-    say: Callable[[str], None],
+    report: Report,
 ) -> TrainResult:
     """Train an export to its stop epoch on its horizon; weights, model card and config go to `output`.
 
@@ -56,78 +84,113 @@ def train(
     export = read_config(source)
     spec = parse_spec(spec_of_export(export.as_dict()), str(source))
     folder = (output or Path(f"{spec.study}-model")).absolute()
+    order = _Order(
+        export=export,
+        spec=spec,
+        locations=locations,
+        folder=folder,
+        all_data=all_data,
+        register=register,
+        report=report,
+    )
     _writable(folder)
     if register is not None:
         registration.check(register, spec, locations.tracking_uri)
-    program: Program | None = None
-    with (
-        connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=not locations.debug),
-        terminable(),
-    ):
-        slots = fit(spec.resources, spec.resources.gpu_phases[0], say=say)
-        checked = check(spec, slots, cache_dir=locations.cache_dir)
-        notes = _surprises(export, checked.info)
-        for note in [*checked.notes, *notes]:
-            say(note)
-        job = _job(export, checked.spec, slots, locations, folder, all_data=all_data)
-        horizon = job.configuration.horizon
-        say(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
-        try:
-            with dedicated(job, alone(slots), **({"loop": locations.loop} if locations.loop else {})) as training:
-                if register is not None:
-                    training.check_program(job)
-                last = training.train(job, lambda result: say(_line(result, job)))
-                achieved = dict(last.metrics)
-                changes = training.changes()
-                tested = training.test()
-                achieved |= tested
-                if tested:
-                    write_whole_bytes(folder / WEIGHTS, training.weights())
-                    program = training.program() if register is not None else None
-        except (TrialError, MemoryError) as error:
-            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
-    if not tested:
-        notes.append(f"{spec.training} keeps its model to itself, so there are no weights; rank.track(model) shows it")
-        say(notes[-1])
-    promised = export.promise.get("metrics", {})
-    card = _card(
-        export, spec, job, promised, achieved, checked.info, notes, reshaped=bool(changes), weights=bool(tested)
-    )
-    if changes:
-        write_whole(folder / CHANGES, json.dumps(changes) + "\n")
-    write_whole(folder / CARD, card)
-    export.to_yaml(folder / CONFIG)
-    remove(str(folder / "checkpoints"))
-    # More images: another accuracy, measured on images that were trained on, and a longer time
-    intervals = {} if all_data else kept(export.promise, achieved)
-    registered = None
-    if register is not None and program is not None:
-        write_whole_bytes(folder / registration.PROGRAM, program.pt2)
-        registered = registration.register(
-            register,
-            program,
-            study=spec.study,
-            tracking_uri=locations.tracking_uri,
-            folder=folder,
-            origin=export.origin,
-            say=say,
-            params=job.configuration.params(),
-            metrics=achieved,
-            promised=promised,
-            epoch=job.last_epoch,
-            card=card,
-            files={name: folder / name for name in (CARD, CONFIG, WEIGHTS)},
-            data=spec.data,
-            facts=checked.info["data"],
-        )
+    trained = _run(order)
+    card = _write(order, trained)
     return TrainResult(
         folder=str(folder),
-        promised=promised,
-        achieved=achieved,
-        intervals=intervals,
-        notes=notes,
-        registered=registered,
+        promised=_promised(export),
+        achieved=trained.achieved,
+        # More images: another accuracy, measured on images that were trained on, and a longer time
+        intervals={} if all_data else kept(export.promise, trained.achieved),
+        notes=trained.notes,
+        registered=_register(order, trained, card),
     )
+
+
+def _run(order: _Order) -> _Trained:
+    """Train on Ray, alone on the hardware; TuneCnnError where the training fails."""
+    spec, locations, report = order.spec, order.locations, order.report
+    calls, code = user_calls(spec), spec.resources.code
+    with connected(locations.address, code=code, calls=calls, quiet=not locations.debug), terminable():
+        slots = fit(spec.resources, spec.resources.gpu_phases[0], report=report)
+        checked = check(spec, slots, cache_dir=locations.cache_dir)
+        notes = _surprises(order.export, checked.info)
+        for note in [*checked.notes, *notes]:
+            report(note)
+        job = _job(order, checked.spec, slots)
+        horizon = job.configuration.horizon
+        report(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
+        try:
+            with dedicated(job, alone(slots), **loop_of(locations)) as training:
+                trained = _trained(order, training, job)
+        except (TrialError, MemoryError) as error:
+            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
+    if trained.weights is None:
+        notes.append(f"{spec.training} keeps its model to itself, so there are no weights; rank.track(model) shows it")
+        report(notes[-1])
+    return replace(trained, info=checked.info, notes=notes)
+
+
+def _trained(order: _Order, training: Dedicated, job: TrainingJob) -> _Trained:
+    wants_program = order.register is not None
+    if wants_program:
+        training.check_program(job)
+    last = training.train(job, lambda result: order.report(_line(result, job)))
+    changes, tested = training.changes(), training.test()
+    return _Trained(
+        job=job,
+        info={},
+        notes=[],
+        achieved={**last.metrics, **tested},
+        changes=changes,
+        weights=training.weights() if tested else None,
+        program=training.program() if tested and wants_program else None,
+    )
+
+
+def _write(order: _Order, trained: _Trained) -> str:
+    """Write what was trained into its folder; the model card."""
+    folder, card = order.folder, model_card(_card(order, trained))
+    if trained.weights is not None:
+        write_whole_bytes(folder / WEIGHTS, trained.weights)
+    if trained.changes:
+        write_whole(folder / CHANGES, json.dumps(trained.changes) + "\n")
+    write_whole(folder / CARD, card)
+    order.export.to_yaml(folder / CONFIG)
+    remove(str(folder / "checkpoints"))
+    return card
+
+
+def _register(order: _Order, trained: _Trained, card: str) -> Mapping[str, str] | None:
+    """Make the model the next version of its name in MLflow, where that is asked for."""
+    if order.register is None or trained.program is None:
+        return None
+    folder = order.folder
+    write_whole_bytes(folder / registration.PROGRAM, trained.program.pt2)
+    return registration.register(
+        order.register,
+        trained.program,
+        study=order.spec.study,
+        tracking_uri=order.locations.tracking_uri,
+        folder=folder,
+        origin=order.export.origin,
+        report=order.report,
+        params=trained.job.configuration.params(),
+        metrics=trained.achieved,
+        promised=_promised(order.export),
+        epoch=trained.job.last_epoch,
+        card=card,
+        files={name: folder / name for name in (CARD, CONFIG, WEIGHTS)},
+        data=order.spec.data,
+        facts=trained.info["data"],
+    )
+
+
+def _promised(export: Export) -> Mapping[str, float]:
+    metrics: Mapping[str, float] = export.promise.get("metrics", {})
+    return metrics
 
 
 def _writable(folder: Path) -> None:
@@ -139,18 +202,18 @@ def _writable(folder: Path) -> None:
     probe.unlink()
 
 
-def _job(
-    export: Export, spec: StudySpec, slots: Slots, locations: Locations, folder: Path, *, all_data: bool
-) -> TrainingJob:
+def _job(order: _Order, spec: StudySpec, slots: Slots) -> TrainingJob:
+    """`spec`: as this hardware can train it."""
+    export, locations = order.export, order.locations
     return replace(
         job_template(spec, slots, locations),
         trial=int(export.origin.get("trial", 0)),
         configuration=spec.configuration({}),
         seed=int(export.config.get("trial_seed", spec.seed)),
         cache_dir=str(Path(locations.cache_dir).expanduser()),
-        checkpoint_dir=str(folder / "checkpoints"),
+        checkpoint_dir=str(order.folder / "checkpoints"),
         stop_epoch=export.config.get("stop_epoch"),
-        all_data=all_data,
+        all_data=order.all_data,
     )
 
 
@@ -173,47 +236,40 @@ def _line(result: EpochResult, job: TrainingJob) -> str:
     return f"epoch {result.epoch}/{job.last_epoch}: " + ", ".join(shown)
 
 
-def _card(
-    export: Export,
-    spec: StudySpec,
-    job: TrainingJob,
-    promised: Mapping[str, float],
-    achieved: Mapping[str, float],
-    info: Mapping[str, Plain],
-    notes: list[str],
-    *,
-    reshaped: bool,
-    weights: bool,
-) -> str:
-    data = info["data"]
-    arguments = "".join(f", {key}={value!r}" for key, value in job.configuration.model.items())
-    shape = (
-        f"num_classes={data['num_classes']}, in_channels={data['in_channels']}, image_size={tuple(data['image_size'])}"
-    )
-    return model_card(
+def _card(order: _Order, trained: _Trained) -> ModelCard:
+    export, spec, job = order.export, order.spec, trained.job
+    info, data = trained.info, trained.info["data"]
+    side = f"{data['in_channels']}×{data['image_size'][0]}×{data['image_size'][1]}"
+    mean, std = (tuple(round(value, 4) for value in data[name]) for name in ("mean", "std"))
+    return ModelCard(
         title=spec.study,
         summary=f"{spec.model.name} trained on {data['name']}, {job.last_epoch} of {job.configuration.horizon} epochs"
         + (" on the training and validation images." if job.all_data else "."),
         origin={**{k: v for k, v in export.origin.items() if k not in {"hardware", "versions"}}, "seed": job.seed},
         data={k: v for k, v in data.items() if k not in {"classes", "mean", "std", "notes"}},
         configuration=job.configuration.params(),
-        promise=promised,
-        achieved=achieved,
+        promise=_promised(export),
+        achieved=trained.achieved,
         hardware=info["hardware"],
         versions=info["versions"],
-        weights_file=WEIGHTS if weights else None,
-        build_code=(
-            "from tune_cnn.training.models.registry import build_model\n"
-            + ("from tune_cnn.training.strategies.framework.rebuild import rebuilt\n\n" if reshaped else "\n")
-            + f"model = build_model({spec.model.name!r}, {shape}, arguments=dict({arguments.removeprefix(', ')}))"
-            + (f"\nmodel = rebuilt(model, {CHANGES!r})  # what strategies have made of it" if reshaped else "")
-        ),
+        weights_file=WEIGHTS if trained.weights is not None else None,
+        build_code=_build_code(spec, job, data, reshaped=bool(trained.changes)),
         metrics=spec.user_metrics,
         classes=data["classes"],
-        inputs=(
-            f"float images of {data['in_channels']}×{data['image_size'][0]}×{data['image_size'][1]}: pixels in [0, 1], "
-            f"less the mean {tuple(round(m, 4) for m in data['mean'])}, "
-            f"over the deviation {tuple(round(s, 4) for s in data['std'])}, by channel"
-        ),
-        notes=notes,
+        inputs=f"float images of {side}: pixels in [0, 1], less the mean {mean}, over the deviation {std}, by channel",
+        notes=trained.notes,
+    )
+
+
+def _build_code(spec: StudySpec, job: TrainingJob, data: Mapping[str, Plain], *, reshaped: bool) -> str:
+    """Python that builds the model which the weights are of."""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in job.configuration.model.items())
+    shape = (
+        f"num_classes={data['num_classes']}, in_channels={data['in_channels']}, image_size={tuple(data['image_size'])}"
+    )
+    return (
+        "from tune_cnn.training.models.registry import build_model\n"
+        + ("from tune_cnn.training.strategies.framework.rebuild import rebuilt\n\n" if reshaped else "\n")
+        + f"model = build_model({spec.model.name!r}, {shape}, arguments=dict({arguments}))"
+        + (f"\nmodel = rebuilt(model, {CHANGES!r})  # what strategies have made of it" if reshaped else "")
     )

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +10,7 @@ from uuid import uuid4
 from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
 from tune_cnn.spec import StudySpec
+from tune_cnn.study.session import Report
 from tune_cnn.training.exported import Program
 from tune_cnn.untyped import Plain, Untyped
 
@@ -40,7 +41,7 @@ def register(
     tracking_uri: str,
     folder: Path,
     origin: Mapping[str, Plain],
-    say: Callable[[str], None],
+    report: Report,
     **trained: Untyped,
 ) -> dict[str, str]:
     """Name, version, uri, run_id, server of the new version; what is trained lies in `folder` whatever happens here."""
@@ -59,6 +60,6 @@ def register(
                 raise TuneCnnError(
                     f"the model is trained and lies in {folder}, but is not registered: {error}"
                 ) from None
-            say(f"{shown_uri(tracking_uri)}: not registered yet ({error}); once more in {wait_s:g} s")
+            report(f"{shown_uri(tracking_uri)}: not registered yet ({error}); once more in {wait_s:g} s")
             time.sleep(wait_s)
     raise AssertionError("the last try returns or raises")

@@ -1,4 +1,4 @@
-"""Loader processes: forked from a clean server that has imported torch already (DESIGN 11)."""
+"""Loader processes: forked from a clean server that has imported torch already (tune_cnn/README.md, decision 11)."""
 
 import contextlib
 import multiprocessing

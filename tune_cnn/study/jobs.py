@@ -1,0 +1,53 @@
+"""What every trial of a study is given: its job but for what is the trial's own, and the user's code that it calls."""
+
+from tune_cnn.spec import StudySpec
+from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
+from tune_cnn.study.locations import Locations
+from tune_cnn.training.messages import TrainingJob
+from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.first_call import FirstCall
+from tune_cnn.trials.trainable import Payload
+from tune_cnn.untyped import Plain
+
+
+def user_calls(spec: StudySpec) -> list[str]:
+    """Every package.module:name of the user's that a spec names."""
+    named = [spec.data.name, spec.model.name, spec.training or "", *(m.call or "" for m in spec.metrics.values())]
+    strategies = [strategy_and_knob(key)[0] for key in spec.space if is_strategy(key)]
+    return [name for name in [*named, *strategies] if ":" in name]
+
+
+def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> TrainingJob:
+    """What all trials of a phase share; a trial adds its number, configuration, seed and checkpoint folder."""
+    return TrainingJob(
+        trial=0,
+        configuration=Configuration(),
+        data=spec.data,
+        model=spec.model,
+        metrics=spec.metrics,
+        training=spec.training,
+        ranks=spec.resources.ranks,
+        gpu_share=slots.gpu_share,
+        slots_per_gpu=slots.slots_per_gpu,
+        cpus_per_rank=int(min(bundle["CPU"] for bundle in slots.bundles)),
+        split_seed=spec.seed,
+        deterministic=spec.resources.deterministic,
+        cache_dir=locations.cache_dir,
+        checkpoint_every_s=spec.resources.checkpoint_every_s,
+    )
+
+
+def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: FirstCall | None = None) -> Payload:
+    return Payload(
+        job=job_template(spec, slots, locations),
+        coordinator=None,
+        bundles=[],
+        checkpoints=locations.checkpoints(spec.study),
+        first=first,
+        **loop_of(locations),
+    )
+
+
+def loop_of(locations: Locations) -> dict[str, Plain]:
+    """The training loop as a keyword, where another than ours is asked for."""
+    return {"loop": locations.loop} if locations.loop else {}

@@ -1,0 +1,122 @@
+"""One start of work on a study: its store, its spec, where all lies, and who hears of it: the user, and MLflow."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_cnn.errors import InputError, StoreError, StudyError
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.mlflow.environment import absolute_uri, runs_page, shown_uri
+from tune_cnn.records.outbox.handle import Outbox, start_outbox
+from tune_cnn.records.rows import StudyRecord
+from tune_cnn.records.store import Store
+from tune_cnn.spec import StudySpec
+from tune_cnn.states import StudyState
+from tune_cnn.study.archive import read_archive
+from tune_cnn.study.locations import Locations
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 60.0  # what MLflow may still take at the end; the rest waits for `sync` or the next start
+AWAY_S = 3.0  # the same while its server doesn't answer
+MANY = 50  # changes that wait before the display says so
+
+Report = Callable[[str], None]  # takes a line for the user
+
+
+@dataclass(kw_only=True)
+class Session:
+    """What the steps of searching and confirming share. The store is open, and under the study's lease."""
+
+    store: Store
+    spec: StudySpec
+    locations: Locations
+    report: Report
+    outbox: Outbox | None = None  # None: before the delivery begins, or where it can't
+
+    @property
+    def study(self) -> str:
+        return self.spec.study
+
+    @property
+    def record(self) -> StudyRecord:
+        record = self.store.study(self.study)
+        assert record is not None, "the study exists"
+        return record
+
+    def archive(self) -> StudyArchive:
+        """The study as it is stored now."""
+        return read_archive(self.study, self.locations.home, None)
+
+    # MLflow
+
+    def begin_delivery(self) -> None:
+        folder = self.locations.folder(self.study)
+        try:
+            self.outbox = start_outbox(self.store, self.study, self.locations.tracking_uri, folder=folder)
+        except StoreError as error:
+            self.report(f"MLflow is not told for now, the study keeps all: {error}")
+
+    def delivery(self) -> str | None:
+        """How the delivery stands, where the user should know; InputError where the study's name is taken there."""
+        if self.outbox is None:
+            return None
+        self._refuse_taken()
+        status = self.outbox.status()
+        return str(status).removeprefix("MLflow: ") if status.error or status.pending > MANY else None
+
+    def drain(self) -> None:
+        """Let MLflow have the rest, for a while."""
+        waiting, why = self.store.pending(self.study), None
+        if self.outbox is not None:
+            if waiting:
+                self.report(f"telling MLflow the last {waiting} changes")
+            why = self.outbox.status().error
+            waiting = self.outbox.finish(AWAY_S if why else DRAIN_S)
+            self._refuse_taken()
+        if waiting:
+            self.report(
+                f"MLflow: {waiting} changes wait{f' ({why})' if why else ''}; nothing is lost: "
+                f"`{self.locations.commands(self.study).sync}` delivers them"
+            )
+
+    def runs_page(self) -> str | None:
+        """Where MLflow shows the study's runs; None while no server has been told of it, or another one."""
+        record, uri = self.store.study(self.study), absolute_uri(self.locations.tracking_uri)
+        if record is None or record.experiment_id is None or record.tracking != shown_uri(uri):
+            return None
+        return runs_page(uri, record.experiment_id)
+
+    # The end
+
+    def write_report(self, archive: StudyArchive) -> dict[str, Path]:
+        """The files to look at, by their names in MLflow; none where one can't be written: what is stored is kept."""
+        from tune_cnn.study.report import report_files  # with it come plotly and matplotlib, wanted at the end alone
+
+        commands = self.locations.commands(self.study)
+        try:
+            files = report_files(archive, self.locations.folder(self.study), commands=commands)
+        except (OSError, InputError) as error:
+            self.report(f"the report is not written ({error}); `{commands.report}` writes it from the store")
+            return {}
+        for name, path in files.items():
+            self.store.add_artifact(self.study, path, name)
+        return files
+
+    def give_up(self, *, at_once: bool) -> None:
+        """Leave things as they are after a failure: what is stored is stored, MLflow hears of it later."""
+        try:
+            record = self.store.study(self.study)
+            if record is not None and record.state is StudyState.RUNNING:  # one that has ended keeps its state
+                self.store.update_study(self.study, state=StudyState.INTERRUPTED)
+            if self.outbox is not None and at_once:
+                self.outbox.kill()
+            elif self.outbox is not None:
+                self.outbox.finish(5.0)
+        except (StoreError, StudyError) as error:
+            log.debug("the study's state could not be written, or MLflow not told: %s", error)
+
+    def _refuse_taken(self) -> None:
+        if self.outbox is not None and (taken := self.outbox.taken):
+            raise InputError(f"{taken}. What was trained is kept in the home.")
