@@ -18,14 +18,15 @@ BELOW: dict[str, set[str]] = {
     "untyped": set(),
     "as_found": set(),
     "states": set(),
+    "files": {"errors", "untyped"},
     "metrics": {"errors", "untyped"},
     "spec": {"errors", "untyped", "metrics"},
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
-    "training": {"errors", "untyped", "metrics", "spec", "front"},
+    "training": {"errors", "untyped", "files", "metrics", "spec", "front"},
     "trials": {"errors", "untyped", "as_found", "states", "metrics", "spec", "front", "search", "training"},
     "records": {"errors", "untyped", "states", "metrics", "spec", "front", "search", "training"},
-    "reports": {"errors", "untyped", "states", "metrics", "spec", "front", "search", "training"},
+    "reports": {"errors", "untyped", "files", "states", "metrics", "spec", "front", "search", "training"},
 }
 BELOW["study"] = set(BELOW)
 BELOW["cli"] = {*BELOW}

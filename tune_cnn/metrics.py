@@ -1,9 +1,10 @@
 """The table of metrics: name, unit, direction, how ranks are joined, and where each can be measured."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.untyped import Plain
@@ -115,6 +116,22 @@ class EpochPoint:
     trial: int
     epoch: int  # epochs trained so far, from 1
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class _OfTrial(Protocol):
+    @property
+    def trial(self) -> int: ...
+
+
+_T = TypeVar("_T", bound=_OfTrial)
+
+
+def by_trial(points: Iterable[_T]) -> dict[int, list[_T]]:
+    """Points by the number of their trial, each trial's in the order in which they came."""
+    groups: dict[int, list[_T]] = {}
+    for point in points:
+        groups.setdefault(point.trial, []).append(point)
+    return groups
 
 
 def unusable(metrics: Mapping[str, Plain], names: list[str]) -> str | None:

@@ -25,7 +25,7 @@ from measured import machine, save
 
 from tune_cnn.errors import TrialError
 from tune_cnn.front.prediction import student_quantile
-from tune_cnn.spec import Choice, Configuration, Range, StudySpec, load_spec
+from tune_cnn.spec import Configuration, StudySpec, load_spec
 from tune_cnn.spec.configuration import STRATEGIES, is_strategy, strategy_and_knob
 from tune_cnn.spec.strategies import check_strategies, conflict
 from tune_cnn.training.messages import TrainingJob
@@ -43,13 +43,7 @@ Runs = Mapping[int, Mapping[str, float]]  # metrics by seed
 def base_of(spec: StudySpec) -> Params:
     """The space's fixed values, and the first of all others, without strategies."""
     own = {key: dimension for key, dimension in spec.space.items() if not key.startswith(STRATEGIES)}
-    return {key: values_of(dimension)[0] for key, dimension in own.items()}
-
-
-def values_of(dimension: Any) -> list[Any]:
-    if isinstance(dimension, Range):
-        return [dimension.low]
-    return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
+    return {key: dimension.ends[0] for key, dimension in own.items()}
 
 
 def variants_of(spec: StudySpec) -> dict[str, Params]:
@@ -58,7 +52,8 @@ def variants_of(spec: StudySpec) -> dict[str, Params]:
     space = check_strategies(spec.space, cards_of(names))
     found: dict[str, Params] = {}
     for name in names:
-        knobs = {k: values_of(d) for k, d in space.items() if k.startswith(f"{STRATEGIES}{name}.")}
+        own = {k: d for k, d in space.items() if k.startswith(f"{STRATEGIES}{name}.")}
+        knobs = {k: d.values if d.is_listed else (d.smallest,) for k, d in own.items()}
         for values in product(*knobs.values()):
             params = dict(zip(knobs, values, strict=True))
             told = [f"{k.rpartition('.')[2]}={v}" for k, v in params.items() if len(knobs[k]) > 1]

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tune_cnn.search.space import SearchSpace
-from tune_cnn.spec.dimensions import parse_space
+from tune_cnn.spec.space import parse_space
 
 KINDS = {
     "batch_size": [32, 64, 128, 256],  # rising numbers

@@ -9,7 +9,7 @@ from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec import Range, parse_spec
-from tune_cnn.spec.dimensions import parse_space
+from tune_cnn.spec.space import parse_space
 from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard, check_strategies, may_join
 from tune_cnn.states import TrialState
 

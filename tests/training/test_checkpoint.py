@@ -41,7 +41,7 @@ def test_what_was_written_is_read_back_with_its_path(tmp_path):
 def test_the_newest_two_are_kept(tmp_path):
     """The one before stays in case the newest turns out corrupt; older ones go, temporary files too."""
     kept = checkpoints(tmp_path)
-    leftover = tmp_path / f".checkpoint-000001-{'0' * 64}.pt.tmp"
+    leftover = tmp_path / f".checkpoint-000001-{'0' * 64}.pt.123.tmp"
     leftover.write_bytes(b"of a killed process")
     paths = [kept.write(state(epoch), epoch) for epoch in (1, 2, 9, 10)]
     assert files(tmp_path) == sorted(Path(p).name for p in paths[-2:])

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import and_, delete, insert, select
 
 from tune_cnn.records.database import Database
-from tune_cnn.records.rows import from_json, to_json
+from tune_cnn.records.rows import from_json, now_ms, to_json
 from tune_cnn.records.tables import costs
 from tune_cnn.spec.costs import Cost, cost_key
 from tune_cnn.untyped import Plain
@@ -36,7 +35,7 @@ class Costs:
             hashed(cost_key(known.params)): {
                 "params": to_json(known.params),
                 "cost": to_json({**asdict(known.cost), "reason": known.reason}),
-                "measured_ms": time.time_ns() // 1_000_000,
+                "measured_ms": now_ms(),
             }
             for known in measured
         }

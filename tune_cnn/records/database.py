@@ -1,7 +1,6 @@
 """Opening the study's database, SQLite or PostgreSQL, and saying in one sentence what is wrong with it."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from tune_cnn.errors import StoreError, StudyError
 from tune_cnn.records import tables
+from tune_cnn.records.rows import now_ms
 
 FILE = "studies.db"
 BUSY_TIMEOUT_S = 30  # a commit takes milliseconds; this long means that somebody holds the file
@@ -48,7 +48,7 @@ class Database:
     def now_ms(self, connection: Connection) -> int:
         """The clock that leases go by: the database's own, so that two machines' clocks need not agree."""
         if self._engine.dialect.name == "sqlite":  # in this process, on this machine
-            return time.time_ns() // 1_000_000
+            return now_ms()
         return int(connection.scalar(select(func.extract("epoch", func.clock_timestamp()) * 1000)) or 0)
 
     @contextmanager

@@ -90,6 +90,7 @@ def plain(text: str) -> str:
 
 
 def now_ms() -> int:
+    """Milliseconds since 1970 by this machine's clock."""
     return time.time_ns() // 1_000_000
 
 

@@ -1,6 +1,5 @@
 """The study's own tables are the truth: a result counts once it is here."""
 
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tune_cnn.records.rows import (
     PointRecord,
     StudyRecord,
     TrialRecord,
+    now_ms,
     plain,
     points_of,
     study_of,
@@ -69,7 +69,7 @@ class Store:
     # Studies
 
     def create_study(self, name: str, spec: Mapping[str, Plain], *, info: Mapping[str, Plain]) -> None:
-        now_ms = _now_ms()
+        stamp_ms = now_ms()
         with self._database.write() as connection:
             if connection.scalar(select(studies.c.id).where(studies.c.name == name)) is not None:
                 raise StudyError(f"study {name!r}: exists already in {self.shown}; resume it, or choose another name")
@@ -81,13 +81,13 @@ class Store:
                     info=to_json(info),
                     state=StudyState.RUNNING,
                     searched_s=0.0,
-                    created_ms=now_ms,
-                    started_ms=now_ms,
-                    updated_ms=now_ms,
+                    created_ms=stamp_ms,
+                    started_ms=stamp_ms,
+                    updated_ms=stamp_ms,
                 )
             ).inserted_primary_key
             assert key is not None
-            change_log.add(connection, key[0], "study", now_ms)
+            change_log.add(connection, key[0], "study", stamp_ms)
 
     def study(self, name: str) -> StudyRecord | None:
         with self._database.read() as connection:
@@ -117,7 +117,7 @@ class Store:
             "reference": None if reference is None else to_json(reference),
             "info": None if info is None else to_json(info),
             "searched_s": searched_s,
-            "started_ms": _now_ms() if state is StudyState.RUNNING else None,
+            "started_ms": now_ms() if state is StudyState.RUNNING else None,
         }
         given = {column: value for column, value in values.items() if value is not None}
         tell: ChangeKind | None = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
@@ -180,7 +180,7 @@ class Store:
                         seed=seed,
                         origin=plain(origin),
                         state=TrialState.RUNNING,
-                        started_ms=_now_ms(),
+                        started_ms=now_ms(),
                         attempts=1,
                         extra=to_json(extra or {}),
                     )
@@ -198,7 +198,7 @@ class Store:
 
     def end_trial(self, study: str, number: int, state: TrialState, reason: str | None = None) -> bool:
         """Close a running trial; the first end wins. Returns whether it was still running."""
-        values = {"state": state, "reason": None if reason is None else plain(reason), "ended_ms": _now_ms()}
+        values = {"state": state, "reason": None if reason is None else plain(reason), "ended_ms": now_ms()}
         return self._move_trial(study, number, trials.c.state == TrialState.RUNNING, values)
 
     def resume_trial(self, study: str, number: int) -> None:
@@ -224,13 +224,13 @@ class Store:
         with self._change(study) as (connection, key):
             if connection.scalar(select(points.c.id).where(points.c.study_id == key, there)) is not None:
                 return False
-            now_ms = _now_ms()
+            stamp_ms = now_ms()
             connection.execute(
                 insert(points).values(
-                    study_id=key, trial=trial, epoch=epoch, metrics=text, checkpoint=checkpoint, reported_ms=now_ms
+                    study_id=key, trial=trial, epoch=epoch, metrics=text, checkpoint=checkpoint, reported_ms=stamp_ms
                 )
             )
-            change_log.add(connection, key, "point", now_ms, trial=trial, epoch=epoch)
+            change_log.add(connection, key, "point", stamp_ms, trial=trial, epoch=epoch)
             return True
 
     def points(self, study: str, *, after_id: int | None = None) -> list[PointRecord]:
@@ -255,7 +255,7 @@ class Store:
     def add_artifact(self, study: str, path: str | Path, name: str) -> None:
         """Have a file uploaded to the study's parent run as `name`, once MLflow's server is there."""
         with self._change(study) as (connection, key):
-            change_log.keep_artifact(connection, key, name, str(Path(path).absolute()), _now_ms())
+            change_log.keep_artifact(connection, key, name, str(Path(path).absolute()), now_ms())
 
     def artifacts(self, study: str) -> dict[str, str]:
         """The files of the parent run: name in MLflow to path on this machine."""
@@ -277,7 +277,7 @@ class Store:
     def redeliver(self, study: str) -> None:
         """Forget MLflow's ids and queue everything again: for another server than before."""
         with self._database.write() as connection:
-            change_log.queue_all(connection, self._key(connection, study), _now_ms())
+            change_log.queue_all(connection, self._key(connection, study), now_ms())
 
     def set_run_id(self, study: str, trial: int | None, run_id: str, experiment_id: str, tracking: str) -> None:
         """Which run in MLflow records a trial, or (trial None) the study."""
@@ -319,10 +319,10 @@ class Store:
             if study in self._leases:
                 self._leases[study].check(connection)
             yield connection, key
-            now_ms = _now_ms()
-            connection.execute(update(studies).where(studies.c.id == key).values(updated_ms=now_ms))
+            stamp_ms = now_ms()
+            connection.execute(update(studies).where(studies.c.id == key).values(updated_ms=stamp_ms))
             if kind is not None:
-                change_log.add(connection, key, kind, now_ms, trial=trial)
+                change_log.add(connection, key, kind, stamp_ms, trial=trial)
 
     def _key(self, connection: Connection, name: str, *, writing: bool = False) -> int:
         query = select(studies.c.id).where(studies.c.name == name)
@@ -332,7 +332,3 @@ class Store:
             known = connection.scalars(select(studies.c.name).order_by(func.lower(studies.c.name))).all()
             raise StudyError(f"study {name!r}: does not exist in {self.shown}{nearest(name, known)}")
         return int(key)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

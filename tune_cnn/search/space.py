@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 
 from optuna.distributions import (
@@ -13,8 +12,9 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from tune_cnn.spec import Choice, Dimension, Fixed, Range
+from tune_cnn.spec import Choice, Dimension, Range
 from tune_cnn.spec.configuration import ONLY_WHERE, STRATEGIES, has_meaning, is_strategy, strategy_and_knob
+from tune_cnn.spec.dimensions import fixed_of, is_step, same, searched_of
 from tune_cnn.spec.strategies import Cards, in_order, may_join
 from tune_cnn.untyped import Plain
 
@@ -45,7 +45,7 @@ class EncodedChoice:
     def encode(self, value: Plain) -> int:
         """The sampler's number for a configuration's value; raises ValueError where it is none of the choice."""
         for at, known in enumerate(self.values):
-            if known == value and isinstance(known, bool) == isinstance(value, bool):
+            if same(known, value):
                 return at
         raise ValueError(f"{value!r} is none of {self.values}")
 
@@ -69,31 +69,20 @@ class EncodedRange:
 
     @property
     def distribution(self) -> IntDistribution | FloatDistribution:
-        dim, high = self.dimension, self._high
-        if dim.integer:
-            return IntDistribution(int(dim.low), int(high), log=dim.log, step=int(dim.step or 1))
-        return FloatDistribution(dim.low, high, log=dim.log, step=dim.step)
-
-    @property
-    def _high(self) -> float:
-        """The last value that the steps reach: Optuna would warn of one that they don't."""
         dim = self.dimension
-        if dim.step is None:
-            return dim.high
-        low, high, step = (Decimal(str(v)) for v in (dim.low, dim.high, dim.step))
-        return float(low + (high - low) // step * step)
+        if dim.integer:
+            return IntDistribution(int(dim.low), int(dim.largest), log=dim.log, step=int(dim.step or 1))
+        return FloatDistribution(dim.low, dim.largest, log=dim.log, step=dim.step)
 
     def encode(self, value: Plain) -> int | float:
         """The value itself; raises ValueError where the range doesn't hold it."""
         dim = self.dimension
-        if not _is_number(value) or not dim.low <= value <= self._high:
-            raise ValueError(f"{value!r} is not between {dim.low} and {self._high}")
+        if not _is_number(value) or not dim.low <= value <= dim.largest:
+            raise ValueError(f"{value!r} is not between {dim.low} and {dim.largest}")
         if dim.integer and value != int(value):
             raise ValueError(f"{value} is no whole number")
-        if dim.step is not None:
-            steps = (value - dim.low) / dim.step
-            if abs(steps - round(steps)) > 1e-8:
-                raise ValueError(f"{value} is no multiple of {dim.step} from {dim.low}")
+        if dim.step is not None and not is_step((value - dim.low) / dim.step):
+            raise ValueError(f"{value} is no multiple of {dim.step} from {dim.low}")
         return int(value) if dim.integer else float(value)
 
     def decode(self, encoded: int | float) -> int | float:
@@ -117,14 +106,13 @@ class SearchSpace:
     def __init__(self, space: Mapping[str, Dimension], cards: Cards | None = None) -> None:
         """`cards`: of the strategies that the space names; one without a card may be on beside any other."""
         self._cards = cards or {}
-        self._fixed = {key: dim.value for key, dim in space.items() if isinstance(dim, Fixed)}
+        self._fixed = fixed_of(space)
         self._conditional = {key for key in space if key in ONLY_WHERE or key.startswith(STRATEGIES)}
-        searched: dict[str, EncodedChoice | EncodedRange] = {}
-        for key, dim in space.items():
-            if isinstance(dim, Choice):
-                searched[key] = EncodedChoice(dim)
-            elif isinstance(dim, Range):
-                searched[key] = EncodedRange(dim)
+        # By kind, as Optuna's distributions are: they live in this room alone.
+        searched: dict[str, EncodedChoice | EncodedRange] = {
+            key: EncodedRange(dim) if isinstance(dim, Range) else EncodedChoice(dim)
+            for key, dim in searched_of(space).items()
+        }
         # Parents first: whether a child exists depends on what was drawn for them.
         turns = {f"{STRATEGIES}{name}": turn for turn, name in enumerate(in_order(self._cards, self._cards))}
         self._searched = dict(sorted(searched.items(), key=lambda item: _parents_first(item[0], turns)))

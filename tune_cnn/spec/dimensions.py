@@ -1,223 +1,186 @@
-"""The kinds of dimension: a value is fixed, a list is a choice, {low, high[, log][, step]} is a range."""
+"""The algebra of dimensions: what a fixed value, a choice and a range each know of their values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from decimal import Decimal
+from typing import ClassVar, overload
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from tune_cnn.errors import SpecError, nearest
-from tune_cnn.spec.configuration import (
-    ONLY_WHERE,
-    OPEN_PREFIXES,
-    SPACE_KEYS,
-    STRATEGIES,
-    Configuration,
-    strategy_and_knob,
-)
-from tune_cnn.spec.messages import must_hold, shown
-from tune_cnn.untyped import Plain, Untyped
-
-USE = "use"  # beside a strategy's knobs: whether it is on
+from tune_cnn.spec.configuration import Configuration, is_strategy
+from tune_cnn.spec.messages import number, shown
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
+    """One value: nothing is searched."""
+
     value: Plain
+
+    is_listed: ClassVar[bool] = True
+
+    @property
+    def values(self) -> tuple[Plain, ...]:
+        return (self.value,)
+
+    @property
+    def ends(self) -> tuple[Plain, ...]:
+        return self.values
+
+    @property
+    def smallest(self) -> Plain:
+        return self.value
+
+    @property
+    def largest(self) -> Plain:
+        return self.value
+
+    def holds(self, value: object) -> bool:
+        return same(value, self.value)
+
+    def as_plain(self) -> Plain:
+        """As YAML has it; a list or mapping stands in a list of its own, or it would be a choice or a range."""
+        return [self.value] if isinstance(self.value, list | dict) else self.value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
+    """Any of the values that are listed."""
+
     values: tuple[Plain, ...]
+
+    is_listed: ClassVar[bool] = True
+
+    @property
+    def ends(self) -> tuple[Plain, ...]:
+        return self.values
+
+    @property
+    def smallest(self) -> Plain:
+        return min(self.values)
+
+    @property
+    def largest(self) -> Plain:
+        return max(self.values)
+
+    def holds(self, value: object) -> bool:
+        return any(same(value, known) for known in self.values)
+
+    def as_plain(self) -> list[Plain]:
+        """As YAML has it."""
+        return list(self.values)
+
+    def __str__(self) -> str:
+        return ", ".join(map(shown, self.values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
+    """Numbers from low to high: whole ones where both are, all real ones in between, or the steps from low on."""
+
     low: float
     high: float
     log: bool = False
     step: float | None = None
 
+    is_listed: ClassVar[bool] = False
+
     @property
     def integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def values(self) -> Sequence[Plain]:
+        """Counted, never laid out: there may be 10⁸ of them. ValueError for real numbers without a step."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return range(self.low, self.high + 1, int(self.step or 1))
+        if self.step is None:
+            raise ValueError(f"{self} has no list of values")
+        return _Steps(self.low, self.high, self.step)
+
+    @property
+    def ends(self) -> tuple[Plain, ...]:
+        """The values that stand for all: of a range its two ends, of a list every one."""
+        return self.smallest, self.largest
+
+    @property
+    def smallest(self) -> Plain:
+        return self.low
+
+    @property
+    def largest(self) -> Plain:
+        """The last one that the steps reach, which may be less than `high`."""
+        return self.high if self.step is None else self.values[-1]
+
+    def holds(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.largest:
+            return False
+        if self.integer and not isinstance(value, int):
+            return False
+        return self.step is None or is_step((value - self.low) / self.step)
+
+    def as_plain(self) -> dict[str, Plain]:
+        """As YAML has it."""
+        out: dict[str, Plain] = {"low": self.low, "high": self.high}
+        if self.log:
+            out["log"] = True
+        if self.step is not None:
+            out["step"] = self.step
+        return out
+
+    def __str__(self) -> str:
+        return f"{'a whole number' if self.integer else 'a number'} from {number(self.low)} to {number(self.high)}"
 
 
 Dimension = Fixed | Choice | Range
 
 
-def parse_space(raw: Mapping[str, Plain]) -> dict[str, Dimension]:
-    """Every dimension of a space, each value checked against the key's own type and bounds."""
-    space = {key: _parse(key, value) for key, value in _flat(raw).items()}
-    for key, (other, values) in ONLY_WHERE.items():
-        default = Configuration.model_fields[other].default
-        given = _values(space.get(other, Fixed(value=default)))
-        if key in space and not set(given) & values:
-            unsaid = "" if other in space else ", its default"
-            raise SpecError(
-                f"space.{key}: has no meaning unless {other} is {' or '.join(sorted(values))}, "
-                f"got {other}: {', '.join(map(str, given))}{unsaid}; leave {key} out or change {other}"
-            )
-    for key in space:
-        name, knob = strategy_and_knob(key) if key.startswith(STRATEGIES) else ("", None)
-        if knob is not None and True not in _values(space.get(STRATEGIES + name, Fixed(value=False))):
-            raise SpecError(f"space.{key}: has no meaning while {name} is off; leave {knob} out or turn {name} on")
-    return space
+class _Steps(Sequence[float]):
+    """low, low + step, … up to high, each made when it is asked for; decimal, or 0.1 · 3 would be no 0.3."""
+
+    def __init__(self, low: float, high: float, step: float) -> None:
+        self._low, self._step = Decimal(str(low)), Decimal(str(step))
+        self._places = range(int((Decimal(str(high)) - self._low) // self._step) + 1)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, at: int) -> float: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[float]: ...
+    def __getitem__(self, at: int | slice) -> float | Sequence[float]:
+        if isinstance(at, slice):
+            return [self[place] for place in self._places[at]]
+        return float(self._low + self._places[at] * self._step)
 
 
-def _flat(raw: Mapping[str, Plain]) -> dict[str, Plain]:
-    """The space with its strategies under flat keys, as a configuration has them.
+def same(one: object, other: object) -> bool:
+    """Whether two values are one to a spec: 1 and 1.0 are, 1 and true are not."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
-    `s3pool: {grid: 8}` has it searched on and off, with this grid; `{use: true, grid: 8}` has it on; `true` and `false`
-    alone have it on with its defaults, and off.
+
+def is_step(steps: float) -> bool:
+    """Whether a distance in steps is a whole number of them, but for a float's rounding."""
+    return abs(steps - round(steps)) <= 1e-8
+
+
+def dimension_of(space: Mapping[str, Dimension], key: str) -> Dimension:
+    """What a space says of a key, else the key's default; a strategy that it doesn't name is off.
+
+    KeyError for a key without a default: an argument of the model's or a strategy's knob.
     """
-    given = raw.get("strategies", {})
-    if not isinstance(given, Mapping):
-        raise SpecError(
-            f"space.strategies: must be a mapping of strategies, as in {{s3pool: {{}}}}, got {shown(given)}; "
-            "`tune-cnn strategies` lists them"
-        )
-    flat = {key: value for key, value in raw.items() if key != "strategies"}
-    for name, knobs in given.items():
-        if knobs is None or isinstance(knobs, Mapping):
-            others = {f"{STRATEGIES}{name}.{knob}": value for knob, value in (knobs or {}).items() if knob != USE}
-            flat |= {f"{STRATEGIES}{name}": (knobs or {}).get(USE, [False, True]), **others}
-        else:
-            flat[f"{STRATEGIES}{name}"] = knobs
-    return flat
+    if key in space:
+        return space[key]
+    if is_strategy(key):
+        return Fixed(value=False)
+    return Fixed(value=Configuration.model_fields[key].default)
 
 
-def space_out(space: Mapping[str, Dimension]) -> dict[str, Plain]:
-    """A space as YAML has it, its strategies gathered under one key."""
-    out: dict[str, Plain] = {}
-    for key, dimension in space.items():
-        if key.startswith(STRATEGIES):
-            name, knob = strategy_and_knob(key)
-            knobs = out.setdefault("strategies", {}).setdefault(name, {})
-            knobs[knob or USE] = dimension_out(dimension)
-        else:
-            out[key] = dimension_out(dimension)
-    return out
+def fixed_of(space: Mapping[str, Dimension]) -> dict[str, Plain]:
+    """The values that a space leaves no choice of."""
+    return {key: dimension.value for key, dimension in space.items() if isinstance(dimension, Fixed)}
 
 
-def dimension_out(dimension: Dimension) -> Plain:
-    """A dimension as YAML has it; a fixed list or mapping stands in a list of its own, or it would be a choice."""
-    if isinstance(dimension, Fixed):
-        return [dimension.value] if isinstance(dimension.value, list | dict) else dimension.value
-    if isinstance(dimension, Choice):
-        return list(dimension.values)
-    out: dict[str, Plain] = {"low": dimension.low, "high": dimension.high}
-    if dimension.log:
-        out["log"] = True
-    if dimension.step is not None:
-        out["step"] = dimension.step
-    return out
-
-
-def _parse(key: str, raw: object) -> Dimension:
-    if f"{key}." in OPEN_PREFIXES:
-        raise SpecError(f"space.{key}: arguments stand each under a key of their own, as in {key}.width: 16")
-    if not key.startswith((*OPEN_PREFIXES, STRATEGIES)) and key not in SPACE_KEYS:
-        raise SpecError(f"space: unknown key {key!r}{nearest(key, [*SPACE_KEYS, 'strategies'])}")
-    if key.startswith(OPEN_PREFIXES) and not key.partition(".")[2].isidentifier():
-        raise SpecError(f"space.{key}: must be {key.partition('.')[0]}.<argument>, an argument's name after the dot")
-    if isinstance(raw, Mapping):
-        return _parse_range(key, raw)
-    if isinstance(raw, list):
-        return _parse_choice(key, raw)
-    return Fixed(value=_check(key, raw))
-
-
-def _parse_choice(key: str, raw: list[Plain]) -> Fixed | Choice:
-    if not raw:
-        raise SpecError(f"space.{key}: a choice needs at least one value, got an empty list")
-    values = tuple(_check(key, value) for value in raw)
-    for at, value in enumerate(values):
-        if value in values[:at]:  # 4 and 4.0, too: one and the same to a trial's record
-            raise SpecError(f"space.{key}: {shown(value)} stands twice in {shown(raw)}; leave one out")
-    return Choice(values=values) if len(values) > 1 else Fixed(value=values[0])
-
-
-def _parse_range(key: str, raw: Mapping[str, Plain]) -> Range:
-    if set(raw) - {"low", "high", "log", "step"} or not {"low", "high"} <= set(raw):
-        own = "; a mapping as a value stands in a list: [{…}]" if key.startswith(OPEN_PREFIXES) else ""
-        raise SpecError(f"space.{key}: a range is {{low, high[, log][, step]}}, got {shown(dict(raw))}{own}")
-    low, high = _check(key, raw["low"]), _check(key, raw["high"])
-    log, step = raw.get("log", False), raw.get("step")
-    if not _is_number(low) or not _is_number(high):
-        raise SpecError(
-            f"space.{key}: a range needs numbers, got low={shown(low)}, high={shown(high)}; use a list for a choice"
-        )
-    if not low < high:
-        raise SpecError(
-            f"space.{key}: low must be less than high, got low={shown(low)}, high={shown(high)}; swap them, "
-            "or give one value"
-        )
-    if not isinstance(log, bool):
-        raise SpecError(f"space.{key}: log must be true or false, got {shown(log)}")
-    if log and low <= 0:
-        raise SpecError(f"space.{key}: a range on a log scale starts above 0, got low={shown(low)}; raise it")
-    if step is not None:
-        _check_step(key, low, high, step, log=log)
-    return Range(low=low, high=high, log=log, step=step)
-
-
-def _check_step(key: str, low: float, high: float, step: Plain, *, log: bool) -> None:
-    if not _is_number(step) or not 0 < step <= high - low:
-        raise SpecError(f"space.{key}: step must be more than 0 and at most high - low, got {shown(step)}")
-    if log:
-        raise SpecError(f"space.{key}: step and log can't both be given; drop one")
-    if isinstance(low, int) and isinstance(high, int) and not isinstance(step, int):
-        raise SpecError(f"space.{key}: the step of a range of whole numbers must be one too, got {shown(step)}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check(key: str, value: object) -> Plain:
-    """The value as the key's type, or a SpecError that says what must hold."""
-    if key.startswith(OPEN_PREFIXES):
-        return value
-    if key.startswith(STRATEGIES):
-        return _check_strategy(key, value)
-    try:
-        return _ADAPTERS[key].validate_python(value)
-    except ValidationError as error:
-        raise SpecError(f"space.{key}: {must_hold(error.errors()[0])}") from None
-
-
-def _check_strategy(key: str, value: object) -> Plain:
-    """What can be known without the strategy's card: see `spec.strategies`."""
-    if strategy_and_knob(key)[1] is None and not isinstance(value, bool):
-        raise SpecError(f"space.{key}: must be true, false or a mapping of its knobs, got {shown(value)}")
-    if isinstance(value, Mapping | list) or value is None:
-        raise SpecError(f"space.{key}: a knob is a number, a text, true or false, got {shown(value)}")
-    return value
-
-
-def _adapter(key: str) -> TypeAdapter[Untyped]:
-    field = Configuration.model_fields[key]
-    annotated: Untyped = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-    return TypeAdapter(annotated, config=ConfigDict(strict=True, allow_inf_nan=False))
-
-
-_ADAPTERS = {key: _adapter(key) for key in SPACE_KEYS}
-
-
-def _values(dimension: Dimension) -> list[Plain]:
-    return list(dimension.values) if isinstance(dimension, Choice) else [getattr(dimension, "value", None)]
-
-
-def largest(dimension: Dimension) -> Plain:
-    """The largest value that the dimension can take."""
-    if isinstance(dimension, Range):
-        return dimension.high
-    return max(dimension.values) if isinstance(dimension, Choice) else dimension.value
-
-
-def smallest(dimension: Dimension) -> Plain:
-    """The smallest value that the dimension can take."""
-    if isinstance(dimension, Range):
-        return dimension.low
-    return min(dimension.values) if isinstance(dimension, Choice) else dimension.value
+def searched_of(space: Mapping[str, Dimension]) -> dict[str, Choice | Range]:
+    """The dimensions that a space leaves open."""
+    return {key: dimension for key, dimension in space.items() if not isinstance(dimension, Fixed)}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from tune_cnn.errors import SpecError
-from tune_cnn.spec.dimensions import Choice, Fixed, Range, dimension_out
+from tune_cnn.spec.dimensions import Dimension
 from tune_cnn.spec.messages import shown
 from tune_cnn.untyped import Plain
 
@@ -23,8 +23,8 @@ def plain(value: object, key: str = "") -> Plain:
         return float(value)
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, Fixed | Choice | Range):
-        return plain(dimension_out(value), key)
+    if isinstance(value, Dimension):
+        return plain(value.as_plain(), key)
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):

@@ -1,7 +1,7 @@
 """The JSON schema of a spec, for editors that complete and check YAML."""
 
 from tune_cnn.spec.configuration import OPEN_PREFIXES, STRATEGIES, Configuration
-from tune_cnn.spec.dimensions import USE
+from tune_cnn.spec.space import USE
 from tune_cnn.spec.study import StudySpec
 from tune_cnn.untyped import Plain
 

@@ -7,8 +7,9 @@ from itertools import combinations
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
-from tune_cnn.spec.dimensions import USE, Choice, Dimension, Fixed, Range
-from tune_cnn.spec.messages import number, shown
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of
+from tune_cnn.spec.messages import shown
+from tune_cnn.spec.space import USE
 from tune_cnn.untyped import Plain
 
 
@@ -111,7 +112,7 @@ def check_strategies(space: Mapping[str, Dimension], cards: Cards) -> dict[str, 
     for name in dict.fromkeys(asked):
         if name not in cards:
             raise SpecError(f"space.strategies: unknown strategy {name!r}{nearest(name, cards)}")
-    on = [name for name in dict.fromkeys(asked) if _may_be_on(space.get(STRATEGIES + name))]
+    on = [name for name in dict.fromkeys(asked) if dimension_of(space, STRATEGIES + name).holds(True)]
     for name in on:
         given = {key: dim for key, dim in space.items() if _is_knob_of(name, key)}
         for key, dimension in given.items():
@@ -120,11 +121,6 @@ def check_strategies(space: Mapping[str, Dimension], cards: Cards) -> dict[str, 
             whole.setdefault(f"{STRATEGIES}{name}.{knob}", Fixed(value=of.default))
     _check_pairs(on, space, cards)
     return whole
-
-
-def _may_be_on(dimension: Dimension | None) -> bool:
-    values = dimension.values if isinstance(dimension, Choice) else [getattr(dimension, "value", None)]
-    return True in values
 
 
 def _is_knob_of(strategy: str, key: str) -> bool:
@@ -136,7 +132,8 @@ def _is_knob_of(strategy: str, key: str) -> bool:
 
 def _check_pairs(on: list[str], space: Mapping[str, Dimension], cards: Cards) -> None:
     """One that could never be tried is refused; two searched ones are simply never suggested together."""
-    always = [name for name in on if isinstance(space[STRATEGIES + name], Fixed)]
+    fixed = fixed_of(space)
+    always = [name for name in on if STRATEGIES + name in fixed]
     for one, two in combinations(on, 2):
         why = conflict(cards[one], cards[two])
         if why is not None and (one in always or two in always):
@@ -153,13 +150,9 @@ def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
         hint = nearest(name, [*card.knobs, USE]) if card.knobs else "; it has none"
         raise SpecError(f"space.strategies.{card.name}: unknown knob {name!r}{hint}")
     knob = card.knobs[name]
-    if isinstance(dimension, Range):
-        values: list[Plain] = [dimension.low, dimension.high]
-        if isinstance(knob.allowed, Choice):
-            raise SpecError(f"{where}: must be {_told(knob)}, got a range; give a list of them")
-    else:
-        values = list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
-    for value in values:
+    if knob.allowed.is_listed and not dimension.is_listed:
+        raise SpecError(f"{where}: must be {_told(knob)}, got a range; give a list of them")
+    for value in dimension.ends:
         if not _allows(knob, value):
             raise SpecError(f"{where}: must be {_told(knob)}, got {shown(value)}")
 
@@ -167,18 +160,10 @@ def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
 def _allows(knob: Knob, value: object) -> bool:
     if isinstance(value, str) and (knob.or_name or (knob.or_call and ":" in value)):
         return True
-    allowed = knob.allowed
-    if isinstance(allowed, Choice):
-        return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in allowed.values)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return allowed.low <= value <= allowed.high and (isinstance(value, int) or not allowed.integer)
+    return knob.allowed.holds(value)
 
 
 def _told(knob: Knob) -> str:
-    if isinstance(knob.allowed, Choice):
-        others = ["a function of yours, package.module:name"] if knob.or_call else []
-        others += [knob.or_name] if knob.or_name else []
-        return " or ".join([", ".join(shown(value) for value in knob.allowed.values), *others])
-    whole = "a whole number" if knob.allowed.integer else "a number"
-    return f"{whole} from {number(knob.allowed.low)} to {number(knob.allowed.high)}"
+    others = ["a function of yours, package.module:name"] if knob.or_call else []
+    others += [knob.or_name] if knob.or_name else []
+    return " or ".join([str(knob.allowed), *others])

@@ -10,7 +10,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from tune_cnn import metrics as table
 from tune_cnn.errors import SpecError
 from tune_cnn.spec.configuration import STRATEGIES, Configuration, has_meaning
-from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_out, largest, parse_space, space_out
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of, searched_of
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.parts import (
     Bound,
@@ -28,9 +28,10 @@ from tune_cnn.spec.parts import (
     check_data_name,
     study_name,
 )
+from tune_cnn.spec.space import parse_space, space_out
 from tune_cnn.untyped import Plain
 
-__all__ = ["Bound", "StudySpec", "dimension_out", "study_name"]
+__all__ = ["Bound", "StudySpec", "study_name"]
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -113,11 +114,15 @@ class StudySpec(SpecPart):
 
     @property
     def searched(self) -> dict[str, Choice | Range]:
-        return {key: dim for key, dim in self.space.items() if isinstance(dim, Choice | Range)}
+        return searched_of(self.space)
 
     @property
     def fixed(self) -> dict[str, Plain]:
-        return {key: dim.value for key, dim in self.space.items() if isinstance(dim, Fixed)}
+        return fixed_of(self.space)
+
+    def dimension(self, key: str) -> Dimension:
+        """What the space says of a key, else the key's default; KeyError for an argument that has none."""
+        return dimension_of(self.space, key)
 
     def configuration(self, params: Mapping[str, Plain]) -> Configuration:
         """The whole configuration of a trial: what was searched over what is fixed over the defaults."""
@@ -180,22 +185,21 @@ def _check_calls(metrics: Mapping[str, UserMetric], training: str | None) -> Non
 
 
 def _fits_ranks(space: Mapping[str, Dimension], resources: Resources) -> None:
-    workers, ranks = largest(space.get("loader_workers", Fixed(value=0))), resources.ranks
+    workers, ranks = dimension_of(space, "loader_workers").largest, resources.ranks
     if workers * ranks > resources.cpus_per_trial:
         needs = f"{workers} workers" if ranks == 1 else f"{ranks} ranks × {workers} workers"
         raise SpecError(
             f"space.loader_workers: {needs} need as many cores, got cpus_per_trial={resources.cpus_per_trial}; "
             "raise resources.cpus_per_trial or search fewer workers"
         )
-    default = Configuration.model_fields["batch_size"].default
-    batch = space.get("batch_size", Fixed(value=default))
-    if isinstance(batch, Range):
-        sizes = [batch.low, batch.low + (batch.step or 1)]
-        todo = f"give a range low and step that are multiples of {ranks}, or use a list"
+    batch = dimension_of(space, "batch_size")
+    if "batch_size" not in space:
+        todo = f"it is the default: set space.batch_size, e.g. {64 * ranks}"
+    elif batch.is_listed:
+        todo = "change it"
     else:
-        sizes = list(batch.values) if isinstance(batch, Choice) else [batch.value]
-        todo = "change it" if "batch_size" in space else f"it is the default: set space.batch_size, e.g. {64 * ranks}"
-    for size in sizes:
+        todo = f"give a range low and step that are multiples of {ranks}, or use a list"
+    for size in batch.values if batch.is_listed else batch.values[:2]:  # a range's others follow from its first two
         if size % ranks:
             raise SpecError(
                 f"space.batch_size: is divided over the ranks, so it must be a multiple of {ranks}, got {size}; {todo}"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tune_cnn.errors import InputError, Interrupted
+from tune_cnn.files import write_whole
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI
 from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
@@ -10,7 +11,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.study import study_name
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress
-from tune_cnn.study.front import Front, write_whole
+from tune_cnn.study.front import Front
 from tune_cnn.study.hints import HOME
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.study import Study, hypervolume_of

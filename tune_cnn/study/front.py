@@ -1,21 +1,20 @@
 """The front as a user holds it, and a configuration exported from it with what it promises."""
 
-import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tune_cnn.errors import InputError, SpecError
+from tune_cnn.files import write_whole
 from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates, overtaking
 from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.front_history import constraints_of
-from tune_cnn.spec import Fixed, StudySpec, load_spec
+from tune_cnn.spec import StudySpec, load_spec
 from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.machine import CONFIRMED_ON, key_of, machine_of
@@ -83,11 +82,10 @@ def read_config(source: str | Path) -> Export:
         raise
     if _SECTIONS & set(read_yaml(path.read_text(encoding="utf-8-sig"), str(path))):
         return read_export(path)
-    open_keys = [key for key, dimension in spec.space.items() if not isinstance(dimension, Fixed)]
-    if open_keys:
+    if spec.searched:
         raise SpecError(
-            f"{source}: leaves {', '.join(open_keys)} open, and one configuration is needed; fix them, or export one "
-            "with `tune-cnn export STUDY -o FILE`"
+            f"{source}: leaves {', '.join(spec.searched)} open, and one configuration is needed; fix them, or export "
+            "one with `tune-cnn export STUDY -o FILE`"
         )
     config = spec.model_dump(exclude_defaults=True)
     config.pop("budget", None)
@@ -277,21 +275,3 @@ class Front:
 def _named(study: str, point: str) -> str:
     """A name of its own, of 128 characters at most: the study's is cut rather than the point's."""
     return study[: 128 - len(point)] + point
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename; InputError where the place can't be written."""
-    write_whole_bytes(path, text.encode())
-
-
-def write_whole_bytes(path: Path, content: bytes) -> None:
-    path = path.absolute()  # "." has no name
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise InputError(f"{path}: can't be written: {error.strerror or error}") from None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tune_cnn.front.confirmed import failed_candidates
 from tune_cnn.front.dominance import front
-from tune_cnn.metrics import Direction, EpochPoint
+from tune_cnn.metrics import Direction, EpochPoint, by_trial
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import is_server, runs_page
 from tune_cnn.records.rows import StudyRecord
@@ -113,7 +113,5 @@ def _runs_page(study: StudyRecord) -> str | None:
 
 
 def _past(archive: StudyArchive) -> list[Past]:
-    points: dict[int, list[EpochPoint]] = {}
-    for point in archive.points:
-        points.setdefault(point.trial, []).append(point)
+    points = by_trial(archive.points)
     return [Past(params=t.params, state=t.state, points=points.get(t.number, ())) for t in archive.trials]

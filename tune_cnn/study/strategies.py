@@ -2,7 +2,6 @@
 
 from itertools import combinations
 
-from tune_cnn.spec import Choice
 from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
 from tune_cnn.untyped import Plain
 
@@ -36,5 +35,5 @@ def _row(card: StrategyCard) -> dict[str, Plain]:
 
 def _knob(knob: Knob) -> dict[str, Plain]:
     allowed = knob.allowed
-    values: Plain = list(allowed.values) if isinstance(allowed, Choice) else {"low": allowed.low, "high": allowed.high}
+    values: Plain = list(allowed.values) if allowed.is_listed else {"low": allowed.smallest, "high": allowed.largest}
     return {"allowed": values, "default": knob.default, "meaning": knob.meaning}

@@ -6,7 +6,6 @@ A checkpoint's name carries its epoch and the SHA-256 of its bytes, so a torn or
 import hashlib
 import io
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -18,11 +17,12 @@ from pyarrow import fs as arrow_fs
 from pyarrow.lib import ArrowInvalid
 
 from tune_cnn.errors import InputError
+from tune_cnn.files import replace_whole
 from tune_cnn.untyped import Untyped
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint-(\d{6,})-([0-9a-f]{64})\.pt")
-_TEMPORARY = re.compile(r"\.checkpoint-\d{6,}-[0-9a-f]{64}\.pt\.tmp")
+_TEMPORARY = re.compile(r"\.checkpoint-\d{6,}-[0-9a-f]{64}\.pt(\.\d+)?\.tmp")  # with the writer's PID in a folder
 _KEPT = 2  # the newest, and the one before in case the newest turns out corrupt
 
 
@@ -217,17 +217,7 @@ class _LocalFolder:
 
     def write(self, name: str, data: memoryview) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".{name}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / name)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        self._sync_folder()
+        replace_whole(self._folder / name, data, outlives_power_cut=True)
 
     def delete(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
@@ -235,14 +225,6 @@ class _LocalFolder:
     def delete_folder_if_empty(self) -> None:
         if self._folder.exists() and not any(self._folder.iterdir()):
             self._folder.rmdir()
-
-    def _sync_folder(self) -> None:
-        """The rename itself must outlive a power cut."""
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class _RemoteFolder:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tune_cnn.errors import SpecError
+from tune_cnn.spec.calls import module_name
 
 OURS = ("tune_cnn", "search_spaces")
 
@@ -74,7 +75,7 @@ def _modules_beneath(folder: Path) -> list[Path]:
 
 
 def _tops(calls: Sequence[str]) -> list[str]:
-    return [call.partition(":")[0].partition(".")[0] for call in calls]
+    return [module_name(call).partition(".")[0] for call in calls]
 
 
 def _module_path(name: str) -> Path | None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from tune_cnn.errors import TrialError
+from tune_cnn.spec.calls import resolve
 from tune_cnn.training.exported import Program
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
@@ -50,10 +51,7 @@ class DedicatedActor:
 
     def packed_weights(self) -> bytes:
         """The model's weights as the bytes of a safetensors file."""
-        from importlib import import_module  # torch lives in this process, not in the driver
-
-        module, _, name = PACK.partition(":")
-        packed: bytes = getattr(import_module(module), name)(self._group.call("weights"))
+        packed: bytes = resolve(PACK)(self._group.call("weights"))  # torch lives in this process, not in the driver
         return packed
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 
+from tune_cnn.spec.calls import resolve
 from tune_cnn.untyped import Untyped
 
 
@@ -16,5 +16,4 @@ class FirstCall:
     kwargs: Mapping[str, Untyped] = field(default_factory=dict)
 
     def __call__(self) -> Untyped:
-        module, _, name = self.path.partition(":")
-        return getattr(import_module(module), name)(*self.args, **self.kwargs)
+        return resolve(self.path)(*self.args, **self.kwargs)

@@ -3,10 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Protocol
 
 from tune_cnn.errors import DeviceLost, PeerLost
+from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
@@ -39,8 +39,7 @@ class Rank(Protocol):
 
 def make_rank(path: str, rank: int) -> Rank:
     """Import the training named `package.module:Class` and make its rank; torch is imported here, not before."""
-    module, _, name = path.partition(":")
-    made: Rank = getattr(import_module(module), name)(rank)
+    made: Rank = resolve(path)(rank)
     return made
 
 
@@ -155,7 +154,7 @@ def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folder
     group = get_current_placement_group()
     assert group is not None, "a trial has a placement group of its own"
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-    options = RankActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
+    options = RankActor.options(  # type: ignore[attr-defined]
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
     return options.remote(path, rank, tuple(import_folders))

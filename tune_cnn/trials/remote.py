@@ -1,9 +1,9 @@
 """Run functions of the training room on nodes that have a trial's resources, so that the driver needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 from tune_cnn.errors import TuneCnnError
+from tune_cnn.spec.calls import resolve
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders, import_folders
 from tune_cnn.untyped import Untyped
@@ -65,7 +65,7 @@ class ActorPool:
             self._dismiss(number)
 
     def _hire(self) -> Untyped:
-        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]  # Ray adds it
+        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]
 
     def _dismiss(self, number: int) -> None:
         member, self._members[number] = self._members[number], None
@@ -79,21 +79,16 @@ class _Member:
         add_import_folders(folders)
 
     def load(self, path: str) -> None:
-        _function(path)
+        resolve(path)
 
     def call(self, path: str, args: tuple[Untyped, ...], kwargs: dict[str, Untyped]) -> Untyped:
-        return _function(path)(*args, **kwargs)
+        return resolve(path)(*args, **kwargs)
 
 
 @ray.remote
 def _call(path: str, args: tuple[Untyped, ...], kwargs: dict[str, Untyped], folders: tuple[str, ...]) -> Untyped:
     add_import_folders(folders)
-    return _function(path)(*args, **kwargs)
-
-
-def _function(path: str) -> Untyped:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return resolve(path)(*args, **kwargs)
 
 
 def _options(bundle: Mapping[str, float]) -> dict[str, Untyped]:

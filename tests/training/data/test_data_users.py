@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from image_files import prepared
 
-from tune_cnn.errors import DataError
+from tune_cnn.errors import DataError, InputError
 
 MODULE = """
 import torch
@@ -100,13 +100,13 @@ def test_a_changed_module_is_decoded_again(tmp_path, users):
         ("def f(root): return [(1, 2, 3)] * 9, None, None", r"got 3 values at train\[0\]"),
         ("def f(root): return [('a', 2)] * 9, None, None", "got an image of type str"),
         ("g = 1", "has no 'f'"),
-        ("f = 1", "has a int, not a callable"),
+        ("f = 1", "must be something that can be called, got int"),
         ("import no_such_thing", "ModuleNotFoundError"),
     ],
 )
 def test_what_a_factory_returns_is_held_against_the_contract(users, body, word):
     """One clear message each, with what came."""
-    with pytest.raises(DataError, match=word):
+    with pytest.raises(InputError, match=word):
         users(body)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tune_cnn.errors import ModelError
+from tune_cnn.errors import InputError
 from tune_cnn.training.models.registry import check_model
 
 
@@ -11,6 +11,6 @@ def facts(name: str, channels: int = 3, side: int = 32, **more: object):
 
 
 def refused(name: str, channels: int = 3, side: int = 32, **more: object) -> str:
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(InputError) as raised:
         facts(name, channels, side, **more)
     return str(raised.value)

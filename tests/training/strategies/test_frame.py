@@ -15,7 +15,7 @@ from ranks import digits_job, same_bits, train
 from torch import nn
 
 from tune_cnn.errors import SpecError, TrialError
-from tune_cnn.spec.dimensions import parse_space
+from tune_cnn.spec.space import parse_space
 from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.rank import RankTraining

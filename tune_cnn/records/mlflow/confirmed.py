@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from mlflow.entities import Metric
 
 from tune_cnn.front.confirmed import Confirmed, SeedRun, confirmed, failed_candidates
-from tune_cnn.metrics import TEST
+from tune_cnn.metrics import TEST, by_trial
 from tune_cnn.records.front_history import constraints_of
 from tune_cnn.records.mlflow.client import Server
 from tune_cnn.records.mlflow.description import odd_free
@@ -35,17 +35,15 @@ def tell_confirmed(
 
     `images`: the study's facts about its data.
     """
-    by_trial: dict[int, list[Confirmed]] = {}
     found = confirmed_of(seed_runs, spec, images)
-    for one in found:
-        by_trial.setdefault(one.trial, []).append(one)
+    of_trial = by_trial(found)
     failed: dict[int, list[str]] = {}
     for (trial, epoch), reasons in failed_candidates(seed_runs).items():
         failed.setdefault(trial, []).append(f"epoch {epoch}: {reasons[0]}")
     once_failed = {run.trial for run in seed_runs if run.state.is_failure}
     names = dict.fromkeys([*spec.objectives, *spec.constraints, *TOLD, *spec.user_metrics])
-    for trial in sorted(by_trial.keys() | failed.keys()):
-        mine = sorted(by_trial.get(trial, []), key=lambda one: one.epoch)
+    for trial in sorted(of_trial.keys() | failed.keys()):
+        mine = sorted(of_trial.get(trial, []), key=lambda one: one.epoch)
         tags = {}
         if mine:
             on_front = any(one.on_front for one in mine)

@@ -10,7 +10,6 @@ from tune_cnn.records.mlflow.environment import runs_view
 from tune_cnn.records.rows import StudyRecord, TrialRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES
-from tune_cnn.spec.study import dimension_out
 from tune_cnn.states import StudyState
 from tune_cnn.untyped import Plain
 
@@ -48,7 +47,7 @@ def describe(spec: StudySpec, study: StudyRecord, counts: Mapping[str, int], hyp
         "| searched | values |",
         "|---|---|",
         *(
-            f"| `{key}` | `{json.dumps(dimension_out(dimension), default=str)}` |"
+            f"| `{key}` | `{json.dumps(dimension.as_plain(), default=str)}` |"
             for key, dimension in spec.searched.items()
         ),
     ]

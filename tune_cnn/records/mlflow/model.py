@@ -3,7 +3,6 @@
 import getpass
 import logging
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow.client import KIND, STUDY, Server
 from tune_cnn.records.mlflow.description import odd_free, params_of
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri
+from tune_cnn.records.rows import now_ms
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.exported import Program
 from tune_cnn.untyped import Plain
@@ -125,12 +125,12 @@ def _run(server: Server, name: str, trained: Trained, uid: str) -> str:
         tags |= {"mlflow.parentRunId": parents[0].info.run_id} if parents else {}
     else:
         experiment = _elsewhere(server)
-    now_ms = time.time_ns() // 1_000_000
+    stamp_ms = now_ms()
     known = [run.info.run_id for run in server.search(experiment, f"tags.`{TRAINING}` = '{uid}'")]
-    run_id = known[0] if known else server.create_run(experiment, f"{name} (train)", now_ms, tags | {TRAINING: uid})
+    run_id = known[0] if known else server.create_run(experiment, f"{name} (train)", stamp_ms, tags | {TRAINING: uid})
     told = {odd_free(key): value for key, value in trained.metrics.items()}
     told |= {f"promised.{odd_free(key)}": value for key, value in trained.promised.items()}
-    metrics = [Metric(key, float(value), now_ms, trained.epoch) for key, value in told.items()]
+    metrics = [Metric(key, float(value), stamp_ms, trained.epoch) for key, value in told.items()]
     server.log(run_id, metrics=metrics, params=params_of(trained.params))
     server.log_dataset(run_id, trained.facts, trained.data)
     for file, path in trained.files.items():

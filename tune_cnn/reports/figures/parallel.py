@@ -52,9 +52,10 @@ def parallel_coordinates_figure(
 
 
 def _parameter(name: str, kind: Choice | Range, values: Sequence[Plain]) -> dict[str, Plain]:
+    # By kind: a range alone has a scale, linear or logarithmic.
     if isinstance(kind, Range) and all(v is None or (_is_number(v) and (v > 0 or not kind.log)) for v in values):
         return _numeric(name, values, log=kind.log, write=setting)
-    return _categorical(name, list(kind.values) if isinstance(kind, Choice) else [], values)
+    return _categorical(name, kind.values if kind.is_listed else [], values)
 
 
 def _objective(metric: Metric, values: Sequence[float]) -> dict[str, Plain]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tune_cnn.front.hypervolume import FrontTracker, reference_point
-from tune_cnn.metrics import EpochPoint, Metric, unusable
+from tune_cnn.metrics import EpochPoint, Metric, by_trial, unusable
 
 Key = tuple[int, int]
 
@@ -38,9 +38,7 @@ def curve_sample(
     points: Sequence[EpochPoint], front_points: Sequence[EpochPoint], most: int
 ) -> dict[int, list[EpochPoint]]:
     """At most `most` trials' curves, by trial: up to two thirds of them from the front, the rest from the others."""
-    curves: dict[int, list[EpochPoint]] = {}
-    for point in sorted(points, key=key):
-        curves.setdefault(point.trial, []).append(point)
+    curves = by_trial(sorted(points, key=key))
     on_front = {p.trial for p in front_points}
     first = [trial for trial in curves if trial in on_front]
     others = [trial for trial in curves if trial not in on_front]

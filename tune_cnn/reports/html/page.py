@@ -1,6 +1,5 @@
 """The report of a study: one HTML file that holds all it needs and asks nothing of the network."""
 
-import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from tune_cnn.errors import InputError
+from tune_cnn.files import write_whole
 from tune_cnn.reports.figures.parallel import MOST_LINES, parallel_coordinates_figure
 from tune_cnn.reports.figures.study import (
     MOST_FRONT,
@@ -66,7 +65,9 @@ def write_report(path: str | Path, study: StudyReport) -> Path:
         surroundings_section(study.hardware, study.versions),
         definitions_section(study.objectives, study.points, known),
     ]
-    return _write(Path(path), _page(f"{study.study} – tune_cnn", "\n".join(body)))
+    path = Path(path)
+    write_whole(path, _page(f"{study.study} – tune_cnn", "\n".join(body)))
+    return path
 
 
 def _front(study: StudyReport) -> str:
@@ -174,17 +175,3 @@ def _page(title: str, body: str) -> str:
 </body>
 </html>
 """
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)  # gone already where the renaming worked
-    except OSError as error:
-        raise InputError(f"report: {path} can't be written: {error}; choose another file with -o") from None
-    return path

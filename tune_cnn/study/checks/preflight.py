@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from tune_cnn import metrics as table
 from tune_cnn.errors import ResourceError, SpecError, StudyError
 from tune_cnn.metrics import Where
-from tune_cnn.spec import Choice, Fixed, StudySpec, parse_spec
+from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import versions
@@ -73,8 +73,7 @@ def check_measurable(spec: StudySpec, gpu_share: float) -> None:
 
 def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) -> tuple[StudySpec, list[str]]:
     """In a list, what the hardware lacks is dropped and said; fixed, or nothing left, is an error."""
-    dimension = spec.space.get("precision", Fixed(value="fp32"))
-    asked = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
+    asked = spec.dimension("precision").values
     kept = [p for p in asked if p in supported]
     lacking = [p for p in asked if p not in supported]
     if not lacking:

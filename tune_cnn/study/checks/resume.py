@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.store import Store
-from tune_cnn.spec import Choice, Fixed, StudySpec
+from tune_cnn.spec import StudySpec
 from tune_cnn.states import RunState
 from tune_cnn.study.machine import CONFIRMED_ON, differences, key_of, machine_of
 from tune_cnn.study.session import Report, Session
@@ -52,8 +52,7 @@ def check_precisions(store: Store, spec: StudySpec, adapted: StudySpec) -> None:
 
     `adapted`: the spec as this hardware can search it.
     """
-    dimension = adapted.space.get("precision", Fixed(value="fp32"))
-    precisions = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
+    precisions = adapted.dimension("precision").values
     params = {trial.number: trial.params for trial in store.trials(spec.study)}
     for run in store.confirmations.runs(spec.study):
         wanted = spec.configuration(params[run.trial]).precision

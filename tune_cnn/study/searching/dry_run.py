@@ -8,7 +8,6 @@ from tune_cnn.errors import StudyError
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import cost_key
-from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.checks.preflight import Checked, check
 from tune_cnn.study.jobs import user_calls
@@ -69,7 +68,7 @@ def _configurations(checked: Checked) -> list[Params]:
     drawn: list[Params] = [search.ask(number) for number in range(DRAWN if spec.searched else 1)]
     batch = spec.searched.get("batch_size")
     if batch is not None:
-        drawn += [{**drawn[0], "batch_size": end} for end in (smallest(batch), largest(batch))]
+        drawn += [{**drawn[0], "batch_size": end} for end in (batch.smallest, batch.largest)]
     return drawn
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tune_cnn.errors import InputError, SpecError
-from tune_cnn.metrics import EpochPoint
+from tune_cnn.metrics import by_trial
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal.live import LiveDisplay
@@ -60,9 +60,7 @@ def search_of(session: Session, cards: Cards, warm: Sequence[Mapping[str, Plain]
     """The search, rebuilt from what is past; a fresh study starts with its warm configurations."""
     store, spec = session.store, session.spec
     trials = store.trials(spec.study)
-    points: dict[int, list[EpochPoint]] = {}
-    for point in store.points(spec.study):
-        points.setdefault(point.trial, []).append(point)
+    points = by_trial(store.points(spec.study))
     past = [
         Past(
             params=t.params,

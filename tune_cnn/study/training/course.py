@@ -7,12 +7,13 @@ from pathlib import Path
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
+from tune_cnn.files import write_whole
 from tune_cnn.metrics import METRICS
 from tune_cnn.reports.model_card import ModelCard, model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
-from tune_cnn.study.front import Export, read_config, write_whole, write_whole_bytes
+from tune_cnn.study.front import Export, read_config
 from tune_cnn.study.jobs import job_template, loop_of, user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
@@ -154,7 +155,7 @@ def _write(order: _Order, trained: _Trained) -> str:
     """Write what was trained into its folder; the model card."""
     folder, card = order.folder, model_card(_card(order, trained))
     if trained.weights is not None:
-        write_whole_bytes(folder / WEIGHTS, trained.weights)
+        write_whole(folder / WEIGHTS, trained.weights)
     if trained.changes:
         write_whole(folder / CHANGES, json.dumps(trained.changes) + "\n")
     write_whole(folder / CARD, card)
@@ -168,7 +169,7 @@ def _register(order: _Order, trained: _Trained, card: str) -> Mapping[str, str] 
     if order.register is None or trained.program is None:
         return None
     folder = order.folder
-    write_whole_bytes(folder / registration.PROGRAM, trained.program.pt2)
+    write_whole(folder / registration.PROGRAM, trained.program.pt2)
     return registration.register(
         order.register,
         trained.program,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tune_cnn.errors import DataError
+from tune_cnn.files import sync_folder
 from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, ROWS, VERSION, checksum, write_entry
-from tune_cnn.training.data.files import locked, sync_folder
+from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.readers import Int64, open_images
 from tune_cnn.training.data.sources.source import PartName, Source
 from tune_cnn.untyped import Plain

@@ -10,7 +10,7 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.files import sync_folder
+from tune_cnn.files import sync_folder
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source
 from tune_cnn.training.data.statistics import ChannelSums, channel_sums

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tune_cnn.files import write_whole
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.cache import Entry, cached
 from tune_cnn.training.data.check_labels import check_labels
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.data.files import write_whole
 from tune_cnn.training.data.image_sets import ImageSet, ImageSets
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
 from tune_cnn.training.data.sources.registry import data_names, find_source

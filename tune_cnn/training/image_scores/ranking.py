@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from tune_cnn.errors import TrialError
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.canny import edges
 from tune_cnn.training.image_scores.pixels import intensity, mean_colour
-from tune_cnn.training.user_code.calls import find_call
 from tune_cnn.untyped import Untyped
 
 Metric = Callable[[Tensor], Tensor]  # uint8 images (n, c, h, w) -> (n, k), sorted by the first column first

@@ -1,15 +1,15 @@
 """What a node with a trial's resources says before any trial starts: the images, the model, the hardware."""
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from tune_cnn.errors import DataError, SpecError
-from tune_cnn.spec import Choice, Fixed, Range, StudySpec
-from tune_cnn.spec.dimensions import largest, smallest
+from tune_cnn.spec import StudySpec
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.found import Inspection
@@ -17,8 +17,7 @@ from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.step.precision import supported_precisions
-from tune_cnn.training.user_code.calls import find_call
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.untyped import Plain
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
@@ -46,11 +45,8 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
 
 
 def _check_batches(spec: StudySpec, data: DataFacts) -> None:
-    if "batch_size" in spec.space:
-        sizes = {smallest(spec.space["batch_size"]), largest(spec.space["batch_size"])}
-    else:
-        sizes = {spec.configuration({}).batch_size}
-    for size in sizes:
+    batch = spec.dimension("batch_size")
+    for size in {batch.smallest, batch.largest}:
         try:
             check_batch(data, size, spec.resources.ranks)
         except DataError as error:
@@ -60,7 +56,7 @@ def _check_batches(spec: StudySpec, data: DataFacts) -> None:
 def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
     """Build the model for each value of each of its arguments, the others at their first."""
     dimensions = {k.removeprefix("model."): d for k, d in spec.space.items() if k.startswith("model.")}
-    values = {name: _values(dimension) for name, dimension in dimensions.items()}
+    values = {name: dimension.ends for name, dimension in dimensions.items()}
     first = {name: tried[0] for name, tried in values.items()}
     variants: Iterable[dict[str, Plain]] = [first] + [
         {**first, name: value} for name, tried in values.items() for value in tried[1:]
@@ -77,12 +73,6 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
         for arguments in variants
     ]
     return facts[0]
-
-
-def _values(dimension: Fixed | Choice | Range) -> Sequence[Untyped]:
-    if isinstance(dimension, Range):
-        return [dimension.low, dimension.high]
-    return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
 
 
 def _hardware(cuda: bool) -> dict[str, Plain]:

@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 
 from tune_cnn.errors import SpecError, TrialError
-from tune_cnn.spec import Choice, Configuration, Range, StudySpec
+from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.configuration import STRATEGIES, has_meaning, is_strategy, strategy_and_knob
-from tune_cnn.spec.dimensions import Dimension
 from tune_cnn.spec.strategies import Cards, check_strategies, in_order
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
@@ -21,7 +20,6 @@ from tune_cnn.training.step.precision import PRECISIONS
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
-from tune_cnn.untyped import Untyped
 
 SAMPLE = 8  # images that a strategy is shown: enough for it to see its layers at work, on whatever machine this is
 MOST_TRIED = 12  # configurations of a strategy: a start must not take long; what the others meet, their trials say
@@ -36,23 +34,12 @@ def inspect_strategies(spec: StudySpec, images: ImageSets, *, cache_dir: Path) -
     cards = cards_of(dict.fromkeys(named))
     filled = spec.model_copy(update={"space": check_strategies(spec.space, cards)})
     for name in in_order(cards, cards):
-        if may_be_on(filled, name):
+        if filled.dimension(STRATEGIES + name).holds(True):
             find_strategy(name).check(filled, images.facts)
             for configuration in _tried(filled, name, cards):
                 with torch.random.fork_rng(devices=[]):
                     _try(filled, configuration, images, cache_dir)
     return cards
-
-
-def may_be_on(spec: StudySpec, name: str) -> bool:
-    return True in values_of(spec.space[STRATEGIES + name])
-
-
-def values_of(dimension: Dimension) -> list[Untyped]:
-    """The values that stand for a dimension: all of a choice, both ends of a range."""
-    if isinstance(dimension, Range):
-        return [dimension.low, dimension.high]
-    return list(dimension.values) if isinstance(dimension, Choice) else [dimension.value]
 
 
 def _tried(spec: StudySpec, name: str, cards: Cards) -> list[Configuration]:
@@ -61,11 +48,11 @@ def _tried(spec: StudySpec, name: str, cards: Cards) -> list[Configuration]:
     Once for each setting of the model and of the knobs that decide whether it can act, as far as they are listed.
     """
     on = {name, *cards[name].needs}
-    params = {key: values_of(dimension)[0] for key, dimension in spec.space.items()}
+    params = {key: dimension.ends[0] for key, dimension in spec.space.items()}
     params |= {key: strategy_and_knob(key)[0] in on for key in params if is_strategy(key)}
     decisive = {f"{STRATEGIES}{name}.{knob}" for knob in find_strategy(name).decisive}
     varied = [key for key in spec.space if key in decisive or (decisive and key.startswith("model."))]
-    settings = product(*(values_of(spec.space[key]) for key in varied))
+    settings = product(*(spec.space[key].ends for key in varied))
     found = [params | dict(zip(varied, values, strict=True)) for values in islice(settings, MOST_TRIED)]
     return [Configuration.from_params({k: v for k, v in one.items() if has_meaning(k, one)}) for one in found]
 

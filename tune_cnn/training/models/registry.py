@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import ModelError, nearest
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.models.arguments import Factory, check_arguments, named_arguments
 from tune_cnn.training.models.densenet import densenet_bc_100_12
 from tune_cnn.training.models.dpn import dpn92
@@ -41,11 +42,14 @@ def model_names() -> tuple[str, ...]:
 
 
 def find_model(name: str) -> Factory:
-    """The factory of that name, to be called as f(num_classes=…, in_channels=…, image_size=…, **arguments)."""
+    """The factory of that name, to be called as f(num_classes=…, in_channels=…, image_size=…, **arguments).
+
+    ModelError where there is none, SpecError where there is none of the user's.
+    """
     if name in OURS:
         return OURS[name]
     if ":" in name:
-        return _find_users(name)
+        return find_call(name, where=f"model {name!r}")
     if name in _torchvision().torchvision_names():
         factory: Factory = _torchvision().TorchvisionModel(name)
         return factory
@@ -61,25 +65,6 @@ def _torchvision() -> Untyped:
 
 def _is_torchvisions(factory: Factory) -> bool:
     return type(factory).__name__ == "TorchvisionModel"
-
-
-def _find_users(name: str) -> Factory:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or module_name.startswith(".") or not attribute:
-        raise ModelError(f"model {name!r}: your own factory is named as package.module:name")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the user's code may raise anything while it is imported
-        near = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
-        raise ModelError(f"model {name!r}: importing {module_name} raised {said(error)}{near}") from error
-    factory = getattr(module, attribute, None)
-    if factory is None:
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ModelError(f"model {name!r}: {module_name} has no {attribute!r}{nearest(attribute, public)}")
-    if not callable(factory):
-        raise ModelError(f"model {name!r} must be a callable that returns an nn.Module, got {type(factory).__name__}")
-    made: Factory = factory  # what it returns is checked where it is called
-    return made
 
 
 def model_arguments(name: str) -> tuple[str, ...] | None:

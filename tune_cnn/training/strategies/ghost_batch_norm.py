@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tune_cnn.errors import SpecError, StrategyError
-from tune_cnn.spec import Configuration, Fixed, Range, StudySpec
-from tune_cnn.spec.dimensions import largest, smallest
+from tune_cnn.spec import Range, StudySpec
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
 
@@ -41,9 +40,8 @@ class GhostBatchNormStrategy(Strategy):
 
     @classmethod
     def check(cls, spec: StudySpec, data: DataFacts) -> None:
-        default = Configuration.model_fields["batch_size"].default
-        batch = smallest(spec.space.get("batch_size", Fixed(value=default))) // spec.resources.ranks
-        size = largest(spec.space[SIZE])
+        batch = spec.dimension("batch_size").smallest // spec.resources.ranks
+        size = spec.dimension(SIZE).largest
         if batch < 2 * size:
             raise SpecError(
                 f"space.{SIZE}: a ghost batch must be at most half of a rank's smallest batch of {batch} images, got "

@@ -5,19 +5,19 @@ mini-batches, and those of some part of it are left out.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from tune_cnn.errors import ModelError, SpecError, StrategyError, nearest
-from tune_cnn.spec import Choice, Configuration, Fixed, Range, StudySpec
+from tune_cnn.spec import Choice, Range, StudySpec
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.ranking import find_metric, perceptual_module, ranked
 from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
-from tune_cnn.training.user_code.calls import find_call
 from tune_cnn.untyped import Untyped
 
 KEY = "strategies.minibatch_order."
@@ -179,10 +179,8 @@ def _shuffled(batches: list[Int64], generator: torch.Generator) -> list[Int64]:
     return sorted((batches[turn] for turn in turns), key=lambda batch: len(batch) < size)
 
 
-def _values(spec: StudySpec, knob: str) -> tuple[Untyped, ...]:
-    dimension = spec.space[KEY + knob]
-    assert isinstance(dimension, Choice | Fixed), "checked against the card before"
-    return tuple(dimension.values) if isinstance(dimension, Choice) else (dimension.value,)
+def _values(spec: StudySpec, knob: str) -> Sequence[Untyped]:
+    return spec.dimension(KEY + knob).values
 
 
 def _check_backbone(name: str, data: DataFacts, *, pretrained: bool) -> None:
@@ -207,11 +205,8 @@ def _check_backbone(name: str, data: DataFacts, *, pretrained: bool) -> None:
         )
 
 
-def _check_phases(spec: StudySpec, metrics: tuple[Untyped, ...]) -> None:
-    default = Fixed(value=Configuration.model_fields["schedule"].default)
-    dimension = spec.space.get("schedule", default)
-    schedules = dimension.values if isinstance(dimension, Choice) else [getattr(dimension, "value", None)]
-    others = [schedule for schedule in schedules if schedule != "step"]
+def _check_phases(spec: StudySpec, metrics: Sequence[Untyped]) -> None:
+    others = [schedule for schedule in spec.dimension("schedule").values if schedule != "step"]
     if others:
         raise SpecError(
             f"space.{KEY}policy: phase_policy needs `schedule: step`, whose stretches of one learning rate are its "

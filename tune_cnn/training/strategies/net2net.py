@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.dimensions import Choice, Range, largest
+from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
@@ -81,8 +81,8 @@ class Net2Net(Strategy):
     @classmethod
     def check(cls, spec: StudySpec, data: DataFacts) -> None:
         check_epochs(spec, name=cls.name)
-        width, depth = (spec.space[f"strategies.{cls.name}.{knob}"] for knob in ("start_width", "start_depth"))
-        if largest(width) == largest(depth) == 1:
+        width, depth = (spec.dimension(f"strategies.{cls.name}.{knob}") for knob in ("start_width", "start_depth"))
+        if width.largest == depth.largest == 1:
             raise SpecError(
                 f"space.strategies.{cls.name}: start_width and start_depth may both be 1, and nothing would be left to "
                 "grow; take 1 out of one of them"

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from tune_cnn.errors import SpecError, StrategyError
-from tune_cnn.spec import Configuration, Fixed, Range, StudySpec
+from tune_cnn.spec import Range, StudySpec
 from tune_cnn.spec.configuration import REGIME_BASE_BATCH
-from tune_cnn.spec.dimensions import largest, smallest
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
 
@@ -36,9 +35,8 @@ class RegimeAdaptation(Strategy):
 
     @classmethod
     def check(cls, spec: StudySpec, data: DataFacts) -> None:
-        default = Configuration.model_fields["batch_size"].default
-        batch = smallest(spec.space.get("batch_size", Fixed(value=default)))
-        base = largest(spec.space[BASE_BATCH])
+        batch = spec.dimension("batch_size").smallest
+        base = spec.dimension(BASE_BATCH).largest
         if batch <= base:
             raise SpecError(
                 f"space.{BASE_BATCH}: must be less than every batch of the space, the smallest of which is {batch}, "

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import TrialError
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluation_loader
-from tune_cnn.training.user_code.calls import find_call
 from tune_cnn.untyped import Untyped
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
+from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import BatchLoader
 from tune_cnn.training.meters.meters import Meters
@@ -17,7 +18,6 @@ from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import EvaluationLoader, evaluation_loader
 from tune_cnn.training.step.model import built_model
-from tune_cnn.training.user_code.calls import find_call
 from tune_cnn.training.user_code.metrics import number
 from tune_cnn.untyped import Plain, Untyped
 

@@ -1,16 +1,17 @@
 """The user's own data: package.module:name, called as f(root) -> train, validation, test."""
 
 import hashlib
-import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from tune_cnn.errors import DataError, nearest
+from tune_cnn.errors import DataError
+from tune_cnn.spec.calls import find_call, module_name
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
 from tune_cnn.untyped import Untyped
@@ -65,11 +66,10 @@ class UserSource:
 
 def user_set(name: str, root: Path, side: int | None) -> UserSource:
     """Call the factory, look at what it returns, and find out whether its images are the same at every reading."""
-    module, factory = _find(name)
-    datasets = _call(name, factory, root)
+    datasets = _call(name, find_call(name, where=f"data {name!r}"), root)
     changing = False
     digest = hashlib.sha256(f"{name}|{root}|{side}|{[(p, len(d)) for p, d in datasets.items()]}".encode())
-    digest.update(_sources(module) + _listing(root))
+    digest.update(_sources(import_module(module_name(name))) + _listing(root))
     shape: tuple[int, ...] = ()
     for part, dataset in datasets.items():
         for number in np.unique(np.linspace(0, len(dataset) - 1, PROBED).astype(int)).tolist():
@@ -98,26 +98,7 @@ def user_set(name: str, root: Path, side: int | None) -> UserSource:
     )
 
 
-def _find(name: str) -> tuple[ModuleType, Callable[..., Untyped]]:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or module_name.startswith(".") or not attribute:
-        raise DataError(f"data {name!r}: your own data are named as package.module:name")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the user's code may raise anything while it is imported
-        near = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
-        raise DataError(
-            f"data {name!r}: importing {module_name} raised {type(error).__name__}: {error}{near}"
-        ) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        what = "has no" if factory is None else f"has a {type(factory).__name__}, not a callable,"
-        raise DataError(f"data {name!r}: {module_name} {what} {attribute!r}{nearest(attribute, public)}")
-    return module, factory
-
-
-def _call(name: str, factory: Callable[..., Untyped], root: Path) -> dict[PartName, Untyped]:
+def _call(name: str, factory: Untyped, root: Path) -> dict[PartName, Untyped]:
     try:
         made = factory(str(root))
     except Exception as error:  # the user's code may raise anything

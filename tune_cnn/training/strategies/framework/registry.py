@@ -5,11 +5,11 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 
 from tune_cnn.errors import SpecError, nearest
+from tune_cnn.spec.calls import find_call
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard
 from tune_cnn.training import strategies
 from tune_cnn.training.strategies.framework.strategy import Strategy
-from tune_cnn.training.user_code.calls import find_call
 
 
 def find_strategies() -> dict[str, type[Strategy]]:

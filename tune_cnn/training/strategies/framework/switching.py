@@ -1,8 +1,7 @@
 """The epoch at which a net changes from a first form to its full one."""
 
 from tune_cnn.errors import SpecError, StrategyError
-from tune_cnn.spec import Configuration, Fixed, StudySpec
-from tune_cnn.spec.dimensions import smallest
+from tune_cnn.spec import StudySpec
 
 LEAST_EPOCHS = 2  # one in each form
 
@@ -16,6 +15,6 @@ def switching_epoch(share: float, epochs: int, *, name: str) -> int:
 
 def check_epochs(spec: StudySpec, *, name: str) -> None:
     """SpecError where a trial could be too short for a change."""
-    least = smallest(spec.space.get("epochs", Fixed(value=Configuration.model_fields["epochs"].default)))
+    least = spec.dimension("epochs").smallest
     if least < LEAST_EPOCHS:
         raise SpecError(f"space.epochs: {name} needs {LEAST_EPOCHS} epochs at least, got {least}; raise it")
