@@ -1,7 +1,58 @@
-"""What all tests share: Ctrl-C reaches the processes that they start."""
+"""What all tests share: a Ray, and how they spread over processes; Ctrl-C reaches the processes that they start."""
 
+import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+# A fixture of the whole session that costs seconds to start: the tests that need it run in one process.
+COSTLY = ("one_ray", "two_processes", "served", "starter", "postgres_url")
+# Rooms whose tests start processes by themselves come first: at the end, only short ones are left to share out.
+FIRST = ("study", "trials", "mlflow_server", "records")
+
+# Two processes and what they start share the cores: several threads in each would wait for one another, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all their processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the whole suite on two cores; the file or test that somebody names runs in this one."""
+    whole = all(Path(name).resolve() in (HERE, HERE.parent) for name in config.args)
+    cores = len(os.sched_getaffinity(0))
+    return min(2, cores) if whole and cores > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """By file, or by the costly fixture that tests of several files share; the long ones first."""
+    if not config.getoption("loadgroup", False):  # set in xdist's processes alone
+        return
+    for item in items:
+        costly = [name for name in COSTLY if name in getattr(item, "fixturenames", ())]
+        group = costly[0] if costly else item.path.relative_to(HERE).as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in FIRST)
+
+
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[None]:
+    """Its processes are real, its five cores and its GPU are declared.
+
+    A process knows one Ray at a time: tests of another one run in a process of their own.
+    """
+    from tune_cnn.trials import ray_settings  # (before ray)
+
+    import ray  # isort: skip
+
+    ray_settings.apply()
+    ray.init(
+        address="local", num_cpus=5, num_gpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False
+    )
+    yield
+    ray.shutdown()

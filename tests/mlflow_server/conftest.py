@@ -45,6 +45,14 @@ def closed_server(starter: Starter) -> Running:
     )
 
 
+@pytest.fixture(autouse=True)
+def revived(request: pytest.FixtureRequest) -> None:
+    """No test finds its server ended by another one."""
+    for name in ("open_server", "closed_server", "postgres_server"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).revive()
+
+
 @pytest.fixture(scope="session")
 def locked_database(postgres_url: str) -> str:
     """A database on PostgreSQL that asks its user `keeper` for a password; its URL without it."""

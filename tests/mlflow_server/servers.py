@@ -58,7 +58,14 @@ class Running:
     process: subprocess.Popen[str]
     log: Path
     ready: dict[str, Any]
+    start: Callable[[], "Running"]
     login: tuple[str, str] | None = None
+
+    def revive(self) -> None:
+        """Start it again with what it holds, where a test has ended it."""
+        if self.process.poll() is not None:
+            again = self.start()
+            self.process, self.log, self.ready = again.process, again.log, again.ready
 
     @property
     def url(self) -> str:
@@ -88,7 +95,11 @@ class Starter:
         assert process.stdout is not None
         line = process.stdout.readline()  # comes when it is ready, or empty when it ended
         assert line, f"the server ended with {process.wait()}:\n{log.read_text()}"
-        return Running(process=process, log=log, ready=json.loads(line), login=login)
+
+        def start() -> Running:
+            return self(*options, login=login, **environment)
+
+        return Running(process=process, log=log, ready=json.loads(line), start=start, login=login)
 
     def launch(self, *options: str, **environment: str) -> tuple[subprocess.Popen[str], Path]:
         log = self.folder / f"log-{len(self.running)}"

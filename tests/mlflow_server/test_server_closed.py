@@ -180,7 +180,7 @@ def test_no_secret_is_in_arguments_variables_or_logs(closed_server):
 
 
 def test_ctrl_c_ends_it(closed_server):
-    """Exit code 0, without a traceback. (The last test of this server.)"""
+    """Exit code 0, without a traceback."""
     assert stop(closed_server, signal.SIGINT) == 0
     assert wait_until(lambda: stopped(closed_server.ready["pid"]))
     assert "Traceback" not in closed_server.said()

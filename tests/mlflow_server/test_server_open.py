@@ -182,7 +182,7 @@ def test_what_mlflow_finds_wrong_is_said_and_the_exit_code_kept(starter):
 
 
 def test_killed_outright_it_ends_whole_all_the_same(open_server):
-    """The server's process sees that nobody minds it any more. (The last test of this server.)"""
+    """The server's process sees that nobody minds it any more."""
     assert stop(open_server, signal.SIGKILL) == -signal.SIGKILL
     assert wait_until(lambda: stopped(open_server.ready["pid"]))
     port = int(open_server.url.rpartition(":")[2])

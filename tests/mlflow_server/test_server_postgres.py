@@ -43,7 +43,7 @@ def test_the_database_password_is_nowhere(postgres_server):
 
 
 def test_it_ends_with_all_its_workers(postgres_server):
-    """SIGTERM: exit code 0, nobody left. (The last test of this server.)"""
+    """SIGTERM: exit code 0, nobody left."""
     pids = [child.pid for child in psutil.Process(postgres_server.process.pid).children(recursive=True)]
     assert stop(postgres_server, signal.SIGTERM) == 0
     assert wait_until(lambda: all(stopped(pid) for pid in pids))

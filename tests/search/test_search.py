@@ -273,19 +273,19 @@ def test_a_space_without_a_choice_that_does_not_fit_can_be_asked_again(spec):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_small_space_is_tried_evenly(spec, name):
     """Every configuration before any comes again, and then those that came least often; in no order of the grid."""
-    space = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.03, 0.1, 0.3], "epochs": 2}
+    space = {"batch_size": [32, 64, 128], "learning_rate": [0.01, 0.03, 0.1], "epochs": 2}
     search = Search(spec(space, stopper="none", sampler={"name": name, **SMALL.get(name, {})}))
     grid = [(batch, rate) for batch in space["batch_size"] for rate in space["learning_rate"]]
     asked = []
-    for number in range(24):
+    for number in range(18):
         params = search.ask(number)
         asked.append((params["batch_size"], params["learning_rate"]))
         metrics = {"accuracy": 0.9 - params["learning_rate"], "train_time_s": 100.0 / params["batch_size"]}
         point = EpochPoint(trial=number, epoch=1, metrics=metrics)
         search.observe(point)
         search.finish(number, TrialState.COMPLETE, [point])
-    assert set(asked[:12]) == set(asked[12:]) == set(grid)
-    assert asked[12:] != grid
+    assert set(asked[:9]) == set(asked[9:]) == set(grid)
+    assert asked[9:] != grid
 
 
 def test_each_share_of_a_gpu_has_its_own_costs_memory_and_trials(spec):

@@ -1,6 +1,7 @@
 """From a spec to an exported configuration and a trained model, as a user types it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,11 @@ def searched(folder: Path) -> Any:
     return run_json(folder, "search", "small.yaml")
 
 
+def copy_of(folder: Path, below: Path) -> Path:
+    """For what changes the study: other tests find it as the search left it."""
+    return Path(shutil.copytree(folder, below / "copy"))
+
+
 @pytest.fixture(scope="module")
 def exported(folder: Path, searched: Any) -> Any:
     run(folder, "export", "small", "-o", "best.yaml")
@@ -46,13 +52,16 @@ def test_search_ends_with_every_trial_and_every_epoch_in_the_store(folder: Path,
         assert 0 < metrics["train_time_s"] <= metrics["total_time_s"]
 
 
-def test_a_search_never_trains_what_another_study_measured_as_too_large(folder: Path, searched: Any) -> None:
+def test_a_search_never_trains_what_another_study_measured_as_too_large(
+    folder: Path, searched: Any, tmp_path: Path
+) -> None:
     """Lack of memory known of every batch of 128: all trials of a second study in this home take 64."""
     from tune_cnn.records.costs import KnownCost
     from tune_cnn.records.store import Store
     from tune_cnn.spec.costs import Cost
     from tune_cnn.study.searching.costs import setup_of
 
+    folder = copy_of(folder, tmp_path)
     store = Store(folder / "studies")
     record = store.study("small")
     assert record is not None
@@ -72,7 +81,6 @@ def test_a_search_never_trains_what_another_study_measured_as_too_large(folder: 
     store = Store(folder / "studies", create=False)
     assert [trial.params["batch_size"] for trial in store.trials("careful")] == [64, 64, 64]
     store.close()
-    run(folder, "delete", "careful", "--yes")
 
 
 def test_front_is_what_no_other_point_beats(folder: Path, searched: Any) -> None:
@@ -214,25 +222,31 @@ def test_status_list_report_and_python_tell_the_same(folder: Path, searched: Any
 
 
 @pytest.fixture(scope="module")
-def confirmed(folder: Path, searched: Any) -> Any:
-    """The search again, with a larger budget and with a confirmation at its end."""
-    larger = ["--set", "budget.trials=5", "--set", "confirm={points: 1, seeds: 1}"]
-    before = points_of(folder, "small")
-    again = run_json(folder, "search", "small.yaml", *larger)
-    assert points_of(folder, "small")[:12] == before
-    return again
-
-
-def test_again_is_resume(folder: Path, confirmed: Any) -> None:
-    """What the store holds stays as it is; a grown budget goes on where it ended."""
-    assert confirmed["trials"]["complete"] == 5
-    assert len(points_of(folder, "small")) == 15
+def grown(folder: Path, searched: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the study goes on."""
+    return copy_of(folder, tmp_path_factory.mktemp("grown"))
 
 
 @pytest.fixture(scope="module")
-def one_seed(folder: Path, confirmed: Any) -> Any:
+def confirmed(grown: Path) -> Any:
+    """The search again, with a larger budget and with a confirmation at its end."""
+    larger = ["--set", "budget.trials=5", "--set", "confirm={points: 1, seeds: 1}"]
+    before = points_of(grown, "small")
+    again = run_json(grown, "search", "small.yaml", *larger)
+    assert points_of(grown, "small")[:12] == before
+    return again
+
+
+def test_again_is_resume(grown: Path, confirmed: Any) -> None:
+    """What the store holds stays as it is; a grown budget goes on where it ended."""
+    assert confirmed["trials"]["complete"] == 5
+    assert len(points_of(grown, "small")) == 15
+
+
+@pytest.fixture(scope="module")
+def one_seed(grown: Path, confirmed: Any) -> Any:
     """The point confirmed by the search."""
-    (found,) = run_json(folder, "front", "small")["confirmed"]
+    (found,) = run_json(grown, "front", "small")["confirmed"]
     return found
 
 
@@ -247,11 +261,11 @@ def test_search_confirms_at_its_end_where_the_spec_says_so(confirmed: Any, one_s
 
 
 @pytest.fixture(scope="module")
-def two_seeds(folder: Path, one_seed: Any) -> Any:
-    return run_json(folder, "confirm", "small", "--points", "1", "--seeds", "2")
+def two_seeds(grown: Path, one_seed: Any) -> Any:
+    return run_json(grown, "confirm", "small", "--points", "1", "--seeds", "2")
 
 
-def test_more_seeds_add_runs_to_what_is_confirmed(folder: Path, one_seed: Any, two_seeds: Any) -> None:
+def test_more_seeds_add_runs_to_what_is_confirmed(grown: Path, one_seed: Any, two_seeds: Any) -> None:
     """`confirm` trains the second seed alone; with nothing left it repeats nothing, and the export keeps the means."""
     assert two_seeds["runs"] == {"complete": 2, "failed": 0, "infeasible": 0, "planned": 0}
     (found,) = two_seeds["confirmed"]
@@ -261,25 +275,25 @@ def test_more_seeds_add_runs_to_what_is_confirmed(folder: Path, one_seed: Any, t
     assert spread["std"] == pytest.approx(abs(one - other) / 2**0.5)
     assert spread["low"] < min(one, other) < max(one, other) < spread["high"]
     assert (
-        "all of its runs have ended already" in run(folder, "confirm", "small", "--points", "1", "--seeds", "2").stderr
+        "all of its runs have ended already" in run(grown, "confirm", "small", "--points", "1", "--seeds", "2").stderr
     )
-    export = json.loads(run(folder, "export", "small", "--format", "json").stdout)
+    export = json.loads(run(grown, "export", "small", "--format", "json").stdout)
     assert export["promise"]["seeds"] == 2
     assert export["promise"]["metrics"]["val_loss"] == spread["mean"]
-    assert not (folder / "studies" / "small" / "checkpoints" / "confirm").exists()
+    assert not (grown / "studies" / "small" / "checkpoints" / "confirm").exists()
 
 
-def test_a_confirmed_point_keeps_the_machine_of_its_promise(folder: Path, one_seed: Any) -> None:
+def test_a_confirmed_point_keeps_the_machine_of_its_promise(grown: Path, one_seed: Any) -> None:
     """Where its runs ended, which need not be where the search ran."""
-    info = Study("small", home=folder / "studies").archive().study.info
+    info = Study("small", home=grown / "studies").archive().study.info
     assert info["confirmed_on"] == {key_of(one_seed["trial"], one_seed["epoch"]): machine_of(info)}
 
 
-def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, two_seeds: Any, tmp_path: Path) -> None:
+def test_mlflow_and_other_machines_see_what_is_confirmed(grown: Path, two_seeds: Any, tmp_path: Path) -> None:
     """The trial's run has tags, means and interval; the parent the figure; points.json carries the runs."""
     import mlflow
 
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = f"sqlite:///{grown / 'mlflow.db'}"
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("small").experiment_id
     (found,) = run_json(tmp_path, "front", "small", "--tracking-uri", uri)["confirmed"]
@@ -296,8 +310,8 @@ def test_mlflow_and_other_machines_see_what_is_confirmed(folder: Path, two_seeds
     assert f"| {found['trial']} | {found['epoch']} | 2 |" in parent.data.tags["mlflow.note.content"]
 
 
-def test_no_secret_of_the_environment_is_in_any_file(folder: Path, trained: Any, confirmed: Any) -> None:
+def test_no_secret_of_the_environment_is_in_any_file(folder: Path, grown: Path, trained: Any, confirmed: Any) -> None:
     """Store, MLflow's database and artifacts, reports, logs, exports, the model: none holds the server's password."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for place in (folder, grown) for path in place.rglob("*") if path.is_file()]
     assert {"studies.db", "mlflow.db", "outbox.log", "points.json", "best.yaml"} <= {path.name for path in files}
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []

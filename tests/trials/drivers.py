@@ -2,10 +2,13 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tune_cnn.trials import ray_settings
 
 PRELUDE = """
 import json, os, sys
@@ -17,13 +20,21 @@ from tune_cnn.trials.tune_loop import run_trials
 """
 
 
-def drive(script: str, *, cwd: Path, **environment: str) -> Any:
-    """Run a script that ends with `print(json.dumps(…))`; what it printed. stdout must hold nothing else."""
+def drive(script: str, *, cwd: Path, first: str = "", uv: bool = False, **environment: str) -> Any:
+    """Run a script that ends with `print(json.dumps(…))`; what it printed. stdout must hold nothing else.
+
+    `first` runs before anything of ours is imported; with `uv` the process has a parent that Ray takes for `uv run`.
+    """
     path = os.pathsep.join([str(Path(__file__).parent)])
+    command = [sys.executable, "-c", first + PRELUDE + script]
+    if uv:  # a shell under uv's name, with a script of the name of uv's command
+        (cwd / "run").write_text(f"{shlex.join(command)}\nexit $?\n")
+        command = ["uv", "run"]
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script],
+        command,
+        executable="/bin/sh" if uv else None,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**untouched_environment(), "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
         timeout=240,
@@ -31,6 +42,11 @@ def drive(script: str, *, cwd: Path, **environment: str) -> Any:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
+
+
+def untouched_environment() -> dict[str, str]:
+    """This process's, without what our settings of Ray have put there."""
+    return {name: value for name, value in os.environ.items() if name not in ray_settings._SETTINGS}
 
 
 def package(folder: Path, name: str) -> str:

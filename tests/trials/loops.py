@@ -1,6 +1,7 @@
 """Training loops without torch, for tests of scheduling: they sleep instead of training."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,10 @@ def fail() -> None:
 
 def own_pid() -> int:
     return os.getpid()
+
+
+def executable() -> str:
+    return sys.executable
 
 
 def refuse() -> None:

@@ -10,7 +10,7 @@ from tune_cnn.errors import TuneCnnError
 from tune_cnn.trials.cluster import _folder_for_sockets, connected, nodes
 
 
-def test_a_local_ray_finds_the_users_code_and_leaves_nothing_behind(compiled, tmp_path):
+def test_a_local_ray_finds_the_users_code_and_leaves_nothing_behind(tmp_path):
     """Code in the working directory and in resources.code reaches the workers, and further ranks too.
 
     Ray's processes and folders are gone afterwards; RAY_ADDRESS of another cluster is not joined unasked.

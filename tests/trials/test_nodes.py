@@ -11,7 +11,7 @@ from tune_cnn.trials import ray_settings
 
 
 @pytest.fixture
-def two_nodes(compiled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of a cluster of two nodes with two cores each, whose workers start elsewhere than the driver.
 
     It asks for no token, and the driver has one from a Ray of its own: it must leave it.

@@ -1,4 +1,4 @@
-"""Ray's environment: what must stand there while ray is imported and while it runs, each with its reason."""
+"""Ray's settings, each with its reason: they hold whether ray is imported before this module or after it."""
 
 import os
 import secrets
@@ -26,9 +26,16 @@ _SETTINGS = {
 
 
 def apply() -> None:
-    """Set what the user has not set otherwise; who calls it takes it back when Ray has ended (`left_as_found`)."""
+    """Set what the user has not set otherwise; who calls it takes it back when Ray has ended (`left_as_found`).
+
+    Ray looks into the environment when it needs a setting, and keeps one of these as it was at its import.
+    """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    constants = sys.modules.get("ray._private.ray_constants")
+    if constants is not None:
+        name = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+        setattr(constants, name, constants.env_bool(name, True))
 
 
 @contextmanager

@@ -42,6 +42,7 @@ SPEC: dict[str, Any] = {
     "data": {"name": "digits"},
     "model": {"name": "net_of_a_dry_run:Net"},
     "space": {"epochs": 2, "batch_size": [16, 32, 64, 128]},
+    "resources": {"gpus_per_rank": 0, "slots": SLOTS},
     "budget": {"trials": 4},
 }
 GROWING = {
@@ -52,27 +53,22 @@ GROWING = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The working directory of a user with a net of his own, and a Ray with two cores."""
-    from tune_cnn.trials import ray_settings  # (before ray)
-
-    import ray  # isort: skip
-
+def folder(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working directory of a user with a net of his own."""
     place = tmp_path_factory.mktemp("dry-run")
     (place / "net_of_a_dry_run.py").write_text(NET)
-    ray_settings.apply()
-    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.syspath_prepend(str(place))
         patch.setenv("TUNE_CNN_CACHE", str(place / "cache"))
         yield place
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def first(folder: Path) -> Mapping[str, Any]:
-    return _run(SPEC, folder)
+    """What was found, and by batch how many processes trained: another run would add its own."""
+    found = _run(SPEC, folder)
+    return {**found, "processes": {size: len(list(folder.glob(f"trained-{size}-*"))) for size in (16, 32, 64, 128)}}
 
 
 def test_every_configuration_says_how_it_went(first: Mapping[str, Any]) -> None:
@@ -86,11 +82,10 @@ def test_every_configuration_says_how_it_went(first: Mapping[str, Any]) -> None:
     assert first["phases"][0]["fit"] == sum(row["params"]["batch_size"] == 16 for row in _rows(first))
 
 
-def test_each_is_measured_while_all_slots_are_busy(first: Mapping[str, Any], folder: Path) -> None:
+def test_each_is_measured_while_all_slots_are_busy(first: Mapping[str, Any]) -> None:
     """It is kept as the cost beside that many others."""
     assert first["phases"][0]["slots"] == SLOTS
-    for size in (16, 32, 64, 128):
-        assert len(list(folder.glob(f"trained-{size}-*"))) == SLOTS
+    assert first["processes"] == dict.fromkeys((16, 32, 64, 128), SLOTS)
 
 
 def test_only_costs_and_what_memory_did_not_hold_are_kept(first: Mapping[str, Any], folder: Path) -> None:
