@@ -154,7 +154,7 @@ def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folder
     group = get_current_placement_group()
     assert group is not None, "a trial has a placement group of its own"
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-    options = RankActor.options(  # type: ignore[attr-defined]
+    options = RankActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
     return options.remote(path, rank, tuple(import_folders))

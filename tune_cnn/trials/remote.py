@@ -65,7 +65,7 @@ class ActorPool:
             self._dismiss(number)
 
     def _hire(self) -> Untyped:
-        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]
+        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]  # Ray adds it
 
     def _dismiss(self, number: int) -> None:
         member, self._members[number] = self._members[number], None
