@@ -6,7 +6,6 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow_server.errors import ServerError, WrongInput
 
@@ -20,7 +19,7 @@ class Address:
     """An address as the system's resolver gave it: what is judged is what is bound."""
 
     family: int
-    sockaddr: Any  # of the family: (host, port, …)
+    sockaddr: tuple[str | int | bytes, ...]  # of the family: (host, port, …)
 
     @property
     def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -69,7 +68,7 @@ def bind(address: Address, asked: str) -> socket.socket:
         here.bind(address.sockaddr)
     except OSError as error:
         here.close()
-        port = address.sockaddr[1]
+        port = int(address.sockaddr[1])
         if error.errno == errno.EADDRINUSE:
             raise ServerError(
                 f"port {port} on {asked} is taken by another program; stop it, or give another --port (0: any free one)"

@@ -13,11 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from mlflow_server.errors import ServerError, WrongInput
 from mlflow_server.settings import Login
+from mlflow_server.untyped import Plain
 
 API = "/api/2.0/mlflow"
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
@@ -31,7 +32,7 @@ Result = TypeVar("Result")
 class _Stay(urllib.request.HTTPRedirectHandler):
     """Follows nobody elsewhere: the password would go along."""
 
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
         return None
 
 
@@ -42,7 +43,7 @@ class Client:
     url: str  # without a slash at the end
     login: Login | None
 
-    def ask(self, method: str, path: str, body: Any = None, *, anonymous: bool = False) -> bytes:
+    def ask(self, method: str, path: str, body: object = None, *, anonymous: bool = False) -> bytes:
         """Raises urllib.error.HTTPError for a refusal, OSError where nobody answers."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method)
@@ -57,14 +58,14 @@ class Client:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             return bytes(answer.read())
 
-    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Plain]:
         answer = json.loads(self.ask(method, API + path, body) or b"{}")
         if not isinstance(answer, dict):
             raise ValueError("not MLflow's answer")
         return answer
 
 
-def check(url: str, login: Login | None) -> dict[str, Any]:
+def check(url: str, login: Login | None) -> dict[str, Plain]:
     """What was found: {url, ready, version, authentication, database, artifacts}, the last two in seconds.
 
     Raises WrongInput for a URL that isn't one or a wrong password, ServerError for a server that isn't ready.
@@ -149,7 +150,7 @@ def _write_file(client: Client, experiment: str) -> None:
         client.ask("DELETE", path)
 
 
-def _timed(act: Callable[[], Any]) -> float:
+def _timed(act: Callable[[], object]) -> float:
     start = time.perf_counter()
     act()
     return round(time.perf_counter() - start, 4)

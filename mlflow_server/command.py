@@ -7,7 +7,7 @@ import sys
 import traceback
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mlflow_server.addresses import bind, host_headers, origins, resolve
 from mlflow_server.backends import hide_password, sqlite_backend
@@ -27,6 +27,7 @@ from mlflow_server.settings import (
     login,
 )
 from mlflow_server.supervisor import Ended, alone, notify_systemd, run
+from mlflow_server.untyped import Plain
 
 DESCRIPTION = """Start MLflow's tracking server with safe settings, or ask a running one whether it is ready (--check).
 It serves this machine only, unless --host says otherwise; that needs a password and the exact names of the server."""
@@ -121,7 +122,7 @@ def _serve(asked: argparse.Namespace) -> None:
         run(settings, listener, address, os.environ, lambda pid: _ready({**shown, "pid": pid}, asked.as_json))
 
 
-def _places(settings: Settings) -> dict[str, Any]:
+def _places(settings: Settings) -> dict[str, Plain]:
     return {
         "version": version("mlflow"),
         "authentication": settings.closed,
@@ -132,7 +133,7 @@ def _places(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _ready(found: dict[str, Any], as_json: bool) -> None:
+def _ready(found: dict[str, Plain], as_json: bool) -> None:
     """Said on stdout, once the server answers."""
     if as_json:
         _write(json.dumps(found) + "\n")

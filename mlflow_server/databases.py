@@ -102,7 +102,8 @@ def has_tables(url: str, tables: Tables) -> bool:
 
 def _engine(url: str) -> Engine:
     try:
-        return tracking_tables.create_sqlalchemy_engine(url)
+        engine: Engine = tracking_tables.create_sqlalchemy_engine(url)
+        return engine
     except ModuleNotFoundError as error:
         raise WrongInput(
             f"--backend: the driver {error.name} for PostgreSQL is not installed; pip install 'psycopg[binary]'"

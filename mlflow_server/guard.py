@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from mlflow_server.untyped import Untyped
+
+Scope = MutableMapping[str, Untyped]
+Receive = Callable[[], Awaitable[MutableMapping[str, Untyped]]]
+Send = Callable[[MutableMapping[str, Untyped]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Knows = Callable[[Scope], Awaitable[bool]]  # is the request's user known, by name and password?
 

@@ -3,7 +3,6 @@
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from mlflow.server.handlers import initialize_backend_stores
 from uvicorn import Config, Server
@@ -13,11 +12,12 @@ from mlflow_server.databases import TRACKING, USERS, bring_up_to_date, has_table
 from mlflow_server.errors import WrongInput
 from mlflow_server.settings import Settings
 from mlflow_server.stores import try_artifacts
+from mlflow_server.untyped import Plain
 from mlflow_server.users import ensure_admin
 
 GRACE_S = 10  # for requests under way when the server is stopped
 WORKER_ANSWERS_WITHIN_S = 60  # importing MLflow holds a worker up for seconds, on a busy machine for tens of them
-LOGGING: dict[str, Any] = {
+LOGGING: dict[str, Plain] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.records.mlflow.environment import check_argument
 from tune_cnn.study.hints import HOME, again, as_started
 from tune_cnn.study.signals import end_at_once, signals_end_at_once
+from tune_cnn.untyped import Untyped
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -30,7 +31,7 @@ def _without_password(context: typer.Context, uri: str | None) -> str | None:
     return uri
 
 
-def _tracking(meaning: str, default: str) -> Any:
+def _tracking(meaning: str, default: str) -> Untyped:
     return typer.Option(envvar="MLFLOW_TRACKING_URI", help=meaning, show_default=default, callback=_without_password)
 
 
@@ -315,18 +316,18 @@ def main() -> None:
         sys.exit(1)
 
 
-def _print(result: Any, as_json: bool, show: Any) -> None:
+def _print(result: Untyped, as_json: bool, show: Callable[[Untyped], object]) -> None:
     if as_json:
         _print_json(result)
     else:
         _write(lambda: show(result))
 
 
-def _print_json(result: Any) -> None:
+def _print_json(result: object) -> None:
     _write(lambda: sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n"))
 
 
-def _write(write: Callable[[], Any]) -> None:
+def _write(write: Callable[[], object]) -> None:
     """Write to stdout: a reader that has had enough (`| head -1`) is no failure, a full disk is."""
     try:
         write()

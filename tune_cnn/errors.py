@@ -56,6 +56,10 @@ class TrialError(Exception):
     """A trial can't go on: told to the search as its end, never raised out of it."""
 
 
+class StrategyError(TrialError):
+    """A strategy finds nothing to act on, or can't act on it: a trial must never be credited with a no-op."""
+
+
 class OutOfMemory(TrialError):
     """The trial needs more memory than its device, or its share of one, has."""
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from tune_cnn.errors import SpecError, nearest
+from tune_cnn.untyped import Plain
 
 
 class Direction(StrEnum):
@@ -133,7 +134,7 @@ def by_trial(points: Iterable[_T]) -> dict[int, list[_T]]:
     return groups
 
 
-def unusable(metrics: Mapping[str, Any], names: list[str]) -> str | None:
+def unusable(metrics: Mapping[str, Plain], names: list[str]) -> str | None:
     """Why these metrics can't stand for the objectives (missing, NaN, infinite), or None where they can."""
     for name in names:
         value = metrics.get(name)

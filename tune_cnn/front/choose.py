@@ -104,7 +104,13 @@ def choose(
     if preference.knee or not bounds:
         return knee(front(inside, objectives), objectives, of=front(all_inside, objectives))
     order = _what_matters(objectives, bounds)
-    return inside[best_first(inside, costs(raw_values(inside, [m.name for m in order]), order))[0]]
+    return _first(inside, order)
+
+
+def _first(points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> EpochPoint:
+    """The best in the first objective, ties by the next ones, then by trial and epoch."""
+    ranked: list[int] = best_first(points, costs(raw_values(points, [m.name for m in objectives]), objectives)).tolist()
+    return points[ranked[0]]
 
 
 def _usable(points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> list[EpochPoint]:
@@ -158,4 +164,4 @@ def knee(
     distance_f = (1.0 - unit_fk.sum(axis=1)) / math.sqrt(len(objectives))
     farthest = np.flatnonzero(distance_f >= distance_f.max() - 1e-12)  # rounding makes points on one line differ
     tied = [points[i] for i in farthest.tolist()]
-    return tied[best_first(tied, costs(raw_values(tied, [m.name for m in objectives]), objectives))[0]]
+    return _first(tied, objectives)

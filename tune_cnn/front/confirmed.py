@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from tune_cnn.front.dominance import best_first, costs, front, raw_values
 from tune_cnn.front.prediction import Prediction, front_probabilities, predict
 from tune_cnn.metrics import METRICS, TEST, Direction, EpochPoint, Metric, unusable
 from tune_cnn.states import RunState
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Confirmed:
         means = {name: of.mean for name, of in self.predictions.items() if name not in TEST}
         return EpochPoint(trial=self.trial, epoch=self.epoch, metrics=means)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Plain]:
         """For --json."""
         return {
             "seeds": self.seeds,
@@ -72,7 +72,7 @@ def confirmed(
     constraints: Mapping[str, Mapping[str, float]],
     own: Mapping[str, Metric] | None = None,
     *,
-    images: Mapping[str, Any] | None = None,
+    images: Mapping[str, Plain] | None = None,
 ) -> list[Confirmed]:
     """The candidates with a complete run, in the order of `front`; `own`: the user's metrics.
 
@@ -109,7 +109,7 @@ def confirmed(
     return _in_order(told, objectives)
 
 
-def _steps(images: Mapping[str, Any]) -> dict[str, float]:
+def _steps(images: Mapping[str, Plain]) -> dict[str, float]:
     counts = {"accuracy": images.get("validation_images"), "test_accuracy": images.get("test_images")}
     return {name: 1 / count for name, count in counts.items() if count}
 

@@ -23,7 +23,8 @@ def raw_values(points: Sequence[EpochPoint], names: Sequence[str]) -> np.ndarray
 def costs(values_nk: np.ndarray, objectives: Sequence[Metric]) -> np.ndarray:
     """Values to be minimised, otherwise untouched: dominance is exact here, where a scale could round two into one."""
     sign_k = np.array([-1.0 if m.direction is Direction.MAX else 1.0 for m in objectives])
-    return values_nk * sign_k + 0.0  # + 0.0 turns -0.0 into 0.0
+    costs_nk: np.ndarray = values_nk * sign_k + 0.0  # + 0.0 turns -0.0 into 0.0
+    return costs_nk
 
 
 def scaled(values_nk: np.ndarray, objectives: Sequence[Metric]) -> np.ndarray:
@@ -75,5 +76,6 @@ def front(points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> list[Ep
 def nondominated(costs_nk: np.ndarray) -> np.ndarray:
     """(n,) whether no row dominates this one; equal rows stand or fall together."""
     if costs_nk.shape[1] == 1:
-        return costs_nk[:, 0] == costs_nk[:, 0].min()
+        least_n: np.ndarray = costs_nk[:, 0] == costs_nk[:, 0].min()
+        return least_n
     return np.asarray(moocore.is_nondominated(costs_nk, keep_weakly=True), dtype=bool)

@@ -76,16 +76,17 @@ def contributions(
 
 def gains_of_scaled(scaled_nk: np.ndarray, objectives: Sequence[Metric], reference: Mapping[str, float]) -> np.ndarray:
     """(n, k) what values on their scales gain on the reference, in the module's unit; negative beyond it."""
-    return (_scaled_reference(objectives, reference) - scaled_nk) * _units(objectives)
+    gains_nk: np.ndarray = (_scaled_reference(objectives, reference) - scaled_nk) * _units(objectives)
+    return gains_nk
 
 
 def _gains(points: Sequence[EpochPoint], objectives: Sequence[Metric], reference: Mapping[str, float]) -> np.ndarray:
     """(usable points, k) what each point gains on the reference, in the module's unit; negative beyond it."""
     scaled_nk = objective_matrix(points, objectives)
-    scaled_nk = scaled_nk[~np.isnan(scaled_nk).any(axis=1)]
-    if not len(scaled_nk):
-        return scaled_nk
-    return gains_of_scaled(scaled_nk, objectives, reference)
+    usable_nk: np.ndarray = scaled_nk[~np.isnan(scaled_nk).any(axis=1)]
+    if not len(usable_nk):
+        return usable_nk
+    return gains_of_scaled(usable_nk, objectives, reference)
 
 
 def _scaled_reference(objectives: Sequence[Metric], reference: Mapping[str, float]) -> np.ndarray:

@@ -4,7 +4,8 @@ import gc
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+
+from tune_cnn.untyped import Plain
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def taken_out(data: dict[str, float], prefix: str) -> dict[str, float]:
     return {name: data.pop(name) for name in [name for name in data if name.startswith(prefix)]}
 
 
-def from_json_all(texts: Sequence[str]) -> list[dict[str, Any]]:
+def from_json_all(texts: Sequence[str]) -> list[dict[str, Plain]]:
     """`rows.from_json` of each, in one go, which is a quarter faster."""
-    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    found: list[dict[str, Plain]] = json.loads(f"[{','.join(texts)}]")
     return found

@@ -1,7 +1,5 @@
 """The change log: what MLflow has yet to be told, written in the transaction of the thing itself."""
 
-from typing import Any
-
 from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, literal, select, update
 
 from tune_cnn.records.rows import Change, ChangeKind, change_of
@@ -10,7 +8,7 @@ from tune_cnn.records.tables import artifacts, changes, confirmations, points, s
 CHUNK = 500  # ids in one statement; SQLite takes 999 parameters in its oldest versions
 
 
-def add(connection: Connection, study_id: int, kind: ChangeKind, now_ms: int, **what: Any) -> None:
+def add(connection: Connection, study_id: int, kind: ChangeKind, now_ms: int, **what: object) -> None:
     """`what`: trial, epoch, name of an artifact."""
     connection.execute(insert(changes).values(study_id=study_id, kind=kind, made_ms=now_ms, **what))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
@@ -11,6 +10,7 @@ from tune_cnn.records import change_log
 from tune_cnn.records.rows import now_ms, plain, seed_run_of, to_json
 from tune_cnn.records.tables import confirmations
 from tune_cnn.states import RunState
+from tune_cnn.untyped import Untyped
 
 _KEY = ("trial", "epoch", "number")
 
@@ -67,5 +67,5 @@ def _stored(connection: Connection, study_id: int) -> list[SeedRun]:
     return [seed_run_of(row) for row in connection.execute(query)]
 
 
-def _row(study_id: int, run: SeedRun) -> Any:
+def _row(study_id: int, run: SeedRun) -> Untyped:
     return and_(confirmations.c.study_id == study_id, *(confirmations.c[name] == getattr(run, name) for name in _KEY))

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sqlalchemy import and_, delete, insert, select
 
@@ -12,13 +11,14 @@ from tune_cnn.records.database import Database
 from tune_cnn.records.rows import from_json, now_ms, to_json
 from tune_cnn.records.tables import costs
 from tune_cnn.spec.costs import Cost, cost_key
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownCost:
     """A configuration's cost, and what came of measuring it."""
 
-    params: Mapping[str, Any]  # flat, as searched
+    params: Mapping[str, Plain]  # flat, as searched
     cost: Cost
     reason: str | None = None  # why it doesn't fit, where it doesn't
 
@@ -29,7 +29,7 @@ class Costs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def keep(self, setup: Mapping[str, Any], measured: Iterable[KnownCost]) -> None:
+    def keep(self, setup: Mapping[str, Plain], measured: Iterable[KnownCost]) -> None:
         """Write what was measured, in one transaction; the last of a key counts."""
         rows = {
             hashed(cost_key(known.params)): {
@@ -46,7 +46,7 @@ class Costs:
             connection.execute(delete(costs).where(and_(costs.c.setup == of, costs.c.key.in_(rows))))
             connection.execute(insert(costs), [{"setup": of, "key": key, **row} for key, row in rows.items()])
 
-    def known(self, setup: Mapping[str, Any]) -> dict[str, KnownCost]:
+    def known(self, setup: Mapping[str, Plain]) -> dict[str, KnownCost]:
         """What was measured there, by `cost_key`."""
         with self._database.read() as connection:
             query = select(costs.c.params, costs.c.cost).where(costs.c.setup == setup_key(setup))
@@ -59,7 +59,7 @@ class Costs:
         return found
 
 
-def setup_key(setup: Mapping[str, Any]) -> str:
+def setup_key(setup: Mapping[str, Plain]) -> str:
     return hashed(json.dumps(setup, sort_keys=True, default=str))
 
 

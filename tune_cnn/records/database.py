@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -92,7 +91,8 @@ class Database:
                     "choose another home"
                 )
             return None
-        return connection.scalar(select(func.max(tables.schema.c.version)))
+        version: int | None = connection.scalar(select(func.max(tables.schema.c.version)))
+        return version
 
 
 def store_url(url_or_home: str | Path) -> URL:
@@ -143,7 +143,7 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
-def _sqlite_settings(connection: sqlite3.Connection, _record: Any) -> None:
+def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # else sqlite3 begins transactions by its own rules
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_S * 1000}"):
         connection.execute(f"PRAGMA {pragma}")

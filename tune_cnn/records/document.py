@@ -15,12 +15,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 from tune_cnn.errors import StudyError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord, to_ms
 from tune_cnn.states import RunState, StudyState, TrialState
+from tune_cnn.untyped import Plain
 
 FORMAT = "tune_cnn study"
 VERSION = 1
@@ -89,11 +89,11 @@ def read_document(text: str, where: str) -> StudyArchive:
         raise StudyError(f"{where}: is not a study's points.json: {error!r}; upload it again with `sync`") from None
 
 
-def _fields(record: Any, names: Sequence[str]) -> dict[str, Any]:
+def _fields(record: object, names: Sequence[str]) -> dict[str, Plain]:
     return {name: getattr(record, name) for name in names}
 
 
-def _point(number: int, raw: Mapping[str, Any]) -> PointRecord:
+def _point(number: int, raw: Mapping[str, Plain]) -> PointRecord:
     stamp_ms = to_ms(datetime.fromisoformat(raw["reported"]))
     metrics = _numbers(raw["metrics"])
     return PointRecord(
@@ -101,11 +101,11 @@ def _point(number: int, raw: Mapping[str, Any]) -> PointRecord:
     )
 
 
-def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(raw: Mapping[str, Plain]) -> dict[str, float]:
     return {name: float(value) for name, value in raw.items()}
 
 
-def _moments(raw: Mapping[str, Any], *names: str) -> dict[str, datetime | None]:
+def _moments(raw: Mapping[str, Plain], *names: str) -> dict[str, datetime | None]:
     return {name: datetime.fromisoformat(raw[name]) if raw[name] else None for name in names}
 
 
@@ -113,7 +113,7 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> Plain:
     """The value with strings for the numbers that JSON lacks."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")

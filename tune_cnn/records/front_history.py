@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
@@ -10,6 +9,7 @@ from tune_cnn.front.hypervolume import FrontTracker, contributions
 from tune_cnn.metrics import Metric
 from tune_cnn.records.rows import PointRecord
 from tune_cnn.spec import StudySpec
+from tune_cnn.untyped import Plain
 
 Constraints = Mapping[str, Mapping[str, float]]
 
@@ -49,7 +49,7 @@ def trials_on_front(
     """
     on_front = front(feasible(points, constraints), objectives)
     shares = contributions(on_front, objectives, reference) if reference else [0.0] * len(on_front)
-    by_trial: dict[int, list[tuple[float, int, Any]]] = {}
+    by_trial: dict[int, list[tuple[float, int, Plain]]] = {}
     for share, point in zip(shares, on_front, strict=True):
         by_trial.setdefault(point.trial, []).append((share, point.epoch, point))
     return {

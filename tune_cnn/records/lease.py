@@ -7,15 +7,16 @@ import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from tune_cnn.errors import StoreError, StudyError
 from tune_cnn.records.database import Database
 from tune_cnn.records.rows import from_json, from_ms, to_json
 from tune_cnn.records.tables import leases, studies
+from tune_cnn.untyped import Untyped
 
 Role = Literal["search", "outbox"]
 _DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered to MLflow"}
@@ -142,16 +143,16 @@ class Lease:
                 continue
 
     @property
-    def _mine(self) -> Any:
+    def _mine(self) -> Untyped:
         return (leases.c.study_id == self._study_id) & (leases.c.role == self.role)
 
-    def _held(self, connection: Connection) -> Any:
+    def _held(self, connection: Connection) -> Untyped:
         return connection.execute(select(leases).where(self._mine)).first()
 
-    def _lives(self, row: Any, now_ms: int) -> bool:
+    def _lives(self, row: Row[Untyped], now_ms: int) -> bool:
         return bool(row.expires_ms > now_ms) and not _owner(row).is_dead
 
-    def _taken(self, row: Any) -> str:
+    def _taken(self, row: Row[Untyped]) -> str:
         owner = _owner(row)
         return (
             f"study {self.study!r}: is {_DOING[self.role]} already, by process {owner.pid} on {owner.host} since "
@@ -160,5 +161,5 @@ class Lease:
         )
 
 
-def _owner(row: Any) -> Owner:
+def _owner(row: Row[Untyped]) -> Owner:
     return Owner(**from_json(row.owner))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Row
 
@@ -13,6 +13,7 @@ from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.metrics import SYSTEM, EpochPoint
 from tune_cnn.records.bulk import from_json_all, taken_out
 from tune_cnn.states import RunState, StudyState, TrialState
+from tune_cnn.untyped import Plain, Untyped
 
 ChangeKind = Literal["study", "trial", "point", "artifact", "confirmed"]
 
@@ -21,8 +22,8 @@ ChangeKind = Literal["study", "trial", "point", "artifact", "confirmed"]
 class StudyRecord:
     name: str
     uid: str  # of this study among others of its name
-    spec: Mapping[str, Any]
-    info: Mapping[str, Any]  # hardware, versions, facts about the data
+    spec: Mapping[str, Plain]
+    info: Mapping[str, Plain]  # hardware, versions, facts about the data
     state: StudyState
     reference: Mapping[str, float] | None  # of the hypervolume, in the metrics' units
     searched_s: float  # spent searching so far, over all resumes
@@ -38,7 +39,7 @@ class StudyRecord:
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     number: int
-    params: Mapping[str, Any]  # flat, as searched
+    params: Mapping[str, Plain]  # flat, as searched
     seed: int
     origin: str  # who proposed it
     state: TrialState
@@ -47,7 +48,7 @@ class TrialRecord:
     ended: datetime | None
     attempts: int
     run_id: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +75,12 @@ class Change:
     made_ms: int
 
 
-def to_json(data: Mapping[str, Any]) -> str:
+def to_json(data: Mapping[str, Plain]) -> str:
     """JSON with Python's NaN and Infinity, which `from_json` reads again."""
     return json.dumps(dict(data), ensure_ascii=True, separators=(",", ":"))
 
 
-def from_json(text: str) -> dict[str, Any]:
+def from_json(text: str) -> dict[str, Plain]:
     return dict(json.loads(text))
 
 
@@ -101,7 +102,7 @@ def to_ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def study_of(row: Row[Any]) -> StudyRecord:
+def study_of(row: Row[Untyped]) -> StudyRecord:
     return StudyRecord(
         name=row.name,
         uid=row.uid,
@@ -120,7 +121,7 @@ def study_of(row: Row[Any]) -> StudyRecord:
     )
 
 
-def trial_of(row: Row[Any]) -> TrialRecord:
+def trial_of(row: Row[Untyped]) -> TrialRecord:
     return TrialRecord(
         number=row.number,
         params=from_json(row.params),
@@ -136,7 +137,7 @@ def trial_of(row: Row[Any]) -> TrialRecord:
     )
 
 
-def points_of(rows: Sequence[Any]) -> list[PointRecord]:
+def points_of(rows: Sequence[Untyped]) -> list[PointRecord]:
     """Rows of trial, epoch, metrics, id, checkpoint, reported_ms. A hundred thousand of them take a second."""
     named = f'"{SYSTEM}'
     return [
@@ -155,7 +156,7 @@ def points_of(rows: Sequence[Any]) -> list[PointRecord]:
     ]
 
 
-def seed_run_of(row: Row[Any]) -> SeedRun:
+def seed_run_of(row: Row[Untyped]) -> SeedRun:
     return SeedRun(
         trial=row.trial,
         epoch=row.epoch,
@@ -167,7 +168,7 @@ def seed_run_of(row: Row[Any]) -> SeedRun:
     )
 
 
-def change_of(row: Row[Any]) -> Change:
+def change_of(row: Row[Untyped]) -> Change:
     return Change(
         id=row.id,
         kind=row.kind,

@@ -4,9 +4,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from tune_cnn.errors import StudyError, nearest
@@ -18,11 +17,10 @@ from tune_cnn.records.database import Database
 from tune_cnn.records.lease import Lease, Role
 from tune_cnn.records.rows import (
     Change,
+    ChangeKind,
     PointRecord,
     StudyRecord,
-    StudyState,
     TrialRecord,
-    TrialState,
     now_ms,
     plain,
     points_of,
@@ -31,6 +29,8 @@ from tune_cnn.records.rows import (
     trial_of,
 )
 from tune_cnn.records.tables import points, studies, trials
+from tune_cnn.states import StudyState, TrialState
+from tune_cnn.untyped import Plain
 
 
 class Store:
@@ -68,7 +68,7 @@ class Store:
 
     # Studies
 
-    def create_study(self, name: str, spec: Mapping[str, Any], *, info: Mapping[str, Any]) -> None:
+    def create_study(self, name: str, spec: Mapping[str, Plain], *, info: Mapping[str, Plain]) -> None:
         stamp_ms = now_ms()
         with self._database.write() as connection:
             if connection.scalar(select(studies.c.id).where(studies.c.name == name)) is not None:
@@ -104,14 +104,14 @@ class Store:
         self,
         name: str,
         *,
-        spec: Mapping[str, Any] | None = None,
+        spec: Mapping[str, Plain] | None = None,
         state: StudyState | None = None,
         reference: Mapping[str, float] | None = None,
-        info: Mapping[str, Any] | None = None,
+        info: Mapping[str, Plain] | None = None,
         searched_s: float | None = None,
     ) -> None:
         """Change what is given. StudyState.RUNNING marks a new start."""
-        values: dict[str, Any] = {
+        values: dict[str, Plain] = {
             "spec": None if spec is None else to_json(spec),
             "state": state,
             "reference": None if reference is None else to_json(reference),
@@ -120,7 +120,7 @@ class Store:
             "started_ms": now_ms() if state is StudyState.RUNNING else None,
         }
         given = {column: value for column, value in values.items() if value is not None}
-        tell = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
+        tell: ChangeKind | None = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
         with self._change(name, tell) as (connection, key):
             if given:
                 connection.execute(update(studies).where(studies.c.id == key).values(given))
@@ -163,11 +163,11 @@ class Store:
         self,
         study: str,
         number: int,
-        params: Mapping[str, Any],
+        params: Mapping[str, Plain],
         *,
         seed: int,
         origin: str = "sampler",
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Plain] | None = None,
     ) -> None:
         """A new trial, running from now on."""
         with self._change(study, "trial", trial=number) as (connection, key):
@@ -206,7 +206,7 @@ class Store:
         values = {"state": TrialState.RUNNING, "reason": None, "ended_ms": None, "attempts": trials.c.attempts + 1}
         self._move_trial(study, number, trials.c.number == number, values)
 
-    def _move_trial(self, study: str, number: int, where: Any, values: Mapping[str, Any]) -> bool:
+    def _move_trial(self, study: str, number: int, where: ColumnElement[bool], values: Mapping[str, Plain]) -> bool:
         with self._change(study, "trial", trial=number) as (connection, key):
             row = and_(trials.c.study_id == key, trials.c.number == number)
             if connection.scalar(select(trials.c.number).where(row)) is None:
@@ -310,7 +310,9 @@ class Store:
             yield connection, self._key(connection, study)
 
     @contextmanager
-    def _change(self, study: str, kind: Any = None, *, trial: int | None = None) -> Iterator[tuple[Connection, int]]:
+    def _change(
+        self, study: str, kind: ChangeKind | None = None, *, trial: int | None = None
+    ) -> Iterator[tuple[Connection, int]]:
         """One transaction on a study, under its lease where this store holds it; tells MLflow of `kind`."""
         with self._database.write() as connection:
             key = self._key(connection, study, writing=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tune_cnn.metrics import METRICS, Direction, Metric
 from tune_cnn.reports.numbers import ABSENT, number, setting
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +14,13 @@ class ModelCard:
 
     title: str
     summary: str
-    origin: Mapping[str, Any]  # study, trial, epoch, seed and what else says where the configuration comes from
-    data: Mapping[str, Any]  # name, key, split and counts
-    configuration: Mapping[str, Any]
+    origin: Mapping[str, Plain]  # study, trial, epoch, seed and what else says where the configuration comes from
+    data: Mapping[str, Plain]  # name, key, split and counts
+    configuration: Mapping[str, Plain]
     promise: Mapping[str, float]
     achieved: Mapping[str, float]
-    hardware: Mapping[str, Any]
-    versions: Mapping[str, Any]
+    hardware: Mapping[str, Plain]
+    versions: Mapping[str, Plain]
     weights_file: str | None  # None: there are no weights
     build_code: str  # Python that binds the network, without its weights, to `model`
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # the user's own
@@ -86,16 +86,16 @@ def _promise_table(promise: Mapping[str, float], achieved: Mapping[str, float], 
     return "\n".join(rows)
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
+def _pairs(values: Mapping[str, Plain]) -> str:
     rows = ["| | |", "|---|---|"]
     return "\n".join(rows + [f"| {_cell(str(k))} | {_cell(_written(v))} |" for k, v in values.items()])
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return ", ".join(map(setting, value)) if isinstance(value, list | tuple) else _exact(value)
 
 
-def _exact(value: Any) -> str:
+def _exact(value: object) -> str:
     """A card is what one repeats a training from, so no digit is dropped here."""
     return repr(value) if isinstance(value, float) else setting(value)
 

@@ -1,7 +1,6 @@
 """Numbers as people read them: few digits, units beside them, time in minutes and hours."""
 
 import math
-from typing import Any
 
 from tune_cnn.metrics import Direction, Metric, Scale
 
@@ -53,7 +52,7 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S:02d} h"
 
 
-def setting(value: Any) -> str:
+def setting(value: object) -> str:
     """The value of a parameter, as YAML would have it, in few digits."""
     if value is None:
         return ABSENT

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tune_cnn.metrics import EpochPoint, Metric
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class RunningTrial:
     number: int
     epoch: int  # epochs ended so far
     epochs: int
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Plain] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch; empty before the first ended
 
 

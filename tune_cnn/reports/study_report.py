@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.metrics import EpochPoint, Metric
 from tune_cnn.spec import Choice, Range
 from tune_cnn.states import TrialState
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
     number: int
-    params: Mapping[str, Any]
+    params: Mapping[str, Plain]
     state: TrialState
     reason: str | None = None  # why it ended before its time, in words
     metrics: Mapping[str, float] = field(default_factory=dict)  # of its last epoch point; empty where it has none
@@ -37,8 +37,8 @@ class StudyReport:
     reference: Mapping[str, float] | None = None  # of the hypervolume, as stored; None: taken from the points
     importances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by objective and parameter
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # the user's own
-    hardware: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, Any] = field(default_factory=dict)
+    hardware: Mapping[str, Plain] = field(default_factory=dict)
+    versions: Mapping[str, Plain] = field(default_factory=dict)
     notes: Sequence[str] = ()
     commands: Sequence[str] = ()  # what may be typed next
     runs_page: str | None = None  # where MLflow's server shows the runs
@@ -46,5 +46,5 @@ class StudyReport:
     failed: Mapping[tuple[int, int], Sequence[str]] = field(default_factory=dict)  # those whose every run failed: why
 
     @property
-    def params_by_trial(self) -> Mapping[int, Mapping[str, Any]]:
+    def params_by_trial(self) -> Mapping[int, Mapping[str, Plain]]:
         return {trial.number: trial.params for trial in self.trials}

@@ -2,16 +2,16 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 
 from tune_cnn.errors import SpecError
+from tune_cnn.untyped import Plain
 
 OURS = "curve_ehvi"  # proposes by itself: what it chose is queued, and whoever serves the queue will do
 
-_KINDS: dict[str, tuple[Callable[..., BaseSampler], dict[str, Any]]] = {
+_KINDS: dict[str, tuple[Callable[..., BaseSampler], dict[str, Plain]]] = {
     "tpe": (TPESampler, {"multivariate": True, "group": True}),
     "gp": (GPSampler, {"warn_independent_sampling": False}),
     "nsga2": (NSGAIISampler, {}),
@@ -21,7 +21,7 @@ _KINDS: dict[str, tuple[Callable[..., BaseSampler], dict[str, Any]]] = {
 }
 
 
-def build_sampler(name: str, arguments: Mapping[str, Any], *, seed: int) -> BaseSampler:
+def build_sampler(name: str, arguments: Mapping[str, Plain], *, seed: int) -> BaseSampler:
     """The sampler with our defaults under the user's arguments; raises SpecError for those that it doesn't take."""
     if name == OURS:
         return RandomSampler(seed=seed)
@@ -36,7 +36,7 @@ def build_sampler(name: str, arguments: Mapping[str, Any], *, seed: int) -> Base
             raise SpecError(f"sampler: {name} refuses {dict(arguments)}: {error}") from None
 
 
-def generation_attrs(sampler: BaseSampler, position: int) -> dict[str, Any]:
+def generation_attrs(sampler: BaseSampler, position: int) -> dict[str, Plain]:
     """What a genetic sampler must find on a past trial to breed from it: the generation that it belonged to."""
     if not isinstance(sampler, NSGAIISampler) or not sampler.population_size:
         return {}

@@ -5,7 +5,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import optuna
@@ -27,6 +26,7 @@ from tune_cnn.spec.configuration import STRATEGIES, Configuration
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import TrialState
+from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ ASKS = 8  # proposals of a sampler of Optuna's that are passed over, before one 
 class Past:
     """A trial that ended before this search began, from the store."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, Plain]
     state: TrialState
     points: Sequence[EpochPoint] = field(default_factory=tuple)
     gpu_share: float = 0.0
@@ -95,7 +95,7 @@ class Search:
         """The trials from now on run on this share of a GPU; costs, memory and what was tried are those of it."""
         self._here = self._on(gpu_share)
 
-    def queue(self, params: Mapping[str, Any]) -> bool:
+    def queue(self, params: Mapping[str, Plain]) -> bool:
         """Have `ask` give this configuration next, unless it was tried; False where it lies outside the space."""
         try:
             encoded, _ = self._space.encode(params)
@@ -106,7 +106,7 @@ class Search:
             self._queue.append(encoded)
         return True
 
-    def ask(self, number: int, *, within_s: float | None = None) -> dict[str, Any]:
+    def ask(self, number: int, *, within_s: float | None = None) -> dict[str, Plain]:
         """The parameters of the trial with this number; `within_s`: the time that is left for it.
 
         What can't end an epoch in that time is not proposed while something else can.
@@ -117,7 +117,7 @@ class Search:
             return self._ask_optuna(number, within_s)
         return self._start(number, self._acquisition.choose(self._offered(within_s), within_s=within_s).encoded)
 
-    def resume(self, number: int, params: Mapping[str, Any], points: Sequence[EpochPoint] = ()) -> None:
+    def resume(self, number: int, params: Mapping[str, Plain], points: Sequence[EpochPoint] = ()) -> None:
         """Take up a trial that an earlier search left unfinished, with the epochs that it had."""
         try:
             encoded, _ = self._space.encode(params)
@@ -131,7 +131,7 @@ class Search:
         self._taken += 1
         self._sampler = self._study.sampler = self._fresh_sampler()
 
-    def learn_cost(self, params: Mapping[str, Any], cost: Cost, *, fits: bool = True) -> None:
+    def learn_cost(self, params: Mapping[str, Plain], cost: Cost, *, fits: bool = True) -> None:
         """What a configuration costs, measured beside the search; `fits`: whether memory held it."""
         try:
             row_d = self._candidates.row(self._space.encode(params)[0])
@@ -143,7 +143,7 @@ class Search:
         elif cost.peak_memory_mib is not None and not self._changes(params):
             self._here.memory.fits(row_d, cost.peak_memory_mib)
 
-    def epoch_time_s(self, params: Mapping[str, Any]) -> float | None:
+    def epoch_time_s(self, params: Mapping[str, Plain]) -> float | None:
         """Seconds of training an epoch of this configuration, known or judged by others; None before there are any."""
         try:
             row_d = self._candidates.row(self._space.encode(params)[0])
@@ -193,12 +193,12 @@ class Search:
 
     # Inside
 
-    def _start(self, number: int, encoded: Encoded, points: Sequence[EpochPoint] = ()) -> dict[str, Any]:
+    def _start(self, number: int, encoded: Encoded, points: Sequence[EpochPoint] = ()) -> dict[str, Plain]:
         """Ask Optuna for this very configuration."""
         self._study.enqueue_trial(encoded)
         return self._begin(number, *self._drawn(), points)
 
-    def _ask_optuna(self, number: int, within_s: float | None) -> dict[str, Any]:
+    def _ask_optuna(self, number: int, within_s: float | None) -> dict[str, Plain]:
         """What the sampler proposes, unless it was tried or won't fit; then another, at last one at random."""
         for _ in range(ASKS):
             trial, params = self._drawn()
@@ -209,7 +209,7 @@ class Search:
         left = self._worth_trying(self._candidates.among([], self._rng), within_s)
         return self._start(number, left[int(self._rng.integers(len(left)))].encoded)
 
-    def _drawn(self) -> tuple[Trial, dict[str, Any]]:
+    def _drawn(self) -> tuple[Trial, dict[str, Plain]]:
         with warnings.catch_warnings():
             # what the GP's arithmetic says of points that look alike is no user's affair
             warnings.simplefilter("ignore")
@@ -217,8 +217,8 @@ class Search:
             return trial, self._space.suggest(trial)
 
     def _begin(
-        self, number: int, trial: Trial, params: dict[str, Any], points: Sequence[EpochPoint] = ()
-    ) -> dict[str, Any]:
+        self, number: int, trial: Trial, params: dict[str, Plain], points: Sequence[EpochPoint] = ()
+    ) -> dict[str, Plain]:
         self._running[number] = (trial, self._know(trial.params, params, points, self._here))
         return params
 
@@ -228,7 +228,7 @@ class Search:
         return self._shares[gpu_share]
 
     def _know(
-        self, encoded: Encoded, params: Mapping[str, Any], points: Sequence[EpochPoint], share: OnShare
+        self, encoded: Encoded, params: Mapping[str, Plain], points: Sequence[EpochPoint], share: OnShare
     ) -> Observation:
         share.tried[key(encoded)] += 1
         row_d, horizon = self._candidates.row(encoded), self._spec.configuration(params).horizon
@@ -237,7 +237,7 @@ class Search:
             share.costs.observe(params, row_d, point)
         return known
 
-    def _changes(self, params: Mapping[str, Any]) -> bool:
+    def _changes(self, params: Mapping[str, Plain]) -> bool:
         """Whether later epochs may need other time and memory than the first ones, by a strategy that it has on."""
         return any(params.get(name) is True for name in self._changing)
 
@@ -253,7 +253,7 @@ class Search:
             peaks = [p.metrics.get("peak_memory_mib") for p in points]
             share.memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
 
-    def _horizon(self, params: Mapping[str, Any]) -> int:
+    def _horizon(self, params: Mapping[str, Plain]) -> int:
         """As `Configuration.horizon` says, which only one strategy's knobs make more than `epochs`."""
         if params.get(REGIME) is True:
             return self._spec.configuration(params).horizon

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,9 +16,10 @@ from tune_cnn.spec import Choice, Dimension, Range
 from tune_cnn.spec.configuration import ONLY_WHERE, STRATEGIES, has_meaning, is_strategy, strategy_and_knob
 from tune_cnn.spec.dimensions import fixed_of, is_step, same, searched_of
 from tune_cnn.spec.strategies import Cards, in_order, may_join
+from tune_cnn.untyped import Plain
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -34,7 +34,7 @@ class EncodedChoice:
         return len(self.dimension.values) > 2 and all(_is_number(v) for v in self.dimension.values)
 
     @cached_property
-    def values(self) -> list[Any]:
+    def values(self) -> list[Plain]:
         return sorted(self.dimension.values) if self.ordered else list(self.dimension.values)
 
     @property
@@ -42,17 +42,17 @@ class EncodedChoice:
         count = len(self.dimension.values)
         return IntDistribution(0, count - 1) if self.ordered else CategoricalDistribution(range(count))
 
-    def encode(self, value: Any) -> int:
+    def encode(self, value: Plain) -> int:
         """The sampler's number for a configuration's value; raises ValueError where it is none of the choice."""
         for at, known in enumerate(self.values):
             if same(known, value):
                 return at
         raise ValueError(f"{value!r} is none of {self.values}")
 
-    def decode(self, encoded: int) -> Any:
+    def decode(self, encoded: int) -> Plain:
         return self.values[encoded]
 
-    def suggest(self, trial: Trial, key: str) -> Any:
+    def suggest(self, trial: Trial, key: str) -> Plain:
         distribution = self.distribution
         if isinstance(distribution, IntDistribution):
             return self.values[trial.suggest_int(key, distribution.low, distribution.high)]
@@ -74,7 +74,7 @@ class EncodedRange:
             return IntDistribution(int(dim.low), int(dim.largest), log=dim.log, step=int(dim.step or 1))
         return FloatDistribution(dim.low, dim.largest, log=dim.log, step=dim.step)
 
-    def encode(self, value: Any) -> int | float:
+    def encode(self, value: Plain) -> int | float:
         """The value itself; raises ValueError where the range doesn't hold it."""
         dim = self.dimension
         if not _is_number(value) or not dim.low <= value <= dim.largest:
@@ -125,10 +125,10 @@ class SearchSpace:
     def distributions(self) -> dict[str, BaseDistribution]:
         return {key: encoded.distribution for key, encoded in self._searched.items()}
 
-    def decode(self, encoded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def decode(self, encoded: Mapping[str, Plain]) -> tuple[dict[str, Plain], dict[str, Plain]]:
         """A configuration of the sampler's numbers: its parameters, and those of the numbers that mean something."""
-        drawn: dict[str, Any] = {}
-        kept: dict[str, Any] = {}
+        drawn: dict[str, Plain] = {}
+        kept: dict[str, Plain] = {}
         for key, dimension in self._searched.items():
             if self.exists(key, drawn) and key in encoded:
                 kept[key] = encoded[key]
@@ -137,7 +137,7 @@ class SearchSpace:
                 drawn[key] = False
         return {**{k: v for k, v in self._fixed.items() if self.exists(k, drawn)}, **drawn}, kept
 
-    def exists(self, key: str, drawn: Mapping[str, Any]) -> bool:
+    def exists(self, key: str, drawn: Mapping[str, Plain]) -> bool:
         """Whether a key means something beside what is drawn, fixed or left at its default."""
         if key not in self._conditional:
             return True
@@ -148,12 +148,12 @@ class SearchSpace:
             return card is None or may_join(card, on, self._cards)
         return has_meaning(key, beside)
 
-    def suggest(self, trial: Trial) -> dict[str, Any]:
+    def suggest(self, trial: Trial) -> dict[str, Plain]:
         """Draw a configuration's parameters: searched ones, and the fixed ones that mean something beside them.
 
         A strategy that can't be on beside those drawn before it is off, without being drawn.
         """
-        drawn: dict[str, Any] = {}
+        drawn: dict[str, Plain] = {}
         for key, encoded in self._searched.items():
             if self.exists(key, drawn):
                 drawn[key] = encoded.suggest(trial, key)
@@ -161,12 +161,14 @@ class SearchSpace:
                 drawn[key] = False
         return {**{k: v for k, v in self._fixed.items() if self.exists(k, drawn)}, **drawn}
 
-    def encode(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    def encode(self, params: Mapping[str, Plain]) -> tuple[dict[str, Plain], dict[str, BaseDistribution]]:
         """The sampler's numbers and distributions of a configuration; ValueError where it is outside the space.
 
         Only what is searched counts: what the space fixes is the space's to say.
         """
-        drawn: dict[str, Any] = {}  # in the order of drawing: what could be drawn for a key depends on those before it
+        drawn: dict[
+            str, Plain
+        ] = {}  # in the order of drawing: what could be drawn for a key depends on those before it
         kept = []
         for key in self._searched:
             if self.exists(key, drawn):
@@ -178,7 +180,7 @@ class SearchSpace:
         missing = [k for k in kept if k not in drawn]
         if missing:
             raise ValueError(f"{', '.join(missing)} is missing")
-        encoded: dict[str, Any] = {}
+        encoded: dict[str, Plain] = {}
         for key in kept:
             try:
                 encoded[key] = self._searched[key].encode(drawn[key])

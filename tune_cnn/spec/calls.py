@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from importlib import import_module
 from operator import attrgetter
-from typing import Any
 
 from tune_cnn.errors import SpecError, nearest
+from tune_cnn.untyped import Plain
 
 
 def module_name(path: str) -> str:
@@ -13,19 +13,19 @@ def module_name(path: str) -> str:
     return path.partition(":")[0]
 
 
-def resolve(path: str) -> Any:
+def resolve(path: str) -> Plain:
     """What one of our own names stands for; the import is this process's first where nothing else needed the module."""
     module, _, names = path.partition(":")
     return attrgetter(names)(import_module(module))
 
 
-def find_call(path: str, *, where: str) -> Callable[..., Any]:
+def find_call(path: str, *, where: str) -> Callable[..., Plain]:
     """The user's callable of that name; SpecError, naming the key `where`, says why there is none."""
     module, _, names = path.partition(":")
     if not module or module.startswith(".") or not names:
         raise SpecError(f"{where}: must be named as package.module:name, got {path!r}")
     try:
-        found: Any = import_module(module)
+        found: object = import_module(module)
     except Exception as error:  # the user's module may raise anything while it is imported
         first_line = str(error).strip().partition("\n")[0]
         hint = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""

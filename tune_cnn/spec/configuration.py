@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tune_cnn.untyped import Plain
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Loader = Literal["device", "batched", "stream"]
@@ -53,9 +55,9 @@ class Configuration(BaseModel):
         True, description="memory format of images and weights; false beside a model or a training of your own"
     )
     compile: bool = Field(False, description="torch.compile")
-    model: dict[str, Any] = Field(default_factory=dict, description="arguments of the model's factory")
-    training: dict[str, Any] = Field(default_factory=dict, description="arguments of your own training generator")
-    strategies: dict[str, Any] = Field(
+    model: dict[str, Plain] = Field(default_factory=dict, description="arguments of the model's factory")
+    training: dict[str, Plain] = Field(default_factory=dict, description="arguments of your own training generator")
+    strategies: dict[str, Plain] = Field(
         default_factory=dict, description="time-efficient training strategies by name: `tune-cnn strategies` lists them"
     )
 
@@ -78,9 +80,9 @@ class Configuration(BaseModel):
         return self
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
+    def from_params(cls, params: Mapping[str, Plain]) -> Self:
         """From flat parameters, as searched, stored and shown: {"epochs": 3, "model.width": 16}."""
-        nested: dict[str, Any] = {}
+        nested: dict[str, Plain] = {}
         for key, value in params.items():
             prefix, dot, rest = key.partition(".")
             if dot and f"{prefix}." in (*OPEN_PREFIXES, STRATEGIES):
@@ -89,9 +91,9 @@ class Configuration(BaseModel):
                 nested[key] = value
         return cls.model_validate(nested)
 
-    def params(self) -> dict[str, Any]:
+    def params(self) -> dict[str, Plain]:
         """Flat parameters with every key that means something here, defaults included."""
-        flat: dict[str, Any] = {}
+        flat: dict[str, Plain] = {}
         for key in type(self).model_fields:
             value = getattr(self, key)
             other, values = ONLY_WHERE.get(key, ("", frozenset()))
@@ -107,12 +109,13 @@ class Configuration(BaseModel):
         regime = self.strategies_on.get("regime_adaptation")
         if regime is None:
             return self.epochs
-        return math.ceil(self.epochs * self.batch_size / regime.get("base_batch", REGIME_BASE_BATCH))
+        base_batch: int = regime.get("base_batch", REGIME_BASE_BATCH)
+        return math.ceil(self.epochs * self.batch_size / base_batch)
 
     @property
-    def strategies_on(self) -> dict[str, dict[str, Any]]:
+    def strategies_on(self) -> dict[str, dict[str, Plain]]:
         """The knobs of every strategy that is on, by its name."""
-        on: dict[str, dict[str, Any]] = {name: {} for name, value in self.strategies.items() if value is True}
+        on: dict[str, dict[str, Plain]] = {name: {} for name, value in self.strategies.items() if value is True}
         for key, value in self.strategies.items():
             name, knob = strategy_and_knob(STRATEGIES + key)
             if knob is not None:
@@ -135,7 +138,7 @@ def is_strategy(key: str) -> bool:
     return key.startswith(STRATEGIES) and strategy_and_knob(key)[1] is None
 
 
-def has_meaning(key: str, params: Mapping[str, Any]) -> bool:
+def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
     """Whether a key of the space means something beside these values (an absent one has its default)."""
     if key.startswith(STRATEGIES):
         name, knob = strategy_and_knob(key)

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tune_cnn.spec.configuration import Configuration, has_meaning
+from tune_cnn.untyped import Plain
 
 # What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
 FREE = frozenset(
@@ -48,7 +48,7 @@ class Cost:
         return epochs * (self.epoch_time_s + (self.eval_time_s or 0.0)) + (self.start_time_s or 0.0)
 
 
-def cost_key(params: Mapping[str, Any]) -> str:
+def cost_key(params: Mapping[str, Plain]) -> str:
     """The same text for all flat parameters whose trials take the same seconds a step and the same memory.
 
     A key left out is at its default; one that means nothing beside the others counts as left out.
@@ -64,7 +64,7 @@ _DEFAULTS = {key: field.default for key, field in Configuration.model_fields.ite
 _encoded = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
-def _is_default(key: str, value: Any) -> bool:
+def _is_default(key: str, value: object) -> bool:
     if key in _DEFAULTS:
         return bool(value == _DEFAULTS[key])
     return key.startswith("strategies.") and value is False

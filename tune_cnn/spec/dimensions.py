@@ -3,40 +3,41 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, overload
+from typing import ClassVar, overload
 
 from tune_cnn.spec.configuration import Configuration, is_strategy
 from tune_cnn.spec.messages import number, shown
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
     """One value: nothing is searched."""
 
-    value: Any
+    value: Plain
 
     is_listed: ClassVar[bool] = True
 
     @property
-    def values(self) -> tuple[Any, ...]:
+    def values(self) -> tuple[Plain, ...]:
         return (self.value,)
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> tuple[Plain, ...]:
         return self.values
 
     @property
-    def smallest(self) -> Any:
+    def smallest(self) -> Plain:
         return self.value
 
     @property
-    def largest(self) -> Any:
+    def largest(self) -> Plain:
         return self.value
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         return same(value, self.value)
 
-    def as_plain(self) -> Any:
+    def as_plain(self) -> Plain:
         """As YAML has it; a list or mapping stands in a list of its own, or it would be a choice or a range."""
         return [self.value] if isinstance(self.value, list | dict) else self.value
 
@@ -45,26 +46,26 @@ class Fixed:
 class Choice:
     """Any of the values that are listed."""
 
-    values: tuple[Any, ...]
+    values: tuple[Plain, ...]
 
     is_listed: ClassVar[bool] = True
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> tuple[Plain, ...]:
         return self.values
 
     @property
-    def smallest(self) -> Any:
+    def smallest(self) -> Plain:
         return min(self.values)
 
     @property
-    def largest(self) -> Any:
+    def largest(self) -> Plain:
         return max(self.values)
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         return any(same(value, known) for known in self.values)
 
-    def as_plain(self) -> list[Any]:
+    def as_plain(self) -> list[Plain]:
         """As YAML has it."""
         return list(self.values)
 
@@ -88,7 +89,7 @@ class Range:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
-    def values(self) -> Sequence[Any]:
+    def values(self) -> Sequence[Plain]:
         """Counted, never laid out: there may be 10⁸ of them. ValueError for real numbers without a step."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return range(self.low, self.high + 1, int(self.step or 1))
@@ -97,29 +98,29 @@ class Range:
         return _Steps(self.low, self.high, self.step)
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> tuple[Plain, ...]:
         """The values that stand for all: of a range its two ends, of a list every one."""
         return self.smallest, self.largest
 
     @property
-    def smallest(self) -> Any:
+    def smallest(self) -> Plain:
         return self.low
 
     @property
-    def largest(self) -> Any:
+    def largest(self) -> Plain:
         """The last one that the steps reach, which may be less than `high`."""
         return self.high if self.step is None else self.values[-1]
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.largest:
             return False
         if self.integer and not isinstance(value, int):
             return False
         return self.step is None or is_step((value - self.low) / self.step)
 
-    def as_plain(self) -> dict[str, Any]:
+    def as_plain(self) -> dict[str, Plain]:
         """As YAML has it."""
-        out: dict[str, Any] = {"low": self.low, "high": self.high}
+        out: dict[str, Plain] = {"low": self.low, "high": self.high}
         if self.log:
             out["log"] = True
         if self.step is not None:
@@ -153,7 +154,7 @@ class _Steps(Sequence[float]):
         return float(self._low + self._places[at] * self._step)
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: object, other: object) -> bool:
     """Whether two values are one to a spec: 1 and 1.0 are, 1 and true are not."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
@@ -175,7 +176,7 @@ def dimension_of(space: Mapping[str, Dimension], key: str) -> Dimension:
     return Fixed(value=Configuration.model_fields[key].default)
 
 
-def fixed_of(space: Mapping[str, Dimension]) -> dict[str, Any]:
+def fixed_of(space: Mapping[str, Dimension]) -> dict[str, Plain]:
     """The values that a space leaves no choice of."""
     return {key: dimension.value for key, dimension in space.items() if isinstance(dimension, Fixed)}
 

@@ -1,12 +1,12 @@
 """The table of a spec's keys, made from the model."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from tune_cnn.spec.configuration import ONLY_WHERE
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.schema import space_properties
 from tune_cnn.spec.study import StudySpec
+from tune_cnn.untyped import Plain
 
 Row = tuple[str, str, str, str, str]
 HEAD: Row = ("key", "type", "default", "searchable", "meaning")
@@ -60,7 +60,7 @@ def _space_rows() -> Iterator[Row]:
         yield f"space.{key}", _type(field), _default(field), "yes", field["description"] + only
 
 
-def _rows(key: str, field: Mapping[str, Any], schema: Mapping[str, Any], *, required: bool) -> Iterator[Row]:
+def _rows(key: str, field: Mapping[str, Plain], schema: Mapping[str, Plain], *, required: bool) -> Iterator[Row]:
     """A key's own row; for a section, those of its keys."""
     part, prefix = _part(key, field, schema)
     if part is None:
@@ -74,7 +74,7 @@ def _rows(key: str, field: Mapping[str, Any], schema: Mapping[str, Any], *, requ
         yield from _rows(f"{prefix}.{name}", inner, schema, required=name in part.get("required", ()))
 
 
-def _part(key: str, field: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str]:
+def _part(key: str, field: Mapping[str, Plain], schema: Mapping[str, Plain]) -> tuple[Mapping[str, Plain] | None, str]:
     of_each = field.get("additionalProperties")
     kinds = [field, *field.get("anyOf", ()), *([of_each] if isinstance(of_each, dict) else [])]
     reference = next((kind["$ref"] for kind in kinds if "$ref" in kind), None)
@@ -84,7 +84,7 @@ def _part(key: str, field: Mapping[str, Any], schema: Mapping[str, Any]) -> tupl
     return schema["$defs"][reference.rpartition("/")[2]], prefix
 
 
-def _type(field: Mapping[str, Any]) -> str:
+def _type(field: Mapping[str, Plain]) -> str:
     if "anyOf" in field:
         return " or ".join(_type(kind) for kind in field["anyOf"] if kind.get("type") != "null")
     if "enum" in field:
@@ -98,7 +98,7 @@ def _type(field: Mapping[str, Any]) -> str:
     return " ".join([name, ", ".join(limits)]).strip()
 
 
-def _default(field: Mapping[str, Any]) -> str:
+def _default(field: Mapping[str, Plain]) -> str:
     default = field.get("default")
     if default is None or default in ("", [], {}):
         return ""

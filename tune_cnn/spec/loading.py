@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,7 @@ from tune_cnn.spec.plain import plain
 from tune_cnn.spec.renamed import new_name
 from tune_cnn.spec.study import StudySpec
 from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
+from tune_cnn.untyped import Plain, Untyped
 
 __all__ = ["dump_yaml", "load_spec", "merge", "parse_spec", "read_yaml", "recipe_names", "spec_of_export", "to_yaml"]
 
@@ -31,7 +32,7 @@ def load_spec(source: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     return parse_spec(raw, where)
 
 
-def parse_spec(raw: Mapping[str, Any], where: str = "spec") -> StudySpec:
+def parse_spec(raw: Mapping[str, Plain], where: str = "spec") -> StudySpec:
     """A checked spec from plain data; raises SpecError with file, key, what must hold and what came."""
     if not isinstance(raw, Mapping):
         raise SpecError(f"{where}: a spec is a mapping of keys, got {shown(raw)}")
@@ -55,7 +56,7 @@ def to_yaml(spec: StudySpec) -> str:
     return dump_yaml(spec.model_dump(exclude_defaults=True))
 
 
-def spec_of_export(export: Mapping[str, Any]) -> dict[str, Any]:
+def spec_of_export(export: Mapping[str, Plain]) -> dict[str, Plain]:
     """The spec of a search over an exported configuration alone."""
     config = export.get("config")
     if not isinstance(config, Mapping) or not isinstance(config.get("space", {}), Mapping):
@@ -69,7 +70,7 @@ def spec_of_export(export: Mapping[str, Any]) -> dict[str, Any]:
     return {"budget": {"trials": 1}, **spec, "space": space}
 
 
-def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Plain], change: Mapping[str, Plain]) -> dict[str, Plain]:
     """Lay one spec over another: sections merge key by key, the keys' values replace, null takes a key away."""
     merged = dict(base)
     for key, value in change.items():
@@ -84,7 +85,7 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read(source: str | Path, seen: tuple[str, ...] = (), *, recipe: bool = False) -> tuple[dict[str, Any], str]:
+def _read(source: str | Path, seen: tuple[str, ...] = (), *, recipe: bool = False) -> tuple[dict[str, Plain], str]:
     """Raw data of a file or recipe with all that it extends, and how to call it in messages."""
     text, where, path = _recipe(str(source)) if recipe else _text(source)
     identity = str(path.resolve()) if path is not None else f"recipe {where}"
@@ -103,8 +104,8 @@ def _read(source: str | Path, seen: tuple[str, ...] = (), *, recipe: bool = Fals
 
 
 def _extended(
-    raw: Mapping[str, Any], where: str, path: Path | None, seen: tuple[str, ...]
-) -> tuple[dict[str, Any], str]:
+    raw: Mapping[str, Plain], where: str, path: Path | None, seen: tuple[str, ...]
+) -> tuple[dict[str, Plain], str]:
     """Laid over what it extends: a file beside it, a file by its path, or a recipe; a recipe extends recipes only."""
     change = {key: value for key, value in raw.items() if key != "extends"}
     parent = raw.get("extends")
@@ -161,7 +162,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _override(raw: dict[str, Plain], override: str) -> None:
     path, equals, text = override.partition("=")
     parts = _key_parts(path.strip())
     if not equals or not all(parts):
@@ -191,7 +192,7 @@ def _key_parts(path: str) -> list[str]:
     return path.split(".")
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Untyped) -> str:
     """One of pydantic's errors as: key: what must hold, what came, what to do."""
     key = ".".join(str(part) for part in error["loc"])
     *section, name = (str(part) for part in error["loc"])
@@ -211,7 +212,7 @@ def _hint(section: list[str], name: str) -> str:
 
 def _keys(location: Sequence[str | int]) -> list[str]:
     """The keys of the section at this place of a spec; none where it is no section with fixed keys."""
-    kind: Any = StudySpec
+    kind: Untyped = StudySpec
     for part in location:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
@@ -223,5 +224,5 @@ def _keys(location: Sequence[str | int]) -> list[str]:
     return list(kind.model_fields) if _is_section(kind) else []
 
 
-def _is_section(kind: Any) -> bool:
+def _is_section(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)

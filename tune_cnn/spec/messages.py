@@ -3,13 +3,13 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from tune_cnn.errors import nearest
+from tune_cnn.untyped import Plain
 
 LONGEST = 120  # characters of a value that are worth showing
 
-_Context = Mapping[str, Any]
+_Context = Mapping[str, Plain]
 _HOLDS: dict[str, Callable[[_Context], str]] = {
     "int_type": lambda _: "must be a whole number",
     "int_from_float": lambda _: "must be a whole number",
@@ -26,7 +26,7 @@ _HOLDS: dict[str, Callable[[_Context], str]] = {
 }
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as YAML has it, cut where it is long."""
     try:
         text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -39,7 +39,7 @@ def number(value: float) -> str:
     return f"{value:g}" if isinstance(value, float) or value < 10**6 else str(value)
 
 
-def must_hold(error: Mapping[str, Any], keys: list[str] | None = None) -> str:
+def must_hold(error: Mapping[str, Plain], keys: list[str] | None = None) -> str:
     """One of pydantic's errors as: what must hold, what came, what to do. `keys`: those of a section."""
     kind, came, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "missing":

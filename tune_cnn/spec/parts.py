@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tune_cnn.errors import SpecError, StudyError, nearest
 from tune_cnn.spec.messages import shown
+from tune_cnn.untyped import Plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -137,7 +138,7 @@ class Resources(SpecPart):
 
     @field_validator("gpus_per_rank", mode="before")
     @classmethod
-    def _shares(cls, raw: Any) -> Any:
+    def _shares(cls, raw: object) -> Plain:
         shares = raw if isinstance(raw, list) else [] if raw is None else [raw]
         if isinstance(raw, list) and not raw:
             raise ValueError("a list needs at least one value, got []")
@@ -252,7 +253,7 @@ class SamplerSpec(SpecPart):
     scramble: bool | None = Field(None, description="qmc: scramble the sequence by seed; on unless said")
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Plain]:
         """What was set, by Optuna's names."""
         return {key: value for key, value in self.model_dump(exclude_none=True).items() if key != "name"}
 

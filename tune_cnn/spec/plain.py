@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
 
 from tune_cnn.errors import SpecError
 from tune_cnn.spec.dimensions import Dimension
 from tune_cnn.spec.messages import shown
+from tune_cnn.untyped import Plain
 
 
-def plain(value: Any, key: str = "") -> Any:
+def plain(value: object, key: str = "") -> Plain:
     """A copy in plain types (tuples are lists, paths text); SpecError for what is none, NaN and infinity among it."""
     where = f"{key}: " if key else ""
     if value is None or isinstance(value, bool | str):

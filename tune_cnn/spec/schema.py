@@ -1,13 +1,12 @@
 """The JSON schema of a spec, for editors that complete and check YAML."""
 
-from typing import Any
-
 from tune_cnn.spec.configuration import OPEN_PREFIXES, STRATEGIES, Configuration
 from tune_cnn.spec.space import USE
 from tune_cnn.spec.study import StudySpec
+from tune_cnn.untyped import Plain
 
 
-def spec_schema() -> dict[str, Any]:
+def spec_schema() -> dict[str, Plain]:
     """JSON schema (draft 2020-12) of a spec as a file holds it."""
     schema = StudySpec.model_json_schema(mode="validation")
     properties = schema["properties"]
@@ -32,13 +31,13 @@ def spec_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def space_properties() -> dict[str, Any]:
+def space_properties() -> dict[str, Plain]:
     """The schema of each key of `space` as a single value, with its default and meaning."""
     properties = Configuration.model_json_schema()["properties"]
     return {key: value for key, value in properties.items() if f"{key}." not in (*OPEN_PREFIXES, STRATEGIES)}
 
 
-def _dimension(field: dict[str, Any]) -> dict[str, Any]:
+def _dimension(field: dict[str, Plain]) -> dict[str, Plain]:
     scalar = {k: v for k, v in field.items() if k not in {"title", "default", "description"}}
     kinds = [scalar, {"type": "array", "items": scalar, "minItems": 1, "uniqueItems": True}]
     if scalar.get("type") in {"integer", "number"}:
@@ -46,13 +45,13 @@ def _dimension(field: dict[str, Any]) -> dict[str, Any]:
     return {"description": field["description"], "default": field["default"], "anyOf": kinds}
 
 
-def _open_dimension() -> dict[str, Any]:
+def _open_dimension() -> dict[str, Plain]:
     scalar = {"type": ["string", "number", "boolean"]}
     values = {"type": "array", "minItems": 1, "uniqueItems": True}
     return {"anyOf": [scalar, values, _range({"type": "number"}, {"type": "number", "exclusiveMinimum": 0})]}
 
 
-def _strategies() -> dict[str, Any]:
+def _strategies() -> dict[str, Plain]:
     """By name: their knobs, or true or false alone."""
     switch = {"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "boolean"}, "minItems": 1}]}
     knobs = {"type": "object", "properties": {USE: switch}, "additionalProperties": _open_dimension()}
@@ -61,7 +60,7 @@ def _strategies() -> dict[str, Any]:
     return {"type": "object", "description": description, "additionalProperties": of_each}
 
 
-def _range(end: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+def _range(end: dict[str, Plain], step: dict[str, Plain]) -> dict[str, Plain]:
     return {
         "type": "object",
         "properties": {"low": end, "high": end, "log": {"type": "boolean"}, "step": step},
@@ -70,9 +69,9 @@ def _range(end: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(field: dict[str, Any]) -> dict[str, Any]:
+def _told(field: dict[str, Plain]) -> dict[str, Plain]:
     return {k: v for k, v in field.items() if k in {"description", "default", "title"}}
 
 
-def _untold(field: dict[str, Any]) -> dict[str, Any]:
+def _untold(field: dict[str, Plain]) -> dict[str, Plain]:
     return {k: v for k, v in field.items() if k not in {"description", "default", "title"}}

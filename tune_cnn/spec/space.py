@@ -1,7 +1,7 @@
 """A spec's space: a value is fixed, a list is a choice, {low, high[, log][, step]} is a range; each as its key asks."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -16,11 +16,12 @@ from tune_cnn.spec.configuration import (
 )
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of
 from tune_cnn.spec.messages import must_hold, shown
+from tune_cnn.untyped import Plain
 
 USE = "use"  # beside a strategy's knobs: whether it is on
 
 
-def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
+def parse_space(raw: Mapping[str, Plain]) -> dict[str, Dimension]:
     """Every dimension of a space, each value checked against the key's own type and bounds."""
     space = {key: _parse(key, value) for key, value in _flat(raw).items()}
     for key, (other, values) in ONLY_WHERE.items():
@@ -38,7 +39,7 @@ def parse_space(raw: Mapping[str, Any]) -> dict[str, Dimension]:
     return space
 
 
-def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(raw: Mapping[str, Plain]) -> dict[str, Plain]:
     """The space with its strategies under flat keys, as a configuration has them.
 
     `s3pool: {grid: 8}` has it searched on and off, with this grid; `{use: true, grid: 8}` has it on; `true` and `false`
@@ -60,9 +61,9 @@ def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def space_out(space: Mapping[str, Dimension]) -> dict[str, Any]:
+def space_out(space: Mapping[str, Dimension]) -> dict[str, Plain]:
     """A space as YAML has it, its strategies gathered under one key."""
-    out: dict[str, Any] = {}
+    out: dict[str, Plain] = {}
     for key, dimension in space.items():
         if key.startswith(STRATEGIES):
             name, knob = strategy_and_knob(key)
@@ -73,7 +74,7 @@ def space_out(space: Mapping[str, Dimension]) -> dict[str, Any]:
     return out
 
 
-def _parse(key: str, raw: Any) -> Dimension:
+def _parse(key: str, raw: object) -> Dimension:
     if f"{key}." in OPEN_PREFIXES:
         raise SpecError(f"space.{key}: arguments stand each under a key of their own, as in {key}.width: 16")
     if not key.startswith((*OPEN_PREFIXES, STRATEGIES)) and key not in SPACE_KEYS:
@@ -87,7 +88,7 @@ def _parse(key: str, raw: Any) -> Dimension:
     return Fixed(value=_check(key, raw))
 
 
-def _parse_choice(key: str, raw: list[Any]) -> Fixed | Choice:
+def _parse_choice(key: str, raw: list[Plain]) -> Fixed | Choice:
     if not raw:
         raise SpecError(f"space.{key}: a choice needs at least one value, got an empty list")
     values = tuple(_check(key, value) for value in raw)
@@ -97,7 +98,7 @@ def _parse_choice(key: str, raw: list[Any]) -> Fixed | Choice:
     return Choice(values=values) if len(values) > 1 else Fixed(value=values[0])
 
 
-def _parse_range(key: str, raw: Mapping[str, Any]) -> Range:
+def _parse_range(key: str, raw: Mapping[str, Plain]) -> Range:
     if set(raw) - {"low", "high", "log", "step"} or not {"low", "high"} <= set(raw):
         own = "; a mapping as a value stands in a list: [{…}]" if key.startswith(OPEN_PREFIXES) else ""
         raise SpecError(f"space.{key}: a range is {{low, high[, log][, step]}}, got {shown(dict(raw))}{own}")
@@ -121,7 +122,7 @@ def _parse_range(key: str, raw: Mapping[str, Any]) -> Range:
     return Range(low=low, high=high, log=log, step=step)
 
 
-def _check_step(key: str, low: float, high: float, step: Any, *, log: bool) -> None:
+def _check_step(key: str, low: float, high: float, step: Plain, *, log: bool) -> None:
     if not _is_number(step) or not 0 < step <= high - low:
         raise SpecError(f"space.{key}: step must be more than 0 and at most high - low, got {shown(step)}")
     if log:
@@ -130,11 +131,11 @@ def _check_step(key: str, low: float, high: float, step: Any, *, log: bool) -> N
         raise SpecError(f"space.{key}: the step of a range of whole numbers must be one too, got {shown(step)}")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _check(key: str, value: Any) -> Any:
+def _check(key: str, value: object) -> Plain:
     """The value as the key's type, or a SpecError that says what must hold."""
     if key.startswith(OPEN_PREFIXES):
         return value
@@ -146,7 +147,7 @@ def _check(key: str, value: Any) -> Any:
         raise SpecError(f"space.{key}: {must_hold(error.errors()[0])}") from None
 
 
-def _check_strategy(key: str, value: Any) -> Any:
+def _check_strategy(key: str, value: object) -> Plain:
     """What can be known without the strategy's card: see `spec.strategies`."""
     if strategy_and_knob(key)[1] is None and not isinstance(value, bool):
         raise SpecError(f"space.{key}: must be true, false or a mapping of its knobs, got {shown(value)}")
@@ -155,9 +156,9 @@ def _check_strategy(key: str, value: Any) -> Any:
     return value
 
 
-def _adapter(key: str) -> TypeAdapter[Any]:
+def _adapter(key: str) -> TypeAdapter[Plain]:
     field = Configuration.model_fields[key]
-    annotated: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    annotated: Plain = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     return TypeAdapter(annotated, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
-from typing import Any
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.space import USE
+from tune_cnn.untyped import Plain
 
 
 class Saves(StrEnum):
@@ -42,7 +42,7 @@ class Knob:
     """One argument of a strategy: every value that it may take, and the one that it has unless a spec says another."""
 
     allowed: Choice | Range
-    default: Any
+    default: Plain
     meaning: str
     or_call: bool = False  # a function of the user's, package.module:name, will do too
     or_name: str = ""  # other names will do too: which, for the user; the strategy checks them
@@ -157,7 +157,7 @@ def _check_knob(card: StrategyCard, name: str, dimension: Dimension) -> None:
             raise SpecError(f"{where}: must be {_told(knob)}, got {shown(value)}")
 
 
-def _allows(knob: Knob, value: Any) -> bool:
+def _allows(knob: Knob, value: object) -> bool:
     if isinstance(value, str) and (knob.or_name or (knob.or_call and ":" in value)):
         return True
     return knob.allowed.holds(value)

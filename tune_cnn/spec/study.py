@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -29,6 +29,7 @@ from tune_cnn.spec.parts import (
     study_name,
 )
 from tune_cnn.spec.space import parse_space, space_out
+from tune_cnn.untyped import Plain
 
 __all__ = ["Bound", "StudySpec", "study_name"]
 
@@ -50,7 +51,7 @@ class StudySpec(SpecPart):
     constraints: dict[str, Bound] = Field(default_factory=dict, description="bounds on metrics")
     metrics: dict[str, UserMetric] = Field(default_factory=dict, description="metrics of your own")
     training: Call | None = Field(None, description="your own training generator, package.module:name")
-    space: dict[str, Any] = Field(default_factory=dict, description="what a trial trains, and what of it is searched")
+    space: dict[str, Plain] = Field(default_factory=dict, description="what a trial trains, and what of it is searched")
     resources: Resources = Field(default_factory=Resources, description="what one trial gets")
     budget: Budget = Field(description="when the search ends")
     sampler: SamplerSpec = Field(default_factory=SamplerSpec, description="who proposes; a name alone will do")
@@ -78,12 +79,12 @@ class StudySpec(SpecPart):
 
     @field_validator("sampler", "stopper", mode="before")
     @classmethod
-    def _short_name(cls, raw: Any) -> Any:
+    def _short_name(cls, raw: object) -> Plain:
         return {"name": raw} if isinstance(raw, str) else raw
 
     @field_validator("warm_start", mode="before")
     @classmethod
-    def _short_warm_start(cls, raw: Any) -> Any:
+    def _short_warm_start(cls, raw: object) -> Plain:
         return [raw] if isinstance(raw, str) else raw
 
     @field_validator("warm_start", mode="after")
@@ -93,11 +94,11 @@ class StudySpec(SpecPart):
 
     @field_validator("space", mode="after")
     @classmethod
-    def _space(cls, raw: dict[str, Any]) -> dict[str, Dimension]:
+    def _space(cls, raw: dict[str, Plain]) -> dict[str, Dimension]:
         return parse_space(raw)
 
     @field_serializer("space")
-    def _space_out(self, space: dict[str, Dimension]) -> dict[str, Any]:
+    def _space_out(self, space: dict[str, Dimension]) -> dict[str, Plain]:
         return space_out(space)
 
     @property
@@ -116,14 +117,14 @@ class StudySpec(SpecPart):
         return searched_of(self.space)
 
     @property
-    def fixed(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Plain]:
         return fixed_of(self.space)
 
     def dimension(self, key: str) -> Dimension:
         """What the space says of a key, else the key's default; KeyError for an argument that has none."""
         return dimension_of(self.space, key)
 
-    def configuration(self, params: Mapping[str, Any]) -> Configuration:
+    def configuration(self, params: Mapping[str, Plain]) -> Configuration:
         """The whole configuration of a trial: what was searched over what is fixed over the defaults."""
         whole = {**self.fixed, **params}
         return Configuration.from_params({k: v for k, v in whole.items() if k in params or has_meaning(k, whole)})

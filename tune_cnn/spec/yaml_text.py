@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
 from tune_cnn.errors import SpecError
+from tune_cnn.untyped import Plain, Untyped
 
 # YAML 1.1 reads 1:30 as 90, 2026-01-01 as a date and 1e-3 as text; 1.2 knows no such traps.
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+)$")
@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Untyped) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes what `_Loader` would read as a number; writes a value twice rather than by anchor."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -52,7 +52,7 @@ for _one in (_Loader, _Dumper):
     _one.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
-def read_yaml(text: str, where: str) -> Any:
+def read_yaml(text: str, where: str) -> Plain:
     """Parse YAML safely; errors name the file and the line."""
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
@@ -69,6 +69,6 @@ def read_yaml(text: str, where: str) -> Any:
         raise SpecError(f"{where}: not a spec: it is nested too deeply") from None
 
 
-def dump_yaml(data: Mapping[str, Any]) -> str:
+def dump_yaml(data: Mapping[str, Plain]) -> str:
     """YAML text that `read_yaml` reads back as the same data."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

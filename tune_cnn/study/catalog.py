@@ -1,18 +1,18 @@
 """The search spaces that ship with tune_cnn."""
 
 from importlib.resources import files
-from typing import Any
 
 from tune_cnn.spec import load_spec
 from tune_cnn.spec.loading import recipe_names
+from tune_cnn.untyped import Plain
 
 
-def recipes() -> list[dict[str, Any]]:
+def recipes() -> list[dict[str, Plain]]:
     """Each recipe: name, description, data, model and what it searches."""
     return [_recipe(name) for name in recipe_names()]
 
 
-def _recipe(name: str) -> dict[str, Any]:
+def _recipe(name: str) -> dict[str, Plain]:
     spec = load_spec(name)
     return {
         "name": name,

@@ -1,7 +1,6 @@
 """What the commands do: results as plain data, for --json or for `reports.shown`."""
 
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, Interrupted
 from tune_cnn.files import write_whole
@@ -9,13 +8,15 @@ from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI
 from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
+from tune_cnn.spec.study import study_name
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import HOME
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.study import Study, hypervolume_of, study_name
+from tune_cnn.study.study import Study, hypervolume_of
 from tune_cnn.study.study import list_studies as known_studies
+from tune_cnn.untyped import Plain
 
 
 def locations(
@@ -82,7 +83,7 @@ def _next_commands(name: str, locations: Locations) -> dict[str, str]:
     return {"confirm": typed.confirm, "export": typed.export, "train": typed.train, "ui": typed.ui}
 
 
-def dry_run(spec: StudySpec, locations: Locations) -> dict[str, Any]:
+def dry_run(spec: StudySpec, locations: Locations) -> dict[str, Plain]:
     from tune_cnn.study.searching.dry_run import dry_run as run
 
     return run(spec, locations, report=printed.line)
@@ -91,7 +92,7 @@ def dry_run(spec: StudySpec, locations: Locations) -> dict[str, Any]:
 # status, list, front
 
 
-def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Any]]:
+def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Plain]]:
     return known_studies(_folder(home), tracking_uri)
 
 
@@ -119,7 +120,7 @@ def show_confirm(document: "FrontDocument") -> None:
         printed.line(f"Report: {document['report']}")
 
 
-def confirmed_rows(found: Front) -> list[dict[str, Any]]:
+def confirmed_rows(found: Front) -> list[dict[str, Plain]]:
     """Every confirmed point, those among them that the front has lost since."""
     return [
         {"trial": one.trial, "epoch": one.epoch, "params": found.params(one.point), **one.as_dict()}
@@ -144,10 +145,10 @@ def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
     )
 
 
-class FrontDocument(dict[str, Any]):
+class FrontDocument(dict[str, Plain]):
     """What --json prints of a front, with the front itself for the table."""
 
-    def __init__(self, front: Front, document: dict[str, Any], *, status: str = "") -> None:
+    def __init__(self, front: Front, document: dict[str, Plain], *, status: str = "") -> None:
         """`status`: the command that says how the study stands."""
         super().__init__(document)
         self.front, self.status = front, status
@@ -229,7 +230,7 @@ def export(
 
 def train(
     config: str, locations: Locations, *, output: Path | None, all_data: bool, register: str | None = None
-) -> dict[str, Any]:
+) -> dict[str, Plain]:
     from tune_cnn.study.training.course import train as run
 
     result = run(config, locations, output=output, all_data=all_data, register=register, report=printed.line)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.files import write_whole
@@ -20,6 +19,7 @@ from tune_cnn.spec.loading import dump_yaml, read_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.machine import CONFIRMED_ON, key_of, machine_of
 from tune_cnn.study.seeds import NOBODYS, confirm_seed
+from tune_cnn.untyped import Plain
 
 _SECTIONS = {"config", "promise", "origin"}
 EXPORT_KEYS = {"study", *_SECTIONS}
@@ -31,11 +31,11 @@ class Export:
     """A configuration that `train` and `search` accept, what it promises, and where it comes from."""
 
     study: str
-    config: Mapping[str, Any]
-    promise: Mapping[str, Any]
-    origin: Mapping[str, Any]
+    config: Mapping[str, Plain]
+    promise: Mapping[str, Plain]
+    origin: Mapping[str, Plain]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Plain]:
         return {"study": self.study, "config": self.config, "promise": self.promise, "origin": self.origin}
 
     def to_yaml(self, path: str | Path | None = None) -> str:
@@ -121,7 +121,7 @@ class Front:
             return None
         return nothing_feasible(self._archive.points, constraints_of(self.spec), self.spec.user_metrics)
 
-    def params(self, point: EpochPoint) -> dict[str, Any]:
+    def params(self, point: EpochPoint) -> dict[str, Plain]:
         """The searched and fixed parameters of a point's trial, flat."""
         return dict(self._trials[point.trial].params)
 
@@ -200,7 +200,7 @@ class Front:
             },
         )
 
-    def _machine(self, point: EpochPoint) -> dict[str, dict[str, Any]]:
+    def _machine(self, point: EpochPoint) -> dict[str, dict[str, Plain]]:
         """Hardware and versions that the promise was measured on."""
         info = self._archive.study.info
         confirmed = info.get(CONFIRMED_ON, {}) if (point.trial, point.epoch) in self._confirmed else {}
@@ -216,7 +216,7 @@ class Front:
             return searched
         return confirm_seed(searched, point.epoch, NOBODYS)
 
-    def _promise(self, point: EpochPoint) -> dict[str, Any]:
+    def _promise(self, point: EpochPoint) -> dict[str, Plain]:
         """Means over the seeds with their intervals, or what was searched once."""
         of = self._confirmed.get((point.trial, point.epoch))
         if of is None:
@@ -235,7 +235,7 @@ class Front:
             },
         }
 
-    def as_rows(self) -> list[dict[str, Any]]:
+    def as_rows(self) -> list[dict[str, Plain]]:
         """For `front --json`."""
         return [
             {

@@ -1,7 +1,5 @@
 """What every trial of a study is given: its job but for what is the trial's own, and the user's code that it calls."""
 
-from typing import Any
-
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
 from tune_cnn.study.locations import Locations
@@ -9,6 +7,7 @@ from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.trainable import Payload
+from tune_cnn.untyped import Plain
 
 
 def user_calls(spec: StudySpec) -> list[str]:
@@ -49,6 +48,6 @@ def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: First
     )
 
 
-def loop_of(locations: Locations) -> dict[str, Any]:
+def loop_of(locations: Locations) -> dict[str, Plain]:
     """The training loop as a keyword, where another than ours is asked for."""
     return {"loop": locations.loop} if locations.loop else {}

@@ -4,7 +4,8 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+
+from tune_cnn.untyped import Plain
 
 CONFIRMED_ON = "confirmed_on"  # in a study's info: the machine that each of its points was last confirmed on
 PACKAGES = ("tune-cnn", "torch", "torchvision", "ray", "optuna", "mlflow")
@@ -26,13 +27,13 @@ def key_of(trial: int, epoch: int) -> str:
     return f"trial {trial} at epoch {epoch}"
 
 
-def machine_of(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def machine_of(info: Mapping[str, Plain]) -> dict[str, dict[str, Plain]]:
     """Hardware and versions, of what `preflight.check` found; slots and shares are a search's, not the machine's."""
     hardware = {k: v for k, v in info.get("hardware", {}).items() if k not in {"slots", "gpus_per_rank"}}
     return {"hardware": hardware, "versions": dict(info.get("versions", {}))}
 
 
-def differences(then: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def differences(then: Mapping[str, Plain], here: Mapping[str, Plain]) -> list[str]:
     """What is not as it was, as sentences; both as `machine_of` gives them."""
     return [
         f"{name}: {was} then, {here[part][name]} here"

@@ -1,12 +1,12 @@
 """The time-efficient training strategies that a space can search."""
 
 from itertools import combinations
-from typing import Any
 
 from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
+from tune_cnn.untyped import Plain
 
 
-def strategies() -> list[dict[str, Any]]:
+def strategies() -> list[dict[str, Plain]]:
     """Each strategy: name, paper, what it saves, sites, knobs, and which others it can't be on with."""
     from tune_cnn.training.strategies.framework.registry import (
         find_strategies,  # with it comes torch, which takes seconds
@@ -21,7 +21,7 @@ def strategies() -> list[dict[str, Any]]:
     return [{**_row(card), "conflicts": conflicts[name]} for name, card in cards.items()]
 
 
-def _row(card: StrategyCard) -> dict[str, Any]:
+def _row(card: StrategyCard) -> dict[str, Plain]:
     return {
         "name": card.name,
         "summary": card.summary,
@@ -33,7 +33,7 @@ def _row(card: StrategyCard) -> dict[str, Any]:
     }
 
 
-def _knob(knob: Knob) -> dict[str, Any]:
+def _knob(knob: Knob) -> dict[str, Plain]:
     allowed = knob.allowed
-    values: Any = list(allowed.values) if allowed.is_listed else {"low": allowed.smallest, "high": allowed.largest}
+    values: Plain = list(allowed.values) if allowed.is_listed else {"low": allowed.smallest, "high": allowed.largest}
     return {"allowed": values, "default": knob.default, "meaning": knob.meaning}

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError, TuneCnnError
@@ -22,6 +21,7 @@ from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.locations import Locations
+from tune_cnn.untyped import Plain, Untyped
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Study:
     def __repr__(self) -> str:
         return f"Study({self.name!r}, home={str(self.home)!r})"
 
-    def search(self, spec: StudySpec | Mapping[str, Any] | str | Path, *, storage: str | None = None) -> Front:
+    def search(self, spec: StudySpec | Mapping[str, Plain] | str | Path, *, storage: str | None = None) -> Front:
         """Search until the spec's budget is spent (a StudySpec, a mapping, a file or a recipe's name); the front.
 
         Called again, it goes on. Raises InputError for what is wrong with the input, Interrupted after Ctrl-C.
@@ -92,7 +92,7 @@ class Study:
         """The non-dominated epoch points."""
         return Front(self.archive())
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Plain]:
         """State, trials by state, hypervolume and times (ISO 8601, UTC)."""
         return status_of(self.archive())
 
@@ -123,7 +123,7 @@ class Study:
             store.close()
         shutil.rmtree(self.home / self.name, ignore_errors=True)
 
-    def figure(self) -> Any:
+    def figure(self) -> Untyped:
         """The front as an interactive plotly figure."""
         return _figure(self.archive())
 
@@ -138,10 +138,11 @@ class Study:
         front = Front(archive)
         if not front.points:
             return head
-        return head + _figure(archive).to_html(full_html=False, include_plotlyjs=True) + front._repr_html_()
+        figure: str = _figure(archive).to_html(full_html=False, include_plotlyjs=True)
+        return head + figure + front._repr_html_()
 
 
-def _figure(archive: StudyArchive) -> Any:
+def _figure(archive: StudyArchive) -> Untyped:
     from tune_cnn.reports.figures.study import front_figure
 
     spec = spec_of(archive)
@@ -149,7 +150,7 @@ def _figure(archive: StudyArchive) -> Any:
     return front_figure(feasible_points(archive, spec), Front(archive).points, spec.objective_metrics, params)
 
 
-def status_of(archive: StudyArchive) -> dict[str, Any]:
+def status_of(archive: StudyArchive) -> dict[str, Plain]:
     study = archive.study
     counts = dict.fromkeys((*(s for s in TrialState if s.has_ended), TrialState.RUNNING), 0)
     for trial in archive.trials:
@@ -175,7 +176,7 @@ def hypervolume_of(archive: StudyArchive) -> float | None:
     return hypervolume(points, spec.objective_metrics, reference) if reference else None
 
 
-def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict[str, Any]]:
+def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict[str, Plain]]:
     """All studies of a home, the last changed first, and after them those that a tracking server alone holds.
 
     Of each {study, state, started, updated}; none where there is no store yet, and no server is named.
@@ -194,7 +195,7 @@ def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict
     return here + [line for line in there if line["study"] not in known]
 
 
-def _told(tracking_uri: str) -> list[dict[str, Any]]:
+def _told(tracking_uri: str) -> list[dict[str, Plain]]:
     with left_as_found():
         make_quiet(tracking_uri)
         from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
@@ -213,6 +214,6 @@ def _stored(home: str | Path) -> list[StudyRecord]:
         store.close()
 
 
-def _line(name: str, state: str, started: datetime, updated: datetime) -> dict[str, Any]:
+def _line(name: str, state: str, started: datetime, updated: datetime) -> dict[str, Plain]:
     moments = {"started": started, "updated": updated}
     return {"study": name, "state": state, **{k: m.isoformat(timespec="seconds") for k, m in moments.items()}}

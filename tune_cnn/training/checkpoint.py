@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from pyarrow import fs as arrow_fs
@@ -18,6 +18,7 @@ from pyarrow.lib import ArrowInvalid
 
 from tune_cnn.errors import InputError
 from tune_cnn.files import replace_whole
+from tune_cnn.untyped import Untyped
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint-(\d{6,})-([0-9a-f]{64})\.pt")
@@ -49,7 +50,7 @@ class Checkpoints:
         """Whether `every_s` have passed since the last attempt to write, or since the start; never without a folder."""
         return self._storage is not None and time.monotonic() - self._last >= self._every_s
 
-    def write(self, state: Mapping[str, Any], epoch: int) -> str:
+    def write(self, state: Mapping[str, Untyped], epoch: int) -> str:
         """Write the state after `epoch` epochs and return its path.
 
         state: tensors, numbers, strings, None and containers of them, all that `weights_only` reads back.
@@ -76,7 +77,7 @@ class Checkpoints:
         self.checkpoint_time_s += self._last - begun
         return self._newest_path
 
-    def newest(self) -> tuple[dict[str, Any], str] | None:
+    def newest(self) -> tuple[dict[str, Untyped], str] | None:
         """The newest readable state, tensors on the CPU, and its path; None where there is none.
 
         One that can't be used is named in a warning, with what is used instead. No code in a file is ever run.
@@ -118,7 +119,7 @@ class Checkpoints:
             )
         self._newest_path = ""
 
-    def _write(self, storage: "_Storage", state: Mapping[str, Any], epoch: int) -> None:
+    def _write(self, storage: "_Storage", state: Mapping[str, Untyped], epoch: int) -> None:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         data = buffer.getbuffer()
@@ -154,7 +155,7 @@ def _superseded(names: list[str], written: str, corrupt: set[str]) -> list[str]:
     return [n for n in names if (_NAME.fullmatch(n) or _TEMPORARY.fullmatch(n)) and n not in kept]
 
 
-def _parse(name: str, data: bytes) -> dict[str, Any]:
+def _parse(name: str, data: bytes) -> dict[str, Untyped]:
     found = _NAME.fullmatch(name)
     assert found is not None, name
     if hashlib.sha256(data).hexdigest() != found[2]:
@@ -190,9 +191,10 @@ def _storage(folder: str) -> _Storage:
     return _RemoteFolder(folder)
 
 
-def _filesystem(uri: str) -> tuple[Any, str]:
+def _filesystem(uri: str) -> tuple[Untyped, str]:
     try:
-        return arrow_fs.FileSystem.from_uri(uri)
+        filesystem, path = arrow_fs.FileSystem.from_uri(uri)
+        return filesystem, str(path)
     except ArrowInvalid as error:
         raise InputError(f"storage: needs a folder or a URI like s3://bucket/folder, got {uri!r}: {error}") from None
 
@@ -233,9 +235,9 @@ class _RemoteFolder:
 
     def __init__(self, uri: str) -> None:
         self.folder = uri.rstrip("/")
-        self._opened: tuple[Any, str] | None = None
+        self._opened: tuple[Untyped, str] | None = None
 
-    def _open(self) -> tuple[Any, str]:
+    def _open(self) -> tuple[Untyped, str]:
         if self._opened is None:
             self._opened = _filesystem(self.folder)
         return self._opened

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Inspection:
     model: ModelFacts | None  # None: the user's own training generator builds what it likes
     strategies: Cards  # of all that the spec names
     precisions: frozenset[str]
-    hardware: Mapping[str, Any]
+    hardware: Mapping[str, Plain]
     versions: Mapping[str, str]
 
 

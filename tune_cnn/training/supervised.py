@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +23,7 @@ from tune_cnn.training.step.warm_up import batch_sizes, needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
+from tune_cnn.untyped import Untyped
 
 
 class SupervisedTraining:
@@ -146,7 +146,7 @@ class SupervisedTraining:
     def read_meters(self) -> dict[str, float]:
         return self._context.meters.read()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Untyped]:
         """All that decides how the training goes on; equal on all ranks."""
         return {
             "model": self.model.state_dict(),
@@ -158,7 +158,7 @@ class SupervisedTraining:
             "strategies": self._run.state_dict(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Untyped]) -> None:
         self._run.load_state_dict(state["strategies"])
         self.model.load_state_dict(state["model"])
         self._train_state.optimizer.load_state_dict(state["optimizer"])

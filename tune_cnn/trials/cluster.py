@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import ResourceError, TuneCnnError
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.code import carried_modules
 from tune_cnn.trials.ray_output import kept_off_stdout
+from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
-from ray._raylet import Config  # type: ignore[attr-defined]
+from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
 
 PROBE_TIMEOUT_S = 10.0  # for one TCP connection, across the world on a bad day
 
@@ -58,7 +58,7 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
 
 @contextmanager
 def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, quiet: bool) -> Iterator[None]:
-    started: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
+    started: dict[str, Untyped] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
     folder: str | None = None
     if address is None:
         ray_settings.make_token()
@@ -116,7 +116,7 @@ def _probe(address: str) -> None:
         ) from None
 
 
-def nodes() -> list[dict[str, Any]]:
+def nodes() -> list[dict[str, Plain]]:
     """Resources of the nodes that are up."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
@@ -160,7 +160,7 @@ def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
     return bundles
 
 
-def _count(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Any]]) -> int:
+def _count(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Plain]]) -> int:
     """Trials that fit at a time, by placing their bundles first-fit; a GPU's fractions stay on one device."""
     free = [_Free(cpus=node.get("CPU", 0), gpus=[1.0] * int(node.get("GPU", 0)), other=node) for node in on]
     trials = 0
@@ -173,7 +173,7 @@ def _count(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Any]]) ->
 class _Free:
     cpus: float
     gpus: list[float]
-    other: dict[str, Any]
+    other: dict[str, Untyped]
 
     def take(self, bundle: dict[str, float]) -> bool:
         share = bundle.get("GPU", 0.0)

@@ -2,9 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
 
@@ -61,20 +61,20 @@ class SlotCoordinator:
         self._all_up = asyncio.Event()
         self._occupancy = Occupancy()
         self._draining = False
-        self._assigned: dict[str, asyncio.Future[Any]] = {}  # by slot; what it trains first, None: nothing
+        self._assigned: dict[str, asyncio.Future[Untyped]] = {}  # by slot; what it trains first, None: nothing
 
-    async def assign(self, slot: str, config: Any) -> None:
+    async def assign(self, slot: str, config: object) -> None:
         """Tell a slot that was started before anybody knew what it would train."""
         self._of(slot).set_result(config)
 
     async def is_assigned(self, slot: str) -> bool:
         return self._of(slot).done()
 
-    async def assignment(self, slot: str) -> Any:
+    async def assignment(self, slot: str) -> Untyped:
         """Wait for what `assign` tells; asked again, by the process after one that was lost, the same."""
         return await self._of(slot)
 
-    def _of(self, slot: str) -> "asyncio.Future[Any]":
+    def _of(self, slot: str) -> "asyncio.Future[Untyped]":
         return self._assigned.setdefault(slot, asyncio.get_running_loop().create_future())
 
     async def begin(self, slot: str, trial: int, place: str) -> bool:

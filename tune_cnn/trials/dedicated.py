@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec.calls import resolve
@@ -13,6 +12,7 @@ from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import add_import_folders, import_folders
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
@@ -45,7 +45,7 @@ class DedicatedActor:
         add_import_folders(folders)
         self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles, import_folders=folders)
 
-    def call(self, method: str, *args: Any) -> Any:
+    def call(self, method: str, *args: object) -> Untyped:
         return self._group.call(method, *args)
 
     def packed_weights(self) -> bytes:
@@ -68,7 +68,7 @@ def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterat
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
     )
-    actor = DedicatedActor.options(  # type: ignore[attr-defined]
+    actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
         num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
     ).remote(loop, job, list(slots.bundles), import_folders())
     try:
@@ -79,7 +79,7 @@ def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterat
 
 
 class Dedicated:
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Untyped) -> None:
         self._actor = actor
 
     def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
@@ -102,7 +102,7 @@ class Dedicated:
     def test(self) -> dict[str, float]:
         return dict(self._call("test"))
 
-    def changes(self) -> list[Mapping[str, Any]]:
+    def changes(self) -> list[Mapping[str, Plain]]:
         """What turns the factory's model into the one that the weights are of."""
         return list(self._call("changes"))
 
@@ -121,10 +121,10 @@ class Dedicated:
         packed: bytes = self._get(self._actor.packed_weights.remote())
         return packed
 
-    def _call(self, method: str, *args: Any) -> Any:
+    def _call(self, method: str, *args: Untyped) -> Untyped:
         return self._get(self._actor.call.remote(method, *args))
 
-    def _get(self, ref: Any) -> Any:
+    def _get(self, ref: Untyped) -> Untyped:
         try:
             return ray.get(ref)
         except RayTaskError as error:

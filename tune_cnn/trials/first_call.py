@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tune_cnn.spec.calls import resolve
+from tune_cnn.untyped import Untyped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +12,8 @@ class FirstCall:
     """`package.module:function` with its arguments; plain data that crosses processes."""
 
     path: str
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Untyped, ...] = ()
+    kwargs: Mapping[str, Untyped] = field(default_factory=dict)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Untyped:
         return resolve(self.path)(*self.args, **self.kwargs)

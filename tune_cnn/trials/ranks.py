@@ -3,13 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from tune_cnn.errors import DeviceLost, PeerLost
 from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
+from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -30,7 +31,7 @@ class Rank(Protocol):
     def history(self) -> list[EpochResult]: ...
     def train_epoch(self) -> EpochResult: ...
     def checkpoint(self) -> str | None: ...
-    def weights(self) -> dict[str, Any]: ...
+    def weights(self) -> dict[str, Untyped]: ...
     def test(self) -> dict[str, float]: ...
     def end(self) -> None: ...
     def abort(self) -> None: ...
@@ -50,7 +51,7 @@ class RankActor:
         add_import_folders(import_folders)
         self._rank = make_rank(path, rank)
 
-    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: str, *args: object, **kwargs: object) -> Untyped:
         result = getattr(self._rank, method)(*args, **kwargs)
         return None if method in {"weights", "program"} else result  # equal on all ranks; rank 0's own is kept
 
@@ -74,9 +75,9 @@ class RankGroup:
             address = self._own.listen(ray.util.get_node_ip_address())
             self.call("join", ranks=ranks, init_method=address, cuda=cuda)
 
-    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: str, *args: object, **kwargs: object) -> Untyped:
         """Call a method on all ranks; returns rank 0's result. A failed rank's error is raised, whichever it was."""
-        own: Callable[..., Any] = getattr(self._own, method)
+        own: Callable[..., Untyped] = getattr(self._own, method)
         if not self._others:
             return own(*args, **kwargs)
         refs = [other.call.remote(method, *args, **kwargs) for other in self._others]
@@ -109,7 +110,7 @@ class RankGroup:
 class _PeerWatch:
     """Looks after the other ranks while rank 0 trains: where one fails, rank 0 would hang in the next collective."""
 
-    def __init__(self, refs: list[Any], abort: Callable[[], None]) -> None:
+    def __init__(self, refs: list[Untyped], abort: Callable[[], None]) -> None:
         self._refs, self._abort = refs, abort
         self._errors: list[Exception] = []
         self._ended = threading.Event()
@@ -149,11 +150,11 @@ def lost(error: BaseException) -> bool:
     return isinstance(error, RayActorError | PeerLost | DeviceLost)
 
 
-def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folders: Sequence[str]) -> Any:
+def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folders: Sequence[str]) -> Untyped:
     group = get_current_placement_group()
     assert group is not None, "a trial has a placement group of its own"
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-    options = RankActor.options(  # type: ignore[attr-defined]
+    options = RankActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
     return options.remote(path, rank, tuple(import_folders))

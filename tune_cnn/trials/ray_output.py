@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.untyped import Untyped
 
 from ray._private import worker  # isort: skip  (private: Ray has no setting for its messages on lost processes)
 
@@ -17,7 +17,7 @@ def kept_off_stdout(*, quiet: bool) -> Iterator[None]:
     """Send what Ray prints in the driver to stderr, or to our log where it should be quiet."""
     printed = worker.print_to_stdstream
 
-    def elsewhere(data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+    def elsewhere(data: dict[str, Untyped], *args: Untyped, **kwargs: Untyped) -> None:
         if not quiet:
             printed({**data, "is_err": True}, *args, **kwargs)
             return

@@ -1,12 +1,12 @@
 """Run functions of the training room on nodes that have a trial's resources, so that the driver needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.spec.calls import resolve
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders, import_folders
+from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
@@ -26,7 +26,7 @@ class CallLost(TuneCnnError):
         )
 
 
-def call_on_node(path: str, bundle: Mapping[str, float], *args: Any, **kwargs: Any) -> Any:
+def call_on_node(path: str, bundle: Mapping[str, float], *args: object, **kwargs: object) -> Untyped:
     """The result of `package.module:function`; what it raised is raised here as it was, or TuneCnnError."""
     task = _call.options(**_options(bundle), max_retries=1)
     answer = _answer(task.remote(path, args, kwargs, import_folders()))
@@ -43,9 +43,9 @@ class ActorPool:
     def __init__(self, path: str, bundle: Mapping[str, float], count: int) -> None:
         """The cluster must have so many times `bundle`: a call waits until they are free."""
         self._path, self._bundle = path, bundle
-        self._members: list[Any] = [None] * count
+        self._members: list[Untyped] = [None] * count
 
-    def call(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
+    def call(self, *args: object, **kwargs: object) -> Sequence[Untyped]:
         """What it returned in each; where it raised, its error, where its process died, CallLost.
 
         Such a process is replaced at the next call: its device may be of no more use.
@@ -64,8 +64,8 @@ class ActorPool:
         for number in range(len(self._members)):
             self._dismiss(number)
 
-    def _hire(self) -> Any:
-        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]
+    def _hire(self) -> Untyped:
+        return _Member.options(**_options(self._bundle)).remote(import_folders())  # type: ignore[attr-defined]  # Ray adds it
 
     def _dismiss(self, number: int) -> None:
         member, self._members[number] = self._members[number], None
@@ -81,22 +81,22 @@ class _Member:
     def load(self, path: str) -> None:
         resolve(path)
 
-    def call(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, path: str, args: tuple[Untyped, ...], kwargs: dict[str, Untyped]) -> Untyped:
         return resolve(path)(*args, **kwargs)
 
 
 @ray.remote
-def _call(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], folders: tuple[str, ...]) -> Any:
+def _call(path: str, args: tuple[Untyped, ...], kwargs: dict[str, Untyped], folders: tuple[str, ...]) -> Untyped:
     add_import_folders(folders)
     return resolve(path)(*args, **kwargs)
 
 
-def _options(bundle: Mapping[str, float]) -> dict[str, Any]:
+def _options(bundle: Mapping[str, float]) -> dict[str, Untyped]:
     other = {key: value for key, value in bundle.items() if key not in {"CPU", "GPU"}}
     return {"num_cpus": bundle.get("CPU", 1), "num_gpus": bundle.get("GPU", 0), "resources": other or None}
 
 
-def _answer(ref: Any) -> Any:
+def _answer(ref: Untyped) -> Untyped:
     """What was returned, or the error that was raised, as it was raised there."""
     try:
         return ray.get(ref)

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError
 from tune_cnn.spec import Configuration
@@ -16,6 +15,7 @@ from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
 from ray import tune
@@ -29,7 +29,7 @@ class Payload:
     """What all trials of a phase share; goes to every slot once."""
 
     job: TrainingJob  # all but trial, configuration, seed and checkpoint folder
-    coordinator: Any  # handle of the SlotCoordinator
+    coordinator: Untyped  # handle of the SlotCoordinator
     bundles: list[dict[str, float]]
     checkpoints: str | None = None  # folder or URI of all trials' checkpoints
     loop: str = TRAINING
@@ -37,7 +37,7 @@ class Payload:
     import_folders: tuple[str, ...] = ()  # where the driver finds the user's modules
 
 
-def job_of(payload: Payload, config: Mapping[str, Any]) -> TrainingJob:
+def job_of(payload: Payload, config: Mapping[str, Plain]) -> TrainingJob:
     folder = folder_of(payload.checkpoints, config["trial"]) if payload.checkpoints else None
     return replace(
         payload.job,
@@ -49,7 +49,7 @@ def job_of(payload: Payload, config: Mapping[str, Any]) -> TrainingJob:
     )
 
 
-def _configuration(params: Mapping[str, Any]) -> Configuration:
+def _configuration(params: Mapping[str, Plain]) -> Configuration:
     try:
         return Configuration.from_params(params)
     except ValueError as error:
@@ -63,7 +63,7 @@ class WarmTrial(tune.Trainable):
     CUDA context is raised, which Tune retries in a fresh process, from the last checkpoint.
     """
 
-    def setup(self, config: dict[str, Any], payload: Payload | None = None) -> None:
+    def setup(self, config: dict[str, Plain], payload: Payload | None = None) -> None:
         assert payload is not None
         add_import_folders(payload.import_folders)
         self._payload = payload
@@ -72,12 +72,12 @@ class WarmTrial(tune.Trainable):
         self._assigned, self._begun = config, False
         self._former: list[tuple[int, dict[str, float]]] = []  # epochs that the resumed checkpoint tells of
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, Plain]) -> bool:
         # Only stores: an error here would break the search (no retry, the searcher is never told).
         self._assigned, self._begun, self._former = new_config, False, []
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, Plain]:
         try:
             if self._assigned["trial"] is None:
                 answer = self._be_assigned()
@@ -100,7 +100,7 @@ class WarmTrial(tune.Trainable):
         if self._group is not None:
             self._group.close()
 
-    def _be_assigned(self) -> dict[str, Any] | None:
+    def _be_assigned(self) -> dict[str, Plain] | None:
         """Started before it was known what to train: import all, answer the first call, and wait to be told."""
         coordinator, slot = self._payload.coordinator, self._assigned["slot"]
         if self._assigned["first"] and not ray.get(coordinator.is_assigned.remote(slot)):
@@ -113,7 +113,7 @@ class WarmTrial(tune.Trainable):
         self._assigned = assigned
         return None
 
-    def _first_answer(self) -> Any:
+    def _first_answer(self) -> Untyped:
         """What the first call returns or raises."""
         first = self._payload.first
         assert first is not None
@@ -142,7 +142,7 @@ class WarmTrial(tune.Trainable):
             )
         return self._group
 
-    def _begin(self) -> dict[str, Any] | None:
+    def _begin(self) -> dict[str, Plain] | None:
         """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
         payload = self._payload
         group = self._make_group()
@@ -155,9 +155,9 @@ class WarmTrial(tune.Trainable):
             self._former = [(past.epoch, dict(past.metrics)) for past in group.call("history")]
         return self._end(TrialState.COMPLETE, None) if done >= job.last_epoch else None
 
-    def _report(self, result: EpochResult) -> dict[str, Any]:
+    def _report(self, result: EpochResult) -> dict[str, Plain]:
         pulse = ray.get(self._payload.coordinator.pulse.remote(self._assigned["trial"]))
-        report: dict[str, Any] = {
+        report: dict[str, Plain] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,
             # in pairs: Tune would keep running averages of every number that it finds in a mapping
@@ -175,7 +175,7 @@ class WarmTrial(tune.Trainable):
             report |= {"end": (TrialState.INTERRUPTED, None), "done": True}
         return report
 
-    def _end(self, state: TrialState, reason: str | None) -> dict[str, Any]:
+    def _end(self, state: TrialState, reason: str | None) -> dict[str, Plain]:
         self._begun = False
         if self._group is not None and state.is_failure:
             self._release()

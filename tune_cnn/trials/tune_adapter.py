@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.states import TrialState
+from tune_cnn.untyped import Plain, Untyped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,10 +14,10 @@ class Assignment:
     """A trial to run."""
 
     trial: int
-    params: Mapping[str, Any]
+    params: Mapping[str, Plain]
     seed: int
 
-    def as_config(self) -> dict[str, Any]:
+    def as_config(self) -> dict[str, Plain]:
         return {"trial": self.trial, "params": dict(self.params), "seed": self.seed}
 
 
@@ -39,7 +40,7 @@ class Driver(Protocol):
 class Opening(Protocol):
     """The start of a search: what lies between the answer to the first call and the first trial."""
 
-    def open(self, answer: Any) -> Driver:
+    def open(self, answer: Untyped) -> Driver:
         """The driver of the trials to come. Called in Tune's loop; what it raises ends that, and is raised after it."""
 
 
@@ -50,7 +51,7 @@ class TuneAdapter:
     train. The first of them calls what the payload asks for; `opening` makes the driver of its answer.
     """
 
-    def __init__(self, driver: Driver | None, slots: int, coordinator: Any, opening: Opening | None = None) -> None:
+    def __init__(self, driver: Driver | None, slots: int, coordinator: Untyped, opening: Opening | None = None) -> None:
         self.driver = driver
         self.slots = slots
         self.coordinator = coordinator
@@ -63,7 +64,7 @@ class TuneAdapter:
         self._handed_out = 0
         self._draining = False
 
-    def config(self, tune_id: str) -> dict[str, Any] | None:
+    def config(self, tune_id: str) -> dict[str, Plain] | None:
         """What Tune's next trial starts with; None: there is no room for one now. `finished`: there will be none."""
         busy = len(self.running) + len(self._starting)
         if not self.finished and busy >= self.slots:
@@ -74,7 +75,7 @@ class TuneAdapter:
         assignment = self._next(tune_id)
         return None if assignment is None else assignment.as_config()
 
-    def open(self, found: Any) -> None:
+    def open(self, found: Untyped) -> None:
         """Make the driver and tell every slot, up or not, what to train; `found` may be an exception."""
         if self.driver is not None or self.finished:
             return

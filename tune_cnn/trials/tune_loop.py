@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
@@ -17,6 +16,7 @@ from tune_cnn.trials.coordinator import SlotCoordinator
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
 from tune_cnn.trials.tune_adapter import Assignment, Driver, Opening, TuneAdapter
+from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
 from ray import tune
@@ -50,8 +50,8 @@ def open_and_run(opening: Opening, payload: Payload, slots: Slots) -> None:
         raise adapter.error
 
 
-def _run(make_adapter: Callable[[Any], TuneAdapter], payload: Payload, slots: Slots, expected: int) -> TuneAdapter:
-    coordinator = SlotCoordinator.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]
+def _run(make_adapter: Callable[[Untyped], TuneAdapter], payload: Payload, slots: Slots, expected: int) -> TuneAdapter:
+    coordinator = SlotCoordinator.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]  # Ray's decorator adds it
     shared = replace(payload, coordinator=coordinator, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared),
@@ -111,21 +111,21 @@ class _DriverOnly:
         if adapter is not None:
             self.adapter = adapter
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, Untyped]) -> Untyped:
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Untyped, ...]:
         return (type(self), ())
 
 
 class _Asker(_DriverOnly, Searcher):
     """Tune's searcher: hands out the driver's trials, never more than there are slots."""
 
-    def suggest(self, trial_id: str) -> Any:
+    def suggest(self, trial_id: str) -> Untyped:
         config = self.adapter.config(trial_id)
         return Searcher.FINISHED if config is None and self.adapter.finished else config
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Plain] | None = None, error: bool = False) -> None:
         # Ends have been told by _Listener: this hears of what was lost for good, and of what Tune ends on its own.
         if error:
             self.adapter.give_up(trial_id, tries=MAX_FAILURES + 1)
@@ -142,7 +142,7 @@ class _Asker(_DriverOnly, Searcher):
 class _Listener(_DriverOnly, tune.Stopper):
     """Tune's stopper, the one hook that sees every result, the last one too."""
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: dict[str, Plain]) -> bool:
         adapter = self.adapter
         if result["trial"] is None and result["end"] is None:
             adapter.open(result["found"])
@@ -152,7 +152,7 @@ class _Listener(_DriverOnly, tune.Stopper):
             adapter.point(result["trial"], epoch, metrics, None)
         if result.get("metrics") is not None:
             stop = adapter.point(result["trial"], result["epoch"], dict(result["metrics"]), result.get("checkpoint"))
-        ended: Sequence[Any] | None = result.get("end")
+        ended: Sequence[Untyped] | None = result.get("end")
         if ended is not None:
             adapter.end(trial_id, *ended)
         elif stop:
@@ -172,15 +172,15 @@ class _InOrder(_DriverOnly, FIFOScheduler):
     It also hears of lost processes and of ends. A callback would too, and with one Tune imports mlflow into the driver.
     """
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+    def choose_trial_to_run(self, tune_controller: object) -> Trial | None:
         return None  # without a choice of ours, Tune prefers trials that have no process coming
 
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Plain]) -> None:
         # what Tune keeps of each number's course, 2 KiB apiece, until the search ends: nothing here asks for it
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
 
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         self.adapter.lost(trial.trial_id, _why(trial))
 
 

@@ -15,6 +15,7 @@ from brisk import CARDS, EPOCHS, NAMES, PAIRS, job_with
 from ranks import Processes, same_bits, train
 from torch import nn
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Choice
 from tune_cnn.spec.dimensions import Fixed
 from tune_cnn.spec.strategies import check_strategies, conflict, in_order
@@ -22,7 +23,6 @@ from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.strategies.framework.rebuild import rebuilt
 from tune_cnn.training.strategies.framework.registry import find_strategies, find_strategy
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 every = pytest.mark.parametrize("name", NAMES)

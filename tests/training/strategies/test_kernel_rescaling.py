@@ -8,10 +8,10 @@ from ranks import digits_job
 from torch import nn
 from torch.nn import functional as F
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.kernel_rescaling import KernelRescaling, shrink_kernels, smallest_images
 from tune_cnn.training.surgery.kernels import (
     carried_state,

@@ -7,12 +7,11 @@ import pytest
 from brisk import CARDS
 from ranks import digits_job, same_bits, train
 
-from tune_cnn.errors import SpecError
+from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import parse_spec
 from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.minibatch_order import (
     EXTREMES,
     LOWER,

@@ -9,13 +9,12 @@ from ranks import digits_job, train
 from strategy_nets import images, net
 from torch import nn
 
-from tune_cnn.errors import SpecError
+from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec.loading import parse_spec
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.net2net import Net2Net, add_noise, deepen, growth, narrow
 from tune_cnn.training.surgery.blocks import insertable_blocks, spread
 from tune_cnn.training.surgery.gather import gather_channels

@@ -10,9 +10,9 @@ from strategy_nets import images, net, trained
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 from tune_cnn.training.strategies.prunetrain import UNDER_ROOT, grown_batch, lasso_strength
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels, dead_channels

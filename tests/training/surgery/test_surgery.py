@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from tune_cnn.training.strategies.framework.strategy import StrategyError
+from tune_cnn.errors import StrategyError
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.gather import Gather, gather_channels
 from tune_cnn.training.surgery.shape import (

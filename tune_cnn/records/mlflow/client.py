@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag, ViewType
@@ -34,6 +34,7 @@ from tune_cnn.records.mlflow.environment import (
     shown_uri,
 )
 from tune_cnn.spec import DataSpec
+from tune_cnn.untyped import Plain, Untyped
 
 STUDY, UID, TRIAL = "tune_cnn.study", "tune_cnn.uid", "tune_cnn.trial"
 STARTED, UPDATED = "tune_cnn.started", "tune_cnn.updated"  # of the parent run, ISO 8601
@@ -182,7 +183,7 @@ class Server:
             metrics_n, params_n, tags_n = (part or [] for part in batch)
             self.ask(partial(self.client.log_batch, run_id, metrics_n, params_n, tags_n))
 
-    def log_dataset(self, run_id: str, facts: Mapping[str, Any], data: DataSpec) -> None:
+    def log_dataset(self, run_id: str, facts: Mapping[str, Plain], data: DataSpec) -> None:
         """The images as the run's input; told twice, MLflow keeps one."""
         dataset = Dataset(
             name=data.name[:500],
@@ -282,9 +283,9 @@ def _short(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: value if len(value) <= limit else value[: limit - 1] + "…" for name, value in tags.items()}
 
 
-def _chunks(items: Sequence[Any], size: int) -> list[list[Any]]:
+def _chunks(items: Sequence[Untyped], size: int) -> list[list[Untyped]]:
     """The items in lists of `size` at most, and of MAX_BATCH_CHARS as the request spells them."""
-    chunks: list[list[Any]] = []
+    chunks: list[list[Untyped]] = []
     chars = 0
     for item in items:
         length = 100 if isinstance(item, Metric) else len(json.dumps(item.value))

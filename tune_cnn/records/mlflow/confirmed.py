@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mlflow.entities import Metric
 
@@ -14,6 +13,7 @@ from tune_cnn.records.mlflow.description import odd_free
 from tune_cnn.records.mlflow.runs import StudyRuns
 from tune_cnn.records.rows import TrialRecord
 from tune_cnn.spec import StudySpec
+from tune_cnn.untyped import Plain
 
 CONFIRMED, EPOCHS, FAILED = "confirmed", "confirmed_epochs", "confirm_failed"
 ON_FRONT = "confirmed_front"
@@ -29,7 +29,7 @@ def tell_confirmed(
     trials: Mapping[int, TrialRecord],
     spec: StudySpec,
     stamp_ms: int,
-    images: Mapping[str, Any],
+    images: Mapping[str, Plain],
 ) -> None:
     """All of it at each change: how likely one is on the front depends on the others. Steps are the stop epochs.
 
@@ -58,7 +58,7 @@ def tell_confirmed(
     server.log(runs.parent, tags={POINTS: str(len(found))})
 
 
-def confirmed_of(seed_runs: Sequence[SeedRun], spec: StudySpec, images: Mapping[str, Any]) -> list[Confirmed]:
+def confirmed_of(seed_runs: Sequence[SeedRun], spec: StudySpec, images: Mapping[str, Plain]) -> list[Confirmed]:
     return confirmed(seed_runs, spec.objective_metrics, constraints_of(spec), spec.user_metrics, images=images)
 
 

@@ -5,13 +5,13 @@ import json
 import posixpath
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from tune_cnn.records.mlflow.environment import runs_view
 from tune_cnn.records.rows import StudyRecord, TrialRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import STRATEGIES
 from tune_cnn.states import StudyState
+from tune_cnn.untyped import Plain
 
 STATES = {
     StudyState.RUNNING: "The search is running.",
@@ -107,7 +107,7 @@ def trial_name(trial: TrialRecord, searched: Collection[str]) -> str:
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
 
 
-def _word(key: str, value: Any) -> str:
+def _word(key: str, value: object) -> str:
     if isinstance(value, bool):  # named where it is on; a strategy by its own name
         return key.rpartition(".")[2] if value else ""
     text = f"{value:.2g}" if isinstance(value, float) else str(value)
@@ -116,7 +116,7 @@ def _word(key: str, value: Any) -> str:
     return "" if key.startswith(STRATEGIES) else f"{key.rpartition('.')[2]}={text}"
 
 
-def numbers_of(params: Mapping[str, Any], searched: Collection[str]) -> dict[str, float]:
+def numbers_of(params: Mapping[str, Plain], searched: Collection[str]) -> dict[str, float]:
     """The searched parameters that are numbers. MLflow keeps parameters as text, "1024" before "64": as metrics they
     sort and filter by size."""
     numbers = {key: value for key, value in params.items() if key in searched and not isinstance(value, bool)}
@@ -125,7 +125,7 @@ def numbers_of(params: Mapping[str, Any], searched: Collection[str]) -> dict[str
     }
 
 
-def params_of(params: Mapping[str, Any]) -> dict[str, str]:
+def params_of(params: Mapping[str, Plain]) -> dict[str, str]:
     """Flat parameters as MLflow takes them; values as YAML has them."""
     return {odd_free(key): v if isinstance(v, str) else json.dumps(v, default=str) for key, v in params.items()}
 

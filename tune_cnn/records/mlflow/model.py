@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import mlflow
 import numpy as np
@@ -26,6 +25,7 @@ from tune_cnn.records.mlflow.environment import absolute_uri, check_uri
 from tune_cnn.records.rows import now_ms
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.messages import Program
+from tune_cnn.untyped import Plain
 
 ELSEWHERE = "tune-cnn-train"  # the experiment of models whose study the server doesn't hold
 TRAINING = "tune_cnn.training"  # the tag that tells one training from others
@@ -37,15 +37,15 @@ class Trained:
     """What is told of a training beside its program."""
 
     study: str
-    params: Mapping[str, Any]
+    params: Mapping[str, Plain]
     metrics: Mapping[str, float]
     promised: Mapping[str, float]
-    origin: Mapping[str, Any]  # trial, epoch, …
+    origin: Mapping[str, Plain]  # trial, epoch, …
     epoch: int
     card: str  # Markdown
     files: Mapping[str, Path]  # by their names in the run
     data: DataSpec
-    facts: Mapping[str, Any]  # of the images
+    facts: Mapping[str, Plain]  # of the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ def _elsewhere(server: Server) -> str:
         return str(found.experiment_id)
 
 
-def _save(path: str, mlflow_model: Model, *, program: Program, **_: Any) -> None:
+def _save(path: str, mlflow_model: Model, *, program: Program, **_: object) -> None:
     """A model of MLflow's, that `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model` read."""
     shape = program.images_nchw.shape[1:]
     torch_version = program.torch_version.partition("+")[0]

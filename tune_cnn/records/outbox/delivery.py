@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import Metric
 
@@ -22,6 +21,7 @@ from tune_cnn.records.rows import Change, PointRecord, StudyRecord, TrialRecord,
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec, to_yaml
 from tune_cnn.states import StudyState, TrialState
+from tune_cnn.untyped import Plain
 
 BATCH = 1000  # changes that are looked at together: what is told of one trial goes in one request
 MARKED_AFTER = 50  # changes; who waits sees by it that a slow server moves
@@ -101,7 +101,7 @@ class Delivery:
         told: list[int],
     ) -> None:
         """Part by part; `told` holds the ids of what the server has taken and the store has not been told."""
-        parts: dict[tuple[str, Any], list[Change]] = {}
+        parts: dict[tuple[str, Plain], list[Change]] = {}
         for change in changes:
             parts.setdefault(_part(change), []).append(change)
         for (kind, which), some in sorted(parts.items(), key=lambda part: _ORDER[part[0][0]]):
@@ -250,7 +250,7 @@ class Delivery:
 _ORDER = {"trial": 0, "confirmed": 1, "study": 2, "artifact": 3}
 
 
-def _part(change: Change) -> tuple[str, Any]:
+def _part(change: Change) -> tuple[str, Plain]:
     """What is told together: a trial with its points, all that is confirmed, the study, an artifact."""
     if change.kind == "artifact":
         return "artifact", change.name

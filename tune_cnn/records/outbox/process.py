@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TextIO
 
 from tune_cnn.errors import SpecError, StoreError, StudyError, TuneCnnError
 from tune_cnn.records.mlflow.client import Foreign, NotMlflow, Refused, Server
 from tune_cnn.records.outbox.delivery import Delivery
 from tune_cnn.records.outbox.handle import REFUSED, TAKEN
 from tune_cnn.records.store import Store
+from tune_cnn.untyped import Plain
 
 POLL_S = 1.0
 LONGEST_BACKOFF_S = 15.0  # a server that is back is noticed within this time
@@ -193,7 +194,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    first: dict[str, Any] = json.loads(sys.stdin.readline() or "{}")
+    first: dict[str, Plain] = json.loads(sys.stdin.readline() or "{}")
     if not first:
         return  # the search died before it could say what to do
     settings = Settings(**first)

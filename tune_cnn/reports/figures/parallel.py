@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,6 +12,7 @@ from tune_cnn.reports.numbers import ABSENT, better, number, setting, titled
 from tune_cnn.reports.study_report import TrialRow
 from tune_cnn.reports.thinning import sample
 from tune_cnn.spec import Choice, Range
+from tune_cnn.untyped import Plain
 
 MOST_LINES = 1000
 _MOST_TICKS = 8
@@ -51,23 +51,23 @@ def parallel_coordinates_figure(
     return figure
 
 
-def _parameter(name: str, kind: Choice | Range, values: Sequence[Any]) -> dict[str, Any]:
+def _parameter(name: str, kind: Choice | Range, values: Sequence[Plain]) -> dict[str, Plain]:
     # By kind: a range alone has a scale, linear or logarithmic.
     if isinstance(kind, Range) and all(v is None or (_is_number(v) and (v > 0 or not kind.log)) for v in values):
         return _numeric(name, values, log=kind.log, write=setting)
     return _categorical(name, kind.values if kind.is_listed else [], values)
 
 
-def _objective(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
+def _objective(metric: Metric, values: Sequence[float]) -> dict[str, Plain]:
     title = f"{titled(metric)} {better(metric)}"
     return _numeric(title, values, log=metric.scale is Scale.LOG and min(values, default=0) > 0, write=number)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _categorical(name: str, choices: Sequence[Any], values: Sequence[Any]) -> dict[str, Any]:
+def _categorical(name: str, choices: Sequence[Plain], values: Sequence[Plain]) -> dict[str, Plain]:
     """Compared as written: True and 1 are one to Python, and warm-started trials may hold values off the list."""
     labels = list(dict.fromkeys([*map(setting, choices), *(setting(v) for v in values)]))
     places = {label: at for at, label in enumerate(labels)}
@@ -80,7 +80,7 @@ def _categorical(name: str, choices: Sequence[Any], values: Sequence[Any]) -> di
     }
 
 
-def _numeric(name: str, values: Sequence[Any], *, log: bool, write: Callable[[Any], str]) -> dict[str, Any]:
+def _numeric(name: str, values: Sequence[Plain], *, log: bool, write: Callable[[Plain], str]) -> dict[str, Plain]:
     there = [float(v) for v in values if v is not None]
     if not there:
         return _categorical(name, [], values)

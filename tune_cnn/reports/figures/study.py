@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,6 +13,7 @@ from tune_cnn.front.choose import knee
 from tune_cnn.metrics import Direction, EpochPoint, Metric, Scale
 from tune_cnn.reports.numbers import better, number, quantity, setting, titled
 from tune_cnn.reports.thinning import best_few, curve_sample, dominated_sample, usable
+from tune_cnn.untyped import Plain
 
 FAINT, FRONT, KNEE = "rgba(115,128,150,0.35)", "#2f6fed", "#e8590c"
 MOST_DOMINATED, MOST_FRONT = 1800, 400  # points in a figure: hover of more would make the page too large to open
@@ -21,7 +21,7 @@ MOST_CURVES, MOST_CURVE_POINTS = 200, 6000
 _HOVER_METRICS, _HOVER_SETTINGS = 8, 12  # the latter for points off the front; those on it show all
 _FEW_DECADES = 1e3  # up to this ratio an axis has room for 1, 2 and 5 of each decade
 
-Params = Mapping[int, Mapping[str, Any]]
+Params = Mapping[int, Mapping[str, Plain]]
 
 
 def front_figure(
@@ -66,13 +66,13 @@ def most_dominated(objectives: Sequence[Metric]) -> int:
     return MOST_DOMINATED // _panels(objectives)
 
 
-def _xy(points: Sequence[EpochPoint], up: Metric, across: Metric | None) -> dict[str, Any]:
+def _xy(points: Sequence[EpochPoint], up: Metric, across: Metric | None) -> dict[str, Plain]:
     x = [p.metrics[across.name] if across is not None else p.epoch for p in points]
     return {"x": x, "y": [p.metrics[up.name] for p in points]}
 
 
 def _points_trace(
-    name: str, points: Sequence[EpochPoint], up: Metric, across: Metric | None, hover: list[str], **marker: Any
+    name: str, points: Sequence[EpochPoint], up: Metric, across: Metric | None, hover: list[str], **marker: object
 ) -> go.Scatter:
     return go.Scatter(
         **_xy(points, up, across), mode="markers", name=name, legendgroup=name, marker=marker, text=hover,
@@ -168,7 +168,9 @@ def most_curves(points: Sequence[EpochPoint]) -> int:
     return max(2, min(MOST_CURVES, int(MOST_CURVE_POINTS / max(mean_epochs, 1))))
 
 
-def _switch(names: Sequence[str], xs: Sequence[list[np.ndarray]], axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _switch(
+    names: Sequence[str], xs: Sequence[list[np.ndarray]], axes: Sequence[Mapping[str, Plain]]
+) -> dict[str, Plain]:
     """Buttons that exchange what the x axis shows."""
     buttons = [
         {
@@ -253,7 +255,7 @@ def hypervolume_figure(trace: Sequence[tuple[float, float]], x_title: str) -> go
     return styled(figure, height=340)
 
 
-def metric_axis(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
+def metric_axis(metric: Metric, values: Sequence[float]) -> dict[str, Plain]:
     """A metric's axis. On a log one plotly would label 20 as a small 2, so the ticks are written out."""
     title = {"text": escape(f"{titled(metric)} {better(metric)}")}
     low, high = min(values, default=1.0), max(values, default=1.0)
@@ -266,7 +268,7 @@ def metric_axis(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
     return {"title": title, "type": "log", "tickvals": ticks, "ticktext": [number(t) for t in ticks], "minor": minor}
 
 
-def _across_axis(metric: Metric | None, points: Sequence[EpochPoint]) -> dict[str, Any]:
+def _across_axis(metric: Metric | None, points: Sequence[EpochPoint]) -> dict[str, Plain]:
     if metric is None:
         return {"title": {"text": "epoch"}, "type": "linear", "tickvals": None, "ticktext": None}
     return metric_axis(metric, _values(points, metric))

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from typing import Any
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import METRICS, Direction, EpochPoint, Metric
@@ -13,6 +12,7 @@ from tune_cnn.reports.numbers import KNEE, better, duration, number, quantity, s
 from tune_cnn.reports.study_report import StudyReport, TrialRow
 from tune_cnn.reports.thinning import best_few
 from tune_cnn.spec.loading import dump_yaml
+from tune_cnn.untyped import Plain
 
 MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`
 _MOST_NUMBERS = 12  # trials named for one reason of failure
@@ -157,7 +157,7 @@ def front_section(study: StudyReport) -> str:
     return section("The front, to copy from", note, table(headings, rows, numeric=2 + len(objectives)))
 
 
-def _yaml(study: str, point: EpochPoint, params: Mapping[str, Any]) -> str:
+def _yaml(study: str, point: EpochPoint, params: Mapping[str, Plain]) -> str:
     return f"# study {study}, trial {point.trial}, stopped after epoch {point.epoch}\n" + dump_yaml(
         {"space": dict(params)}
     )
@@ -211,7 +211,7 @@ def spec_section(spec_yaml: str) -> str:
     )  # fmt: skip
 
 
-def surroundings_section(hardware: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
+def surroundings_section(hardware: Mapping[str, Plain], versions: Mapping[str, Plain]) -> str:
     if not hardware and not versions:
         return ""
     parts = [
@@ -223,7 +223,7 @@ def surroundings_section(hardware: Mapping[str, Any], versions: Mapping[str, Any
     return section("Where it ran", note, f'<div class="two">{"".join(parts)}</div>')
 
 
-def _pair(name: str, value: Any) -> str:
+def _pair(name: str, value: object) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return f'<tr><td class="soft">{escape(str(name))}</td><td>{escape(text)}</td></tr>\n'
 

@@ -1,7 +1,6 @@
 """The front as a table for the terminal."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -11,6 +10,7 @@ from tune_cnn.front.choose import knee
 from tune_cnn.metrics import EpochPoint, Metric
 from tune_cnn.reports.numbers import ABSENT, KNEE, better, number, setting, titled
 from tune_cnn.reports.thinning import best_few
+from tune_cnn.untyped import Plain
 
 CONFIRMED = "✓"
 _PADDING = 3  # cells that a column takes beside its content
@@ -19,7 +19,7 @@ _PADDING = 3  # cells that a column takes beside its content
 def front_table(
     front: Sequence[EpochPoint],
     objectives: Sequence[Metric],
-    params_by_trial: Mapping[int, Mapping[str, Any]],
+    params_by_trial: Mapping[int, Mapping[str, Plain]],
     searched: Sequence[str],
     *,
     width: int = 120,
@@ -58,7 +58,7 @@ def _values(point: EpochPoint, objectives: Sequence[Metric]) -> list[str]:
 
 
 def _split(
-    rows: Sequence[EpochPoint], params_by_trial: Mapping[int, Mapping[str, Any]], searched: Sequence[str]
+    rows: Sequence[EpochPoint], params_by_trial: Mapping[int, Mapping[str, Plain]], searched: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
     """The searched parameters that all rows share, with their value, and those that differ."""
     same, differing = {}, []

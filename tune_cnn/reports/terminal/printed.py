@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +12,7 @@ from tune_cnn.metrics import METRICS, TEST, Direction, EpochPoint, Metric
 from tune_cnn.reports.numbers import ABSENT, duration, number, quantity, setting, titled
 from tune_cnn.reports.terminal.confirmed_table import confirmed_table
 from tune_cnn.reports.terminal.front_table import front_table
+from tune_cnn.untyped import Plain
 
 FIRST_POINTS = 12  # of a front, where it stands among other things
 TRAINED = ("accuracy", "train_time_s", "total_time_s", "val_loss", "peak_memory_mib")
@@ -34,7 +34,7 @@ def line(text: str) -> None:
 def front(
     points: Sequence[EpochPoint],
     objectives: Sequence[Metric],
-    params: Mapping[int, Mapping[str, Any]],
+    params: Mapping[int, Mapping[str, Plain]],
     searched: Sequence[str],
     *,
     most: int | None = None,
@@ -45,14 +45,14 @@ def front(
     console.print(table)
 
 
-def search_head(result: Mapping[str, Any]) -> None:
+def search_head(result: Mapping[str, Plain]) -> None:
     """What stands above the front when a search has ended."""
     counts = _counts(result["trials"]) or "no trial"
     console = _Stream()
     _plain(console, f"\nStudy {result['study']} is {result['state']}: {counts}; {result['points']:,} epoch points.\n")
 
 
-def search_foot(result: Mapping[str, Any]) -> None:
+def search_foot(result: Mapping[str, Plain]) -> None:
     """Where the report is, and the exact next commands."""
     console = _Stream()
     console.print()
@@ -69,7 +69,7 @@ def search_foot(result: Mapping[str, Any]) -> None:
         _plain(console, f"{'':8} which shows the runs at {runs}")
 
 
-def status(status: Mapping[str, Any]) -> None:
+def status(status: Mapping[str, Plain]) -> None:
     volume, trials = status["hypervolume"], dict(status["trials"])
     if status["state"] != "running":  # the next start goes on with them
         trials["unfinished"] = trials.pop("running")
@@ -86,12 +86,12 @@ def status(status: Mapping[str, Any]) -> None:
         _plain(console, f"  {name:12} {value}")
 
 
-def _confirming(progress: Mapping[str, Any]) -> str:
+def _confirming(progress: Mapping[str, Plain]) -> str:
     runs = _counts(progress["runs"])
     return f"{progress['confirmed']} of {progress['points']} points (trainings: {runs})"
 
 
-def studies(rows: Sequence[Mapping[str, Any]]) -> None:
+def studies(rows: Sequence[Mapping[str, Plain]]) -> None:
     table = _table("study", "state", "started", "updated")
     for row in rows:
         table.add_row(
@@ -100,7 +100,7 @@ def studies(rows: Sequence[Mapping[str, Any]]) -> None:
     _Stream().print(table)
 
 
-def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
+def recipes(rows: Sequence[Mapping[str, Plain]]) -> None:
     """A paragraph a recipe: as columns, what it searches and its description fold into slivers."""
     console = _Stream()
     for at, row in enumerate(rows):
@@ -111,7 +111,7 @@ def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
         _plain(console, f"  {row['file']}")
 
 
-def strategies(rows: Sequence[Mapping[str, Any]]) -> None:
+def strategies(rows: Sequence[Mapping[str, Plain]]) -> None:
     """A paragraph a strategy, like the recipes."""
     console = _Stream()
     for at, row in enumerate(rows):
@@ -130,7 +130,7 @@ def strategies(rows: Sequence[Mapping[str, Any]]) -> None:
             _plain(console, f"  not with {', '.join(row['conflicts'])}")
 
 
-def training(result: Mapping[str, Any]) -> None:
+def training(result: Mapping[str, Plain]) -> None:
     """Promised against achieved, and where the weights are."""
     promised, achieved = result["promised"], result["achieved"]
     own = [name for name in promised if name not in {*METRICS, *TEST}]
@@ -151,7 +151,7 @@ def training(result: Mapping[str, Any]) -> None:
         _plain(console, f"Registered: {registered['uri']} at {registered['server']}")
 
 
-def _held(interval: Mapping[str, Any] | None, value: float | None, metric: Metric | None) -> list[str]:
+def _held(interval: Mapping[str, Plain] | None, value: float | None, metric: Metric | None) -> list[str]:
     if interval is None or value is None:
         return ["", ""]
     ends = f"{number(interval['low'], metric)} to {number(interval['high'], metric)}"
@@ -161,7 +161,7 @@ def _held(interval: Mapping[str, Any] | None, value: float | None, metric: Metri
     return [ends, f"outside, {'better' if better else 'worse'}"]
 
 
-def dry_run(result: Mapping[str, Any]) -> None:
+def dry_run(result: Mapping[str, Plain]) -> None:
     console, info = _Stream(), result["info"]
     data, model = info["data"], info["model"]
     parameters = f"; {model['parameters']:,} parameters" if model else ""
@@ -180,7 +180,7 @@ def moment(iso: str) -> str:
     return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M} UTC"
 
 
-def promised(promise: Mapping[str, Any], objectives: Sequence[Metric]) -> str:
+def promised(promise: Mapping[str, Plain], objectives: Sequence[Metric]) -> str:
     """What an export promises, and what stands behind it."""
     metrics, intervals = promise["metrics"], promise.get("intervals", {})
     if not promise["confirmed"]:
@@ -192,7 +192,7 @@ def promised(promise: Mapping[str, Any], objectives: Sequence[Metric]) -> str:
     return f"{', '.join(values)} (confirmed over {seeds} seed{'s' if seeds > 1 else ''}{lost})"
 
 
-def between(interval: Mapping[str, Any] | None, metric: Metric) -> str:
+def between(interval: Mapping[str, Plain] | None, metric: Metric) -> str:
     """ " [0.91, 0.93]": where a fresh run lies 95 times in 100; nothing where that is not known."""
     if interval is None or interval["low"] is None:
         return ""
@@ -210,7 +210,7 @@ def confirmed(
         _plain(console, f"Trial {trial} at epoch {epoch} is not confirmed, every run failed: {reasons[0]}")
 
 
-def _phase(console: Console, phase: Mapping[str, Any], searched: Sequence[str]) -> None:
+def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]) -> None:
     slots = phase["slots"]
     share = f", {phase['gpus_per_rank']:g} GPU a rank" if phase["gpus_per_rank"] else ""
     _plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}\n")

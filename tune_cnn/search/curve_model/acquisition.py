@@ -25,7 +25,8 @@ def discrepancy_with(rows_cd: np.ndarray, tried_nd: np.ndarray) -> np.ndarray:
     alone_c = (1.0 + 0.5 * from_c - 0.5 * from_c**2).prod(axis=1)
     apart_cnd = np.abs(rows_cd[:, None, :] - tried_nd[None])
     pairs_cn = (1.0 + 0.5 * from_c[:, None, :] + 0.5 * from_n[None] - 0.5 * apart_cnd).prod(axis=2)
-    return -2.0 / count * alone_c + (2.0 * pairs_cn.sum(axis=1) + (1.0 + from_c).prod(axis=1)) / count**2
+    found_c: np.ndarray = -2.0 / count * alone_c + (2.0 * pairs_cn.sum(axis=1) + (1.0 + from_c).prod(axis=1)) / count**2
+    return found_c
 
 
 class Acquisition:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec.costs import FREE, cost_key
+from tune_cnn.untyped import Plain, Untyped
 
 WHOLE = 600  # a space of so few configurations is looked at as a whole
 DRAWN, NEAR = 120, 80
@@ -18,7 +18,7 @@ NEARNESS = 0.15  # standard deviation of a move along a dimension, as a share of
 STEPPED = 16  # a dimension of so few values is walked step by step, one of more by distances
 REMEMBERED = 10_000  # configurations whose rows are not laid out a second time
 
-Encoded = dict[str, Any]
+Encoded = dict[str, Plain]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +27,7 @@ class Candidate:
 
     key: str
     encoded: Encoded
-    params: Mapping[str, Any]
+    params: Mapping[str, Plain]
     row_d: np.ndarray
     horizon: int  # epochs
     cost: str
@@ -36,7 +36,7 @@ class Candidate:
 class Candidates:
     """Draws encoded configurations and lays them out as rows of numbers between 0 and 1."""
 
-    def __init__(self, space: SearchSpace, horizon: Callable[[Mapping[str, Any]], int]) -> None:
+    def __init__(self, space: SearchSpace, horizon: Callable[[Mapping[str, Plain]], int]) -> None:
         """`horizon`: how many epochs a configuration is trained for."""
         self._space, self._horizon = space, horizon
         self._distributions = space.distributions
@@ -109,7 +109,7 @@ class Candidates:
         found = [self.of(self._kept({**fresh, **moves[at][0], moves[at][1]: moves[at][2]})) for at in some]
         return list({one.key: one for one in found}.values())
 
-    def _beside(self, name: str, value: Any, rng: np.random.Generator) -> list[Any]:
+    def _beside(self, name: str, value: Plain, rng: np.random.Generator) -> list[Plain]:
         """The values next to this one: every other choice, a step to either side, or two drawn near by."""
         distribution = self._distributions[name]
         if isinstance(distribution, CategoricalDistribution):
@@ -134,7 +134,7 @@ class Candidates:
                 moved[name] = _draw(distribution, _inside(distribution, place))
         return self._kept(moved)
 
-    def row(self, encoded: Mapping[str, Any]) -> np.ndarray:
+    def row(self, encoded: Mapping[str, Plain]) -> np.ndarray:
         """Numbers in their order between 0 and 1, choices as one column each; absent dimensions in the middle."""
         cells: list[float] = []
         for name, distribution in self._distributions.items():
@@ -146,11 +146,11 @@ class Candidates:
         return np.array(cells)
 
 
-def key(encoded: Mapping[str, Any]) -> str:
+def key(encoded: Mapping[str, Plain]) -> str:
     return repr(sorted(encoded.items()))
 
 
-def _values(distribution: Any) -> list[Any] | None:
+def _values(distribution: Untyped) -> list[Plain] | None:
     """All values of a dimension; None where they are more than a space that is looked at as a whole can have."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
@@ -160,7 +160,7 @@ def _values(distribution: Any) -> list[Any] | None:
     return [distribution.low + at * distribution.step for at in range(count)] if count <= WHOLE else None
 
 
-def _draw(distribution: Any, share: float) -> Any:
+def _draw(distribution: Untyped, share: float) -> Plain:
     """The value at this share of the dimension."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(share * len(distribution.choices))]
@@ -178,7 +178,7 @@ def _draw(distribution: Any, share: float) -> Any:
     return float(low + share * (high - low))
 
 
-def _inside(distribution: Any, place: float) -> float:
+def _inside(distribution: object, place: float) -> float:
     """Back into [0, 1) from beyond its ends.
 
     Real numbers are reflected, as clipped ones would pile up at the end; steps are clipped: the last one is as good a
@@ -190,7 +190,7 @@ def _inside(distribution: Any, place: float) -> float:
     return float(np.clip(place, 0.0, 1.0 - 1e-9))
 
 
-def _place(distribution: Any, value: float) -> float:
+def _place(distribution: Untyped, value: float) -> float:
     low, high = float(distribution.low), float(distribution.high)
     if high == low:
         return 0.5

@@ -1,13 +1,13 @@
 """What an epoch of a configuration takes, before it is trained: from the probe, and from epochs of its like."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.curve_model.ridge_regression import RidgeRegression
 from tune_cnn.spec.costs import Cost, cost_key
+from tune_cnn.untyped import Plain
 
 ENOUGH = 4  # different costs from which those of others are judged
 
@@ -22,7 +22,7 @@ class CostModel:
         self._rows: dict[str, np.ndarray] = {}
         self._line: RidgeRegression | None = None
 
-    def probe(self, params: Mapping[str, Any], row_d: np.ndarray, cost: Cost) -> None:
+    def probe(self, params: Mapping[str, Plain], row_d: np.ndarray, cost: Cost) -> None:
         """A cost that was measured beside the search; its trials' own times count more."""
         if cost.epoch_time_s is None or cost.epoch_time_s <= 0:
             return
@@ -31,7 +31,7 @@ class CostModel:
         self._rows[key] = row_d
         self._line = None
 
-    def observe(self, params: Mapping[str, Any], row_d: np.ndarray, point: EpochPoint) -> None:
+    def observe(self, params: Mapping[str, Plain], row_d: np.ndarray, point: EpochPoint) -> None:
         time_s = point.metrics.get("train_time_s")
         if time_s is None or not time_s > 0 or point.epoch < 1:
             return
@@ -49,7 +49,7 @@ class CostModel:
         seen = self._sums.get(key)
         return self._probed.get(key) if seen is None else seen[0] / seen[1]
 
-    def epoch_time_s(self, params: Mapping[str, Any], row_d: np.ndarray) -> float | None:
+    def epoch_time_s(self, params: Mapping[str, Plain], row_d: np.ndarray) -> float | None:
         """Seconds an epoch, known or judged by others; None while too few are known."""
         known = self.known(cost_key(params))
         if known is not None or len(self._rows) < ENOUGH:

@@ -15,13 +15,15 @@ NOISE_START, NOISE_SPREAD = -4.0, 1.5  # log of the noise's variance against the
 
 
 def matern(distance_nm: np.ndarray) -> np.ndarray:
-    root = np.sqrt(5.0) * distance_nm
-    return (1.0 + root + root**2 / 3.0) * np.exp(-root)
+    root: np.ndarray = np.sqrt(5.0) * distance_nm
+    similar: np.ndarray = (1.0 + root + root**2 / 3.0) * np.exp(-root)
+    return similar
 
 
 def distances(one_nd: np.ndarray, other_md: np.ndarray) -> np.ndarray:
     squares = (one_nd**2).sum(axis=1)[:, None] + (other_md**2).sum(axis=1)[None] - 2.0 * one_nd @ other_md.T
-    return np.sqrt(np.maximum(squares, 0.0))
+    found: np.ndarray = np.sqrt(np.maximum(squares, 0.0))
+    return found
 
 
 class GaussianProcess:

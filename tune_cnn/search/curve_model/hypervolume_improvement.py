@@ -38,9 +38,11 @@ class HypervolumeImprovement:
     def _with(self, heights_cx: np.ndarray, gains_ck: np.ndarray) -> np.ndarray:
         first_c = gains_ck[:, 0]
         if self._objectives == 1:
-            return np.maximum(heights_cx, first_c[:, None])
+            alone_cx: np.ndarray = np.maximum(heights_cx, first_c[:, None])
+            return alone_cx
         covered_cx = np.arange(NODES) < self._nodes(gains_ck[:, 1])[:, None]
-        return np.maximum(heights_cx, np.where(covered_cx, first_c[:, None], 0.0))
+        together_cx: np.ndarray = np.maximum(heights_cx, np.where(covered_cx, first_c[:, None], 0.0))
+        return together_cx
 
     def of_curves(self, gains_cgk: np.ndarray) -> np.ndarray:
         """(c, g) what the first g points of each curve would add together."""

@@ -101,15 +101,17 @@ def _key(row_d: np.ndarray) -> bytes:
 def _size(rows_nd: np.ndarray, upwards_d: np.ndarray) -> np.ndarray:
     """(n, k) the dimensions that matter, each so that memory grows with it."""
     matters_d = upwards_d != 0
-    return rows_nd[:, matters_d] * upwards_d[matters_d]
+    size_nk: np.ndarray = rows_nd[:, matters_d] * upwards_d[matters_d]
+    return size_nk
 
 
 def _least(rows_nk: np.ndarray) -> np.ndarray:
     """Those that no other is smaller than in all dimensions: few of thousands."""
     if not rows_nk.size:
         return rows_nk
-    rows_nk = np.unique(rows_nk, axis=0)
-    return rows_nk[nondominated(rows_nk)]
+    different_nk: np.ndarray = np.unique(rows_nk, axis=0)
+    least_nk: np.ndarray = different_nk[nondominated(different_nk)]
+    return least_nk
 
 
 def _any_within(small_mk: np.ndarray, large_nk: np.ndarray) -> np.ndarray:

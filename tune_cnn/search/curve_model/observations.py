@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,12 @@ from tune_cnn.front.hypervolume import FrontTracker, gains_of_scaled
 from tune_cnn.metrics import METRICS, EpochPoint, Metric
 from tune_cnn.search.curve_model.curves import Curve, Curves, levels, limits, scaled_of
 from tune_cnn.spec import StudySpec
+from tune_cnn.untyped import Plain
 
 TIME = "train_time_s"
 REFERENCE_AFTER = 8  # ended trials after which the reference point is fixed: enough to have seen slow ones
 
-Encoded = dict[str, Any]
+Encoded = dict[str, Plain]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -24,7 +24,7 @@ class Observation:
     """A configuration that is or was in training, with its curve."""
 
     encoded: Encoded
-    params: Mapping[str, Any]
+    params: Mapping[str, Plain]
     row_d: np.ndarray
     curve: Curve
     running: bool = True
@@ -47,7 +47,12 @@ class Observations:
         self.ended = 0
 
     def start(
-        self, encoded: Encoded, params: Mapping[str, Any], row_d: np.ndarray, horizon: int, points: Sequence[EpochPoint]
+        self,
+        encoded: Encoded,
+        params: Mapping[str, Plain],
+        row_d: np.ndarray,
+        horizon: int,
+        points: Sequence[EpochPoint],
     ) -> Observation:
         known = Observation(encoded=encoded, params=params, row_d=row_d, curve=self.curves.start(horizon))
         self.known.append(known)
@@ -79,8 +84,10 @@ class Observations:
         """Of levels (…, objectives first) on the reference, in the unit of `front.hypervolume`."""
         count = len(self.objectives)
         flat = scaled_of(levels_m[..., :count].reshape(-1, count), self.objectives)
-        return gains_of_scaled(flat, self.objectives, self.tracker.reference).reshape(*levels_m.shape[:-1], count)
+        gains: np.ndarray = gains_of_scaled(flat, self.objectives, self.tracker.reference)
+        return gains.reshape(*levels_m.shape[:-1], count)
 
     def allowed(self, levels_m: np.ndarray) -> np.ndarray:
         """(…) whether levels keep the constraints; a metric that is not known is taken to."""
-        return np.all(np.isnan(levels_m) | (levels_m <= self.limits_m + 1e-9), axis=-1)
+        allowed: np.ndarray = np.all(np.isnan(levels_m) | (levels_m <= self.limits_m + 1e-9), axis=-1)
+        return allowed

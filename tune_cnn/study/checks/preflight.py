@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from tune_cnn import metrics as table
 from tune_cnn.errors import ResourceError, SpecError, StudyError
@@ -16,6 +15,7 @@ from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import code_key
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.remote import call_on_node
+from tune_cnn.untyped import Plain
 
 INSPECT = "tune_cnn.training.inspection.node:inspect_node"
 
@@ -26,7 +26,7 @@ class Checked:
 
     spec: StudySpec
     cards: Cards  # of the strategies that it names
-    info: Mapping[str, Any]  # for the store: hardware, versions, data, model, the user's code
+    info: Mapping[str, Plain]  # for the store: hardware, versions, data, model, the user's code
     notes: Sequence[str]  # for the user
 
 
@@ -86,7 +86,7 @@ def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) 
     return parse_spec(raw), [f"precision {', '.join(lacking)} is left out: {device} has none of it"]
 
 
-def check_unchanged(stored: Mapping[str, Any], spec: StudySpec) -> None:
+def check_unchanged(stored: Mapping[str, Plain], spec: StudySpec) -> None:
     """Refuse to go on with a study under another spec, unless only the budget grew; shows the difference."""
     before, now = parse_spec(stored, "the stored spec"), spec
     changes = [
@@ -107,14 +107,14 @@ def check_unchanged(stored: Mapping[str, Any], spec: StudySpec) -> None:
         )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(tree: Mapping[str, Plain], prefix: str = "") -> dict[str, Plain]:
+    flat: dict[str, Plain] = {}
     for key, value in tree.items():
         whole = isinstance(value, Mapping) and bool(value) and not set(value) <= {"low", "high", "log", "step"}
         flat.update(_flat(value, f"{prefix}{key}.") if whole else {f"{prefix}{key}": value})
     return flat
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _differences(before: Mapping[str, Plain], now: Mapping[str, Plain]) -> list[tuple[str, Plain, Plain]]:
     keys = dict.fromkeys([*before, *now])
     return [(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)]

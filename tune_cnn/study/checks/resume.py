@@ -1,7 +1,6 @@
 """A study that goes on, perhaps on another machine: what must be as it was, and what is said where it is not."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.front.confirmed import SeedRun
@@ -10,9 +9,10 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.states import RunState
 from tune_cnn.study.machine import CONFIRMED_ON, differences, key_of, machine_of
 from tune_cnn.study.session import Report, Session
+from tune_cnn.untyped import Plain
 
 
-def search_on(session: Session, here: Mapping[str, Any]) -> dict[str, Any]:
+def search_on(session: Session, here: Mapping[str, Plain]) -> dict[str, Plain]:
     """What to store of the place where a search goes on, from what `preflight.check` found there.
 
     Raises StudyError where the images are others.
@@ -24,14 +24,14 @@ def search_on(session: Session, here: Mapping[str, Any]) -> dict[str, Any]:
     return {**here, **{name: then[name] for name in (CONFIRMED_ON,) if name in then}}
 
 
-def keep_machine(session: Session, run: SeedRun, here: Mapping[str, Any]) -> None:
+def keep_machine(session: Session, run: SeedRun, here: Mapping[str, Plain]) -> None:
     """A run that confirms has ended here: its candidate's promise holds for this machine."""
     info = session.record.info
     machines = {**info.get(CONFIRMED_ON, {}), key_of(run.trial, run.epoch): machine_of(here)}
     session.store.update_study(session.study, info={**info, CONFIRMED_ON: machines})
 
 
-def check_confirmable(session: Session, adapted: StudySpec, here: Mapping[str, Any]) -> None:
+def check_confirmable(session: Session, adapted: StudySpec, here: Mapping[str, Plain]) -> None:
     """Before points are trained again; `adapted` as for `check_precisions`, whose error it raises too.
 
     Raises StudyError where the images are not the search's; says what else is not as it was.
@@ -63,7 +63,7 @@ def check_precisions(store: Store, spec: StudySpec, adapted: StudySpec) -> None:
             )
 
 
-def check_same_images(spec: StudySpec, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_images(spec: StudySpec, then: Mapping[str, Plain], now: Mapping[str, Plain]) -> None:
     """StudyError where a study was searched on other images: what they give can't be held against each other."""
     key = then.get("data", {}).get("key")
     if key is not None and key != now["data"]["key"]:
@@ -73,6 +73,6 @@ def check_same_images(spec: StudySpec, then: Mapping[str, Any], now: Mapping[str
         )
 
 
-def _report_differences(what: str, then: Mapping[str, Any], here: Mapping[str, Any], report: Report) -> None:
+def _report_differences(what: str, then: Mapping[str, Plain], here: Mapping[str, Plain], report: Report) -> None:
     for difference in differences(then, machine_of(here)):
         report(f"not as {what}: {difference}")

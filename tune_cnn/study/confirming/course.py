@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import Interrupted, TuneCnnError
@@ -21,6 +20,7 @@ from tune_cnn.study.locations import Locations
 from tune_cnn.study.session import Report, Session
 from tune_cnn.study.signals import interruptible, terminable
 from tune_cnn.trials.cluster import connected, fit
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResu
     return result
 
 
-def _as_searched(session: Session, runs: list[SeedRun]) -> Mapping[str, Any]:
+def _as_searched(session: Session, runs: list[SeedRun]) -> Mapping[str, Plain]:
     """Refuse other images than the search's, and hardware that can't; say what else is not as it was then.
 
     What was found here.

@@ -1,7 +1,6 @@
 """What is to be confirmed: which points of the front, by how many trainings, with which seeds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from tune_cnn.errors import InputError
 from tune_cnn.front.confirmed import SeedRun
@@ -16,6 +15,7 @@ from tune_cnn.spec.parts import ConfirmSpec
 from tune_cnn.states import RunState
 from tune_cnn.study.archive import feasible_points
 from tune_cnn.study.seeds import confirm_seed
+from tune_cnn.untyped import Plain
 
 
 def settings(spec: StudySpec, points: int | None, seeds: int | None) -> ConfirmSpec:
@@ -64,7 +64,7 @@ def is_left(archive: StudyArchive, spec: StudySpec) -> bool:
     return any((run.key, run.number) not in ended for run in plan(archive, spec, spec.confirm))
 
 
-def progress(runs: Sequence[SeedRun]) -> dict[str, Any] | None:
+def progress(runs: Sequence[SeedRun]) -> dict[str, Plain] | None:
     """How confirming stands, for `status`; None where nothing was ever planned."""
     if not runs:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tune_cnn.errors import TrialError
 from tune_cnn.front.confirmed import SeedRun, run_end
@@ -18,6 +18,7 @@ from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, fit
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
 from tune_cnn.trials.trainable import end_of
+from tune_cnn.untyped import Plain
 
 TOO_FEW = {
     1: "one seed gives no intervals, as nothing tells the spread; 3 or more do",
@@ -62,13 +63,13 @@ def confirm_runs(
 
 
 def confirm_planned(
-    session: Session, plan: Sequence[SeedRun], *, here: Mapping[str, Any], stopping: Callable[[], bool]
+    session: Session, plan: Sequence[SeedRun], *, here: Mapping[str, Plain], stopping: Callable[[], bool]
 ) -> bool:
     """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with.
 
     `here`: what `preflight.check` found here.
     """
-    seeds, points = (len({of(run) for run in plan}) for of in (lambda run: run.number, lambda run: run.key))
+    seeds, points = len({run.number for run in plan}), len({run.key for run in plan})
     session.report(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
     if seeds in TOO_FEW:
         session.report(TOO_FEW[seeds])

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from statistics import median
-from typing import Any
 
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.costs import KnownCost, setup_key
@@ -15,9 +14,10 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import Cost, cost_key
 from tune_cnn.states import TrialState
 from tune_cnn.study.machine import machine_of
+from tune_cnn.untyped import Plain
 
 
-def setup_of(spec: StudySpec, info: Mapping[str, Any], **slots: Any) -> dict[str, Any]:
+def setup_of(spec: StudySpec, info: Mapping[str, Plain], **slots: object) -> dict[str, Plain]:
     """All that decides a cost beside the configuration itself; `info` is what `preflight.check` found.
 
     `slots` and `gpus_per_rank` belong to it, since trials that share hardware slow each other; another phase's are
@@ -33,12 +33,12 @@ def setup_of(spec: StudySpec, info: Mapping[str, Any], **slots: Any) -> dict[str
     }
 
 
-def place_of(info: Mapping[str, Any]) -> str:
+def place_of(info: Mapping[str, Plain]) -> str:
     """A short name for what a trial ran with that may be another after a resume: machine, software, code, images."""
     return setup_key({**_found(info), "hardware": machine_of(info)["hardware"]})[:16]
 
 
-def _found(info: Mapping[str, Any]) -> dict[str, Any]:
+def _found(info: Mapping[str, Plain]) -> dict[str, Plain]:
     """The part that `preflight.check` finds, without the hardware: our own version among it, for its defaults."""
     data, versions = info.get("data", {}), info.get("versions", {})
     return {
@@ -60,7 +60,7 @@ def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     here = place_of(info)
     if not {"train_images", "validation_images", "image_size"} <= info.get("data", {}).keys():
         return  # read back from MLflow, or written by an earlier release
-    phases: dict[tuple[Any, Any], list[TrialRecord]] = {}
+    phases: dict[tuple[Plain, Plain], list[TrialRecord]] = {}
     # `place` is that of a trial's start: one that was resumed may have trained elsewhere too
     for trial in (one for one in archive.trials if one.extra.get("place") == here and one.attempts == 1):
         phases.setdefault((trial.extra.get("slots"), trial.extra.get("gpu_share")), []).append(trial)

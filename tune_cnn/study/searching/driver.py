@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.front.constraints import feasible
@@ -19,20 +19,22 @@ from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.seeds import trial_seed
 from tune_cnn.study.session import Session
 from tune_cnn.trials.tune_loop import Assignment
+from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 
 T = TypeVar("T")
+Default = TypeVar("Default")
 
 
-def never_raises(default: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
+def never_raises(default: Default) -> Callable[[Callable[..., T]], Callable[..., T | Default]]:
     """A failing hook would tear Ray Tune's loop: keep the error, stop the search, and raise it when the loop ended."""
 
-    def decorate(hook: Callable[..., T]) -> Callable[..., T]:
+    def decorate(hook: Callable[..., T]) -> Callable[..., T | Default]:
         @wraps(hook)
-        def guarded(self: "SearchDriver", *args: Any) -> T:
+        def guarded(self: "SearchDriver", *args: object) -> T | Default:
             try:
                 return hook(self, *args)
             except Exception as error:
@@ -271,7 +273,7 @@ class SearchDriver:
         """Whether an unfinished trial had the GPU share of this phase, or the study knows only one."""
         return len(self._spec.resources.gpu_phases) == 1 or trial.extra.get("gpu_share") == self.gpu_share
 
-    def _start(self, number: int, params: Mapping[str, Any], seed: int) -> Assignment:
+    def _start(self, number: int, params: Mapping[str, Plain], seed: int) -> Assignment:
         epochs = self._spec.configuration(params).horizon
         searched = {key: params[key] for key in self._spec.searched if key in params}
         self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=searched)

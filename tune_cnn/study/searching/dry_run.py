@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError
@@ -19,12 +18,13 @@ from tune_cnn.study.session import Report
 from tune_cnn.study.signals import terminable
 from tune_cnn.training.messages import Probe
 from tune_cnn.trials.cluster import Slots, connected, fit
+from tune_cnn.untyped import Plain
 
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
 
 
 @left_as_found()
-def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Any]:
+def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Plain]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
     with (
         connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=not locations.debug),
@@ -92,7 +92,7 @@ def _probe(
     return probed
 
 
-def _stored(setup: Mapping[str, Any], locations: Locations) -> dict[str, Probe]:
+def _stored(setup: Mapping[str, Plain], locations: Locations) -> dict[str, Probe]:
     try:
         store = open_store(locations.home)
     except StudyError:  # nothing has been searched or probed here yet
@@ -107,7 +107,7 @@ def _note(params: Params, checked: Checked) -> str | None:
     return f"measured before {' and '.join(late)} changes what a step costs" if late else None
 
 
-def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dict[str, Any]:
+def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dict[str, Plain]:
     """`fits` is None where it isn't known: something else went wrong."""
     configuration, cost = spec.configuration(params), probe.cost
     step_s = cost.step_time_s
@@ -123,7 +123,7 @@ def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dic
     }
 
 
-def _pace(rows: Sequence[Mapping[str, Any]], slots: int, spec: StudySpec) -> dict[str, Any]:
+def _pace(rows: Sequence[Mapping[str, Plain]], slots: int, spec: StudySpec) -> dict[str, Plain]:
     """Trials an hour by the mean of the drawn ones that fit, and how long the budget of trials would take."""
     fitting = [row["trial_s"] for row in rows if row["fits"]]
     times = [trial_s for trial_s in fitting if trial_s]

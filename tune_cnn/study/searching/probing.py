@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tune_cnn.records.costs import KnownCost
 from tune_cnn.spec import Configuration, StudySpec
@@ -14,13 +13,14 @@ from tune_cnn.study.searching.costs import typical
 from tune_cnn.training.messages import Probe
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.remote import ActorPool, CallLost
+from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)
 
 PROBE = "tune_cnn.training.inspection.probe:probe_job"
 STEPS = 20
 
-Params = Mapping[str, Any]
+Params = Mapping[str, Plain]
 
 
 class Prober:

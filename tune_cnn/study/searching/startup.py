@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.metrics import by_trial
@@ -29,6 +28,7 @@ from tune_cnn.study.signals import interruptible
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.untyped import Plain
 
 
 def why_nothing_left(store: Store, record: StudyRecord, spec: StudySpec) -> str | None:
@@ -56,7 +56,7 @@ def _is_spent(store: Store, record: StudyRecord, budget: Budget) -> bool:
     return max((trial.number for trial in trials), default=-1) + 1 >= budget.trials
 
 
-def search_of(session: Session, cards: Cards, warm: Sequence[Mapping[str, Any]]) -> Search:
+def search_of(session: Session, cards: Cards, warm: Sequence[Mapping[str, Plain]]) -> Search:
     """The search, rebuilt from what is past; a fresh study starts with its warm configurations."""
     store, spec = session.store, session.spec
     trials = store.trials(spec.study)
@@ -85,7 +85,7 @@ def make_driver(
     slots: int,
     display: LiveDisplay,
     *,
-    warm: Sequence[Mapping[str, Any]] = (),
+    warm: Sequence[Mapping[str, Plain]] = (),
     over: str | None = None,
 ) -> SearchDriver:
     """The driver of a study's trials, where the study stands. `over`: as for `SearchDriver`."""
@@ -119,7 +119,7 @@ class Startup:
         display: LiveDisplay,
         *,
         lease: ExitStack,
-        warm: Sequence[Mapping[str, Any]],
+        warm: Sequence[Mapping[str, Plain]],
         over: str | None,
         is_new: bool,
     ) -> None:
@@ -172,13 +172,13 @@ class Startup:
         store.update_study(spec.study, spec=spec.model_dump(), state=state, info=info)
 
 
-def teach_costs(searcher: Search, store: Store, setup: Mapping[str, Any]) -> None:
+def teach_costs(searcher: Search, store: Store, setup: Mapping[str, Plain]) -> None:
     """What dry runs and other studies measured on this very data, model and hardware, in as many slots as these."""
     for known in store.costs.known(setup).values():
         searcher.learn_cost(known.params, known.cost, fits=known.reason is None)
 
 
-def warm_params(source: str, locations: Locations) -> list[dict[str, Any]]:
+def warm_params(source: str, locations: Locations) -> list[dict[str, Plain]]:
     """Configurations to start from: an export, a spec without a choice, or the front of another study."""
     if Path(source).expanduser().is_file():
         spec = parse_spec(spec_of_export(read_config(source).as_dict()), source)

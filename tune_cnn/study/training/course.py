@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
@@ -27,6 +26,7 @@ from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
 from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
 from tune_cnn.trials.trainable import end_of
+from tune_cnn.untyped import Plain
 
 WEIGHTS, CARD, CONFIG, CHANGES = "model.safetensors", "README.md", "config.yaml", "changes.json"
 
@@ -36,7 +36,7 @@ class TrainResult:
     folder: str
     promised: Mapping[str, float]
     achieved: Mapping[str, float]
-    intervals: Mapping[str, Mapping[str, Any]]  # low, high, inside; of what was promised with an interval
+    intervals: Mapping[str, Mapping[str, Plain]]  # low, high, inside; of what was promised with an interval
     notes: list[str]
     registered: Mapping[str, str] | None = None  # name, version, uri, run_id, server
 
@@ -59,10 +59,10 @@ class _Trained:
     """What came out of the training's process."""
 
     job: TrainingJob
-    info: Mapping[str, Any]  # what `preflight.check` found here
+    info: Mapping[str, Plain]  # what `preflight.check` found here
     notes: list[str]
     achieved: Mapping[str, float]
-    changes: Sequence[Mapping[str, Any]]  # by strategies, to the factory's model
+    changes: Sequence[Mapping[str, Plain]]  # by strategies, to the factory's model
     weights: bytes | None  # None: the user's own training keeps its model to itself
     program: Program | None  # None: not asked for
 
@@ -217,7 +217,7 @@ def _job(order: _Order, spec: StudySpec, slots: Slots) -> TrainingJob:
     )
 
 
-def _surprises(export: Export, info: Mapping[str, Any]) -> list[str]:
+def _surprises(export: Export, info: Mapping[str, Plain]) -> list[str]:
     """Why the promise may not be kept here: other images, other hardware, other versions."""
     notes = []
     promised_key, here = export.origin.get("data_key"), info["data"]["key"]
@@ -261,7 +261,7 @@ def _card(order: _Order, trained: _Trained) -> ModelCard:
     )
 
 
-def _build_code(spec: StudySpec, job: TrainingJob, data: Mapping[str, Any], *, reshaped: bool) -> str:
+def _build_code(spec: StudySpec, job: TrainingJob, data: Mapping[str, Plain], *, reshaped: bool) -> str:
     """Python that builds the model which the weights are of."""
     arguments = ", ".join(f"{key}={value!r}" for key, value in job.configuration.model.items())
     shape = (

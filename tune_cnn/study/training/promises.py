@@ -1,10 +1,11 @@
 """Whether a promise was kept: what a training achieved against the interval in which a fresh run was to lie."""
 
 from collections.abc import Mapping
-from typing import Any
+
+from tune_cnn.untyped import Plain
 
 
-def kept(promise: Mapping[str, Any], achieved: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def kept(promise: Mapping[str, Plain], achieved: Mapping[str, float]) -> dict[str, dict[str, Plain]]:
     """{metric: {low, high, inside}}, for what was promised with an interval: of a confirmed point, over two seeds up.
 
     Five in a hundred fresh runs lie outside, as the interval is one of 95 %.

@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from tune_cnn.errors import InputError, TuneCnnError
@@ -13,6 +12,7 @@ from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.session import Report
 from tune_cnn.training.messages import Program
+from tune_cnn.untyped import Plain, Untyped
 
 PROGRAM = "model.pt2"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -40,9 +40,9 @@ def register(
     study: str,
     tracking_uri: str,
     folder: Path,
-    origin: Mapping[str, Any],
+    origin: Mapping[str, Plain],
     report: Report,
-    **trained: Any,
+    **trained: Untyped,
 ) -> dict[str, str]:
     """Name, version, uri, run_id, server of the new version; what is trained lies in `folder` whatever happens here."""
     from tune_cnn.records.mlflow.model import Trained

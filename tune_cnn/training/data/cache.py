@@ -6,7 +6,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, ROWS, VE
 from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.readers import Int64, open_images
 from tune_cnn.training.data.sources.source import PartName, Source
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Entry:
     """A set in the cache. Without images (`images` is None) it holds what is known of a set that bypasses it."""
 
     folder: Path
-    images: np.memmap[Any, np.dtype[np.uint8]] | None
+    images: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None
     labels_n: Int64
     rows_n: Int64  # the source's row of each image
     parts: dict[PartName, tuple[int, int]]  # first row, and the row after the last
@@ -81,13 +81,20 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
             classes=tuple(header["classes"]),
             key=header["key"],
             notes=tuple(header["notes"]),
-            sample=tuple(map(tuple, header["sample"])) if header["sample"] else None,  # type: ignore[arg-type]
+            sample=_mean_and_std(header["sample"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
         return None  # missing, cut short, or not ours: whatever it is, it is decoded again
 
 
-def _fits(images: np.memmap[Any, np.dtype[np.uint8]], header: dict[str, Any], path: Path) -> bool:
+def _mean_and_std(written: list[list[float]] | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if not written:
+        return None
+    mean, std = written
+    return tuple(mean), tuple(std)
+
+
+def _fits(images: np.memmap[tuple[int, ...], np.dtype[np.uint8]], header: dict[str, Plain], path: Path) -> bool:
     return images.dtype == np.uint8 and list(images.shape) == header["shape"] and path.stat().st_size == header["bytes"]
 
 

@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from tune_cnn.files import sync_folder
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source
 from tune_cnn.training.data.statistics import ChannelSums, channel_sums
+from tune_cnn.untyped import Plain, Untyped
 
 HEADER, IMAGES, LABELS, ROWS = "facts.json", "images.npy", "labels.npy", "rows.npy"
 VERSION = 1  # of this layout
 
 
-def checksum(header: dict[str, Any], labels_n: Int64, rows_n: Int64) -> str:
+def checksum(header: dict[str, Plain], labels_n: Int64, rows_n: Int64) -> str:
     """Of everything in an entry but the pixels, which are too many to be read at every start."""
     said = json.dumps({k: v for k, v in header.items() if k != "checksum"}, sort_keys=True)
     return hashlib.sha256(said.encode() + labels_n.tobytes() + rows_n.tobytes()).hexdigest()
@@ -34,7 +35,7 @@ class _Tally:
     lengths: dict[PartName, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     sums: ChannelSums | None = None  # of the training part
-    digest: Any = field(default_factory=hashlib.sha256)
+    digest: Untyped = field(default_factory=hashlib.sha256)
 
     def add(self, chunk: Chunk, *, cached: bool) -> None:
         assert list(self.lengths) == [p for p in PARTS if p in self.lengths], "parts come in order"
@@ -78,7 +79,7 @@ def write_entry(folder: Path, source: Source) -> None:
     sync_folder(folder)
 
 
-def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dict[str, Any]:
+def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dict[str, Plain]:
     parts, start = {}, 0
     for name, length in tally.lengths.items():
         parts[name] = (start, start + length)
@@ -136,6 +137,6 @@ def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
     return file.tell()
 
 
-def _sync(file: Any) -> None:
+def _sync(file: BinaryIO | TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ class ImageSet:
     name: str
     indices: Int64  # rows of `images` and of `reader`'s numbering, in ascending order
     labels_n: Int64  # one per index
-    images: np.memmap[Any, np.dtype[np.uint8]] | None  # NCHW, of all parts; None: the cache is bypassed
+    images: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None  # NCHW, of all parts; None: the cache is bypassed
     path: Path | None  # the file that `images` maps
     reader: Reader  # the raw source, one image at a time
     rows: Int64  # the reader's row of each index; equal to `indices` where nothing was left out

@@ -1,11 +1,13 @@
 """Reading one image at a time, in this process or in a loader process."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tune_cnn.untyped import Untyped
 
 Uint8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
@@ -21,7 +23,7 @@ class Reader(Protocol):
         ...
 
 
-def open_images(path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
+def open_images(path: Path) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
     """Map the decoded images. Copy-on-write: pages are shared until written, and nobody writes them.
 
     torch takes a read-only array with a warning only, hence not mode "r".
@@ -38,13 +40,13 @@ class CacheReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._images: np.memmap[Any, np.dtype[np.uint8]] | None = None
+        self._images: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Untyped]:
         return {"path": self.path, "_images": None}
 
     @property
-    def images(self) -> np.memmap[Any, np.dtype[np.uint8]]:
+    def images(self) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
         if self._images is None:
             self._images = open_images(self.path)
         return self._images

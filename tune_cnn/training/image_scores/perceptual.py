@@ -28,9 +28,10 @@ def backbone(name: str, *, pretrained: bool) -> nn.Module:
     if not pretrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
-            return models.get_model(name, weights=None).eval()
+            drawn: nn.Module = models.get_model(name, weights=None)
+            return drawn.eval()
     path = fetch_weights(name, find_weights(name, "DEFAULT"))
-    network = models.get_model(name, weights=None)
+    network: nn.Module = models.get_model(name, weights=None)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()
 

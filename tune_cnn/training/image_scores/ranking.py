@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.canny import edges
 from tune_cnn.training.image_scores.pixels import intensity, mean_colour
+from tune_cnn.untyped import Untyped
 
 Metric = Callable[[Tensor], Tensor]  # uint8 images (n, c, h, w) -> (n, k), sorted by the first column first
 
@@ -52,7 +52,7 @@ def mean_image(images: ImageSet, device: torch.device, threads: int) -> Tensor:
     return (torch.stack(sums).sum(dim=0) / len(images)).to(torch.float32)
 
 
-def perceptual_module() -> Any:
+def perceptual_module() -> Untyped:
     """Imported when it is asked for: torchvision takes 4 s, which every slot would pay at its start."""
     return importlib.import_module("tune_cnn.training.image_scores.perceptual")
 

@@ -4,7 +4,6 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.step.precision import supported_precisions
+from tune_cnn.untyped import Plain
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
@@ -58,7 +58,7 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
     dimensions = {k.removeprefix("model."): d for k, d in spec.space.items() if k.startswith("model.")}
     values = {name: dimension.ends for name, dimension in dimensions.items()}
     first = {name: tried[0] for name, tried in values.items()}
-    variants: Iterable[dict[str, Any]] = [first] + [
+    variants: Iterable[dict[str, Plain]] = [first] + [
         {**first, name: value} for name, tried in values.items() for value in tried[1:]
     ]
     facts = [
@@ -75,8 +75,8 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
     return facts[0]
 
 
-def _hardware(cuda: bool) -> dict[str, Any]:
-    hardware: dict[str, Any] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
+def _hardware(cuda: bool) -> dict[str, Plain]:
+    hardware: dict[str, Plain] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
     if cuda:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         hardware |= {

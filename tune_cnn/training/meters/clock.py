@@ -1,11 +1,11 @@
 """Training time on the device's own terms: its queue is empty at both ends of a stretch."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from tune_cnn.training.meters.meter import Meter
+from tune_cnn.untyped import Untyped
 
 
 def synchronize(device: torch.device) -> None:
@@ -62,5 +62,5 @@ class TrainClock(Meter):
     def state_dict(self) -> dict[str, float]:
         return {"train_time_s": self.train_time_s}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Untyped]) -> None:
         self.train_time_s = state["train_time_s"]

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import pynvml
+
+from tune_cnn.untyped import Untyped
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -13,10 +15,10 @@ R = TypeVar("R")
 class Nvml:
     """One device, found by UUID: its index differs from CUDA's wherever CUDA_VISIBLE_DEVICES is set."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: object) -> None:
         self._handle = handle
         self._said: set[str] = set()
-        self._gpm_samples: list[Any] = []
+        self._gpm_samples: list[Untyped] = []
         self._gpm_ready = False  # whether the first of them holds a reading
 
     @classmethod
@@ -97,7 +99,7 @@ class Nvml:
             return None
 
 
-def _sliced(handle: Any) -> bool:
+def _sliced(handle: object) -> bool:
     try:
         current, _ = pynvml.nvmlDeviceGetMigMode(handle)
     except pynvml.NVMLError_NotSupported:  # a device that can't be cut

@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from torch import nn
 
 from tune_cnn.errors import ModelError, nearest
+from tune_cnn.untyped import Plain
 
 Factory = Callable[..., nn.Module]
 """Called as f(num_classes=…, in_channels=…, image_size=(height, width), **arguments) -> nn.Module."""
@@ -34,7 +34,7 @@ def named_arguments(name: str, factory: Factory) -> tuple[str, ...] | None:
     return None if takes_any else tuple(key for key in named if key not in GIVEN)
 
 
-def check_arguments(name: str, factory: Factory, arguments: Mapping[str, Any]) -> None:
+def check_arguments(name: str, factory: Factory, arguments: Mapping[str, Plain]) -> None:
     """Refuse what the factory doesn't know, and what it needs and wasn't given."""
     for key in arguments:
         if key in GIVEN:
@@ -60,7 +60,7 @@ def check_arguments(name: str, factory: Factory, arguments: Mapping[str, Any]) -
         )
 
 
-def at_least(key: str, value: Any, least: int) -> int:
+def at_least(key: str, value: object, least: int) -> int:
     """`value` as a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ModelError(f"{key} must be a whole number of at least {least}, got {value!r}")

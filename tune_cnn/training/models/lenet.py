@@ -5,14 +5,12 @@ As in common use today: ReLU and max-pooling, every map of the second convolutio
 linear output: 61,706 parameters at 28×28, one channel, ten classes.
 """
 
-from typing import Any
-
 from torch import nn
 
 from tune_cnn.errors import ModelError
 
 
-def _scaled(width: Any, units: int) -> int:
+def _scaled(width: float, units: int) -> int:
     return max(1, round(width * units))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from tune_cnn.errors import ModelError
 from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.untyped import Untyped
 
 IMAGES = 2  # the fewest that batch normalisation takes in training where the maps have shrunk to 1×1
 
@@ -23,11 +24,11 @@ class WeightsOnMeta(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        func: Callable[..., Untyped],
+        types: object,
+        args: tuple[Untyped, ...] = (),
+        kwargs: Mapping[str, Untyped] | None = None,
+    ) -> Untyped:
         kwargs = dict(kwargs or {})
         if func is torch.empty and kwargs.get("device") is None:
             kwargs["device"] = "meta"
@@ -38,15 +39,15 @@ def convolution_backward_flops(
     grad_output: list[int],
     images: list[int],
     filters: list[int],
-    _bias: Any,
-    _stride: Any,
-    _padding: Any,
-    _dilation: Any,
+    _bias: object,
+    _stride: object,
+    _padding: object,
+    _dilation: object,
     transposed: bool,
-    _output_padding: Any,
+    _output_padding: object,
     _groups: int,
     wanted: list[bool],
-    **_: Any,
+    **_: object,
 ) -> int:
     """The gradients of a convolution's input and of its filters cost as much as the convolution, each.
 
@@ -123,8 +124,8 @@ def measure(model: nn.Module, *, num_classes: int, in_channels: int, image_size:
 
 def measure_unknown(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ModelFacts:
     """`measure` for a model of the user's: without data if it can be done so, else for real."""
-    shape = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    measured = partial(measure, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
     try:
-        return measure(deepcopy(model).to("meta"), **shape)  # type: ignore[arg-type]  # a mixed dict
+        return measured(deepcopy(model).to("meta"))
     except Exception:  # it may look at values, or can't be copied: only the real run may judge it
-        return measure(model, **shape)  # type: ignore[arg-type]
+        return measured(model)

@@ -2,7 +2,6 @@
 
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -10,9 +9,10 @@ from torch import hub
 from torchvision import models
 
 from tune_cnn.errors import ModelError, nearest
+from tune_cnn.untyped import Untyped
 
 
-def find_weights(name: str, weights: str) -> Any:
+def find_weights(name: str, weights: str) -> Untyped:
     """The member of torchvision's weights enum for this model: "DEFAULT", "IMAGENET1K_V1", …"""
     known = models.get_model_weights(name)
     member = weights.removeprefix(f"{known.__name__}.")
@@ -21,7 +21,7 @@ def find_weights(name: str, weights: str) -> Any:
     return known[member]
 
 
-def fetch_weights(name: str, weights: Any) -> Path:
+def fetch_weights(name: str, weights: Untyped) -> Path:
     """The local file of a model's weights, downloaded if it is missing, and seen to hold tensors and nothing else.
 
     torchvision itself reads the file as a full pickle and prints to stdout while it fetches it; hence here, first.

@@ -3,7 +3,6 @@
 import importlib
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from tune_cnn.training.models.lenet import lenet5
 from tune_cnn.training.models.measure import WeightsOnMeta, measure, measure_unknown, said, takes_images
 from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
+from tune_cnn.untyped import Plain, Untyped
 
 __all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_arguments", "model_names"]
 
@@ -58,7 +58,7 @@ def find_model(name: str) -> Factory:
     )
 
 
-def _torchvision() -> Any:
+def _torchvision() -> Untyped:
     """torchvision's models, imported when one is asked for: it takes 4 s, which every slot would pay at its start."""
     return importlib.import_module("tune_cnn.training.models.torchvision_models")
 
@@ -79,7 +79,7 @@ def build_model(
     in_channels: int,
     image_size: tuple[int, int],
     weights: str | None = None,
-    arguments: Mapping[str, Any] = {},
+    arguments: Mapping[str, Plain] = {},
 ) -> nn.Module:
     """Build a model on the CPU, in training mode, drawn from torch's global generator.
 
@@ -138,7 +138,7 @@ def check_model(
     in_channels: int,
     image_size: tuple[int, int],
     weights: str | None = None,
-    arguments: Mapping[str, Any] = {},
+    arguments: Mapping[str, Plain] = {},
 ) -> ModelFacts:
     """Build the model and run two images through it, forward and back; ModelError says why it can't take them.
 
@@ -148,7 +148,11 @@ def check_model(
     factory = find_model(name)
     check_arguments(name, factory, arguments)
     known = name in OURS or _is_torchvisions(factory)
-    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": tuple(image_size)}
+    shape: dict[str, Untyped] = {
+        "num_classes": num_classes,
+        "in_channels": in_channels,
+        "image_size": tuple(image_size),
+    }
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*meta parameter")  # weights loaded into tensors without data
         try:
@@ -163,12 +167,14 @@ def check_model(
             raise ModelError(message) from error
 
 
-def _without_data(name: str, shape: dict[str, Any], weights: str | None, arguments: Mapping[str, Any]) -> nn.Module:
+def _without_data(
+    name: str, shape: dict[str, Untyped], weights: str | None, arguments: Mapping[str, Untyped]
+) -> nn.Module:
     with WeightsOnMeta():
         return build_model(name, **shape, weights=weights, arguments=arguments).to("meta")
 
 
-def _size_that_would_do(name: str, shape: dict[str, Any], arguments: Mapping[str, Any]) -> str:
+def _size_that_would_do(name: str, shape: dict[str, Untyped], arguments: Mapping[str, Untyped]) -> str:
     for side in USUAL_SIDES:
         other = shape | {"image_size": (side, side)}
         try:

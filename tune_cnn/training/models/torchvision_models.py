@@ -1,9 +1,9 @@
 """torchvision's classification networks, fitted to other input channels, classes and image sizes."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torchvision import models
 
 from tune_cnn.errors import ModelError
 from tune_cnn.training.models.pretrained import fetch_weights, find_weights
+from tune_cnn.untyped import Plain, Untyped
 
 _OURS_TO_SET = frozenset({"num_classes", "image_size", "input_size", "init_weights", "aux_logits", "transform_input"})
 
@@ -54,7 +55,7 @@ def fit_filters(filters_oikk: Tensor, in_channels: int, *, pretrained: bool) -> 
     old = filters_oikk.shape[1]
     if not pretrained:
         fresh = torch.randn_like(filters_oikk[:, :1].expand(-1, in_channels, -1, -1))
-        return fresh * filters_oikk.std() * (old / in_channels) ** 0.5
+        return fresh * filters_oikk.std() * math.pow(old / in_channels, 0.5)
     if in_channels == 1:
         return filters_oikk.sum(dim=1, keepdim=True)
     in_turn = torch.arange(in_channels, device=filters_oikk.device) % old
@@ -69,10 +70,10 @@ def fit_channels(model: nn.Module, in_channels: int, *, pretrained: bool) -> Non
     fitted = nn.Conv2d(
         in_channels,
         stem.out_channels,
-        stem.kernel_size,  # type: ignore[arg-type]  # declared as any tuple, is a pair
-        stem.stride,  # type: ignore[arg-type]
-        stem.padding,  # type: ignore[arg-type]
-        stem.dilation,  # type: ignore[arg-type]
+        _pair(stem.kernel_size),
+        _pair(stem.stride),
+        stem.padding if isinstance(stem.padding, str) else _pair(stem.padding),
+        _pair(stem.dilation),
         bias=stem.bias is not None,
         device=stem.weight.device,
     )
@@ -82,7 +83,13 @@ def fit_channels(model: nn.Module, in_channels: int, *, pretrained: bool) -> Non
             fitted.bias.copy_(stem.bias)
     _replace(model, path, fitted)
     if getattr(model, "transform_input", False):  # GoogLeNet's and Inception's recolouring of three channels
-        model.transform_input = False  # type: ignore[assignment]
+        model.transform_input = False  # type: ignore[assignment]  # torch's stub knows modules and tensors alone
+
+
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    """torch declares a convolution's sizes as a tuple of any length."""
+    height, width = size
+    return height, width
 
 
 def fit_head(model: nn.Module, num_classes: int) -> None:
@@ -116,7 +123,7 @@ class TorchvisionModel:
         in_channels: int,
         image_size: tuple[int, int],
         weights: str | None = None,
-        **arguments: Any,
+        **arguments: object,
     ) -> nn.Module:
         member = find_weights(self.name, weights) if weights is not None else None
         settings = arguments | self._size_settings(image_size, member)
@@ -134,7 +141,7 @@ class TorchvisionModel:
         fit_channels(model, in_channels, pretrained=member is not None)
         return model
 
-    def _size_settings(self, image_size: tuple[int, int], member: Any) -> dict[str, Any]:
+    def _size_settings(self, image_size: tuple[int, int], member: Untyped) -> dict[str, Plain]:
         """What the few networks that are built for one image size must be told of it."""
         network = _network_parameters(self.name)
         if "image_size" not in network and "input_size" not in network:

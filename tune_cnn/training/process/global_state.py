@@ -8,10 +8,11 @@ import gc
 import os
 import random
 import sys
-from typing import Any
 
 import numpy as np
 import torch
+
+from tune_cnn.untyped import Untyped
 
 # Read by cuBLAS when it first works in a process (it repeats bits only with a fixed workspace) and by inductor when
 # imported, so set them before the first trial that is deterministic has worked on the device.
@@ -69,7 +70,7 @@ def _reset_float32(*, tf32: bool) -> None:
     `get_float32_matmul_precision()` raises, and torch.compile reads them. So what a trial set by the newer ones is
     first taken back ("none": as the level above says), then the older ones write both.
     """
-    backends: Any = torch.backends  # its modules gain these attributes at run time, unseen by mypy
+    backends: Untyped = torch.backends  # its modules gain these attributes at run time, unseen by mypy
     for part in (backends, backends.cudnn, backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
         part.fp32_precision = "none"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -101,10 +102,10 @@ def _use_deterministic_algorithms(deterministic: bool) -> None:
         else:
             os.environ[name] = before
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
-    inductor_config: Any = sys.modules.get("torch._inductor.config")
+    inductor_config: Untyped = sys.modules.get("torch._inductor.config")
     if hasattr(inductor_config, "deterministic"):  # else its environment variable, read at its import, will do
         inductor_config.deterministic = deterministic or os.environ.get("TORCHINDUCTOR_DETERMINISTIC") == "1"
-    fill: Any = torch.utils.deterministic  # the attribute exists at run time alone
+    fill: Untyped = torch.utils.deterministic  # the attribute exists at run time alone
     fill.fill_uninitialized_memory = True
 
 

@@ -7,7 +7,8 @@ page: up to 40 % of a LeNet-5 step of 1,024 images on a CPU. Where the C library
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+
+from tune_cnn.untyped import Untyped
 
 # malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -41,6 +42,6 @@ def give_back_freed_memory() -> None:
 
 
 @cache
-def _glibc() -> Any:
+def _glibc() -> Untyped:
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "gnu_get_libc_version") else None

@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import _abort_process_group
 
 from tune_cnn.errors import PeerLost
+from tune_cnn.untyped import Untyped
 
 Address = tuple[str, int]
 Connection = tuple[Address, Address]  # this end, the other end
@@ -31,7 +31,8 @@ class ProcessGroup:
         self._joined: tuple[int, str, bool] | None = None
         self._sockets: dict[int, Connection] = {}
         self._aborted = False
-        self._meeting: dist.TCPStore | None = None  # rank 0's, from `listen` to `join`
+        # Rank 0's, from `listen` to `join`.
+        self._meeting: dist.TCPStore | None = None  # type: ignore[name-defined]  # torch's stub doesn't export it
 
     def listen(self, host: str) -> str:
         """On rank 0, before `join`: the address of this host at which it waits for the others, its port taken already.
@@ -39,7 +40,8 @@ class ProcessGroup:
         A port that was only seen to be free may be another's by the time that it is wanted. `join` finds the same
         server, as stores that are multi-tenant share one within a process.
         """
-        self._meeting = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+        made = dist.TCPStore  # type: ignore[attr-defined]  # torch's stub doesn't export it
+        self._meeting = made(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
         return f"tcp://{host}:{self._meeting.port}"
 
     def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float) -> None:
@@ -114,16 +116,16 @@ class ProcessGroup:
             self.check()
         return tensor
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: object) -> list[Untyped]:
         """Every rank's value, on every rank; anything that pickles."""
         if self.ranks == 1:
             return [value]
-        values: list[Any] = [None] * self.ranks
+        values: list[Untyped] = [None] * self.ranks
         dist.all_gather_object(values, value)
         self.check()
         return values
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: object) -> Untyped:
         """Rank 0's value, on every rank; anything that pickles."""
         if self.ranks == 1:
             return value

@@ -1,7 +1,6 @@
 """A trial's model: built from the study's factory, and wrapped as a training step calls it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -10,9 +9,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.warm_up import compiled
+from tune_cnn.untyped import Plain
 
 
-def built_model(context: TrialContext, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+def built_model(context: TrialContext, arguments: Mapping[str, Plain] | None = None) -> nn.Module:
     """The study's model, on the device, in the trial's memory format; with the trial's arguments or with others."""
     job, facts = context.job, context.images.facts
     model = build_model(

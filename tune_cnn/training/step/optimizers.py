@@ -1,7 +1,6 @@
 """Optimizers: SGD and AdamW, with weight decay on weights alone."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
+from tune_cnn.untyped import Untyped
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 FUSED_ON = frozenset({"cpu", "cuda"})
@@ -32,7 +32,7 @@ def make_optimizer(model: nn.Module, configuration: Configuration, *, learning_r
     return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Untyped]]:
     """Two groups: weights with weight decay; norms, biases and other vectors and scalars without."""
     of_norms = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters()}
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -42,7 +42,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
-def carry_state(optimizer: Optimizer, states: Mapping[nn.Parameter, Mapping[str, Any]]) -> None:
+def carry_state(optimizer: Optimizer, states: Mapping[nn.Parameter, Mapping[str, Untyped]]) -> None:
     """Give a fresh optimizer the state of those parameters that have one; the others start as at a first step."""
     momentum = any("momentum_buffer" in state for state in states.values())
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):

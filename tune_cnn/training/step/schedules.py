@@ -16,7 +16,7 @@ def scaled_learning_rate(configuration: Configuration) -> float:
     """The peak rate for the batch in use: `lr_rule` carries it there from `lr_base_batch` images."""
     ratio = configuration.batch_size / configuration.lr_base_batch
     power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[configuration.lr_rule]
-    return configuration.learning_rate * ratio**power
+    return configuration.learning_rate * math.pow(ratio, power)
 
 
 def learning_rate_factor(

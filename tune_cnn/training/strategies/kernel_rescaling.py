@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
 from tune_cnn.training.surgery.kernels import (
     carried_state,
@@ -23,6 +24,7 @@ from tune_cnn.training.surgery.kernels import (
     smaller_kernel,
 )
 from tune_cnn.training.surgery.shape import eval_forward
+from tune_cnn.untyped import Plain, Untyped
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +57,9 @@ class KernelRescaling(Strategy):
     scale: float
     until: float
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
-        self._full: dict[str, dict[str, Any]] = {}  # size and padding of the kernels that are small for now
+        self._full: dict[str, dict[str, Plain]] = {}  # size and padding of the kernels that are small for now
 
     @classmethod
     def check(cls, spec: StudySpec, data: DataFacts) -> None:
@@ -83,7 +85,7 @@ class KernelRescaling(Strategy):
         if epoch != self._rescaling_epoch(run.epochs):
             return
         model = run.model
-        carried: dict[nn.Parameter, dict[str, Any]] = {}
+        carried: dict[nn.Parameter, dict[str, Untyped]] = {}
         set_image_size(model, None)
         with torch.no_grad():
             for name, kernel in self._full.items():
@@ -106,13 +108,13 @@ class KernelRescaling(Strategy):
         return switching_epoch(self.until, epochs, name=self.name)
 
 
-def shrink_kernels(model: nn.Module, scale: float, *, pretrained: bool = False) -> dict[str, dict[str, Any]]:
+def shrink_kernels(model: nn.Module, scale: float, *, pretrained: bool = False) -> dict[str, dict[str, Plain]]:
     """Give every convolution that has large kernels small ones, in place; what the large ones were, by name.
 
     The small ones are the middle of the large, in the spread that fewer weights are drawn with; pretrained ones are
     resized, as they will be back.
     """
-    full: dict[str, dict[str, Any]] = {}
+    full: dict[str, dict[str, Plain]] = {}
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, nn.Conv2d) or (size := smaller_kernel(layer, scale)) is None:
             continue
@@ -141,7 +143,7 @@ def smallest_images(model: nn.Module, images_nchw: Tensor, scale: float) -> tupl
     return None
 
 
-def _kernel(model: nn.Module, name: str) -> dict[str, Any]:
+def _kernel(model: nn.Module, name: str) -> dict[str, Plain]:
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Conv2d)
     padding = layer.padding if isinstance(layer.padding, str) else [int(side) for side in layer.padding]
@@ -152,7 +154,7 @@ def _sides(images_nchw: Tensor) -> str:
     return "×".join(str(side) for side in images_nchw.shape[2:])
 
 
-def _told(full: Mapping[str, Any], image_size: tuple[int, int] | None, images_nchw: Tensor) -> str:
+def _told(full: Mapping[str, Plain], image_size: tuple[int, int] | None, images_nchw: Tensor) -> str:
     images = "images stay as they are" if image_size is None else f"images are {image_size[0]}×{image_size[1]} at first"
     if full:
         return f"kernel_rescaling: {len(full)} convolutions begin with smaller kernels; {images}"

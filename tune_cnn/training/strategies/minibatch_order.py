@@ -6,18 +6,19 @@ mini-batches, and those of some part of it are left out.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from tune_cnn.errors import ModelError, SpecError, nearest
+from tune_cnn.errors import ModelError, SpecError, StrategyError, nearest
 from tune_cnn.spec import Choice, Range, StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.ranking import find_metric, perceptual_module, ranked
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.untyped import Untyped
 
 KEY = "strategies.minibatch_order."
 LOWER, MIDDLE, EXTREMES = "lower", "middle", "extremes"  # parts of a ranking
@@ -88,7 +89,7 @@ class MinibatchOrder(Strategy):
     backbone: str
     weights: str
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
         self._ranking_n: Int64 | None = None
 
@@ -143,10 +144,10 @@ class MinibatchOrder(Strategy):
             return positions_n[np.isin(positions_n, np.concatenate(kept))]
         return np.concatenate(_shuffled(kept, run.generator(self.name, epoch)))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Untyped]:
         return {} if self._ranking_n is None else {"ranking": torch.from_numpy(self._ranking_n)}
 
-    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Untyped]) -> None:
         self._ranking_n = state["ranking"].numpy() if "ranking" in state else None
 
 
@@ -178,7 +179,7 @@ def _shuffled(batches: list[Int64], generator: torch.Generator) -> list[Int64]:
     return sorted((batches[turn] for turn in turns), key=lambda batch: len(batch) < size)
 
 
-def _values(spec: StudySpec, knob: str) -> Sequence[Any]:
+def _values(spec: StudySpec, knob: str) -> Sequence[Untyped]:
     return spec.dimension(KEY + knob).values
 
 
@@ -204,7 +205,7 @@ def _check_backbone(name: str, data: DataFacts, *, pretrained: bool) -> None:
         )
 
 
-def _check_phases(spec: StudySpec, metrics: Sequence[Any]) -> None:
+def _check_phases(spec: StudySpec, metrics: Sequence[Untyped]) -> None:
     others = [schedule for schedule in spec.dimension("schedule").values if schedule != "step"]
     if others:
         raise SpecError(

@@ -1,17 +1,17 @@
 """Net2Net (Chen, Goodfellow, Shlens, 2015, https://arxiv.org/abs/1511.05641): grow a small net without a break."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_cnn.errors import SpecError
+from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
 from tune_cnn.training.surgery.blocks import (
     Insertable,
@@ -73,7 +73,7 @@ class Net2Net(Strategy):
     noise: float
     lr_factor: float
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
         self._absent: list[Insertable] = []
         self._target: dict[Group, int] = {}

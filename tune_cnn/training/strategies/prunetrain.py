@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, StrategyError, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
 from tune_cnn.training.strategies.net2net import Net2Net
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels
 from tune_cnn.training.surgery.shape import rebuild_shape
 from tune_cnn.training.surgery.trace import channel_graph
+from tune_cnn.untyped import Untyped
 
 UNDER_ROOT = 1e-8  # the paper's: the norm's slope stays finite at zero
 BATCH_STEPS = 4  # the batch grows by quarters of the first one, so that few sizes are met
@@ -61,7 +63,7 @@ class PruneTrain(Strategy):
     proximal: bool
     grow_batch: bool
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
         self._norms: GroupNorms | None = None
         self._strength: Tensor | None = None  # λ
@@ -102,10 +104,10 @@ class PruneTrain(Strategy):
     def rebuild(self, model: nn.Module, change: Change) -> nn.Module:
         return rebuild_shape(model, change)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Untyped]:
         return {"strength": self._strength, "activations": self._activations}
 
-    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Untyped]) -> None:
         self._strength = None if state["strength"] is None else state["strength"].to(run.device)
         self._activations = state["activations"]
         self._norms = None  # of the model's former shape
@@ -138,7 +140,7 @@ class PruneTrain(Strategy):
                 run.resize_batch(batch_size, learning_rate_ratio=ratio * (grower.lr_factor if grower else 1.0))
 
 
-def step_length(group: Mapping[str, Any]) -> float:
+def step_length(group: Mapping[str, Untyped]) -> float:
     """How far a gradient that stays the same moves a weight in one step: momentum adds the steps before."""
     return float(group["lr"]) / (1 - float(group.get("momentum", 0.0)))
 

@@ -8,17 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Range
-from tune_cnn.training.strategies.framework.strategy import (
-    Batch,
-    Change,
-    Knob,
-    Saves,
-    Site,
-    Strategy,
-    StrategyError,
-    TrainingRun,
-)
+from tune_cnn.training.strategies.framework.strategy import Batch, Change, Knob, Saves, Site, Strategy, TrainingRun
 
 
 class S3PoolStrategy(Strategy):

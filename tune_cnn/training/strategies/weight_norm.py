@@ -1,23 +1,16 @@
 """Weight normalisation (Salimans & Kingma, 2016, https://arxiv.org/abs/1602.07868)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Choice
-from tune_cnn.training.strategies.framework.strategy import (
-    Batch,
-    Change,
-    Knob,
-    Saves,
-    Site,
-    Strategy,
-    StrategyError,
-    TrainingRun,
-)
+from tune_cnn.training.strategies.framework.strategy import Batch, Change, Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.untyped import Untyped
 
 Layer = nn.Conv2d | nn.Linear
 DIRECTION_STD = 0.05  # of the paper: v ~ N(0, 0.05²)
@@ -116,7 +109,7 @@ def _draw_direction(layer: Layer, generator: torch.Generator) -> None:
         layer.bias.zero_()
 
 
-def length_and_direction(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
+def length_and_direction(layer: Untyped) -> tuple[nn.Parameter, nn.Parameter]:
     """g and v of a normalised layer."""
     weight = layer.parametrizations.weight
     return weight.original0, weight.original1

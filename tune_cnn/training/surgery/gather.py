@@ -1,17 +1,17 @@
 """Cut and copy channels: weights, batch-norm state and optimizer state by one mapping."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tune_cnn.training.surgery.channels import ChannelGraph, positions
 from tune_cnn.training.surgery.shape import put_tensor, settle
+from tune_cnn.untyped import Plain, Untyped
 
 SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq"})  # of gradients: they scale with the gradient's square
 
-State = Mapping[Tensor, Mapping[str, Any]]
+State = Mapping[Tensor, Mapping[str, Untyped]]
 
 
 class Gather:
@@ -46,7 +46,7 @@ class Gather:
         """What reads a channel that now stands n times reads an n-th of each: the sum is as it was."""
         return self(tensor) / self.readers if tensor.is_floating_point() else self(tensor)
 
-    def state(self, key: str, value: Any, tensor: Tensor) -> Any:
+    def state(self, key: str, value: object, tensor: Tensor) -> Untyped:
         """The optimizer's memory of gradients, as the new net would have had them.
 
         A channel that stands n times is read with an n-th of the weight, so what makes it has an n-th of the gradient.
@@ -59,14 +59,14 @@ class Gather:
 
 def gather_channels(
     model: nn.Module, graph: ChannelGraph, counts: Mapping[int, int], state: State | None = None
-) -> dict[nn.Parameter, dict[str, Any]]:
+) -> dict[nn.Parameter, dict[str, Plain]]:
     """Change the model in place to one where channel `root` stands `counts[root]` times (0: cut; absent: once).
 
     Function-preserving for every count above 0. state: the optimizer's, by parameter; returned is that of the new
     parameters. Gradients are dropped.
     """
     changed = {root for root, count in counts.items() if count != 1}
-    carried: dict[nn.Parameter, dict[str, Any]] = {}
+    carried: dict[nn.Parameter, dict[str, Untyped]] = {}
     tensors = dict((*model.named_parameters(), *model.named_buffers()))
     with torch.no_grad():
         for name in graph.axes:

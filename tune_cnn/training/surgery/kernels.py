@@ -1,13 +1,13 @@
 """Other kernel sizes for convolutions, and other image sizes for the model that they make up."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_cnn.training.surgery.shape import replace_module
+from tune_cnn.untyped import Untyped
 
 SMALLEST = 3  # a 1×1 kernel would see no neighbours: another kind of layer
 
@@ -78,7 +78,7 @@ def set_kernel(model: nn.Module, name: str, size: tuple[int, int], padding: tupl
     return other
 
 
-def carried_state(state: Mapping[str, Any], old: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+def carried_state(state: Mapping[str, Untyped], old: Tensor, size: tuple[int, int]) -> dict[str, Untyped]:
     """The optimizer's memory of a kernel's gradients, for kernels of another size.
 
     Interpolated and no more: a tap between two others would have had a gradient between theirs.
@@ -96,7 +96,7 @@ class ImageResize:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def __call__(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def __call__(self, _: nn.Module, args: tuple[Untyped, ...]) -> tuple[Untyped, ...]:
         images_nchw, *rest = args
         return (resize_images(images_nchw, self.size), *rest)
 

@@ -1,18 +1,18 @@
 """Cut away channels that do nothing any more, and the layers that are left without any."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from tune_cnn.training.strategies.framework.strategy import StrategyError
+from tune_cnn.errors import StrategyError
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.gather import State, gather_channels
 from tune_cnn.training.surgery.shape import check_eval_forward, empty, put_tensor, replace_module, resized, sizes
 from tune_cnn.training.surgery.trace import channel_graph
+from tune_cnn.untyped import Plain, Untyped
 
 
 @dataclass(kw_only=True)
@@ -21,8 +21,8 @@ class Cut:
 
     graph: ChannelGraph  # of the model as it is now
     channels: int  # cut away
-    change: dict[str, Any] = field(default_factory=dict)
-    carried: dict[nn.Parameter, dict[str, Any]] = field(default_factory=dict)
+    change: dict[str, Plain] = field(default_factory=dict)
+    carried: dict[nn.Parameter, dict[str, Untyped]] = field(default_factory=dict)
 
 
 def dead_channels(model: nn.Module, graph: ChannelGraph, threshold: float) -> set[int]:

@@ -1,11 +1,12 @@
 """What each operation does to the channels on axis 1: the operations that networks of convolutions are made of."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from tune_cnn.training.surgery.channels import ZERO, ChannelGraph, Features, fixed
+from tune_cnn.untyped import Untyped
 
 
 class TraceState(Protocol):
@@ -15,16 +16,18 @@ class TraceState(Protocol):
 
     @property
     def where(self) -> str: ...
-    def features(self, tensor: Any) -> Features | None: ...
-    def name(self, tensor: Any) -> str | None: ...
+    def features(self, tensor: object) -> Features | None: ...
+    def name(self, tensor: object) -> str | None: ...
     def place(self, tensor: Tensor | None, axis: int, features: Features) -> Features: ...
 
 
-Rule = Callable[[TraceState, Tensor, tuple[Any, ...], Mapping[str, Any]], Features | None]
+Args = tuple[Untyped, ...]  # of a torch function's call
+Kwargs = Mapping[str, Untyped]
+Rule = Callable[[TraceState, Tensor, Args, Kwargs], Features | None]
 """Called as rule(pass, result, positional arguments, keyword arguments); None where it can't say."""
 
 
-def _bound(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+def _bound(names: str, args: Args, kwargs: Kwargs) -> list[Untyped]:
     """The arguments of these names, given by position or by name; None where absent."""
     order = names.split()
     return [args[at] if at < len(args) else kwargs.get(name) for at, name in enumerate(order)]
@@ -35,7 +38,7 @@ def _taken(followed: TraceState, tensor: Tensor) -> Features:
     return features if features is not None else fixed(tensor.shape[1])
 
 
-def _conv2d(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _conv2d(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     images, weight, bias, *_, groups = _bound("input weight bias stride padding dilation groups", args, kwargs)
     if images.ndim != 4 or followed.name(weight) is None:
         return None
@@ -46,7 +49,7 @@ def _conv2d(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs:
     return None
 
 
-def _linear(followed: TraceState, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _linear(followed: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     inputs, weight, bias = _bound("input weight bias", args, kwargs)
     if inputs.ndim != 2 or followed.name(weight) is None:
         return None
@@ -62,9 +65,7 @@ def _mixed(followed: TraceState, inputs: Tensor, weight: Tensor, bias: Tensor | 
     return followed.place(bias, 0, made)
 
 
-def _batch_norm(
-    followed: TraceState, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Features | None:
+def _batch_norm(followed: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     images, *vectors = _bound("input running_mean running_var weight bias", args, kwargs)
     features = _taken(followed, images)
     for vector in vectors:
@@ -72,15 +73,13 @@ def _batch_norm(
     return features
 
 
-def _prelu(followed: TraceState, _result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _prelu(followed: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     images, slopes = _bound("input weight", args, kwargs)
     features = _taken(followed, images)
     return features if slopes.numel() == 1 else followed.place(slopes, 0, features)
 
 
-def _each_by_itself(
-    followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Features | None:
+def _each_by_itself(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     """Element by element, or map by map."""
     tensor = args[0] if args else kwargs.get("input")
     features = followed.features(tensor)
@@ -88,9 +87,7 @@ def _each_by_itself(
     return features if kept else None
 
 
-def _two_together(
-    followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Features | None:
+def _two_together(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     """Addition, multiplication and the like: channels that meet are the same channel from there on."""
     one, other = _bound("input other", args, kwargs)
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
@@ -120,7 +117,7 @@ def _with_unfollowed(followed: TraceState, known: tuple[Tensor, Features | None]
     return followed.place(other, axis, features) if followed.name(other) is not None else None
 
 
-def _scaled(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _scaled(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     """Multiplication: a channel that padding made of zeros has no partner whose number it could follow."""
     for tensor in args:
         if any(channel == ZERO for channel, _ in followed.features(tensor) or ()):
@@ -128,14 +125,14 @@ def _scaled(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs:
     return _two_together(followed, result, args, kwargs)
 
 
-def _cat(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _cat(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     tensors, axis = _bound("tensors dim", args, kwargs)
     if (axis or 0) % result.ndim != 1 or all(followed.features(tensor) is None for tensor in tensors):
         return None
     return tuple(place for tensor in tensors for place in _taken(followed, tensor))
 
 
-def _reshape(followed: TraceState, result: Tensor, args: tuple[Any, ...], _: Mapping[str, Any]) -> Features | None:
+def _reshape(followed: TraceState, result: Tensor, args: Args, _: Kwargs) -> Features | None:
     tensor = args[0]
     features = followed.features(tensor)
     if features is None or result.ndim < 2 or result.shape[0] != tensor.shape[0]:
@@ -148,7 +145,7 @@ def _reshape(followed: TraceState, result: Tensor, args: tuple[Any, ...], _: Map
     return None
 
 
-def _pad(followed: TraceState, _: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _pad(followed: TraceState, _: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     tensor, amounts, mode, value = _bound("input pad mode value", args, kwargs)
     features = followed.features(tensor)
     if features is None:
@@ -159,10 +156,11 @@ def _pad(followed: TraceState, _: Tensor, args: tuple[Any, ...], kwargs: Mapping
     front, back, *batch = amounts[inner:]
     if front < 0 or back < 0 or any(batch) or value or mode not in (None, "constant"):
         return None
-    return ((ZERO, 1),) * front + features + ((ZERO, 1),) * back
+    padded: Features = ((ZERO, 1),) * front + features + ((ZERO, 1),) * back
+    return padded
 
 
-def _reduced(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _reduced(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     tensor, axes = _bound("input dim", args, kwargs)
     axes = [axes] if isinstance(axes, int) else axes
     if not axes or any(axis % tensor.ndim < 2 for axis in axes):
@@ -170,7 +168,7 @@ def _reduced(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs
     return _each_by_itself(followed, result, args, kwargs)
 
 
-def _indexed(followed: TraceState, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Features | None:
+def _indexed(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     index = args[1] if isinstance(args[1], tuple) else (args[1],)
     whole = slice(None)
     if len(index) < 2 or index[0] != whole or index[1] != whole or not all(isinstance(i, slice) for i in index[2:]):

@@ -1,14 +1,14 @@
 """A model's structure as plain data: how to write down what surgery has changed, and how to do it again."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from tune_cnn.training.strategies.framework.strategy import StrategyError
+from tune_cnn.errors import StrategyError
 from tune_cnn.training.surgery.empty import EmptyMaps
+from tune_cnn.untyped import Plain, Untyped
 
 Sizes = dict[str, list[int]]
 """The sizes of parameters and buffers, by name."""
@@ -41,7 +41,7 @@ def resized(before: Sizes, after: Sizes) -> Sizes:
     return {name: size for name, size in after.items() if before.get(name) != size}
 
 
-def rebuild_shape(model: nn.Module, change: Mapping[str, Any]) -> nn.Module:
+def rebuild_shape(model: nn.Module, change: Mapping[str, Plain]) -> nn.Module:
     """Do a recorded change of structure to the model, in place; what is resized holds no values yet.
 
     change: any of `absent` and `present` (names of layers taken out and put back), `empty` (names of convolutions left
@@ -95,7 +95,7 @@ def put_tensor(model: nn.Module, name: str, new: Tensor) -> Tensor:
     if isinstance(old, nn.Parameter):
         new = nn.Parameter(new, requires_grad=old.requires_grad)
     for module in model.modules():
-        held: Any
+        held: Untyped
         for held in (module._parameters, module._buffers):
             for key, tensor in held.items():
                 if tensor is old:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from tune_cnn.training.surgery.channels import ChannelGraph, Features, fixed
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.rules import RULES, TraceState
+from tune_cnn.untyped import Untyped
 
 IMAGES = 2  # one would hide a batch axis that is folded into another
 
@@ -54,7 +54,7 @@ class _Tracer(TorchFunctionMode, TraceState):
         self._alive: list[Tensor] = []  # or an id would be given to another tensor
         self._names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
-    def features(self, tensor: Any) -> Features | None:
+    def features(self, tensor: object) -> Features | None:
         return self._features.get(id(tensor)) if isinstance(tensor, Tensor) else None
 
     def put(self, tensor: Tensor, features: Features) -> None:
@@ -62,7 +62,7 @@ class _Tracer(TorchFunctionMode, TraceState):
         self._features[id(tensor)] = features
         self._alive.append(tensor)
 
-    def name(self, tensor: Any) -> str | None:
+    def name(self, tensor: object) -> str | None:
         """The model's own name of a parameter or buffer."""
         return self._names.get(id(tensor)) if isinstance(tensor, Tensor) else None
 
@@ -84,8 +84,12 @@ class _Tracer(TorchFunctionMode, TraceState):
         return self.path[-1] or "the model's own forward"
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., Untyped],
+        types: object,
+        args: tuple[Untyped, ...] = (),
+        kwargs: Mapping[str, Untyped] | None = None,
+    ) -> Untyped:
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
         given = list(_tensors((args, kwargs)))
@@ -119,7 +123,7 @@ class _Tracer(TorchFunctionMode, TraceState):
                     self.put(tensor, fixed(tensor.shape[1]))
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def _tensors(values: object) -> Iterator[Tensor]:
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple):

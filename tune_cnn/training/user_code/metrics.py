@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,15 +11,16 @@ from tune_cnn.spec.calls import find_call
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluation_loader
+from tune_cnn.untyped import Untyped
 
 
-def find_metrics(context: TrialContext) -> dict[str, Callable[..., Any]]:
+def find_metrics(context: TrialContext) -> dict[str, Callable[..., Untyped]]:
     calls = {name: metric.call for name, metric in context.job.metrics.items() if metric.call is not None}
     return {name: find_call(call, where=f"metrics.{name}.call") for name, call in calls.items()}
 
 
 def measure_metrics(
-    calls: Mapping[str, Callable[..., Any]], model: nn.Module, context: TrialContext
+    calls: Mapping[str, Callable[..., Untyped]], model: nn.Module, context: TrialContext
 ) -> dict[str, float]:
     """call(model, loader) for each, the model in evaluation mode and the trial's precision, without gradients.
 
@@ -45,14 +45,14 @@ def measure_metrics(
     return values
 
 
-def _measure(name: str, call: Callable[..., Any], model: nn.Module, context: TrialContext) -> float:
+def _measure(name: str, call: Callable[..., Untyped], model: nn.Module, context: TrialContext) -> float:
     loader = evaluation_loader(context, context.images.validation, whole=True)
     with trial_faults(f"metrics.{name}"), torch.no_grad(), context.precision.autocast(context.device):
         value = call(model.eval(), loader)
     return number(value, f"metrics.{name}")
 
 
-def number(value: Any, what: str) -> float:
+def number(value: Untyped, what: str) -> float:
     """A plain number of what the user's code gave: Python's, NumPy's, or a tensor of one element; never NaN."""
     try:
         if isinstance(value, bool | str | bytes):

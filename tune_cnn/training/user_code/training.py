@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +19,7 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import EvaluationLoader, evaluation_loader
 from tune_cnn.training.step.model import built_model
 from tune_cnn.training.user_code.metrics import number
+from tune_cnn.untyped import Plain, Untyped
 
 STEP_METRICS = ("step_time_ms", "images_per_s", "data_wait_s")  # known only where the generator uses the meters
 
@@ -28,10 +28,10 @@ class UserCheckpoint:
     """The generator's way to survive a restart: hand over its state before each yield, take it back at the start."""
 
     def __init__(self) -> None:
-        self.saved: Mapping[str, Any] | None = None
-        self._loaded: Mapping[str, Any] | None = None
+        self.saved: Mapping[str, Untyped] | None = None
+        self._loaded: Mapping[str, Untyped] | None = None
 
-    def save(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: Mapping[str, Untyped]) -> None:
         """What `load` is to give after a restart: tensors, numbers, strings and containers of them.
 
         Call it before the yield of the epoch that the state stands for; it is written when one is due, from rank 0.
@@ -41,11 +41,11 @@ class UserCheckpoint:
             raise TrialError(f"checkpoint.save: needs a mapping, got {type(state).__name__}")
         self.saved = state
 
-    def load(self) -> Mapping[str, Any] | None:
+    def load(self) -> Mapping[str, Untyped] | None:
         """The state to go on from, tensors on the CPU, after `Rank.first_epoch` epochs; None at a first start."""
         return self._loaded
 
-    def offer(self, state: Mapping[str, Any]) -> None:
+    def offer(self, state: Mapping[str, Untyped]) -> None:
         self._loaded = state
 
 
@@ -69,14 +69,14 @@ class Rank:
     ranks: int
     device: torch.device
     configuration: Configuration
-    arguments: Mapping[str, Any]  # `training.<argument>` of the space
+    arguments: Mapping[str, Plain]  # `training.<argument>` of the space
     facts: DataFacts
     train: BatchLoader  # started; .steps, .epoch(number) -> batches (images_nchw, labels_n) on the device
     validation: EvaluationLoader  # this rank's share; may be gone through again and again
     meters: Meters
     checkpoint: UserCheckpoint
     first_epoch: int
-    autocast: Callable[[], Any]  # a context of the configuration's precision
+    autocast: Callable[[], Untyped]  # a context of the configuration's precision
     build_model: Callable[[], nn.Module]  # the study's model on the device, equal on all ranks; also tracked
     track: Callable[[nn.Module], nn.Module]  # say which module's weights are to be saved and tested
 
@@ -93,7 +93,7 @@ class UserTraining:
         self._own_meters = Meters(context.device, gpu_share=context.job.gpu_share)
         self._own_meters.begin()
         self._loader = context.started_loader()
-        self._generator: Iterator[Any] | None = None
+        self._generator: Iterator[Untyped] | None = None
         self.model: nn.Module | None = None
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
@@ -125,11 +125,11 @@ class UserTraining:
             return own
         return {k: v for k, v in self._context.meters.read().items() if k not in STEP_METRICS}
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> dict[str, Untyped] | None:
         """None where the generator hasn't handed over a state for this epoch."""
         return dict(self._checkpoint.saved) if self._checkpoint.saved is not None else None
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Untyped]) -> None:
         self._checkpoint.offer(state)
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class UserTraining:
         self._own_meters.close()
         self._loader.close()
 
-    def _start(self, first_epoch: int) -> Iterator[Any]:
+    def _start(self, first_epoch: int) -> Iterator[Untyped]:
         context = self._context
         configuration = context.job.configuration
         rank = Rank(
@@ -181,7 +181,7 @@ class UserTraining:
         return model
 
 
-def checked_metrics(yielded: Any, name: str) -> dict[str, float]:
+def checked_metrics(yielded: object, name: str) -> dict[str, float]:
     """The yielded mapping as plain finite numbers by name."""
     if not isinstance(yielded, Mapping):
         raise TrialError(f"{name}: must yield a mapping of metrics, got {type(yielded).__name__}")

@@ -10,9 +10,10 @@ import types
 from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any
 
 import torch
+
+from tune_cnn.untyped import Untyped
 
 # What reading needs, imported once by the server rather than by every process.
 PRELOAD = [
@@ -42,7 +43,7 @@ class LoaderContext(ForkServerContext):
         self.processes: list[LoaderProcess] = []
         self.set_forkserver_preload(PRELOAD)
 
-    def Process(self, *args: Any, **kwargs: Any) -> LoaderProcess:  # type: ignore[override]  # noqa: N802  # its name
+    def Process(self, *args: Untyped, **kwargs: Untyped) -> LoaderProcess:  # type: ignore[override]  # noqa: N802  # as multiprocessing has it
         process = LoaderProcess(*args, **kwargs)
         self.processes.append(process)
         return process

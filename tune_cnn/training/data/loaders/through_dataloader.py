@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -14,20 +13,21 @@ from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_p
 from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
 from tune_cnn.training.data.order import Request, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.untyped import Untyped
 
 PREFETCH = 2  # batches ahead, per process: torch's default
 
 
-class _EpochSampler(Sampler[Any]):
+class _EpochSampler(Sampler[Untyped]):
     """Hands the DataLoader the requests of the epoch that was set last; none before the first."""
 
-    def __init__(self, plan: Plan, convert: Callable[[Plan, Request], Any]) -> None:
+    def __init__(self, plan: Plan, convert: Callable[[Plan, Request], Untyped]) -> None:
         self.plan = plan
         self.convert = convert
         self.number: int | None = None
         self.positions_n: Int64 | None = None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Untyped]:
         if self.number is not None:
             for request in self.plan.requests(self.number, self.positions_n):
                 yield self.convert(self.plan, request)
@@ -63,7 +63,7 @@ def single_images(plan: Plan, request: Request) -> list[OneRow]:
     return [OneRow(*row) for row in zip(*values, strict=True)]
 
 
-def as_they_are(images: Any) -> Any:
+def as_they_are(images: object) -> Untyped:
     """A whole batch needs no collating."""
     return images
 
@@ -103,7 +103,7 @@ class WorkerLoader:
     def _make_loader(self) -> "DataLoader[Images]":
         # Own generator: DataLoader would draw its processes' seed from torch's global one.
         generator = torch.Generator().manual_seed(self.plan.seed)
-        common: dict[str, Any] = {
+        common: dict[str, Untyped] = {
             "num_workers": self.workers,
             "pin_memory": self.plan.device.type == "cuda",
             "generator": generator,

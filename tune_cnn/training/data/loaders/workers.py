@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from tune_cnn.training.data.augment import augment_batch, augment_image
 from tune_cnn.training.data.image_sets import read_images
 from tune_cnn.training.data.order import Augmentation
 from tune_cnn.training.data.readers import Int64, Reader, open_images
+from tune_cnn.untyped import Untyped
 
 Images = tuple[torch.Tensor, torch.Tensor]
 
@@ -40,16 +41,16 @@ class WholeBatches(Dataset[Images]):
 
     def __init__(self, source: Path | Reader) -> None:
         self.source = source
-        self._mapped: Any = None
+        self._mapped: Untyped = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Untyped]:
         return {"source": self.source, "_mapped": None}
 
     def __getitem__(self, request: BatchOfRows) -> Images:
         images_nchw = torch.from_numpy(self._fetch(request.rows_n))
         return augment_batch(images_nchw, request.augmentation), torch.from_numpy(request.labels_n)
 
-    def _fetch(self, rows_n: Int64) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _fetch(self, rows_n: Int64) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         if not isinstance(self.source, Path):
             return read_images(self.source, rows_n)
         if self._mapped is None:

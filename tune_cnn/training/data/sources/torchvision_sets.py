@@ -9,11 +9,11 @@ import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from tune_cnn.errors import DataError
 from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.sources.arrays import Arrays, ArraySource, array_key
+from tune_cnn.untyped import Untyped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,5 +173,5 @@ def _read_archives(name: str, known: PublishedSet, root: Path) -> Arrays:
         return {"train": read(aside, True, False), "test": read(aside, False, False)}
 
 
-def _readers() -> Any:
+def _readers() -> Untyped:
     return import_module("tune_cnn.training.data.sources.torchvision_readers")

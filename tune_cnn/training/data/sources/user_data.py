@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tune_cnn.errors import DataError
 from tune_cnn.spec.calls import find_call, module_name
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
+from tune_cnn.untyped import Untyped
 
 CHUNK = 256
 PROBED = 16  # items a part that are read twice: a mirror at random goes unseen by these once in 65,536 times
@@ -27,7 +27,7 @@ class UserSource:
 
     name: str
     key: str
-    datasets: dict[PartName, Any]
+    datasets: dict[PartName, Untyped]
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     side: int | None
@@ -98,7 +98,7 @@ def user_set(name: str, root: Path, side: int | None) -> UserSource:
     )
 
 
-def _call(name: str, factory: Any, root: Path) -> dict[PartName, Any]:
+def _call(name: str, factory: Untyped, root: Path) -> dict[PartName, Untyped]:
     try:
         made = factory(str(root))
     except Exception as error:  # the user's code may raise anything
@@ -122,7 +122,7 @@ def _call(name: str, factory: Any, root: Path) -> dict[PartName, Any]:
     return datasets
 
 
-def _classes(name: str, train: Any) -> tuple[str, ...]:
+def _classes(name: str, train: object) -> tuple[str, ...]:
     """Names from the data set's `classes`, as torchvision's have them; where there are none, labels are counted."""
     classes = getattr(train, "classes", None)
     if classes is None:

@@ -1,7 +1,6 @@
 """One item of a user's data set: held against (uint8 CHW tensor, int)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from tune_cnn.errors import DataError
 from tune_cnn.training.data.readers import Uint8
 from tune_cnn.training.data.sources.resize import resize_array
 from tune_cnn.training.data.sources.source import PartName
+from tune_cnn.untyped import Untyped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ def raised(name: str, where: str, error: Exception) -> DataError:
     return DataError(f"data {name!r}: {where} raised {type(error).__name__}: {error}")
 
 
-def read_item(name: str, part: str, dataset: Any, number: int, side: int | None) -> Item:
+def read_item(name: str, part: str, dataset: Untyped, number: int, side: int | None) -> Item:
     """One checked item, resized."""
     try:
         raw = dataset[number]
@@ -33,7 +33,7 @@ def read_item(name: str, part: str, dataset: Any, number: int, side: int | None)
     return Item(image_chw=resize_array(item.image_chw, side), label=item.label)
 
 
-def check_item(name: str, where: str, raw: Any) -> Item:
+def check_item(name: str, where: str, raw: object) -> Item:
     """The item, or a DataError that says what came instead."""
     wanted = "an item must be (uint8 tensor of channels × height × width, int)"
     if not isinstance(raw, tuple | list) or len(raw) != 2:
@@ -50,7 +50,7 @@ def check_item(name: str, where: str, raw: Any) -> Item:
     return Item(image_chw=image.detach().cpu().numpy(), label=_label(name, where, label))
 
 
-def _label(name: str, where: str, label: Any) -> int:
+def _label(name: str, where: str, label: object) -> int:
     if isinstance(label, torch.Tensor) and label.ndim == 0 and not label.dtype.is_floating_point:
         label = label.item()
     if isinstance(label, bool | np.bool_) or not isinstance(label, int | np.integer):
@@ -66,7 +66,7 @@ class UserReader:
 
     parallel = False  # the user's code was never promised to be asked by several threads
 
-    def __init__(self, name: str, datasets: dict[PartName, Any], side: int | None) -> None:
+    def __init__(self, name: str, datasets: dict[PartName, Untyped], side: int | None) -> None:
         self.name = name
         self.datasets = datasets
         self.side = side

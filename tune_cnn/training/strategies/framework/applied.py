@@ -1,7 +1,6 @@
 """The strategies of one trial as the loop calls them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -11,12 +10,13 @@ from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
+from tune_cnn.untyped import Plain
 
 
 class AppliedStrategies:
     """Those that are on, in `Site`'s order. A step pays only for the hooks that one of them has."""
 
-    def __init__(self, run: TrainingRun, on: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, run: TrainingRun, on: Mapping[str, Mapping[str, Plain]]) -> None:
         """on: the knobs of each, by its name."""
         self._run = run
         names = in_order(on, cards_of(on))

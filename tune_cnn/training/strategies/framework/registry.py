@@ -2,11 +2,12 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.calls import find_call
-from tune_cnn.spec.strategies import StrategyCard
+from tune_cnn.spec.messages import shown
+from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard
 from tune_cnn.training import strategies
 from tune_cnn.training.strategies.framework.strategy import Strategy
 
@@ -48,9 +49,39 @@ def _of_file(name: str) -> type[Strategy] | None:
 def _users(name: str) -> type[Strategy]:
     kind = find_call(name, where="space.strategies")
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
-        raise SpecError(
-            f"space.strategies: {name} must be a subclass of tune_cnn.training.strategies.framework.strategy.Strategy, "
-            f"got {type(kind).__name__}"
-        )
+        got = kind.__name__ if isinstance(kind, type) else type(kind).__name__
+        raise SpecError(f"space.strategies: {name} must be a subclass of tune_cnn.Strategy, got {got}")
+    _check_card(name, kind)
     kind.name = name
     return kind
+
+
+def _check_card(name: str, kind: type[Strategy]) -> None:
+    """SpecError where a class of the user's doesn't say what every strategy must say of itself."""
+    where = f"space.strategies: {name}"
+    paper, saves, sites, knobs = (_said(kind, key) for key in ("paper", "saves", "sites", "knobs"))
+    if not isinstance(paper, str):
+        raise SpecError(f"{where}: paper must be a text (authors, year, link), got {_given(paper)}; set it")
+    if not isinstance(saves, Saves):
+        members = " or ".join(f"Saves.{one.name}" for one in Saves)
+        raise SpecError(f"{where}: saves must be {members}, got {_given(saves)}; set it")
+    if sites is None and _said(kind, "slots") is not None:
+        raise SpecError(f"{where}: sites must be set, got slots; rename it, and Slot to Site")
+    if not (isinstance(sites, frozenset) and sites and all(isinstance(one, Site) for one in sites)):
+        raise SpecError(
+            f"{where}: sites must be a frozenset of the parts of training that it takes, got {_given(sites)}; set it, "
+            "as in sites = frozenset({Site.SAMPLES})"
+        )
+    if not (isinstance(knobs, Mapping) and all(isinstance(one, Knob) for one in knobs.values())):
+        raise SpecError(
+            f"{where}: knobs must be a mapping of names to Knob, got {_given(knobs)}; set it, as in "
+            'knobs = {"side": Knob(allowed=Range(low=1, high=224), default=8, meaning="…")}'
+        )
+
+
+def _said(kind: type[Strategy], key: str) -> object:
+    return getattr(kind, key, None)
+
+
+def _given(value: object) -> str:
+    return "nothing" if value is None else shown(value)

@@ -1,23 +1,19 @@
 """What a strategy is: a card, knobs, and hooks into training that do nothing unless it says otherwise."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from tune_cnn.errors import TrialError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.strategies import Knob, Saves, Site, StrategyCard
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
+from tune_cnn.untyped import Untyped
 
-__all__ = ["Batch", "Change", "Knob", "Saves", "Site", "Strategy", "StrategyError", "TrainingRun"]
-
-
-class StrategyError(TrialError):
-    """A strategy finds nothing to act on, or can't act on it: a trial must never be credited with a no-op."""
+__all__ = ["Batch", "Change", "Knob", "Saves", "Site", "Strategy", "TrainingRun"]
 
 
 class Strategy:
@@ -38,7 +34,7 @@ class Strategy:
     # Knobs on which it depends, together with the model's arguments, whether it can act: all are tried before a search.
     decisive: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **knobs: object) -> None:
         """Every knob becomes an attribute; one not given has its default."""
         unknown = set(knobs) - set(self.knobs)
         assert not unknown, f"{self.name} has no knob {', '.join(sorted(unknown))}"
@@ -106,9 +102,9 @@ class Strategy:
         """
         raise AssertionError(f"{self.name} records changes and says nothing of how to rebuild them")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Untyped]:
         """What must outlive a resume beside the knobs: plain values and tensors, equal on all ranks."""
         return {}
 
-    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Untyped]) -> None:
         """Take up a former state. `run.model` has its former shape again, not yet its former values."""

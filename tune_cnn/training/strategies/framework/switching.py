@@ -1,8 +1,7 @@
 """The epoch at which a net changes from a first form to its full one."""
 
-from tune_cnn.errors import SpecError
+from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import StudySpec
-from tune_cnn.training.strategies.framework.strategy import StrategyError
 
 LEAST_EPOCHS = 2  # one in each form
 

@@ -4,7 +4,6 @@ import copy
 import gc
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +23,14 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
 from tune_cnn.training.step.optimizers import carry_state, make_optimizer
 from tune_cnn.training.step.train_state import TrainState
+from tune_cnn.untyped import Plain, Untyped
 
 # One change of the model's structure: plain values alone (str, int, float, bool, None, lists, dicts of them by str),
 # as it stands in checkpoints and beside exported weights. The run adds "strategy" and "epoch". With "exported": False a
 # change is left out of an export: it only takes back what the strategy did in `prepare`.
-Change = Mapping[str, Any]
+Change = Mapping[str, Plain]
 # The optimizer's state of parameters that are new: {"momentum_buffer": …}, {"exp_avg": …, "exp_avg_sq": …, "step": …}.
-CarriedState = Mapping[nn.Parameter, Mapping[str, Any]]
+CarriedState = Mapping[nn.Parameter, Mapping[str, Untyped]]
 
 
 class TrainingRun:
@@ -42,7 +42,7 @@ class TrainingRun:
         self.batch_size = context.job.configuration.batch_size  # over all ranks, as it is now
         self.learning_rate_ratio = 1.0  # on what the schedule gives
         self.changes: list[Change] = []  # of the model's structure, from the factory's model on
-        self.strategies: Mapping[str, Any] = {}  # all that are on, by name
+        self.strategies: Mapping[str, Untyped] = {}  # all that are on, by name
         self._context = context
         self._sample_images = sample_images
         self._train_state: TrainState | None = None
@@ -126,7 +126,7 @@ class TrainingRun:
         normalise = Normaliser(self.facts.mean, self.facts.std, self.device, self.configuration.channels_last)
         return Batch(normalise(raw_nchw), torch.from_numpy(images.labels_n[positions_n]).to(self.device))
 
-    def build_model(self, arguments: Mapping[str, Any]) -> nn.Module:
+    def build_model(self, arguments: Mapping[str, Plain]) -> nn.Module:
         """The study's model on the device, with other arguments of its factory than the configuration's."""
         return built_model(self._context, arguments)
 
@@ -162,7 +162,7 @@ class TrainingRun:
             )
         return self._facts[key]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Untyped]:
         """What a checkpoint needs to give the model its structure again, before its values are loaded."""
         return {
             "changes": self.changes,
@@ -171,7 +171,7 @@ class TrainingRun:
             "own": {name: strategy.state_dict() for name, strategy in self.strategies.items()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Untyped]) -> None:
         """Make a freshly prepared run what it was: its structure, its batch, what each strategy remembers."""
         prepared = len(self.changes)
         assert state["changes"][:prepared] == self.changes, "prepare must do the same again"
@@ -192,7 +192,7 @@ class TrainingRun:
         train_state = self._train_state
         if train_state is None:
             return
-        former: Mapping[Any, Any] = train_state.optimizer.state
+        former: Mapping[Untyped, Untyped] = train_state.optimizer.state
         model.zero_grad(set_to_none=True)  # DDP's gradients lie in its own buckets
         train_state.model = model
         if self.group.ranks > 1:
