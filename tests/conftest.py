@@ -4,12 +4,21 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-# A fixture of the whole session that costs seconds to start: the tests that need it run in one process.
-COSTLY = ("one_ray", "two_processes", "served", "starter", "postgres_url")
+# Files and rooms whose tests share what is costly to start: a Ray, servers, two ranks. They run in one process.
+SHARED = {
+    "study/searching/test_dry_run.py": "one Ray",
+    "trials/": "one Ray",
+    "records/outbox/": "MLflow",
+    "training/test_rank.py": "two ranks",
+    "training/process/test_process_group.py": "two ranks",
+    "training/user_code/test_user_training.py": "two ranks",
+    "training/strategies/test_contract.py": "two ranks",
+}
 # Rooms whose tests start processes by themselves come first: at the end, only short ones are left to share out.
 FIRST = ("study", "trials", "mlflow_server", "records")
 
@@ -28,16 +37,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(2, cores) if whole and cores > 1 else 0
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By file, or by what tests of several files share."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((shared for name, shared in SHARED.items() if file.startswith(f"tests/{name}")), file)
+
+    return BySharing(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """By file, or by the costly fixture that tests of several files share; the long ones first."""
-    if not config.getoption("loadgroup", False):  # set in xdist's processes alone
-        return
-    for item in items:
-        costly = [name for name in COSTLY if name in getattr(item, "fixturenames", ())]
-        group = costly[0] if costly else item.path.relative_to(HERE).as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in FIRST)
+    """The long ones first, where they are shared out."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in FIRST)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,55 @@ BELOW["cli"] = {*BELOW}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = set()
 
+# Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
+FLOORS: dict[str, list[set[str]]] = {
+    "search": [
+        {"space", "samplers", "optuna_tell"},
+        {"curve_model"},
+        {"stopper"},
+        {"search"},
+        {"importances"},
+    ],
+    "training": [
+        {"data", "models", "meters", "process"},
+        {"messages"},
+        {"surgery", "image_scores", "export", "checkpoint", "reduction"},
+        {"step"},
+        {"strategies", "user_code"},
+        {"loop"},
+        {"supervised"},
+        {"trial"},
+        {"rank"},
+        {"inspection"},
+    ],
+    "records": [
+        {"bulk", "tables"},
+        {"rows"},
+        {"database"},
+        {"change_log", "lease", "costs", "document", "front_history"},
+        {"confirmations"},
+        {"store"},
+        {"mlflow"},
+        {"outbox"},
+    ],
+    "reports": [
+        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"figures", "model_card", "terminal"},
+        {"html"},
+    ],
+    "study": [
+        {"hints", "signals", "machine", "seeds"},
+        {"locations", "archive", "failures", "catalog", "strategies"},
+        {"jobs", "front"},
+        {"report"},
+        {"session"},
+        {"checks"},
+        {"confirming"},
+        {"searching", "training"},
+        {"study"},
+        {"commands"},
+    ],
+}
 # The rooms in which a library is imported; elsewhere it is foreign.
 ROOMS: dict[str, set[str]] = {
     "torch": {"training"},
@@ -74,6 +124,11 @@ class Import:
     line: int
     module: str  # absolute; for `from a import b`, a.b where that is a module of ours
     at_top: bool
+
+    @property
+    def of(self) -> str:
+        """The module that imports."""
+        return ".".join(Path(self.file).with_suffix("").parts).removesuffix(".__init__")
 
     @property
     def library(self) -> str:
@@ -151,6 +206,54 @@ def test_arrows_run_one_way():
         if one.room_of_ours is not None and one.room_of_ours != one.room and one.room_of_ours not in BELOW[one.room]
     ]
     assert not wrong, told(wrong)
+
+
+def test_no_folder_has_a_circle():
+    """Of the files and folders that lie side by side, none imports another that imports it, however far around."""
+    for folder in sorted({file.parent for file in sources()}):
+        inside = ".".join(folder.relative_to(ROOT).parts)
+        arrows: dict[str, set[str]] = {}
+        for one in IMPORTS:
+            source, target = sibling(one.of, inside), sibling(one.module, inside)
+            if source is not None and target is not None and source != target:
+                arrows.setdefault(source, set()).add(target)
+        try:
+            TopologicalSorter(arrows).prepare()
+        except CycleError as error:
+            pytest.fail(f"{inside}: {' → '.join(reversed(error.args[1]))}")
+
+
+def sibling(module: str, folder: str) -> str | None:
+    """The file or folder of `folder` that a module lies in; None where it lies elsewhere."""
+    return module.removeprefix(f"{folder}.").partition(".")[0] if module.startswith(f"{folder}.") else None
+
+
+@pytest.mark.parametrize("room", sorted(FLOORS))
+def test_arrows_inside_a_room_run_down(room):
+    """From a floor to the floors below it; every file and folder of the room has its floor."""
+    floor = {name: at for at, names in enumerate(FLOORS[room]) for name in names}
+    there = {
+        path.stem for path in (PACKAGE / room).iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert set(floor) == there - {"__init__"}
+    wrong = [
+        one
+        for one in IMPORTS
+        if (source := sibling(one.of, f"tune_cnn.{room}"))
+        and (target := sibling(one.module, f"tune_cnn.{room}"))
+        and source != target
+        and floor[target] >= floor[source]
+    ]
+    assert not wrong, told(wrong)
+
+
+def test_rays_settings_come_before_ray():
+    """Ray reads some of them once, as it is imported."""
+    for file in sources():
+        lines = {one.module: one.line for one in sorted(imports_of(file), key=lambda one: -one.line)}
+        first = min((line for module, line in lines.items() if module.partition(".")[0] == "ray"), default=None)
+        if first is not None and file.name != "ray_settings.py":
+            assert lines.get("tune_cnn.trials.ray_settings", first) < first, f"{file}: imports ray before ray_settings"
 
 
 def test_a_library_is_imported_in_its_room_alone():

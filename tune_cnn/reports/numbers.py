@@ -5,6 +5,7 @@ import math
 from tune_cnn.metrics import Direction, Metric, Scale
 
 ABSENT = "–"
+KNEE, POINT = "◆", "●"  # how a front's points are marked in text
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 

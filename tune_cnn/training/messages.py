@@ -1,9 +1,17 @@
-"""What a rank is asked to train, and what it says after each epoch: plain data that crosses processes."""
+"""What crosses processes, as plain data and without torch: jobs, what came of them, and what a node was found to be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec, UserMetric
+from tune_cnn.spec.costs import Cost
+from tune_cnn.spec.strategies import Cards
+from tune_cnn.training.data.facts import DataFacts
+from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +57,34 @@ class EpochResult:
     done: bool  # the last one
     checkpoint: str | None = None  # the newest checkpoint on disk
     system: Mapping[str, float] = field(default_factory=dict)  # by node and GPU; see meters.hardware
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a node with a trial's resources says of the spec."""
+
+    data: DataFacts
+    model: ModelFacts | None  # None: the user's own training generator builds what it likes
+    strategies: Cards  # of all that the spec names
+    precisions: frozenset[str]
+    hardware: Mapping[str, Plain]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One probed configuration."""
+
+    cost: Cost = field(default_factory=Cost)
+    reason: str | None = None  # why there is no cost; None: there is one
+    out_of_memory: bool = False  # whether that is because it doesn't fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A trained model that needs none of our code: uint8 images to float32 logits, normalising included."""
+
+    pt2: bytes  # a file that torch.export.load reads
+    images_nchw: NDArray[np.uint8]  # some of the test split
+    logits_nk: NDArray[np.float32]  # what the model makes of those
+    torch_version: str

@@ -16,8 +16,7 @@ from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.export.program import export
-from tune_cnn.training.exported import Program
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.registry import ModelFacts, check_model
 from tune_cnn.training.process.faults import trial_faults

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec.calls import resolve
-from tune_cnn.training.exported import Program
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import add_import_folders, import_folders

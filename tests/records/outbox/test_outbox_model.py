@@ -13,7 +13,7 @@ from tune_cnn.records.mlflow import model
 from tune_cnn.records.mlflow.model import ELSEWHERE, Trained, check_registry, register
 from tune_cnn.records.store import Store
 from tune_cnn.spec import DataSpec
-from tune_cnn.training.exported import Program
+from tune_cnn.training.messages import Program
 
 PROGRAM = Program(
     pt2=b"a program",

@@ -17,8 +17,8 @@ from tune_cnn.reports.figures.study import (
     importances_figure,
     most_curves,
 )
-from tune_cnn.reports.figures.thinning import hypervolume_trace, sample
 from tune_cnn.reports.study_report import TrialRow
+from tune_cnn.reports.thinning import hypervolume_trace, sample
 from tune_cnn.spec import Choice
 from tune_cnn.states import TrialState
 

@@ -3,8 +3,9 @@
 import pytest
 
 from tune_cnn.metrics import METRICS
+from tune_cnn.reports.axes import axis
 from tune_cnn.reports.numbers import duration, number, quantity, setting
-from tune_cnn.reports.terminal.scatter import Mark, axis, scatter
+from tune_cnn.reports.terminal.scatter import Mark, scatter
 
 
 def plot(marks: list[Mark], *, log: bool = False, width: int = 40, height: int = 12) -> list[str]:

@@ -21,7 +21,7 @@ from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setu
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.startup import teach_costs
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.found import Inspection
+from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.cluster import Slots
 
 INFO: dict[str, Any] = {

@@ -4,7 +4,7 @@ import pytest
 
 from tune_cnn.spec.costs import Cost
 from tune_cnn.study.searching.probing import probe_of, to_keep, together
-from tune_cnn.training.found import Probe
+from tune_cnn.training.messages import Probe
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies
 
 FULL = Probe(reason="out of memory: asked for 2 GiB", out_of_memory=True)

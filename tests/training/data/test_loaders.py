@@ -11,16 +11,16 @@ import torch
 from image_files import prepared, write_folder
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.loaders.registry import ResidentSets, evaluation_batches, make_loader
+from tune_cnn.training.data.loaders.registry import Plan, ResidentSets, evaluation_batches, make_loader
 
 CPU = torch.device("cpu")
 KINDS = [("device", 0), ("batched", 0), ("batched", 2), ("stream", 0), ("stream", 2)]
 
 
-def _loader(sets, kind="device", workers=0, **changes):
-    settings = {"batch_size": 500, "rank": 0, "ranks": 1, "seed": 3, "workers": workers, "augment": "crop_flip"}
-    settings |= {"device": CPU, "channels_last": False}
-    return make_loader(sets.train, sets.facts, kind=kind, **settings | changes)
+def _loader(sets, kind="device", workers=0, resident=None, **changes):
+    settings = {"batch_size": 500, "rank": 0, "ranks": 1, "seed": 3, "augment": "crop_flip"}
+    settings |= {"device": CPU, "channels_last": False, "images": sets.train, "facts": sets.facts}
+    return make_loader(Plan(**settings | changes), kind=kind, workers=workers, resident=resident)
 
 
 def _epoch(loader, number=0):

@@ -24,7 +24,7 @@ from tune_cnn.records.mlflow.description import odd_free, params_of
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri
 from tune_cnn.records.rows import now_ms
 from tune_cnn.spec import DataSpec
-from tune_cnn.training.exported import Program
+from tune_cnn.training.messages import Program
 from tune_cnn.untyped import Plain
 
 ELSEWHERE = "tune-cnn-train"  # the experiment of models whose study the server doesn't hold

@@ -7,10 +7,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from tune_cnn.metrics import Direction, Metric, Scale, unusable
-from tune_cnn.reports.figures.thinning import sample
+from tune_cnn.reports.axes import axis
 from tune_cnn.reports.numbers import ABSENT, better, number, setting, titled
 from tune_cnn.reports.study_report import TrialRow
-from tune_cnn.reports.terminal.scatter import axis
+from tune_cnn.reports.thinning import sample
 from tune_cnn.spec import Choice, Range
 from tune_cnn.untyped import Plain
 

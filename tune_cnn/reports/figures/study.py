@@ -11,9 +11,8 @@ from plotly.subplots import make_subplots
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import Direction, EpochPoint, Metric, Scale
-from tune_cnn.reports.figures.thinning import curve_sample, dominated_sample, usable
 from tune_cnn.reports.numbers import better, number, quantity, setting, titled
-from tune_cnn.reports.terminal.frame import best_few
+from tune_cnn.reports.thinning import best_few, curve_sample, dominated_sample, usable
 from tune_cnn.untyped import Plain
 
 FAINT, FRONT, KNEE = "rgba(115,128,150,0.35)", "#2f6fed", "#e8590c"

@@ -18,7 +18,6 @@ from tune_cnn.reports.figures.study import (
     most_curves,
     most_dominated,
 )
-from tune_cnn.reports.figures.thinning import hypervolume_trace, key, usable
 from tune_cnn.reports.html.confirmed import confirmed_answer, confirmed_figure, confirmed_section
 from tune_cnn.reports.html.sections import (
     answer,
@@ -33,6 +32,7 @@ from tune_cnn.reports.html.sections import (
     surroundings_section,
 )
 from tune_cnn.reports.study_report import StudyReport
+from tune_cnn.reports.thinning import hypervolume_trace, key, usable
 
 # Should a text of the user's ever slip through the escaping, it still can't reach the network. `unsafe-eval` is for
 # plotly.js' parallel coordinates, which compile their shaders' bindings.

@@ -8,9 +8,9 @@ from html import escape
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import METRICS, Direction, EpochPoint, Metric
-from tune_cnn.reports.numbers import better, duration, number, quantity, setting, titled
+from tune_cnn.reports.numbers import KNEE, better, duration, number, quantity, setting, titled
 from tune_cnn.reports.study_report import StudyReport, TrialRow
-from tune_cnn.reports.terminal.frame import KNEE, best_few
+from tune_cnn.reports.thinning import best_few
 from tune_cnn.spec.loading import dump_yaml
 from tune_cnn.untyped import Plain
 

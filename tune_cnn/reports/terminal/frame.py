@@ -10,16 +10,17 @@ from rich.text import Text
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import Direction, EpochPoint, Metric, Scale
-from tune_cnn.reports.numbers import better, duration, number, quantity, setting, titled
+from tune_cnn.reports.axes import Axis, axis
+from tune_cnn.reports.numbers import KNEE, POINT, better, duration, number, quantity, setting, titled
 from tune_cnn.reports.progress import Progress, RunningTrial
-from tune_cnn.reports.terminal.scatter import SMALLEST_HEIGHT, SMALLEST_WIDTH, Axis, Mark, Point, axis, scatter
+from tune_cnn.reports.terminal.scatter import SMALLEST_HEIGHT, SMALLEST_WIDTH, Mark, Point, scatter
+from tune_cnn.reports.thinning import best_few
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDEST_PLOT, _TALLEST_PLOT = 90, 18  # beyond that a plot of a few dozen points gains nothing
 _BAR = 12  # cells of a running trial's bar
 _MOST_RUNNING = 8
 _FEW = 4  # rows of the table below the plot, where there is no room beside it
-KNEE, POINT = "◆", "●"
 
 
 def frame(progress: Progress, *, width: int, height: int, past: Sequence[EpochPoint] = ()) -> RenderableType:
@@ -170,20 +171,6 @@ def _table(progress: Progress, *, rows: int) -> Table:
             style="bold green" if point is best else "",
         )  # fmt: skip
     return table
-
-
-def best_few(front: Sequence[EpochPoint], best: EpochPoint, most: int) -> list[EpochPoint]:
-    """The front's ends, its knee, and others evenly between, in the front's order."""
-    if len(front) <= most:
-        return list(front)
-    if most <= 1:
-        return [best][:most]
-    chosen = {k * (len(front) - 1) // (most - 1) for k in range(most)}
-    at = front.index(best)
-    if at not in chosen:
-        inner = [k for k in chosen if 0 < k < len(front) - 1] or [min(chosen)]
-        chosen = chosen - {min(inner, key=lambda k: abs(k - at))} | {at}
-    return [front[k] for k in sorted(chosen)]
 
 
 def _plot(progress: Progress, past: Sequence[EpochPoint], width: int, height: int) -> Text:

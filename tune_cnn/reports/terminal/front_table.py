@@ -8,8 +8,8 @@ from rich.text import Text
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import EpochPoint, Metric
-from tune_cnn.reports.numbers import ABSENT, better, number, setting, titled
-from tune_cnn.reports.terminal.frame import KNEE, best_few
+from tune_cnn.reports.numbers import ABSENT, KNEE, better, number, setting, titled
+from tune_cnn.reports.thinning import best_few
 from tune_cnn.untyped import Plain
 
 CONFIRMED = "✓"

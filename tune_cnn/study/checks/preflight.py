@@ -10,7 +10,7 @@ from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import versions
-from tune_cnn.training.found import Inspection
+from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import code_key
 from tune_cnn.trials.first_call import FirstCall

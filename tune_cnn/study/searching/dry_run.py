@@ -16,7 +16,7 @@ from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
 from tune_cnn.study.session import Report
 from tune_cnn.study.signals import terminable
-from tune_cnn.training.found import Probe
+from tune_cnn.training.messages import Probe
 from tune_cnn.trials.cluster import Slots, connected, fit
 from tune_cnn.untyped import Plain
 

@@ -10,7 +10,7 @@ from tune_cnn.spec.strategies import Cards
 from tune_cnn.study.jobs import job_template
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import typical
-from tune_cnn.training.found import Probe
+from tune_cnn.training.messages import Probe
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.remote import ActorPool, CallLost
 from tune_cnn.untyped import Plain

@@ -25,7 +25,7 @@ from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.session import Report, Session
 from tune_cnn.study.signals import interruptible
-from tune_cnn.training.found import Inspection
+from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.untyped import Plain

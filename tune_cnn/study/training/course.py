@@ -21,8 +21,7 @@ from tune_cnn.study.session import Report
 from tune_cnn.study.signals import terminable
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
-from tune_cnn.training.exported import Program
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, connected, fit
 from tune_cnn.trials.dedicated import Dedicated, alone, dedicated

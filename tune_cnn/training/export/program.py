@@ -10,7 +10,7 @@ from torch.export.passes import move_to_device_pass
 from tune_cnn.errors import TrialError
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.exported import Program
+from tune_cnn.training.messages import Program
 
 EXAMPLES = 2  # images; the number of one would be taken for the only one
 CLOSE = 1e-3  # of logits: another memory format, another order of summing

@@ -12,8 +12,8 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
-from tune_cnn.training.found import Inspection
 from tune_cnn.training.inspection.strategies import inspect_strategies
+from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.step.precision import supported_precisions

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from tune_cnn.errors import OutOfMemory, TrialError
 from tune_cnn.spec.costs import Cost
-from tune_cnn.training.found import Probe
-from tune_cnn.training.messages import TrainingJob
+from tune_cnn.training.messages import Probe, TrainingJob
 from tune_cnn.training.rank import RankTraining
 
 

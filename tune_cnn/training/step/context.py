@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from tune_cnn.training.data.image_sets import ImageSets
-from tune_cnn.training.data.loaders.batch import BatchLoader
+from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.messages import TrainingJob
@@ -47,19 +47,19 @@ class TrialContext:
         """This rank's loader of the training split, its processes up."""
         configuration = self.job.configuration
         with self.timed("loader_start_s"):
-            loader = make_loader(
-                self.images.train,
-                self.images.facts,
-                kind=configuration.loader,
+            plan = Plan(
+                images=self.images.train,
+                facts=self.images.facts,
                 batch_size=configuration.batch_size,
                 rank=self.group.rank,
                 ranks=self.group.ranks,
                 seed=self.job.seed,
-                workers=configuration.loader_workers,
                 augment=configuration.augment,
                 device=self.device,
                 channels_last=configuration.channels_last,
-                resident=self.resident,
+            )
+            loader = make_loader(
+                plan, kind=configuration.loader, workers=configuration.loader_workers, resident=self.resident
             )
             loader.start()
         return loader

@@ -43,7 +43,10 @@ class BatchLoader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What all kinds of loader share: whose images, in which batches, drawn how, to where."""
+    """What all kinds of loader share: whose images, in which batches, drawn how, to where.
+
+    DataError where the batch is larger than the split.
+    """
 
     images: ImageSet
     facts: DataFacts

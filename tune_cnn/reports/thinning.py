@@ -67,3 +67,17 @@ def hypervolume_trace(
         if point.trial in wanted and (following is None or following.trial != point.trial):
             trace.append((point.trial, tracker.hypervolume))
     return trace
+
+
+def best_few(front: Sequence[EpochPoint], best: EpochPoint, most: int) -> list[EpochPoint]:
+    """The front's ends, its knee, and others evenly between, in the front's order."""
+    if len(front) <= most:
+        return list(front)
+    if most <= 1:
+        return [best][:most]
+    chosen = {k * (len(front) - 1) // (most - 1) for k in range(most)}
+    at = front.index(best)
+    if at not in chosen:
+        inner = [k for k in chosen if 0 < k < len(front) - 1] or [min(chosen)]
+        chosen = chosen - {min(inner, key=lambda k: abs(k - at))} | {at}
+    return [front[k] for k in sorted(chosen)]
