@@ -12,7 +12,7 @@ from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.session import Report
 from tune_cnn.training.messages import Program
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.untyped import Plain
 
 PROGRAM = "model.pt2"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -42,7 +42,7 @@ def register(
     folder: Path,
     origin: Mapping[str, Plain],
     report: Report,
-    **trained: Untyped,
+    **trained: Plain,
 ) -> dict[str, str]:
     """Name, version, uri, run_id, server of the new version; what is trained lies in `folder` whatever happens here."""
     from tune_cnn.records.mlflow.model import Trained
