@@ -18,7 +18,7 @@ def studied(store: Store) -> Store:
     for number in (0, 1):
         store.add_trial("s", number, {"epochs": 3}, seed=number)
     for change in store.undelivered("s"):
-        store.mark_delivered("s", [change.id])
+        store.acknowledge("s", [change.id])
     return store
 
 

@@ -75,7 +75,7 @@ def test_a_document_is_json_to_every_reader() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "other", "version": 1}', "<html>"])
-def test_what_is_no_document_is_told(text: str) -> None:
+def test_what_is_no_document_is_said(text: str) -> None:
     with pytest.raises(StudyError, match=r"here: is not a study's points\.json"):
         read_document(text, "here")
 

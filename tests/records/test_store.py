@@ -118,7 +118,7 @@ def test_a_trial_number_is_given_once(store: Store) -> None:
         store.add_trial("s", 0, {}, seed=1)
 
 
-def test_a_study_changes_only_where_told(store: Store) -> None:
+def test_a_study_changes_only_where_asked(store: Store) -> None:
     """Each keyword changes its own column; time spent searching is no news to MLflow."""
     study(store)
     before = store.pending("s")
@@ -161,7 +161,7 @@ def test_changes_are_told_in_order_and_once(store: Store, tmp_path: Path) -> Non
         ("point", 0, 1, None),
         ("artifact", None, None, "report.html"),
     ]
-    store.mark_delivered("s", [c.id for c in changes[:3]])
+    store.acknowledge("s", [c.id for c in changes[:3]])
     store.end_trial("s", 0, TrialState.COMPLETE)
     assert [c.kind for c in store.undelivered("s")] == ["artifact", "trial"]
     assert store.undelivered("s", limit=1)[0].id > changes[2].id
@@ -174,7 +174,7 @@ def test_redelivery_queues_everything_again(store: Store, tmp_path: Path) -> Non
     store.add_artifact("s", tmp_path / "r", "r")
     store.set_run_id("s", None, "p", "e", "server")
     store.set_run_id("s", 1, "r", "e", "server")
-    store.mark_delivered("s", [c.id for c in store.undelivered("s")])
+    store.acknowledge("s", [c.id for c in store.undelivered("s")])
     store.redeliver("s")
     told = [(c.kind, c.trial, c.epoch, c.name) for c in store.undelivered("s")]
     assert told == [

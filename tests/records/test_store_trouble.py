@@ -30,7 +30,7 @@ def new_study(home: Path) -> Store:
     return store
 
 
-def test_a_corrupt_file_is_told(tmp_path: Path) -> None:
+def test_a_corrupt_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "studies.db").write_bytes(b"not a database, but long enough to be looked at " * 100)
     with pytest.raises(StoreError, match=r"studies\.db: is not a SQLite database; move it away"):
         Store(tmp_path)
@@ -63,7 +63,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
-def test_a_home_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+def test_a_home_that_can_not_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="can't be created or written"):
         Store(tmp_path / "file" / "home")

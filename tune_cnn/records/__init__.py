@@ -1,1 +1,1 @@
-"""What a study remembers: its own tables, which are the truth, and MLflow, which is told from them."""
+"""What a study remembers: its own tables, which are the truth, and MLflow, which is fed from them."""

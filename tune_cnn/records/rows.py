@@ -1,4 +1,4 @@
-"""What the store hands out: a study, its trials, its epoch points, and what MLflow has yet to be told."""
+"""What the store hands out: a study, its trials, its epoch points, and what MLflow has yet to be sent."""
 
 import json
 import time

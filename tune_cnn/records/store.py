@@ -120,8 +120,8 @@ class Store:
             "started_ms": now_ms() if state is StudyState.RUNNING else None,
         }
         given = {column: value for column, value in values.items() if value is not None}
-        tell: ChangeKind | None = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
-        with self._change(name, tell) as (connection, key):
+        kind: ChangeKind | None = "study" if given.keys() - {"searched_s"} else None  # MLflow has clocks of its own
+        with self._change(name, kind) as (connection, key):
             if given:
                 connection.execute(update(studies).where(studies.c.id == key).values(given))
 
@@ -250,7 +250,7 @@ class Store:
             query = select(points.c.checkpoint).where(mine, points.c.checkpoint.is_not(None))
             return connection.scalar(query.order_by(points.c.epoch.desc()).limit(1))
 
-    # What MLflow has yet to be told
+    # What MLflow has yet to be sent
 
     def add_artifact(self, study: str, path: str | Path, name: str) -> None:
         """Have a file uploaded to the study's parent run as `name`, once MLflow's server is there."""
@@ -270,7 +270,7 @@ class Store:
         with self._database.read() as connection:
             return change_log.count(connection, self._key(connection, study))
 
-    def mark_delivered(self, study: str, ids: Iterable[int]) -> None:
+    def acknowledge(self, study: str, ids: Iterable[int]) -> None:
         with self._database.write() as connection:
             change_log.forget(connection, self._key(connection, study), list(ids))
 
@@ -291,7 +291,7 @@ class Store:
                 connection.execute(update(trials).where(row).values(run_id=run_id))
 
     def set_delivery_error(self, study: str, error: str | None) -> None:
-        """Why MLflow can't be told at present, for displays; None once it can."""
+        """Why MLflow can't be reached at present, for displays; None once it can."""
         text = None if error is None else plain(error)
         with self._database.write() as connection:
             row = studies.c.id == self._key(connection, study)
@@ -313,7 +313,7 @@ class Store:
     def _change(
         self, study: str, kind: ChangeKind | None = None, *, trial: int | None = None
     ) -> Iterator[tuple[Connection, int]]:
-        """One transaction on a study, under its lease where this store holds it; tells MLflow of `kind`."""
+        """One transaction on a study, under its lease where this store holds it; logs a change of `kind` for MLflow."""
         with self._database.write() as connection:
             key = self._key(connection, study, writing=True)
             if study in self._leases:

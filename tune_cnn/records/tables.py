@@ -105,7 +105,7 @@ confirmations = Table(
     ),
 )
 
-# What MLflow has not been told yet; written in the transaction of the thing itself, deleted once delivered.
+# What MLflow has not been sent yet; written in the transaction of the thing itself, deleted once delivered.
 changes = Table(
     f"{PREFIX}changes",
     metadata,

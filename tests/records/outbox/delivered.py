@@ -47,7 +47,7 @@ def two_trials(home: Path, name: str) -> Store:
     return store
 
 
-def tell(store: Store, name: str, tracking: str, **how: Any) -> Delivery:
+def send(store: Store, name: str, tracking: str, **how: Any) -> Delivery:
     delivery = Delivery(store, name, Server(tracking), **how)
     while delivery.deliver():
         pass

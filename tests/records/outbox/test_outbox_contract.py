@@ -130,7 +130,7 @@ def test_system_metrics_are_there_for_the_shortest_trial(store: Store, name: str
 ODD = ["a b/c.d", "🚀", "../up", "/root", "a//b", ".", "..", "a/", "x" * 300, "x" * 299 + "y", "-", " "]
 
 
-def test_whatever_a_metric_or_parameter_is_called_it_is_told(store: Store, name: str, tracking: str) -> None:
+def test_whatever_a_metric_or_parameter_is_called_it_is_sent(store: Store, name: str, tracking: str) -> None:
     """Slashes, dots, spaces, emoji, 300 characters: under a name that MLflow takes, each under one of its own."""
     values = {odd: float(number) for number, odd in enumerate(ODD)}
     store.add_trial(name, 2, {"batch_size": 32, **values}, seed=2)

@@ -1,4 +1,4 @@
-"""MLflow is told each thing once, whatever was told before and then forgotten."""
+"""MLflow is told each thing once, whatever was sent before and then forgotten."""
 
 from collections.abc import Callable
 from pathlib import Path

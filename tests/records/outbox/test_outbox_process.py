@@ -28,7 +28,7 @@ def wait(until: Callable[[], bool], outbox: Outbox) -> None:
     raise AssertionError(f"{outbox.status()}\n{outbox.log.read_text()}")
 
 
-def test_an_outbox_delivers_beside_the_search_and_ends_when_told(
+def test_an_outbox_delivers_beside_the_search_and_ends_when_asked_to(
     store: Store, name: str, tracking: str, tmp_path: Path
 ) -> None:
     """What is committed while it runs arrives too; its settings are not in its command line; `sync` does the rest."""

@@ -11,7 +11,7 @@ from study.made_up import Command, make_study, spec_with
 from tune_cnn import Study
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.front.confirmed import confirmed as confirmed_runs
-from tune_cnn.records.mlflow.confirmed import confirmed_words, metrics_told
+from tune_cnn.records.mlflow.confirmed import confirmed_words, metrics_to_send
 from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal import printed
 from tune_cnn.states import RunState, TrialState
@@ -152,7 +152,7 @@ def test_mlflow_is_told_when_a_probability_is_gone(home: Path) -> None:
         for n in range(2)
     ]  # fmt: skip
     told = [
-        {m.key: m.value for m in metrics_told(one, ["accuracy"], 0)}["confirmed.front_probability"]
+        {m.key: m.value for m in metrics_to_send(one, ["accuracy"], 0)}["confirmed.front_probability"]
         for bound in (1000.0, 800.0)
         for one in confirmed_runs(runs, SPEC_OF.objective_metrics, {"peak_memory_mib": {"max": bound}})
     ]

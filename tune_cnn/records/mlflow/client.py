@@ -49,13 +49,13 @@ T = TypeVar("T")
 
 
 class Unreachable(TuneCnnError):
-    """The server can't be told now; it may be able to later. `passing`: perhaps at once."""
+    """The server can't be reached now; it may be able to later. `passing`: perhaps at once."""
 
     passing = False
 
 
 class Refused(TuneCnnError):
-    """The server won't be told until somebody changes something."""
+    """The server won't take it until somebody changes something."""
 
     exit_code = 2
 
@@ -184,7 +184,7 @@ class Server:
             self.ask(partial(self.client.log_batch, run_id, metrics_n, params_n, tags_n))
 
     def log_dataset(self, run_id: str, facts: Mapping[str, Plain], data: DataSpec) -> None:
-        """The images as the run's input; told twice, MLflow keeps one."""
+        """The images as the run's input; sent twice, MLflow keeps one."""
         dataset = Dataset(
             name=data.name[:500],
             digest=str(facts.get("key", "unknown"))[:36],

@@ -19,10 +19,10 @@ CONFIRMED, EPOCHS, FAILED = "confirmed", "confirmed_epochs", "confirm_failed"
 ON_FRONT = "confirmed_front"
 POINTS = "confirmed_points"  # on the parent: `confirmed` there would stand among the trials' runs in a filter
 # Beside objectives, constraints and the user's own; the rest is in points.json and the report.
-TOLD = ("accuracy", "val_loss", *TEST, "train_time_s", "total_time_s", "peak_memory_mib")
+SENT = ("accuracy", "val_loss", *TEST, "train_time_s", "total_time_s", "peak_memory_mib")
 
 
-def tell_confirmed(
+def send_confirmed(
     server: Server,
     runs: StudyRuns,
     seed_runs: Sequence[SeedRun],
@@ -41,7 +41,7 @@ def tell_confirmed(
     for (trial, epoch), reasons in failed_candidates(seed_runs).items():
         failed.setdefault(trial, []).append(f"epoch {epoch}: {reasons[0]}")
     once_failed = {run.trial for run in seed_runs if run.state.is_failure}
-    names = dict.fromkeys([*spec.objectives, *spec.constraints, *TOLD, *spec.user_metrics])
+    names = dict.fromkeys([*spec.objectives, *spec.constraints, *SENT, *spec.user_metrics])
     for trial in sorted(of_trial.keys() | failed.keys()):
         mine = sorted(of_trial.get(trial, []), key=lambda one: one.epoch)
         tags = {}
@@ -50,7 +50,7 @@ def tell_confirmed(
             tags = {CONFIRMED: "true", EPOCHS: ",".join(str(one.epoch) for one in mine)}
             tags[ON_FRONT] = "true" if on_front else "false"
         tags |= {FAILED: "; ".join(failed[trial])} if trial in failed else {}
-        metrics = [m for one in mine for m in metrics_told(one, list(names), stamp_ms)]
+        metrics = [m for one in mine for m in metrics_to_send(one, list(names), stamp_ms)]
         run_id = runs.of_trial(trials[trial])
         server.log(run_id, metrics=metrics, tags=tags)
         if trial in once_failed - failed.keys():  # a later seed went well
@@ -98,7 +98,7 @@ def _chance(one: Confirmed) -> str:
     return f"{one.probability:.0%}"
 
 
-def metrics_told(one: Confirmed, names: Sequence[str], stamp_ms: int) -> list[Metric]:
+def metrics_to_send(one: Confirmed, names: Sequence[str], stamp_ms: int) -> list[Metric]:
     """Of a confirmed point, for its trial's run; the step is its stop epoch."""
     values: dict[str, float | None] = {"seeds": one.seeds, "front_probability": one.probability}
     for name in names:
@@ -106,5 +106,5 @@ def metrics_told(one: Confirmed, names: Sequence[str], stamp_ms: int) -> list[Me
             values |= {f"{odd_free(name)}.{part}": value for part, value in one.predictions[name].as_dict().items()}
     if one.probability is None and one.seeds > 1:  # it may have had one; MLflow can't take a metric back
         values["front_probability"] = math.nan
-    told = {f"{CONFIRMED}.{name}": value for name, value in values.items() if value is not None}
-    return [Metric(name, float(value), stamp_ms, one.epoch) for name, value in told.items()]
+    sent = {f"{CONFIRMED}.{name}": value for name, value in values.items() if value is not None}
+    return [Metric(name, float(value), stamp_ms, one.epoch) for name, value in sent.items()]

@@ -16,14 +16,14 @@ FRONT, EPOCHS, OFFERED = "front", "front_epochs", "front_epoch"
 
 
 class FrontTags:
-    """Writes what has changed since the server was last told; what it was told, its own tags say."""
+    """Writes what has changed since the server was last written to; its own tags say what it holds."""
 
     def __init__(self, server: Server, runs: StudyRuns) -> None:
         self._server = server
         self._runs = runs
-        self._told = {n: _tags_told(runs.tags_of(n)) for n in runs.known_trials() if FRONT in runs.tags_of(n)}
+        self._sent = {n: _tags_sent(runs.tags_of(n)) for n in runs.known_trials() if FRONT in runs.tags_of(n)}
 
-    def tell(
+    def send(
         self,
         points: Sequence[PointRecord],
         trials: Mapping[int, TrialRecord],
@@ -33,14 +33,14 @@ class FrontTags:
     ) -> None:
         now = trials_on_front(points, spec.objective_metrics, constraints_of(spec), reference)
         names = {name for point in points[-1:] for name in point.metrics} | set(spec.objectives)
-        for trial in sorted(self._told.keys() - now.keys()):
+        for trial in sorted(self._sent.keys() - now.keys()):
             self._leave(trials[trial], names, stamp_ms)
         for trial, offer in now.items():
-            if self._told.get(trial) != _tags(offer):
+            if self._sent.get(trial) != _tags(offer):
                 # Step 0 and a later time: the latest value counts, and an offer may move to an earlier epoch.
                 metrics = [Metric(f"front.{odd_free(k)}", v, stamp_ms, 0) for k, v in offer.point.metrics.items()]
                 self._server.log(self._runs.of_trial(trials[trial]), metrics=metrics, tags=_tags(offer))
-                self._told[trial] = _tags(offer)
+                self._sent[trial] = _tags(offer)
 
     def _leave(self, trial: TrialRecord, names: set[str], stamp_ms: int) -> None:
         """MLflow can't take a metric back: NaN says that it no longer holds."""
@@ -48,12 +48,12 @@ class FrontTags:
         gone = [Metric(f"front.{odd_free(name)}", math.nan, stamp_ms, 0) for name in sorted(names)]
         self._server.log(run_id, metrics=gone)
         self._server.delete_tags(run_id, [EPOCHS, OFFERED, FRONT])
-        del self._told[trial.number]
+        del self._sent[trial.number]
 
 
 def _tags(offer: TrialOnFront) -> dict[str, str]:
     return {FRONT: "true", EPOCHS: ",".join(map(str, offer.epochs)), OFFERED: str(offer.point.epoch)}
 
 
-def _tags_told(tags: Mapping[str, str]) -> dict[str, str]:
+def _tags_sent(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: tags[name] for name in (FRONT, EPOCHS, OFFERED) if name in tags}

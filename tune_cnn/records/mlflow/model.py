@@ -34,7 +34,7 @@ DATA = "program"  # a folder with the one file model.pt2, as mlflow.pytorch look
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What is told of a training beside its program."""
+    """What is recorded of a training beside its program."""
 
     study: str
     params: Mapping[str, Plain]
@@ -74,7 +74,7 @@ def check_registry(tracking_uri: str, name: str) -> None:
 def register(tracking_uri: str, name: str, program: Program, trained: Trained, uid: str) -> Registered:
     """Make the run and the model's next version; raises TuneCnnError, and leaves then no run that looks whole.
 
-    `uid`: of this training; told again with the same, the run and the version that there are stay the only ones.
+    `uid`: of this training; sent again with the same, the run and the version that there are stay the only ones.
     """
     server = _server(tracking_uri)
     mlflow.set_tracking_uri(absolute_uri(tracking_uri))
@@ -128,9 +128,9 @@ def _run(server: Server, name: str, trained: Trained, uid: str) -> str:
     stamp_ms = now_ms()
     known = [run.info.run_id for run in server.search(experiment, f"tags.`{TRAINING}` = '{uid}'")]
     run_id = known[0] if known else server.create_run(experiment, f"{name} (train)", stamp_ms, tags | {TRAINING: uid})
-    told = {odd_free(key): value for key, value in trained.metrics.items()}
-    told |= {f"promised.{odd_free(key)}": value for key, value in trained.promised.items()}
-    metrics = [Metric(key, float(value), stamp_ms, trained.epoch) for key, value in told.items()]
+    values = {odd_free(key): value for key, value in trained.metrics.items()}
+    values |= {f"promised.{odd_free(key)}": value for key, value in trained.promised.items()}
+    metrics = [Metric(key, float(value), stamp_ms, trained.epoch) for key, value in values.items()]
     server.log(run_id, metrics=metrics, params=params_of(trained.params))
     server.log_dataset(run_id, trained.facts, trained.data)
     for file, path in trained.files.items():

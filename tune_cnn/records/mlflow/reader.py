@@ -16,7 +16,7 @@ EXPERIMENTS = 100  # in one search for runs
 
 
 def read_study(study: str, tracking_uri: str) -> StudyArchive:
-    """The study as it was last told to the server; StudyError where it isn't there."""
+    """The study as it was last sent to the server; StudyError where it isn't there."""
     server = _server(tracking_uri)
     with server.edge():
         experiment = server.client.get_experiment_by_name(study)
@@ -33,8 +33,8 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToldStudy:
-    """How a study stood when its server was last told."""
+class DeliveredStudy:
+    """How a study stood when its server last heard of it."""
 
     name: str
     state: StudyState
@@ -42,19 +42,19 @@ class ToldStudy:
     updated: datetime
 
 
-def list_studies(tracking_uri: str) -> list[ToldStudy]:
+def list_studies(tracking_uri: str) -> list[DeliveredStudy]:
     """The studies that a server holds, the last changed first."""
     server = _server(tracking_uri)
     ids = _experiments(server)
     some = [ids[start : start + EXPERIMENTS] for start in range(0, len(ids), EXPERIMENTS)]
-    found = [_told(run) for few in some for run in server.search(few, f"tags.`{KIND}` = 'study'")]
+    found = [_delivered(run) for few in some for run in server.search(few, f"tags.`{KIND}` = 'study'")]
     return sorted(found, key=lambda study: study.updated, reverse=True)
 
 
-def _told(run: Run) -> ToldStudy:
+def _delivered(run: Run) -> DeliveredStudy:
     tags, info = run.data.tags, run.info
     ended = from_ms(info.end_time or info.start_time)
-    return ToldStudy(
+    return DeliveredStudy(
         name=tags[STUDY],
         state=StudyState(tags.get("tune_cnn.state", StudyState.RUNNING)),
         started=datetime.fromisoformat(tags[STARTED]) if STARTED in tags else from_ms(info.start_time),

@@ -21,7 +21,7 @@ class StudyRuns:
         self._record = record_of(store, study)
         self.experiment_id = server.experiment(study, self._record.uid)
         self._found = server.runs(self.experiment_id)
-        self._told = {run.run_id: run.status for some in self._found.values() for run in some}
+        self._sent = {run.run_id: run.status for some in self._found.values() for run in some}
         self._forget_what_is_not_there()
         self._stored: dict[int | None, str | None] = {t.number: t.run_id for t in store.trials(study)}
         self._stored[None] = record_of(store, study).run_id
@@ -45,15 +45,15 @@ class StudyRuns:
             self._make(trial.number, trial_name(trial, self._searched), to_ms(trial.started), tags)
         return self._kept(trial.number)
 
-    def tell_status(self, run_id: str, status: str, ended_ms: int) -> None:
-        if self._told.get(run_id) == status:
+    def send_status(self, run_id: str, status: str, ended_ms: int) -> None:
+        if self._sent.get(run_id) == status:
             return
         client = self._server.client
         if status == "RUNNING":
             self._server.ask(partial(client.update_run, run_id, status=status))
         else:
             self._server.ask(partial(client.set_terminated, run_id, status=status, end_time=ended_ms))
-        self._told[run_id] = status
+        self._sent[run_id] = status
 
     def remove_doubles(self) -> None:
         """A server that was slow to commit may have made a run twice; the one with the data stays."""
@@ -79,14 +79,14 @@ class StudyRuns:
     def _make(self, key: int | None, name: str, start_ms: int, tags: Mapping[str, str]) -> None:
         run_id = self._server.create_run(self.experiment_id, name, start_ms, tags)
         self._found[key] = [KnownRun(run_id=run_id, deleted=False, status="RUNNING", tags=tags)]
-        self._told[run_id] = "RUNNING"
+        self._sent[run_id] = "RUNNING"
 
     def _tags(self, kind: str) -> dict[str, str]:
         whose = {KIND: kind, STUDY: self._record.name, UID: self._record.uid, "mlflow.user": getpass.getuser()}
         return whose | {"mlflow.source.name": "tune-cnn search", "mlflow.source.type": "LOCAL"}
 
     def _forget_what_is_not_there(self) -> None:
-        """Another server than before, or runs removed for good: what was delivered there has to be told again."""
+        """Another server than before, or runs removed for good: what was delivered there has to be sent again."""
         here = {run.run_id for some in self._found.values() for run in some}
         stored = {t.run_id for t in self._store.trials(self._record.name)} | {self._record.run_id}
         if stored - {None} - here:

@@ -1,4 +1,4 @@
-"""Telling MLflow what the study's tables hold: each change once, whatever was told before and then forgotten."""
+"""Delivering to MLflow what the study's tables hold: each change once, whatever was sent before and then forgotten."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from tune_cnn.records.document import write_document
 from tune_cnn.records.front_history import Growth, constraints_of, growth
 from tune_cnn.records.mlflow.client import RUNS, STARTED, UPDATED, Server
-from tune_cnn.records.mlflow.confirmed import confirmed_of, confirmed_words, tell_confirmed
+from tune_cnn.records.mlflow.confirmed import confirmed_of, confirmed_words, send_confirmed
 from tune_cnn.records.mlflow.description import describe, numbers_of, odd_free, params_of, study_params
 from tune_cnn.records.mlflow.environment import runs_page
 from tune_cnn.records.mlflow.front import FrontTags
@@ -23,7 +23,7 @@ from tune_cnn.spec import StudySpec, parse_spec, to_yaml
 from tune_cnn.states import StudyState, TrialState
 from tune_cnn.untyped import Plain
 
-BATCH = 1000  # changes that are looked at together: what is told of one trial goes in one request
+BATCH = 1000  # changes that are looked at together: what is sent of one trial goes in one request
 MARKED_AFTER = 50  # changes; who waits sees by it that a slow server moves
 DOCUMENT_EVERY_S = 30.0  # while a search runs; at most a twentieth of the time goes into writing points.json
 LONG_PARAM = 6000  # characters that MLflow keeps of a parameter's value
@@ -62,9 +62,9 @@ class Delivery:
         self._points: list[PointRecord] = []
         self._place: dict[tuple[int, int | None], int] = {}  # of a trial's epoch in the list of points
         self._document_due_s = 0.0
-        self._document_told: tuple[object, ...] = ()
-        self._spec_told = ""
-        self._grown_told = 0
+        self._document_sent: tuple[object, ...] = ()
+        self._spec_sent = ""
+        self._grown_sent = 0
         spec = parse_spec(self._record().spec, f"study {study!r}")
         self._searched, self._objectives = spec.searched, spec.objectives
         self._runs = StudyRuns(store, study, server, self._searched)
@@ -78,69 +78,69 @@ class Delivery:
         record = self._record()
         spec = parse_spec(record.spec, f"study {self._study!r}")
         trials = self._read()
-        told: list[int] = []
+        delivered: list[int] = []
         try:
-            self._tell_changes(record, spec, trials, changes, told)
-        finally:  # what a server took before it failed is not told again
-            self._mark(told)
-        if len(changes) < BATCH:  # else more wait, and the front is told with the last of them; `settle` repeats it
-            self._tell_front(record, spec, trials)
+            self._send_changes(record, spec, trials, changes, delivered)
+        finally:  # what a server took before it failed is not sent again
+            self._mark(delivered)
+        if len(changes) < BATCH:  # else more wait, and the front is sent with the last of them; `settle` repeats it
+            self._send_front(record, spec, trials)
         return len(changes)
 
-    def _mark(self, told: list[int]) -> None:
-        self.moved |= bool(told)
-        self._store.mark_delivered(self._study, told)
-        told.clear()
+    def _mark(self, delivered: list[int]) -> None:
+        self.moved |= bool(delivered)
+        self._store.acknowledge(self._study, delivered)
+        delivered.clear()
 
-    def _tell_changes(
+    def _send_changes(
         self,
         record: StudyRecord,
         spec: StudySpec,
         trials: Mapping[int, TrialRecord],
         changes: Iterable[Change],
-        told: list[int],
+        delivered: list[int],
     ) -> None:
-        """Part by part; `told` holds the ids of what the server has taken and the store has not been told."""
+        """Part by part; `delivered` holds the ids of what the server has taken and the store has not acknowledged."""
         parts: dict[tuple[str, Plain], list[Change]] = {}
         for change in changes:
             parts.setdefault(_part(change), []).append(change)
         for (kind, which), some in sorted(parts.items(), key=lambda part: _ORDER[part[0][0]]):
             if kind == "trial":
-                self._tell_changed(record, trials[which], some)
+                self._send_changed(record, trials[which], some)
             elif kind == "study":
-                self._tell_study(record, spec)
+                self._send_study(record, spec)
                 known = {number: trials[number] for number in self._runs.known_trials() if number in trials}
-                self._tell_statuses(record, known.values())  # the others' comes with their own changes
+                self._send_statuses(record, known.values())  # the others' comes with their own changes
             elif kind == "confirmed":
                 seed_runs = self._store.confirmations.runs(self._study)
                 stamp_ms, images = max(change.made_ms for change in some), record.info.get("data") or {}
-                tell_confirmed(self._server, self._runs, seed_runs, trials, spec, stamp_ms, images)
+                send_confirmed(self._server, self._runs, seed_runs, trials, spec, stamp_ms, images)
             else:
-                self._tell_artifact(which)
-            told += [change.id for change in some]
-            if len(told) >= MARKED_AFTER:
-                self._mark(told)
+                self._send_artifact(which)
+            delivered += [change.id for change in some]
+            if len(delivered) >= MARKED_AFTER:
+                self._mark(delivered)
 
     def settle(self, *, ended: bool) -> None:
-        """What is told once no change waits: the whole study as points.json and in words; `ended`: without delay."""
+        """What is sent once no change waits: the whole study as points.json and in words; `ended`: without delay."""
         record = self._record()
         trials = self._read()
         state = (record.updated, record.state, len(self._points), ended, self.orphaned)
-        if state == self._document_told or not (ended or self._clock() >= self._document_due_s):
+        if state == self._document_sent or not (ended or self._clock() >= self._document_due_s):
             return
         began_s = self._clock()
         spec = parse_spec(record.spec, f"study {self._study!r}")
-        self._tell_front(record, spec, trials)  # else lost, had an outbox died between the points and the front
-        self._tell_description(record, spec, trials.values())
+        self._send_front(record, spec, trials)  # else lost, had an outbox died between the points and the front
+        self._send_description(record, spec, trials.values())
         if ended:
-            self._tell_statuses(record, trials.values())
+            self._send_statuses(record, trials.values())
         if ended and self._retried:
             self._runs.remove_doubles()
         of = self._study
         seed_runs = self._store.confirmations.runs(of)
         text = write_document(self._record(), self._store.trials(of), self._points, seed_runs)  # with the runs' ids
         self._server.upload(self._runs.parent, "points.json", text)
-        self._document_told = state
+        self._document_sent = state
         took_s = self._clock() - began_s
         self._document_due_s = self._clock() + max(DOCUMENT_EVERY_S, 20 * took_s)
 
@@ -160,16 +160,16 @@ class Delivery:
 
     # The parent run
 
-    def _tell_study(self, record: StudyRecord, spec: StudySpec) -> None:
+    def _send_study(self, record: StudyRecord, spec: StudySpec) -> None:
         self._server.log(self._runs.parent, params=study_params(spec), tags={"tune_cnn.state": self._state(record)})
         self._upload_long_params(self._runs.parent, study_params(spec))
         text = to_yaml(spec)
-        if text != self._spec_told:
+        if text != self._spec_sent:
             self._server.upload(self._runs.parent, "spec.yaml", text)
             self._server.log_dataset(self._runs.parent, record.info.get("data") or {}, spec.data)
-            self._spec_told = text
+            self._spec_sent = text
 
-    def _tell_description(self, record: StudyRecord, spec: StudySpec, trials: Iterable[TrialRecord]) -> None:
+    def _send_description(self, record: StudyRecord, spec: StudySpec, trials: Iterable[TrialRecord]) -> None:
         grown = self._grown(record, spec)
         counts = Counter(str(trial.state) for trial in trials)
         shown = replace(record, state=self._state(record))
@@ -182,18 +182,18 @@ class Delivery:
         self._server.log(self._runs.parent, tags={"mlflow.note.content": text} | tags)
         metrics = [
             Metric(name, value, g.reported_ms, g.points)
-            for g in grown[self._grown_told :]
+            for g in grown[self._grown_sent :]
             for name, value in (("hypervolume", g.hypervolume), ("front_size", float(g.front_size)))
         ]
         self._server.log(self._runs.parent, metrics=metrics)
-        self._grown_told = len(grown)
+        self._grown_sent = len(grown)
 
     def _grown(self, record: StudyRecord, spec: StudySpec) -> list[Growth]:
         if not record.reference:
             return []
         return growth(self._points, spec.objective_metrics, constraints_of(spec), record.reference)
 
-    def _tell_artifact(self, name: str) -> None:
+    def _send_artifact(self, name: str) -> None:
         path = Path(self._store.artifacts(self._study)[name])
         if path.is_file():
             self._server.upload(self._runs.parent, name, path)
@@ -202,7 +202,7 @@ class Delivery:
 
     # The trials' runs
 
-    def _tell_changed(self, record: StudyRecord, trial: TrialRecord, changes: Iterable[Change]) -> None:
+    def _send_changed(self, record: StudyRecord, trial: TrialRecord, changes: Iterable[Change]) -> None:
         epochs = [change.epoch for change in changes if change.kind == "point"]
         points = [self._points[self._place[trial.number, epoch]] for epoch in epochs]
         metrics = [m for point in points for m in _metrics(point, self._objectives)]
@@ -211,9 +211,9 @@ class Delivery:
             stamp_ms = to_ms(trial.started)
             numbers = numbers_of(trial.params, self._searched)
             metrics += [Metric(name, value, stamp_ms, 0) for name, value in numbers.items()]
-        self._tell_trial(record, trial, metrics, moved=moved)
+        self._send_trial(record, trial, metrics, moved=moved)
 
-    def _tell_trial(self, record: StudyRecord, trial: TrialRecord, metrics: list[Metric], *, moved: bool) -> None:
+    def _send_trial(self, record: StudyRecord, trial: TrialRecord, metrics: list[Metric], *, moved: bool) -> None:
         run_id = self._runs.of_trial(trial)
         if not moved:
             self._server.log(run_id, metrics=metrics)
@@ -225,13 +225,13 @@ class Delivery:
         if trial.attempts > 1 and not trial.reason:  # of the attempt before
             self._server.delete_tags(run_id, ["tune_cnn.reason"])
         self._upload_long_params(run_id, params)
-        self._tell_statuses(record, [trial])
+        self._send_statuses(record, [trial])
 
     def _upload_long_params(self, run_id: str, params: Mapping[str, str]) -> None:
         if any(len(value) > LONG_PARAM for value in params.values()):
             self._server.upload(run_id, "params.json", json.dumps(params, indent=1))
 
-    def _tell_statuses(self, record: StudyRecord, trials: Iterable[TrialRecord]) -> None:
+    def _send_statuses(self, record: StudyRecord, trials: Iterable[TrialRecord]) -> None:
         """A trial that runs while its study doesn't was killed; it runs again when the study is resumed."""
         state = self._state(record)
         for trial in trials:
@@ -239,19 +239,19 @@ class Delivery:
             if trial.state is TrialState.RUNNING and state is not StudyState.RUNNING:
                 status = "KILLED"
             ended = trial.ended or record.updated
-            self._runs.tell_status(self._runs.of_trial(trial), status, to_ms(ended))
-        self._runs.tell_status(self._runs.parent, _STUDY_STATUS[state], to_ms(record.updated))
+            self._runs.send_status(self._runs.of_trial(trial), status, to_ms(ended))
+        self._runs.send_status(self._runs.parent, _STUDY_STATUS[state], to_ms(record.updated))
 
-    def _tell_front(self, record: StudyRecord, spec: StudySpec, trials: Mapping[int, TrialRecord]) -> None:
+    def _send_front(self, record: StudyRecord, spec: StudySpec, trials: Mapping[int, TrialRecord]) -> None:
         stamp_ms = max(to_ms(record.updated), self._points[-1].reported_ms if self._points else 0)
-        self._front.tell(self._points, trials, spec, record.reference, stamp_ms)
+        self._front.send(self._points, trials, spec, record.reference, stamp_ms)
 
 
 _ORDER = {"trial": 0, "confirmed": 1, "study": 2, "artifact": 3}
 
 
 def _part(change: Change) -> tuple[str, Plain]:
-    """What is told together: a trial with its points, all that is confirmed, the study, an artifact."""
+    """What is sent together: a trial with its points, all that is confirmed, the study, an artifact."""
     if change.kind == "artifact":
         return "artifact", change.name
     if change.kind == "confirmed":
@@ -260,7 +260,7 @@ def _part(change: Change) -> tuple[str, Plain]:
 
 
 def _metrics(point: PointRecord, first: Sequence[str]) -> list[Metric]:
-    """With the stored time: told again, they are the very same rows to MLflow. The `first` are those that its pages
+    """With the stored time: sent again, they are the very same rows to MLflow. The `first` are those that its pages
     choose by themselves."""
     every = {name: point.metrics[name] for name in first if name in point.metrics} | {**point.metrics, **point.system}
     return [Metric(odd_free(name), value, point.reported_ms, point.epoch) for name, value in every.items()]

@@ -18,12 +18,12 @@ from tune_cnn.records.store import Store
 
 GRACE_S = 5.0  # beyond a deadline, for the request under way
 LOG = "outbox.log"
-REFUSED, TAKEN = 2, 3  # exit codes: the server won't be told; the study's name is taken there by somebody else
+REFUSED, TAKEN = 2, 3  # exit codes: the server won't take it; the study's name is taken there by somebody else
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxStatus:
-    pending: int  # changes that MLflow has not been told yet
+    pending: int  # changes that MLflow has not been sent yet
     error: str | None = None  # why, where something is wrong
 
     def __str__(self) -> str:
@@ -139,11 +139,11 @@ def sync(
     *,
     folder: Path,
     patience_s: float = 60.0,
-    tell: Callable[[OutboxStatus], None] = lambda status: None,
+    progress: Callable[[OutboxStatus], None] = lambda status: None,
 ) -> int:
     """Deliver all that waits, in the foreground; returns how many changes did.
 
-    `tell` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`, InputError
+    `progress` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`, InputError
     where the server refuses.
     """
     waiting = before = store.pending(study)
@@ -153,7 +153,7 @@ def sync(
         moved_s = time.monotonic()
         while outbox.alive and time.monotonic() - moved_s < patience_s:
             status = outbox.status()
-            tell(status)
+            progress(status)
             if status.pending < waiting:
                 waiting, moved_s = status.pending, time.monotonic()
             time.sleep(0.5)

@@ -106,7 +106,7 @@ class Trouble:
 
 
 def run(settings: Settings, orders: Orders) -> int:
-    """Deliver until told to finish, patiently; returns when nothing waits, or time is up: the exit code."""
+    """Deliver until asked to finish, patiently; returns when nothing waits, or time is up: the exit code."""
     store = Store(settings.store)
     trouble = Trouble()
     while not orders.late:
@@ -122,7 +122,7 @@ def run(settings: Settings, orders: Orders) -> int:
             log.warning("%s", error)
             if store.study(settings.study) is None:
                 return 0
-        except Foreign as error:  # the search is told at once: all that it trains would be told to nobody
+        except Foreign as error:  # the search hears of it at once: all that it trains would reach nobody
             say(store, settings.study, str(error))
             return TAKEN
         except TuneCnnError as error:
@@ -136,7 +136,7 @@ def run(settings: Settings, orders: Orders) -> int:
 
 
 def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) -> None:
-    """Over one connection, until told to finish and done; raises where the server fails."""
+    """Over one connection, until asked to finish and done; raises where the server fails."""
 
     def orphaned() -> bool:
         return orders.orphaned or (settings.alone and not store.in_work(settings.study))
