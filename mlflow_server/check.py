@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 class _Stay(urllib.request.HTTPRedirectHandler):
     """Follows nobody elsewhere: the password would go along."""
 
-    def redirect_request(self, *args: object, **kwargs: object) -> None:
+    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
         return None
 
 

@@ -127,7 +127,7 @@ def _stop_asked() -> Iterator[threading.Event]:
     """Set by SIGTERM and Ctrl-C, which end a server as it should end."""
     asked = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         asked.set()
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

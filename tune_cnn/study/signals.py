@@ -19,7 +19,7 @@ def interruptible(first: Callable[[], None]) -> Iterator[None]:
         return
     told = False
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         nonlocal told
         if told:
             raise KeyboardInterrupt

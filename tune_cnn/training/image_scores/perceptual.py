@@ -55,7 +55,7 @@ def features(network: nn.Module, images_nchw: Tensor) -> list[Tensor]:
     """
     found: dict[tuple[int, ...], Tensor] = {}
 
-    def keep(module: nn.Module, _: object, output: object) -> None:
+    def keep(_module: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
             found[tuple(output.shape[2:])] = output
 

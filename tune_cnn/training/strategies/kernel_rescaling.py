@@ -77,7 +77,7 @@ class KernelRescaling(Strategy):
             )
         if image_size is not None:
             set_image_size(model, image_size)
-        _log.info("%s", _told(self._full, image_size, images_nchw))
+        _log.info("%s", _in_words(self._full, image_size))
         kernels = {name: _kernel(model, name) for name in self._full}
         run.replace_model(model, {}, by=self.name, change={"image_size": image_size, "kernels": kernels})
 
@@ -154,7 +154,7 @@ def _sides(images_nchw: Tensor) -> str:
     return "×".join(str(side) for side in images_nchw.shape[2:])
 
 
-def _told(full: Mapping[str, Plain], image_size: tuple[int, int] | None, images_nchw: Tensor) -> str:
+def _in_words(full: Mapping[str, Plain], image_size: tuple[int, int] | None) -> str:
     images = "images stay as they are" if image_size is None else f"images are {image_size[0]}×{image_size[1]} at first"
     if full:
         return f"kernel_rescaling: {len(full)} convolutions begin with smaller kernels; {images}"

@@ -63,7 +63,7 @@ class LoaderContext(ForkServerContext):
         self.processes.clear()
 
 
-def initialise_process(worker: int) -> None:
+def initialise_process(_worker: int) -> None:
     """First act of a loader process: one thread, deaf to Ctrl-C (the parent decides), gone when the parent is."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
