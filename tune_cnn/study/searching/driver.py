@@ -3,8 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import TypeVar
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.front.constraints import feasible
@@ -16,6 +14,7 @@ from tune_cnn.search.search import Search
 from tune_cnn.states import TrialState
 from tune_cnn.study.searching.budget import BudgetTracker
 from tune_cnn.study.searching.costs import place_of
+from tune_cnn.study.searching.hooks import never_raises
 from tune_cnn.study.seeds import trial_seed
 from tune_cnn.study.session import Session
 from tune_cnn.trials.tune_loop import Assignment
@@ -24,26 +23,6 @@ from tune_cnn.untyped import Plain
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
-
-T = TypeVar("T")
-Default = TypeVar("Default")
-
-
-def never_raises(default: Default) -> Callable[[Callable[..., T]], Callable[..., T | Default]]:
-    """A failing hook would tear Ray Tune's loop: keep the error, stop the search, and raise it when the loop ended."""
-
-    def decorate(hook: Callable[..., T]) -> Callable[..., T | Default]:
-        @wraps(hook)
-        def guarded(self: "SearchDriver", *args: object) -> T | Default:
-            try:
-                return hook(self, *args)
-            except Exception as error:
-                self.fail(error)
-                return default
-
-        return guarded
-
-    return decorate
 
 
 class SearchDriver:
@@ -104,7 +83,7 @@ class SearchDriver:
         self._unfinished = [t for t in trials if t.state not in self._counts]
         self._next_number = max((t.number for t in trials), default=-1) + 1
 
-    # What Tune's loop asks (trials.tuning.SearchDriver)
+    # What Tune's loop asks (trials.tune_adapter.Driver)
 
     @never_raises(None)
     def next(self) -> Assignment | None:
