@@ -31,7 +31,7 @@ def ended(run: SeedRun, **values: object) -> SeedRun:
 
 
 def test_the_first_end_of_a_run_wins(studied: Store) -> None:
-    """A run is planned until it has ended, and then for good; MLflow is told of its trial once."""
+    """A run is planned until it has ended, and then for good; its trial is written to MLflow once."""
     (run,) = planned((0, 3, 0))
     studied.confirmations.plan("s", [run])
     assert studied.confirmations.runs("s") == [run]
@@ -93,7 +93,7 @@ def test_a_store_of_an_earlier_release_is_taken_over(studied: Store) -> None:
     assert len(newer.confirmations.runs("s")) == 1
 
 
-def test_another_server_is_told_of_them_again(studied: Store) -> None:
+def test_they_are_delivered_again_to_another_server(studied: Store) -> None:
     """With everything else."""
     (run,) = planned((0, 3, 0))
     studied.confirmations.plan("s", [run])

@@ -1,4 +1,4 @@
-"""The store's costs: kept by what was trained on what, told to every configuration that costs the same."""
+"""The store's costs: kept by what was trained on what, known of every configuration that costs the same."""
 
 import sqlite3
 from pathlib import Path

@@ -34,7 +34,7 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredStudy:
-    """How a study stood when its server last heard of it."""
+    """How a study stood when it was last delivered to its server."""
 
     name: str
     state: StudyState

@@ -143,7 +143,7 @@ def sync(
 ) -> int:
     """Deliver all that waits, in the foreground; returns how many changes did.
 
-    `progress` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`, InputError
+    `progress` gets the status twice a second. TuneCnnError where nothing has moved for `patience_s`, InputError
     where the server refuses.
     """
     waiting = before = store.pending(study)
