@@ -11,7 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tune_cnn"
-LONGEST_FILE = 350  # lines; "about 300", and a little room for a file that is being changed
+LONGEST_FILE = 300  # lines
+# Files that are longer all the same, each with its reason.
+LONGER: dict[str, str] = {
+    "cli.py": "a command each, with its options; split, one would look for a command in two places",
+    "search/search.py": "one object that Optuna's ask and tell, the model and the memory of what was tried meet in",
+    "records/store.py": "a method a transaction; all of them share one database, its leases and its change log",
+}
 
 # What each room may import of the others. `errors`, `untyped`, `as_found` and `started` stand below everything.
 BELOW: dict[str, set[str]] = {
@@ -20,15 +26,15 @@ BELOW: dict[str, set[str]] = {
     "as_found": set(),
     "started": set(),
     "states": set(),
-    "files": {"errors", "untyped"},
+    "files": {"errors"},
     "metrics": {"errors", "untyped"},
     "spec": {"errors", "untyped", "metrics"},
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
-    "training": {"errors", "untyped", "files", "metrics", "spec", "front"},
-    "trials": {"errors", "untyped", "as_found", "states", "metrics", "spec", "front", "search", "training"},
-    "records": {"errors", "untyped", "states", "metrics", "spec", "front", "search", "training"},
-    "reports": {"errors", "untyped", "files", "states", "metrics", "spec", "front", "search", "training"},
+    "training": {"errors", "untyped", "files", "metrics", "spec"},
+    "trials": {"errors", "untyped", "as_found", "states", "spec", "training"},
+    "records": {"errors", "untyped", "states", "metrics", "spec", "front", "training"},
+    "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
 }
 BELOW["study"] = set(BELOW)
 BELOW["cli"] = {*BELOW}
@@ -37,6 +43,20 @@ BELOW["__init__"] = set()
 
 # Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
 FLOORS: dict[str, list[set[str]]] = {
+    "spec": [
+        {"calls", "configuration", "messages", "renamed", "yaml_text"},
+        {"costs", "dimensions", "parts"},
+        {"plain", "space"},
+        {"strategies", "study"},
+        {"loading", "schema"},
+        {"documentation"},
+    ],
+    "front": [
+        {"dominance"},
+        {"constraints", "hypervolume", "prediction"},
+        {"choose", "confirmed"},
+        {"representatives"},
+    ],
     "search": [
         {"space", "samplers", "optuna_tell"},
         {"curve_model"},
@@ -55,6 +75,12 @@ FLOORS: dict[str, list[set[str]]] = {
         {"trial"},
         {"rank"},
         {"inspection"},
+    ],
+    "trials": [
+        {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
+        {"coordinator", "ranks", "ray_output", "remote"},
+        {"cluster", "trainable"},
+        {"dedicated", "tune_loop"},
     ],
     "records": [
         {"bulk", "tables"},
@@ -209,6 +235,13 @@ def test_arrows_run_one_way():
     assert not wrong, told(wrong)
 
 
+def test_every_allowed_arrow_is_used():
+    """What a room may import is what it does import: a wall that nobody passes is closed."""
+    used = {(one.room, one.room_of_ours) for one in IMPORTS}
+    allowed = {(room, below) for room in set(BELOW) - {"study", "cli"} for below in BELOW[room]}
+    assert allowed <= used, sorted(allowed - used)
+
+
 def test_no_folder_has_a_circle():
     """Of the files and folders that lie side by side, none imports another that imports it, however far around."""
     for folder in sorted({file.parent for file in sources()}):
@@ -294,9 +327,11 @@ def test_imports_stand_at_the_top_of_the_file():
 
 @pytest.mark.parametrize("file", sources(), ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_a_file_is_short_and_has_no_detour(file):
-    """About 300 lines, no TYPE_CHECKING, and a docstring that says what the module is for."""
+    """At most 300 lines, no TYPE_CHECKING, and a docstring that says what the module is for."""
     text = file.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LONGEST_FILE
+    name = file.relative_to(PACKAGE).as_posix()
+    assert len(text.splitlines()) <= LONGEST_FILE or name in LONGER
+    assert len(text.splitlines()) > LONGEST_FILE or name not in LONGER, "an exception that is no longer needed"
     assert "TYPE_CHECKING" not in text
     assert file.name == "__main__.py" or ast.get_docstring(ast.parse(text))
 

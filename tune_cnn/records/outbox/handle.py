@@ -112,7 +112,8 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
             )
     except OSError as error:
         raise StoreError(f"{log}: the outbox can't be started: {error.strerror or error}") from None
-    _make_modest(process.pid)
+    if not alone:
+        _make_modest(process.pid)
     assert process.stdin is not None
     settings = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
     with suppress(OSError):  # it died at once: its status says so

@@ -212,14 +212,13 @@ class SearchDriver:
         self._show(self.progress())
 
     def progress(self) -> Progress:
-        failed = sum(count for state, count in self._counts.items() if state.is_failure)
         waiting = not self._budget.epochs and bool(self._running)
         return Progress(
             study=self._spec.study,
             objectives=self._objectives,
             trials_done=sum(self._counts.values()),
             trials_running=len(self._running),
-            trials_failed=failed,
+            trials_failed=sum(count for state, count in self._counts.items() if state.is_failure),
             trials_stopped=self._counts[TrialState.STOPPED],
             trials_budget=self._spec.budget.trials,
             hours_budget=self._spec.budget.hours,
