@@ -164,5 +164,5 @@ def sync(
     status = outbox.status()
     if status.error or status.pending:
         kind = InputError if outbox.refused else TuneCnnError
-        raise kind(f"{status}; nothing is lost: run the same `sync` again. Log: {outbox.log}")
+        raise kind(f"{status}; nothing is lost: sync the study again. Log: {outbox.log}")
     return before
