@@ -38,7 +38,7 @@ def outbox_environment(base: Mapping[str, str], tracking_uri: str) -> dict[str, 
 
 
 def make_quiet(tracking_uri: str) -> None:
-    """The same for this process; to be called before `mlflow_reader` is first imported.
+    """The same for this process; to be called before mlflow is first imported.
 
     What is set stays until the caller takes it back (`left_as_found`), at best when MLflow has been asked: it reads
     its timeouts anew with every request.

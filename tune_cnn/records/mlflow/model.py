@@ -72,7 +72,7 @@ def check_registry(tracking_uri: str, name: str) -> None:
 
 
 def register(tracking_uri: str, name: str, program: Program, trained: Trained, uid: str) -> Registered:
-    """Make the run and the model's next version; raises TuneCnnError, and leaves then no run that looks whole.
+    """Make the run and the model's next version; raises TuneCnnError, and then leaves no run that looks whole.
 
     `uid`: of this training; sent again with the same, the run and the version that there are stay the only ones.
     """
@@ -181,7 +181,7 @@ def _server(tracking_uri: str) -> Server:
 
 @contextmanager
 def _modest_logging() -> Iterator[None]:
-    """Without MLflow's progress: what matters is said by the command."""
+    """Without MLflow's progress: the command reports what matters."""
     logger = logging.getLogger("mlflow")
     before = logger.level
     logger.setLevel(logging.ERROR)

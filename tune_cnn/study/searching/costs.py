@@ -53,13 +53,13 @@ def _found(info: Mapping[str, Plain]) -> dict[str, Plain]:
 def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     """Store what a study's trials cost, for dry runs and other studies: after its search, off the search's path.
 
-    A search that dies before has its costs in its points, and learns them from there. What trained elsewhere, before a
-    resume, or under an earlier release is left out: `info` is that of the last start.
+    A search that dies before has its costs in its points, and learns them from there. What trained elsewhere or
+    before a resume is left out: `info` is that of the last start.
     """
     info = archive.study.info
     here = place_of(info)
     if not {"train_images", "validation_images", "image_size"} <= info.get("data", {}).keys():
-        return  # read back from MLflow, or written by an earlier release
+        return  # no facts about its data
     phases: dict[tuple[Plain, Plain], list[TrialRecord]] = {}
     # `place` is that of a trial's start: one that was resumed may have trained elsewhere too
     for trial in (one for one in archive.trials if one.extra.get("place") == here and one.attempts == 1):

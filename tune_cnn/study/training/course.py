@@ -223,7 +223,7 @@ def _surprises(export: Export, info: Mapping[str, Plain]) -> list[str]:
     promised_key, here = export.origin.get("data_key"), info["data"]["key"]
     if promised_key is not None and promised_key != here:
         notes.append("the images are not those of the search: its accuracy promises nothing here")
-    then = machine_of(export.origin)  # an earlier release told of slots there
+    then = machine_of(export.origin)
     return notes + [f"not as it was promised: {difference}" for difference in differences(then, machine_of(info))]
 
 
