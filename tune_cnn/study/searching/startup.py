@@ -19,7 +19,8 @@ from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import Checked, checked_with
 from tune_cnn.study.checks.resume import search_on
-from tune_cnn.study.front import Front, read_config
+from tune_cnn.study.export import read_config
+from tune_cnn.study.front import Front
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver

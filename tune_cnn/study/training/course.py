@@ -13,7 +13,7 @@ from tune_cnn.reports.model_card import ModelCard, model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
-from tune_cnn.study.front import Export, read_config
+from tune_cnn.study.export import Export, read_config
 from tune_cnn.study.jobs import job_template, loop_of, user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
