@@ -16,7 +16,8 @@ import typer
 
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.records.mlflow.environment import check_argument
-from tune_cnn.study.hints import HOME, again, as_started
+from tune_cnn.started import as_started
+from tune_cnn.study.hints import HOME, again
 from tune_cnn.study.signals import end_at_once, signals_end_at_once
 from tune_cnn.untyped import Untyped
 

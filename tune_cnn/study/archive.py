@@ -17,8 +17,8 @@ from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.started import as_started
 from tune_cnn.states import StudyState
-from tune_cnn.study.hints import as_started
 
 
 def open_store(home: str | Path, *, create: bool = False) -> Store:
