@@ -31,8 +31,6 @@ from tune_cnn.spec.parts import (
 from tune_cnn.spec.space import parse_space, space_out
 from tune_cnn.untyped import Plain
 
-__all__ = ["Bound", "StudySpec", "study_name"]
-
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 

@@ -17,7 +17,7 @@ from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.searching.hooks import never_raises
 from tune_cnn.study.seeds import trial_seed
 from tune_cnn.study.session import Session
-from tune_cnn.trials.tune_loop import Assignment
+from tune_cnn.trials.tune_adapter import Assignment
 from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)
