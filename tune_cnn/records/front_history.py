@@ -8,7 +8,6 @@ from tune_cnn.front.dominance import front
 from tune_cnn.front.hypervolume import FrontTracker, contributions
 from tune_cnn.metrics import Metric
 from tune_cnn.records.rows import PointRecord
-from tune_cnn.spec import StudySpec
 from tune_cnn.untyped import Plain
 
 Constraints = Mapping[str, Mapping[str, float]]
@@ -30,10 +29,6 @@ class Growth:
     reported_ms: int
     hypervolume: float
     front_size: int
-
-
-def constraints_of(spec: StudySpec) -> dict[str, dict[str, float]]:
-    return {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
 
 
 def trials_on_front(

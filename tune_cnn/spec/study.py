@@ -111,6 +111,11 @@ class StudySpec(SpecPart):
         return [table.metric(name, self.user_metrics) for name in self.objectives]
 
     @property
+    def bounds(self) -> dict[str, dict[str, float]]:
+        """The constraints as plain data: {metric: {min, max}}, of each the sides that are set."""
+        return {name: bound.model_dump(exclude_none=True) for name, bound in self.constraints.items()}
+
+    @property
     def searched(self) -> dict[str, Choice | Range]:
         return searched_of(self.space)
 

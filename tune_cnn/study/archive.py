@@ -12,7 +12,6 @@ from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.front_history import constraints_of
 from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
@@ -74,7 +73,7 @@ def spec_of(archive: StudyArchive) -> StudySpec:
 
 def feasible_points(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
     """The points that meet the study's constraints."""
-    return feasible(archive.points, constraints_of(spec))
+    return feasible(archive.points, spec.bounds)
 
 
 def front_of(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
@@ -84,5 +83,4 @@ def front_of(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
 def confirmed_of(archive: StudyArchive, spec: StudySpec) -> list[Confirmed]:
     """What is known of the points that were trained again."""
     images = archive.study.info.get("data") or {}
-    bounds = constraints_of(spec)
-    return confirmed(archive.confirmations, spec.objective_metrics, bounds, spec.user_metrics, images=images)
+    return confirmed(archive.confirmations, spec.objective_metrics, spec.bounds, spec.user_metrics, images=images)

@@ -9,7 +9,6 @@ from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates, over
 from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.front_history import constraints_of
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.export import LAST_KEY, Export
@@ -45,7 +44,7 @@ class Front:
         """What the constraints left out of points that there are; None where there are none, or a front."""
         if self.points or not self._archive.points:
             return None
-        return nothing_feasible(self._archive.points, constraints_of(self.spec), self.spec.user_metrics)
+        return nothing_feasible(self._archive.points, self.spec.bounds, self.spec.user_metrics)
 
     def params(self, point: EpochPoint) -> dict[str, Plain]:
         """The searched and fixed parameters of a point's trial, flat."""
@@ -79,11 +78,10 @@ class Front:
             knee=knee,
         ).where(where)
         points = feasible_points(self._archive, self.spec)
-        bounds = constraints_of(self.spec)
         if not points:
             why = self.why_empty() or "has no point yet, so nothing can be exported"
             raise InputError(f"study {self.spec.study!r}: {why}")
-        means = feasible([one.point for one in self.confirmed], bounds)
+        means = feasible([one.point for one in self.confirmed], self.spec.bounds)
         return self.export(choose(self.untried or points, self.objectives, preference, confirmed=means))
 
     @property

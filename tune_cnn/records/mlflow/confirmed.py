@@ -7,7 +7,6 @@ from mlflow.entities import Metric
 
 from tune_cnn.front.confirmed import Confirmed, SeedRun, confirmed, failed_candidates
 from tune_cnn.metrics import TEST, by_trial
-from tune_cnn.records.front_history import constraints_of
 from tune_cnn.records.mlflow.client import Server
 from tune_cnn.records.mlflow.description import odd_free
 from tune_cnn.records.mlflow.runs import StudyRuns
@@ -59,7 +58,7 @@ def send_confirmed(
 
 
 def confirmed_of(seed_runs: Sequence[SeedRun], spec: StudySpec, images: Mapping[str, Plain]) -> list[Confirmed]:
-    return confirmed(seed_runs, spec.objective_metrics, constraints_of(spec), spec.user_metrics, images=images)
+    return confirmed(seed_runs, spec.objective_metrics, spec.bounds, spec.user_metrics, images=images)
 
 
 def confirmed_words(found: Sequence[Confirmed], objectives: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ class SearchDriver:
         self._store, self._spec, self._delivery = session.store, session.spec, session.delivery
         self._show, self._forget = show, forget
         self._objectives = session.spec.objective_metrics
-        self._bounds = {k: b.model_dump(exclude_none=True) for k, b in session.spec.constraints.items()}
+        self._bounds = session.spec.bounds
         self._running: dict[int, RunningTrial] = {}
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
         self._unusable: dict[int, str] = {}  # of running trials: why one of its epochs can't be judged

@@ -25,7 +25,7 @@ from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.session import Report, Session
-from tune_cnn.study.signals import interruptible
+from tune_cnn.study.signals import ENDING, interruptible
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
@@ -104,7 +104,7 @@ def make_driver(
 def interrupt(driver: SearchDriver, report: Report) -> None:
     """The user's first signal."""
     driver.interrupted = True
-    report("Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once.")
+    report(ENDING)
 
 
 class Startup:
