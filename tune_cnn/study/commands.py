@@ -8,7 +8,7 @@ from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI
 from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.study import study_name
+from tune_cnn.spec.parts import study_name
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from tune_cnn.front.constraints import nothing_feasible
 from tune_cnn.metrics import EpochPoint
-from tune_cnn.records.front_history import constraints_of
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 
@@ -34,5 +33,5 @@ def _counted(reasons: Iterable[str]) -> list[str]:
 
 
 def _missed(points: Iterable[EpochPoint], spec: StudySpec) -> str | None:
-    why = nothing_feasible(list(points), constraints_of(spec), spec.user_metrics)
+    why = nothing_feasible(list(points), spec.bounds, spec.user_metrics)
     return why and f"The constraints: {why}. Loosen them in a new study, or search on with a larger budget."

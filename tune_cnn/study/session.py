@@ -1,7 +1,8 @@
 """One start of work on a study: its store, its spec, where all lies, and who hears of it: the user, and MLflow."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.signals import terminable
+from tune_cnn.trials.cluster import connected
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,15 @@ AWAY_S = 3.0  # the same while its server doesn't answer
 MANY = 50  # changes that wait before the display says so
 
 Report = Callable[[str], None]  # takes a line for the user
+
+
+@contextmanager
+def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[None]:
+    """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change."""
+    report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
+    calls, code = user_calls(spec), spec.resources.code
+    with connected(locations.address, code=code, calls=calls, quiet=not locations.debug), terminable():
+        yield
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,7 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
-from tune_cnn.spec.study import study_name
+from tune_cnn.spec.parts import study_name
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.confirming.plan import progress

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from statistics import median
 
-from tune_cnn.metrics import EpochPoint
+from tune_cnn.metrics import EpochPoint, last_points
 from tune_cnn.records.costs import KnownCost, setup_key
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.rows import TrialRecord
@@ -77,10 +77,7 @@ def of_trials(
     It fits where most of them did. A strategy may change the net late in a trial, so one that was stopped early tells
     too little where there are any.
     """
-    last: dict[int, EpochPoint] = {}
-    for point in points:
-        if point.trial not in last or point.epoch > last[point.trial].epoch:
-            last[point.trial] = point
+    last = last_points(points)
     alike: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.state is TrialState.INFEASIBLE or (trial.number in last and _is_whole(spec, trial)):

@@ -13,17 +13,16 @@ from tune_cnn.reports.model_card import ModelCard, model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
-from tune_cnn.study.front import Export, read_config
-from tune_cnn.study.jobs import job_template, loop_of, user_calls
+from tune_cnn.study.export import Export, read_config
+from tune_cnn.study.jobs import job_template, loop_of
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
-from tune_cnn.study.session import Report
-from tune_cnn.study.signals import terminable
+from tune_cnn.study.session import Report, on_ray
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials.checkpoints import remove
-from tune_cnn.trials.cluster import Slots, connected, fit
+from tune_cnn.trials.cluster import Slots, fit
 from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
@@ -112,8 +111,7 @@ def train(
 def _run(order: _Order) -> _Trained:
     """Train on Ray, alone on the hardware; TuneCnnError where the training fails."""
     spec, locations, report = order.spec, order.locations, order.report
-    calls, code = user_calls(spec), spec.resources.code
-    with connected(locations.address, code=code, calls=calls, quiet=not locations.debug), terminable():
+    with on_ray(spec, locations, report):
         slots = fit(spec.resources, spec.resources.gpu_phases[0], report=report)
         checked = check(spec, slots, cache_dir=locations.cache_dir)
         notes = _surprises(order.export, checked.info)
