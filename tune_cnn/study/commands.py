@@ -1,4 +1,4 @@
-"""What the commands do: results as plain data, for --json or for `reports.shown`."""
+"""What the commands do: results as plain data, for --json or for `reports.terminal.printed`."""
 
 from pathlib import Path
 
@@ -217,8 +217,8 @@ def export(
     if better := front.overtaking(origin["trial"], origin["epoch"]):
         printed.line(
             f"trial {better.trial} at epoch {better.epoch}, which was not trained again, looked better in every "
-            f"objective: --trial {better.trial} --epoch {better.epoch} exports it as it was searched; where it carries "
-            f"the front, `{of.next_commands.confirm}` trains it again"
+            f"objective: --trial {better.trial} --epoch {better.epoch} exports it as it was searched, and "
+            f"`{of.next_commands.confirm}` trains it again if it is one of those that represent the front"
         )
     text = chosen.to_json() + "\n" if form == "json" or (as_json and output is None) else chosen.to_yaml()
     if output is None:

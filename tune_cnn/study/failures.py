@@ -23,7 +23,7 @@ def nothing_found(store: Store, spec: StudySpec) -> str:
 def nothing_confirmed(store: Store, spec: StudySpec) -> str:
     """Every run failed."""
     runs = store.confirmations.runs(spec.study)
-    told = [f"study {spec.study!r}: nothing is confirmed, as every run failed (more --seeds try again):"]
+    told = [f"study {spec.study!r}: nothing is confirmed, because every run failed; a larger --seeds adds runs:"]
     return "\n".join(told + _counted(run.reason or run.state for run in runs))
 
 

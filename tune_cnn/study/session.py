@@ -1,4 +1,4 @@
-"""One start of work on a study: its store, its spec, where all lies, and who hears of it: the user, and MLflow."""
+"""One start of work on a study: its store, its spec, where all lies, the user's lines, and the delivery to MLflow."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ class Session:
         try:
             self.outbox = start_outbox(self.store, self.study, self.locations.tracking_uri, folder=folder)
         except StoreError as error:
-            self.report(f"MLflow is not told for now, the study keeps all: {error}")
+            self.report(f"the delivery to MLflow can't start now, and the study keeps every change: {error}")
 
     def delivery(self) -> str | None:
         """How the delivery stands, where the user should know; InputError where the study's name is taken there."""
@@ -84,7 +84,7 @@ class Session:
         waiting, why = self.store.pending(self.study), None
         if self.outbox is not None:
             if waiting:
-                self.report(f"telling MLflow the last {waiting} changes")
+                self.report(f"delivering the last {waiting} changes to MLflow")
             why = self.outbox.status().error
             waiting = self.outbox.finish(AWAY_S if why else DRAIN_S)
             self._refuse_taken()
@@ -95,7 +95,7 @@ class Session:
             )
 
     def runs_page(self) -> str | None:
-        """Where MLflow shows the study's runs; None while no server has been told of it, or another one."""
+        """Where MLflow shows the study's runs; None while none was delivered, or to another server."""
         record, uri = self.store.study(self.study), absolute_uri(self.locations.tracking_uri)
         if record is None or record.experiment_id is None or record.tracking != shown_uri(uri):
             return None
@@ -118,7 +118,7 @@ class Session:
         return files
 
     def give_up(self, *, at_once: bool) -> None:
-        """Leave things as they are after a failure: what is stored is stored, MLflow hears of it later."""
+        """Leave things as they are after a failure: what is stored is stored, and delivered to MLflow later."""
         try:
             record = self.store.study(self.study)
             if record is not None and record.state is StudyState.RUNNING:  # one that has ended keeps its state
@@ -128,7 +128,7 @@ class Session:
             elif self.outbox is not None:
                 self.outbox.finish(5.0)
         except (StoreError, StudyError) as error:
-            log.debug("the study's state could not be written, or MLflow not told: %s", error)
+            log.debug("the study's state could not be written, or the delivery to MLflow not ended: %s", error)
 
     def _refuse_taken(self) -> None:
         if self.outbox is not None and (taken := self.outbox.taken):

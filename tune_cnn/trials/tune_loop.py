@@ -144,7 +144,7 @@ class _Listener(_DriverOnly, tune.Stopper):
     def __call__(self, trial_id: str, result: dict[str, Plain]) -> bool:
         adapter = self.adapter
         if result["trial"] is None and result["end"] is None:
-            adapter.open(result["found"])
+            adapter.open(result["answer"])
             return False
         stop = False
         for epoch, metrics in result.get("former", []):

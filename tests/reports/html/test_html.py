@@ -91,7 +91,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_all_parts_are_there(tmp_path: Path) -> None:
-    """The answer, five figures with data, front, spec, surroundings, definitions, commands."""
+    """The answer, five figures with data, front, spec, machine, definitions, commands."""
     page = report(tmp_path, made_up(20), notes=["times are drafts"])
     assert set(page.figures) == {f"figure-{n}" for n in ("front", "curves", "importances", "parallel", "hypervolume")}
     assert all(f["data"] for f in page.figures.values())

@@ -211,7 +211,7 @@ def spec_section(spec_yaml: str) -> str:
     )  # fmt: skip
 
 
-def surroundings_section(hardware: Mapping[str, Plain], versions: Mapping[str, Plain]) -> str:
+def machine_section(hardware: Mapping[str, Plain], versions: Mapping[str, Plain]) -> str:
     if not hardware and not versions:
         return ""
     parts = [

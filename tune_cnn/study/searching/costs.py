@@ -24,7 +24,7 @@ def setup_of(spec: StudySpec, info: Mapping[str, Plain], **slots: object) -> dic
     given by name.
     """
     return {
-        **_found(info),
+        **_inspected(info),
         "hardware": {**info["hardware"], **slots},
         "model": spec.model.model_dump(),
         "training": spec.training,
@@ -35,10 +35,10 @@ def setup_of(spec: StudySpec, info: Mapping[str, Plain], **slots: object) -> dic
 
 def place_of(info: Mapping[str, Plain]) -> str:
     """A short name for what a trial ran with that may be another after a resume: machine, software, code, images."""
-    return setup_key({**_found(info), "hardware": machine_of(info)["hardware"]})[:16]
+    return setup_key({**_inspected(info), "hardware": machine_of(info)["hardware"]})[:16]
 
 
-def _found(info: Mapping[str, Plain]) -> dict[str, Plain]:
+def _inspected(info: Mapping[str, Plain]) -> dict[str, Plain]:
     """The part that `preflight.check` finds, without the hardware: our own version among it, for its defaults."""
     data, versions = info.get("data", {}), info.get("versions", {})
     return {
@@ -53,13 +53,11 @@ def _found(info: Mapping[str, Plain]) -> dict[str, Plain]:
 def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     """Store what a study's trials cost, for dry runs and other studies: after its search, off the search's path.
 
-    A search that dies before has its costs in its points, and learns them from there. What trained elsewhere, before a
-    resume, or under an earlier release is left out: `info` is that of the last start.
+    A search that dies before has its costs in its points, and learns them from there. What trained before a resume on
+    another machine or with other versions is left out: `info` is that of the last start.
     """
     info = archive.study.info
     here = place_of(info)
-    if not {"train_images", "validation_images", "image_size"} <= info.get("data", {}).keys():
-        return  # read back from MLflow, or written by an earlier release
     phases: dict[tuple[Plain, Plain], list[TrialRecord]] = {}
     # `place` is that of a trial's start: one that was resumed may have trained elsewhere too
     for trial in (one for one in archive.trials if one.extra.get("place") == here and one.attempts == 1):

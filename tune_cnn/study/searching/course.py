@@ -36,7 +36,7 @@ class SearchResult:
     hypervolume: float | None
     front: Front
     report: str | None  # None: it could not be written
-    runs_page: str | None = None  # where MLflow shows the runs; None where it has not been told of them yet
+    runs_page: str | None = None  # where MLflow shows the runs; None where none was delivered yet
 
 
 class SearchInterrupted(Interrupted):

@@ -218,11 +218,11 @@ def _job(order: _Order, spec: StudySpec, slots: Slots) -> TrainingJob:
 def _surprises(export: Export, info: Mapping[str, Plain]) -> list[str]:
     """Why the promise may not be kept here: other images, other hardware, other versions."""
     notes = []
-    promised_key, here = export.origin.get("data_key"), info["data"]["key"]
-    if promised_key is not None and promised_key != here:
-        notes.append("the images are not those of the search: its accuracy promises nothing here")
-    then = machine_of(export.origin)  # an earlier release told of slots there
-    return notes + [f"not as it was promised: {difference}" for difference in differences(then, machine_of(info))]
+    promised_key = export.origin.get("data_key")
+    if promised_key is not None and promised_key != info["data"]["key"]:
+        notes.append("the images are not those of the search, so the promised accuracy may not be reached")
+    here = machine_of(info)
+    return notes + [f"not as it was promised: {difference}" for difference in differences(export.origin, here)]
 
 
 def _line(result: EpochResult, job: TrainingJob) -> str:
