@@ -18,7 +18,7 @@ from mlflow_server.command import parser as server_options
 from tune_cnn.cli import app
 from tune_cnn.records.store import Store
 from tune_cnn.spec import load_spec
-from tune_cnn.study.front import read_config
+from tune_cnn.study.export import read_config
 
 READING = {"front", "export", "status", "list", "report", "recipes", "strategies", "delete"}  # run, on a made-up study
 QUICK = (0.65, 0.4)  # accuracy and seconds of a point beside the made-up ones: the README's first study is that fast

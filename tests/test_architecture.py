@@ -99,7 +99,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"hints", "signals", "machine", "seeds"},
-        {"locations", "archive", "failures", "catalog", "strategies"},
+        {"locations", "archive", "export", "failures", "catalog", "strategies"},
         {"jobs", "front"},
         {"report"},
         {"session"},

@@ -9,7 +9,7 @@ from importlib import import_module
 _PUBLIC = {
     "Batch": "tune_cnn.training.data.loaders.batch",
     "Choice": "tune_cnn.spec.dimensions",
-    "Export": "tune_cnn.study.front",
+    "Export": "tune_cnn.study.export",
     "Front": "tune_cnn.study.front",
     "Knob": "tune_cnn.spec.strategies",
     "Range": "tune_cnn.spec.dimensions",

@@ -9,7 +9,8 @@ from tune_cnn.errors import StrategyError
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.spec.study import StudySpec
-from tune_cnn.study.front import Export, Front
+from tune_cnn.study.export import Export
+from tune_cnn.study.front import Front
 from tune_cnn.study.study import Study
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.strategies.framework.strategy import Strategy

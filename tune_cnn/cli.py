@@ -152,7 +152,7 @@ def confirm(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train the front's best points again, alone on their hardware and over several seeds; again goes on."""
+    """Train the front's best points again, alone on their hardware and over several seeds. Run it again to continue."""
     from tune_cnn.study import commands
 
     locations = commands.locations(home, tracking_uri, address, storage, debug=debug)

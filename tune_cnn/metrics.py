@@ -134,6 +134,11 @@ def by_trial(points: Iterable[_T]) -> dict[int, list[_T]]:
     return groups
 
 
+def last_points(points: Iterable[EpochPoint]) -> dict[int, EpochPoint]:
+    """The point of each trial's last epoch, by the trial's number."""
+    return {trial: max(mine, key=lambda point: point.epoch) for trial, mine in by_trial(points).items()}
+
+
 def unusable(metrics: Mapping[str, Plain], names: list[str]) -> str | None:
     """Why these metrics can't stand for the objectives (missing, NaN, infinite), or None where they can."""
     for name in names:

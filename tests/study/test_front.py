@@ -11,7 +11,7 @@ from tune_cnn import Study
 from tune_cnn.errors import InputError, SpecError
 from tune_cnn.search.search import Search
 from tune_cnn.spec import load_spec, parse_spec
-from tune_cnn.study.front import read_config, read_export
+from tune_cnn.study.export import read_config, read_export
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.startup import warm_params
 
@@ -54,6 +54,17 @@ def test_train_reads_a_spec_without_a_choice(tmp_path: Path) -> None:
     (tmp_path / "open.yaml").write_text(yaml.safe_dump(SPEC))
     with pytest.raises(SpecError, match="leaves batch_size, learning_rate open"):
         read_config(tmp_path / "open.yaml")
+
+
+def test_what_is_no_export_names_the_command_that_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was started: here by its path, out of an environment that is not activated."""
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    monkeypatch.setattr("sys.argv", ["/opt/it/bin/tune-cnn", "train"])
+    (tmp_path / "open.yaml").write_text(yaml.safe_dump(SPEC))
+    (tmp_path / "cut.yaml").write_text("promise: {}\nconfig: {}\n")
+    for name in ("open.yaml", "cut.yaml", "nowhere.yaml"):
+        with pytest.raises(SpecError, match="`/opt/it/bin/tune-cnn export STUDY -o FILE`"):
+            read_config(tmp_path / name)
 
 
 def test_truncated_export_is_never_trained(exported: Path, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_front_can_be_read_from_the_tracking_server_alone(folder: Path, searched
 
 
 def test_status_list_report_and_python_tell_the_same(folder: Path, searched: Any) -> None:
-    """The reading commands agree with each other and with the Python face."""
+    """The reading commands agree with each other and with `Study` in Python."""
     status = run_json(folder, "status", "small")
     assert status["state"] == "finished"
     assert status["trials"]["running"] == 0

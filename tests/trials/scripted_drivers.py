@@ -10,7 +10,7 @@ from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.trainable import Payload
-from tune_cnn.trials.tune_loop import Assignment
+from tune_cnn.trials.tune_adapter import Assignment
 
 LOOP = "loops:SleepingLoop"
 

@@ -33,13 +33,9 @@ class Growth:
     front_size: int
 
 
-def constraints_of(spec: StudySpec) -> dict[str, dict[str, float]]:
-    return {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
-
-
 def confirmed_candidates(runs: Sequence[SeedRun], spec: StudySpec, images: Mapping[str, Plain]) -> list[Confirmed]:
     """What is known of the points that were trained again; `images`: the study's facts about its data."""
-    return confirmed(runs, spec.objective_metrics, constraints_of(spec), spec.user_metrics, images=images)
+    return confirmed(runs, spec.objective_metrics, spec.bounds, spec.user_metrics, images=images)
 
 
 def trials_on_front(

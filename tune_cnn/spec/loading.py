@@ -17,8 +17,6 @@ from tune_cnn.spec.study import StudySpec
 from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
 from tune_cnn.untyped import Plain, Untyped
 
-__all__ = ["dump_yaml", "load_spec", "merge", "parse_spec", "read_yaml", "recipe_names", "spec_of_export", "to_yaml"]
-
 
 def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in files("search_spaces").iterdir() if f.name.endswith(".yaml"))

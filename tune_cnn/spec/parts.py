@@ -203,8 +203,8 @@ class StopperSpec(SpecPart):
         0.5,
         ge=0,
         le=1,
-        description="no_hypervolume_gain: 1 grants a curve the mean gain alone, less also the largest that was ever "
-        "seen, and more the lower it is",
+        description="no_hypervolume_gain: how readily a trial ends. At 1 its curve is expected to gain what others "
+        "gained on average; below 1 at least the largest gain that was seen, and the more the lower it is",
     )
 
 
@@ -241,8 +241,8 @@ class SamplerSpec(SpecPart):
     )
     n_startup_trials: int | None = Field(None, ge=0, description="curve_ehvi, tpe, gp: trials before the model")
     n_ei_candidates: int | None = Field(None, ge=1, description="tpe: candidates a proposal is the best of")
-    multivariate: bool | None = Field(None, description="tpe: model the parameters jointly; on unless said")
-    group: bool | None = Field(None, description="tpe: model conditional parameters by group; on unless said")
+    multivariate: bool | None = Field(None, description="tpe: model the parameters jointly; true where it is not set")
+    group: bool | None = Field(None, description="tpe: model conditional parameters by group; true where it is not set")
     constant_liar: bool | None = Field(None, description="tpe: keep away from what is running")
     deterministic_objective: bool | None = Field(None, description="gp: take the objectives to be without noise")
     population_size: int | None = Field(None, ge=2, description="nsga2: trials a generation")
@@ -250,7 +250,7 @@ class SamplerSpec(SpecPart):
     swapping_prob: float | None = Field(None, ge=0, le=1, description="nsga2: probability that parents swap a value")
     mutation_prob: float | None = Field(None, ge=0, le=1, description="nsga2: probability that a value mutates")
     qmc_type: Literal["sobol", "halton"] | None = Field(None, description="qmc: sequence")
-    scramble: bool | None = Field(None, description="qmc: scramble the sequence by seed; on unless said")
+    scramble: bool | None = Field(None, description="qmc: scramble the sequence by seed; true where it is not set")
 
     @property
     def arguments(self) -> dict[str, Plain]:

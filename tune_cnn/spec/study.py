@@ -31,8 +31,6 @@ from tune_cnn.spec.parts import (
 from tune_cnn.spec.space import parse_space, space_out
 from tune_cnn.untyped import Plain
 
-__all__ = ["Bound", "StudySpec", "study_name"]
-
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -111,6 +109,11 @@ class StudySpec(SpecPart):
     @property
     def objective_metrics(self) -> list[table.Metric]:
         return [table.metric(name, self.user_metrics) for name in self.objectives]
+
+    @property
+    def bounds(self) -> dict[str, dict[str, float]]:
+        """The constraints as plain data: {metric: {min, max}}, of each the sides that are set."""
+        return {name: bound.model_dump(exclude_none=True) for name, bound in self.constraints.items()}
 
     @property
     def searched(self) -> dict[str, Choice | Range]:

@@ -1,1 +1,1 @@
-"""The driver and the Python face: search, front, export, train, report."""
+"""Joins the other rooms: what each command does, and `Study` and `Front` for Python."""

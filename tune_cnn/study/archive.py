@@ -12,7 +12,7 @@ from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.front_history import confirmed_candidates, constraints_of
+from tune_cnn.records.front_history import confirmed_candidates
 from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
@@ -74,7 +74,7 @@ def spec_of(archive: StudyArchive) -> StudySpec:
 
 def feasible_points(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
     """The points that meet the study's constraints."""
-    return feasible(archive.points, constraints_of(spec))
+    return feasible(archive.points, spec.bounds)
 
 
 def front_of(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:

@@ -1,4 +1,4 @@
-"""What the commands do: results as plain data, for --json or for `reports.shown`."""
+"""What the commands do: results as plain data, for --json or for `reports.terminal.printed`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI
 from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.study import study_name
+from tune_cnn.spec.parts import study_name
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.front import Front
@@ -217,8 +217,8 @@ def export(
     if better := front.overtaking(origin["trial"], origin["epoch"]):
         printed.line(
             f"trial {better.trial} at epoch {better.epoch}, which was not trained again, looked better in every "
-            f"objective: --trial {better.trial} --epoch {better.epoch} exports it as it was searched; where it carries "
-            f"the front, `{of.next_commands.confirm}` trains it again"
+            f"objective: --trial {better.trial} --epoch {better.epoch} exports it as it was searched, and "
+            f"`{of.next_commands.confirm}` trains it again if it is one of those that represent the front"
         )
     text = chosen.to_json() + "\n" if form == "json" or (as_json and output is None) else chosen.to_yaml()
     if output is None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from tune_cnn.front.constraints import nothing_feasible
 from tune_cnn.metrics import EpochPoint
-from tune_cnn.records.front_history import constraints_of
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 
@@ -24,7 +23,7 @@ def nothing_found(store: Store, spec: StudySpec) -> str:
 def nothing_confirmed(store: Store, spec: StudySpec) -> str:
     """Every run failed."""
     runs = store.confirmations.runs(spec.study)
-    told = [f"study {spec.study!r}: nothing is confirmed, as every run failed (more --seeds try again):"]
+    told = [f"study {spec.study!r}: nothing is confirmed, because every run failed; a larger --seeds adds runs:"]
     return "\n".join(told + _counted(run.reason or run.state for run in runs))
 
 
@@ -34,5 +33,5 @@ def _counted(reasons: Iterable[str]) -> list[str]:
 
 
 def _missed(points: Iterable[EpochPoint], spec: StudySpec) -> str | None:
-    why = nothing_feasible(list(points), constraints_of(spec), spec.user_metrics)
+    why = nothing_feasible(list(points), spec.bounds, spec.user_metrics)
     return why and f"The constraints: {why}. Loosen them in a new study, or search on with a larger budget."

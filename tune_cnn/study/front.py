@@ -1,95 +1,20 @@
-"""The front as a user holds it, and a configuration exported from it with what it promises."""
+"""The front as a user holds it, which of it is confirmed, and the choice among it."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
-from tune_cnn.errors import InputError, SpecError
-from tune_cnn.files import write_whole
+from tune_cnn.errors import InputError
 from tune_cnn.front.choose import Preference, choose
 from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates, overtaking
 from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.front_history import constraints_of
-from tune_cnn.spec import StudySpec, load_spec
-from tune_cnn.spec.loading import dump_yaml, read_yaml
+from tune_cnn.spec import StudySpec
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
+from tune_cnn.study.export import LAST_KEY, Export
 from tune_cnn.study.machine import CONFIRMED_ON, key_of, machine_of
 from tune_cnn.study.seeds import NOBODYS, confirm_seed
 from tune_cnn.untyped import Plain
-
-_SECTIONS = {"config", "promise", "origin"}
-EXPORT_KEYS = {"study", *_SECTIONS}
-LAST_KEY = "exported"  # of an export's text, in its origin: a file that was cut short lacks it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """A configuration that `train` and `search` accept, what it promises, and where it comes from."""
-
-    study: str
-    config: Mapping[str, Plain]
-    promise: Mapping[str, Plain]
-    origin: Mapping[str, Plain]
-
-    def as_dict(self) -> dict[str, Plain]:
-        return {"study": self.study, "config": self.config, "promise": self.promise, "origin": self.origin}
-
-    def to_yaml(self, path: str | Path | None = None) -> str:
-        """YAML text; written whole to `path`, where one is given."""
-        text = dump_yaml(self.as_dict())
-        if path is not None:
-            write_whole(Path(path), text)
-        return text
-
-    def to_json(self) -> str:
-        return json.dumps(self.as_dict(), indent=2)
-
-
-def read_export(path: str | Path) -> Export:
-    """An export from its file, YAML or JSON; SpecError where it is none."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SpecError(f"{path}: can't be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: can't be read: it is not UTF-8 text") from None
-    raw = read_yaml(text, str(path))
-    whole = isinstance(raw, dict) and set(raw) == EXPORT_KEYS and all(isinstance(raw[k], dict) for k in _SECTIONS)
-    if not whole or LAST_KEY not in raw["origin"]:
-        raise SpecError(
-            f"{path}: is not an exported configuration, or not all of it (a mapping of "
-            f"{', '.join(sorted(EXPORT_KEYS))}); make one with `tune-cnn export STUDY -o FILE`"
-        )
-    return Export(**raw)
-
-
-def read_config(source: str | Path) -> Export:
-    """An export, or a spec that leaves no choice (it promises nothing); SpecError where there is one left."""
-    path = Path(source).expanduser()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "there is no such file"
-        raise SpecError(
-            f"{source}: {what}; give an export (`tune-cnn export STUDY -o FILE`) or a spec without a choice"
-        )
-    try:
-        spec = load_spec(path)
-    except SpecError:
-        read_export(path)  # says what is wrong with an export, where it is meant to be one
-        raise
-    if _SECTIONS & set(read_yaml(path.read_text(encoding="utf-8-sig"), str(path))):
-        return read_export(path)
-    if spec.searched:
-        raise SpecError(
-            f"{source}: leaves {', '.join(spec.searched)} open, and one configuration is needed; fix them, or export "
-            "one with `tune-cnn export STUDY -o FILE`"
-        )
-    config = spec.model_dump(exclude_defaults=True)
-    config.pop("budget", None)
-    return Export(study=spec.study, config=config, promise={"metrics": {}}, origin={})
 
 
 class Front:
@@ -119,7 +44,7 @@ class Front:
         """What the constraints left out of points that there are; None where there are none, or a front."""
         if self.points or not self._archive.points:
             return None
-        return nothing_feasible(self._archive.points, constraints_of(self.spec), self.spec.user_metrics)
+        return nothing_feasible(self._archive.points, self.spec.bounds, self.spec.user_metrics)
 
     def params(self, point: EpochPoint) -> dict[str, Plain]:
         """The searched and fixed parameters of a point's trial, flat."""
@@ -153,11 +78,10 @@ class Front:
             knee=knee,
         ).where(where)
         points = feasible_points(self._archive, self.spec)
-        bounds = constraints_of(self.spec)
         if not points:
             why = self.why_empty() or "has no point yet, so nothing can be exported"
             raise InputError(f"study {self.spec.study!r}: {why}")
-        means = feasible([one.point for one in self.confirmed], bounds)
+        means = feasible([one.point for one in self.confirmed], self.spec.bounds)
         return self.export(choose(self.untried or points, self.objectives, preference, confirmed=means))
 
     @property

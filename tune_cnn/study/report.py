@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tune_cnn.front.confirmed import failed_candidates
 from tune_cnn.front.dominance import front
-from tune_cnn.metrics import Direction, EpochPoint, by_trial
+from tune_cnn.metrics import Direction, by_trial, last_points
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import is_server, runs_page
 from tune_cnn.records.rows import StudyRecord
@@ -65,10 +65,7 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
     """Write the report of a study: the same of the same records, whoever writes it and wherever."""
     spec, study = spec_of(archive), archive.study
     points = feasible_points(archive, spec)
-    last: dict[int, EpochPoint] = {}
-    for point in archive.points:
-        if point.trial not in last or point.epoch > last[point.trial].epoch:
-            last[point.trial] = point
+    last = last_points(archive.points)
     found = StudyReport(
         study=study.name,
         description=spec.description,

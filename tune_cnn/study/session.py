@@ -1,7 +1,8 @@
-"""One start of work on a study: its store, its spec, where all lies, and who hears of it: the user, and MLflow."""
+"""One start of work on a study: its store, its spec, where all lies, the user's lines, and the delivery to MLflow."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.signals import terminable
+from tune_cnn.trials.cluster import connected
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,15 @@ AWAY_S = 3.0  # the same while its server doesn't answer
 MANY = 50  # changes that wait before the display says so
 
 Report = Callable[[str], None]  # takes a line for the user
+
+
+@contextmanager
+def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[None]:
+    """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change."""
+    report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
+    calls, code = user_calls(spec), spec.resources.code
+    with connected(locations.address, code=code, calls=calls, quiet=not locations.debug), terminable():
+        yield
 
 
 @dataclass(kw_only=True)
@@ -56,7 +69,7 @@ class Session:
         try:
             self.outbox = start_outbox(self.store, self.study, self.locations.tracking_uri, folder=folder)
         except StoreError as error:
-            self.report(f"MLflow is not told for now, the study keeps all: {error}")
+            self.report(f"the delivery to MLflow can't start now, and the study keeps every change: {error}")
 
     def delivery(self) -> str | None:
         """How the delivery stands, where the user should know; InputError where the study's name is taken there."""
@@ -71,7 +84,7 @@ class Session:
         waiting, why = self.store.pending(self.study), None
         if self.outbox is not None:
             if waiting:
-                self.report(f"telling MLflow the last {waiting} changes")
+                self.report(f"delivering the last {waiting} changes to MLflow")
             why = self.outbox.status().error
             waiting = self.outbox.finish(AWAY_S if why else DRAIN_S)
             self._refuse_taken()
@@ -82,7 +95,7 @@ class Session:
             )
 
     def runs_page(self) -> str | None:
-        """Where MLflow shows the study's runs; None while no server has been told of it, or another one."""
+        """Where MLflow shows the study's runs; None while none was delivered, or to another server."""
         record, uri = self.store.study(self.study), absolute_uri(self.locations.tracking_uri)
         if record is None or record.experiment_id is None or record.tracking != shown_uri(uri):
             return None
@@ -105,7 +118,7 @@ class Session:
         return files
 
     def give_up(self, *, at_once: bool) -> None:
-        """Leave things as they are after a failure: what is stored is stored, MLflow hears of it later."""
+        """Leave things as they are after a failure: what is stored is stored, and delivered to MLflow later."""
         try:
             record = self.store.study(self.study)
             if record is not None and record.state is StudyState.RUNNING:  # one that has ended keeps its state
@@ -115,7 +128,7 @@ class Session:
             elif self.outbox is not None:
                 self.outbox.finish(5.0)
         except (StoreError, StudyError) as error:
-            log.debug("the study's state could not be written, or MLflow not told: %s", error)
+            log.debug("the study's state could not be written, or the delivery to MLflow not ended: %s", error)
 
     def _refuse_taken(self) -> None:
         if self.outbox is not None and (taken := self.outbox.taken):

@@ -10,6 +10,8 @@ from types import FrameType
 
 from tune_cnn.errors import Interrupted
 
+ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
+
 
 @contextmanager
 def interruptible(first: Callable[[], None]) -> Iterator[None]:

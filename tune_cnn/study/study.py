@@ -14,7 +14,7 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
-from tune_cnn.spec.study import study_name
+from tune_cnn.spec.parts import study_name
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.confirming.plan import progress
@@ -186,7 +186,7 @@ def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict
         return here
     known = {line["study"] for line in here}
     try:
-        there = _told(tracking_uri)
+        there = _on_server(tracking_uri)
     except TuneCnnError as error:
         if not here:
             raise
@@ -195,12 +195,12 @@ def list_studies(home: str | Path, tracking_uri: str | None = None) -> list[dict
     return here + [line for line in there if line["study"] not in known]
 
 
-def _told(tracking_uri: str) -> list[dict[str, Plain]]:
+def _on_server(tracking_uri: str) -> list[dict[str, Plain]]:
     with left_as_found():
         make_quiet(tracking_uri)
-        from tune_cnn.records.mlflow.reader import list_studies as told  # imports mlflow, which takes seconds
+        from tune_cnn.records.mlflow.reader import list_studies as recorded  # imports mlflow, which takes seconds
 
-        return [_line(s.name, s.state, s.started, s.updated) for s in told(tracking_uri)]
+        return [_line(s.name, s.state, s.started, s.updated) for s in recorded(tracking_uri)]
 
 
 def _stored(home: str | Path) -> list[StudyRecord]:

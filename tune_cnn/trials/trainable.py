@@ -105,7 +105,7 @@ class WarmTrial(tune.Trainable):
         coordinator, slot = self._payload.coordinator, self._assigned["slot"]
         if self._assigned["first"] and not ray.get(coordinator.is_assigned.remote(slot)):
             self._assigned = {**self._assigned, "first": False}
-            return {"trial": None, "metrics": None, "end": None, "done": False, "found": self._first_answer()}
+            return {"trial": None, "metrics": None, "end": None, "done": False, "answer": self._first_answer()}
         self._warm_up()
         assigned = ray.get(coordinator.assignment.remote(slot))
         if assigned is None:

@@ -75,15 +75,15 @@ class TuneAdapter:
         assignment = self._next(tune_id)
         return None if assignment is None else assignment.as_config()
 
-    def open(self, found: Untyped) -> None:
-        """Make the driver and tell every slot, up or not, what to train; `found` may be an exception."""
+    def open(self, answer: Untyped) -> None:
+        """Make the driver and tell every slot, up or not, what to train; `answer` may be an exception."""
         if self.driver is not None or self.finished:
             return
         try:
-            if isinstance(found, Exception):
-                raise found
+            if isinstance(answer, Exception):
+                raise answer
             assert self._opening is not None
-            self.driver = self._opening.open(found)
+            self.driver = self._opening.open(answer)
         except Exception as error:
             self.error, self.finished = error, True
         starting, self._starting = self._starting, []

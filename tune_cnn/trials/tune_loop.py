@@ -16,7 +16,7 @@ from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.coordinator import SlotCoordinator
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
-from tune_cnn.trials.tune_adapter import Assignment, Driver, Opening, TuneAdapter
+from tune_cnn.trials.tune_adapter import Driver, Opening, TuneAdapter
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -24,8 +24,6 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
-
-__all__ = ["Assignment", "Driver", "open_and_run", "run_trials"]
 
 MAX_FAILURES = 2  # lost processes a trial survives, each time from its last checkpoint
 PATIENCE_S = 120.0  # longest wait for all slots to come up: a cold start is about 10 s, on a busy machine 60 s
@@ -146,7 +144,7 @@ class _Listener(_DriverOnly, tune.Stopper):
     def __call__(self, trial_id: str, result: dict[str, Plain]) -> bool:
         adapter = self.adapter
         if result["trial"] is None and result["end"] is None:
-            adapter.open(result["found"])
+            adapter.open(result["answer"])
             return False
         stop = False
         for epoch, metrics in result.get("former", []):

@@ -15,7 +15,7 @@ from tune_cnn.errors import InputError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.reports.html.page import write_report
 from tune_cnn.reports.study_report import StudyReport, TrialRow
-from tune_cnn.spec.loading import read_yaml
+from tune_cnn.spec.yaml_text import read_yaml
 from tune_cnn.states import TrialState
 from tune_cnn.study.hints import NextCommands
 
@@ -91,7 +91,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_all_parts_are_there(tmp_path: Path) -> None:
-    """The answer, five figures with data, front, spec, surroundings, definitions, commands."""
+    """The answer, five figures with data, front, spec, machine, definitions, commands."""
     page = report(tmp_path, made_up(20), notes=["times are drafts"])
     assert set(page.figures) == {f"figure-{n}" for n in ("front", "curves", "importances", "parallel", "hypervolume")}
     assert all(f["data"] for f in page.figures.values())

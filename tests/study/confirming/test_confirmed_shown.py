@@ -38,7 +38,7 @@ def test_where_every_run_failed_it_says_of_what(home: Path) -> None:
     store = Store(home)
     told = nothing_confirmed(store, SPEC_OF)
     store.close()
-    assert "nothing is confirmed, as every run failed (more --seeds try again):\n  2 × out of memory" in told
+    assert "nothing is confirmed, because every run failed; a larger --seeds adds runs:\n  2 × out of memory" in told
 
 
 def test_a_constraint_that_nothing_meets_is_named_with_the_nearest(home: Path) -> None:

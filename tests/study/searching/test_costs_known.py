@@ -31,7 +31,7 @@ INFO: dict[str, Any] = {
 }
 
 
-FOUND = Inspection(
+INSPECTION = Inspection(
     data=DataFacts(
         name="digits", num_classes=10, in_channels=1, image_size=(8, 8), train_images=640, validation_images=64,
         test_images=64, classes=(), key="k", mean=(0.0,), std=(1.0,), notes=(),
@@ -131,10 +131,10 @@ def test_what_user_code_cost_is_forgotten_when_it_is_edited(tmp_path: Path, monk
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "net_that_is_edited.py").write_text("def make(**shape): ...\n")
     spec = spec_with(model={"name": "net_that_is_edited:make"})
-    before = checked_with(spec, TWO_SLOTS, FOUND).info
-    assert setup_of(spec, checked_with(spec, TWO_SLOTS, FOUND).info) == setup_of(spec, before)
+    before = checked_with(spec, TWO_SLOTS, INSPECTION).info
+    assert setup_of(spec, checked_with(spec, TWO_SLOTS, INSPECTION).info) == setup_of(spec, before)
     (tmp_path / "net_that_is_edited.py").write_text("def make(**shape): return None\n")
-    assert setup_of(spec, checked_with(spec, TWO_SLOTS, FOUND).info) != setup_of(spec, before)
+    assert setup_of(spec, checked_with(spec, TWO_SLOTS, INSPECTION).info) != setup_of(spec, before)
 
 
 def test_a_studys_costs_are_kept_by_its_slots(tmp_path: Path) -> None:

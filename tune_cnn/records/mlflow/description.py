@@ -147,11 +147,7 @@ def _toward(spec: StudySpec) -> list[str]:
 
 def _bounds(spec: StudySpec) -> list[str]:
     sides = {"max": "≤", "min": "≥"}
-    return [
-        f"`{name}` {sides[side]} {limit:g}"
-        for name, bound in spec.constraints.items()
-        for side, limit in bound.model_dump(exclude_none=True).items()
-    ]
+    return [f"`{name}` {sides[side]} {limit:g}" for name, bound in spec.bounds.items() for side, limit in bound.items()]
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow.entities import Metric
 
-from tune_cnn.records.front_history import TrialOnFront, constraints_of, trials_on_front
+from tune_cnn.records.front_history import TrialOnFront, trials_on_front
 from tune_cnn.records.mlflow.client import Server
 from tune_cnn.records.mlflow.description import odd_free
 from tune_cnn.records.mlflow.runs import StudyRuns
@@ -31,7 +31,7 @@ class FrontTags:
         reference: Mapping[str, float] | None,
         stamp_ms: int,
     ) -> None:
-        now = trials_on_front(points, spec.objective_metrics, constraints_of(spec), reference)
+        now = trials_on_front(points, spec.objective_metrics, spec.bounds, reference)
         names = {name for point in points[-1:] for name in point.metrics} | set(spec.objectives)
         for trial in sorted(self._sent.keys() - now.keys()):
             self._leave(trials[trial], names, stamp_ms)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow.entities import Metric
 
 from tune_cnn.records.document import write_document
-from tune_cnn.records.front_history import Growth, confirmed_candidates, constraints_of, growth
+from tune_cnn.records.front_history import Growth, confirmed_candidates, growth
 from tune_cnn.records.mlflow.client import RUNS, STARTED, UPDATED, Server
 from tune_cnn.records.mlflow.confirmed import confirmed_words, send_confirmed
 from tune_cnn.records.mlflow.description import describe, numbers_of, odd_free, params_of, study_params
@@ -191,7 +191,7 @@ class Delivery:
     def _grown(self, record: StudyRecord, spec: StudySpec) -> list[Growth]:
         if not record.reference:
             return []
-        return growth(self._points, spec.objective_metrics, constraints_of(spec), record.reference)
+        return growth(self._points, spec.objective_metrics, spec.bounds, record.reference)
 
     def _send_artifact(self, name: str) -> None:
         path = Path(self._store.artifacts(self._study)[name])

@@ -41,7 +41,7 @@ def confirmed_answer(
     better = overtaking(chosen, left, objectives)
     ahead = (
         f" Trial {better.trial}, stopped after epoch {better.epoch}, was not trained again and looked better than the "
-        "first of them in every objective; where it carries the front, confirming again tells whether it is."
+        "first of them in every objective. Confirming again trains it, if it is one of those that represent the front."
         if better
         else ""
     )

@@ -26,10 +26,10 @@ from tune_cnn.reports.html.sections import (
     failures_section,
     front_section,
     heading,
+    machine_section,
     notes_section,
     section,
     spec_section,
-    surroundings_section,
 )
 from tune_cnn.reports.study_report import StudyReport
 from tune_cnn.reports.thinning import hypervolume_trace, key, usable
@@ -62,7 +62,7 @@ def write_report(path: str | Path, study: StudyReport) -> Path:
         commands_section(study.commands, study.runs_page),
         notes_section(study.notes),
         spec_section(study.spec_yaml),
-        surroundings_section(study.hardware, study.versions),
+        machine_section(study.hardware, study.versions),
         definitions_section(study.objectives, study.points, known),
     ]
     path = Path(path)

@@ -233,7 +233,7 @@ def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]
         _plain(
             console,
             f"\nAbout {phase['trials_per_hour']:,.0f} trials an hour{budget}. "
-            "Trained to their horizon: a stopper that ends trials early makes them more.",
+            "This counts every trial to its horizon; a stopper that ends trials early makes room for more.",
         )
 
 

@@ -35,7 +35,7 @@ class Observations:
 
     def __init__(self, spec: StudySpec, reference: Mapping[str, float] | None = None) -> None:
         self.objectives: list[Metric] = spec.objective_metrics
-        self.bounds = {name: bound.model_dump(exclude_none=True) for name, bound in spec.constraints.items()}
+        self.bounds = spec.bounds
         known = {**METRICS, **spec.user_metrics}
         names = dict.fromkeys([*spec.objectives, *spec.constraints, TIME])
         self.metrics: list[Metric] = [known[name] for name in names]

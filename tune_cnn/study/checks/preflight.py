@@ -42,18 +42,18 @@ def inspection_call(spec: StudySpec, slots: Slots, *, cache_dir: str) -> FirstCa
     return FirstCall(path=INSPECT, args=(spec,), kwargs={"cuda": slots.gpu_share > 0, "cache_dir": cache_dir})
 
 
-def checked_with(spec: StudySpec, slots: Slots, found: Inspection) -> Checked:
-    """Hold the spec against what was found; raises InputError."""
-    adapted, notes = _drop_precisions(spec, found.precisions, cuda=slots.gpu_share > 0)
+def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Checked:
+    """Hold the spec against a node's inspection; raises InputError."""
+    adapted, notes = _drop_precisions(spec, inspection.precisions, cuda=slots.gpu_share > 0)
     info = {
-        "hardware": {**found.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
-        "versions": {**versions(), **found.versions},
-        "data": asdict(found.data),
-        "model": asdict(found.model) if found.model is not None else None,
+        "hardware": {**inspection.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "versions": {**versions(), **inspection.versions},
+        "data": asdict(inspection.data),
+        "model": asdict(inspection.model) if inspection.model is not None else None,
         "code": code_key(spec.resources.code, user_calls(spec)),
     }
-    whole = adapted.model_copy(update={"space": check_strategies(adapted.space, found.strategies)})
-    return Checked(spec=whole, cards=found.strategies, info=info, notes=[*found.data.notes, *notes])
+    whole = adapted.model_copy(update={"space": check_strategies(adapted.space, inspection.strategies)})
+    return Checked(spec=whole, cards=inspection.strategies, info=info, notes=[*inspection.data.notes, *notes])
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:
@@ -83,7 +83,7 @@ def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) 
         raise SpecError(f"space.precision: {device} has no {', '.join(lacking)}; it has {', '.join(sorted(supported))}")
     raw = spec.model_dump()
     raw["space"]["precision"] = kept if len(kept) > 1 else kept[0]
-    return parse_spec(raw), [f"precision {', '.join(lacking)} is left out: {device} has none of it"]
+    return parse_spec(raw), [f"precision {', '.join(lacking)} is left out, because {device} does not support it"]
 
 
 def check_unchanged(stored: Mapping[str, Plain], spec: StudySpec) -> None:

@@ -1,4 +1,4 @@
-"""The course of `confirm`: plan, connect, train what is left, tell MLflow; the same command again goes on."""
+"""The course of `confirm`: plan, connect, train what is left, deliver it to MLflow; the same command again goes on."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,11 +15,10 @@ from tune_cnn.study.confirming.plan import plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
 from tune_cnn.study.failures import nothing_confirmed
 from tune_cnn.study.front import Front
-from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.session import Report, Session
-from tune_cnn.study.signals import interruptible, terminable
-from tune_cnn.trials.cluster import connected, fit
+from tune_cnn.study.session import Report, Session, on_ray
+from tune_cnn.study.signals import ENDING, interruptible
+from tune_cnn.trials.cluster import fit
 from tune_cnn.untyped import Plain
 
 
@@ -68,11 +67,7 @@ def confirm(
 
 
 def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResult:
-    spec, locations, report = session.spec, session.locations, session.report
-    report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
-    calls, code = user_calls(spec), spec.resources.code
-    stack.enter_context(connected(locations.address, code=code, calls=calls, quiet=not locations.debug))
-    stack.enter_context(terminable())
+    stack.enter_context(on_ray(session.spec, session.locations, session.report))
     here = _as_searched(session, runs)
     session.begin_delivery()
     stopped = False
@@ -80,7 +75,7 @@ def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResu
     def stop() -> None:
         nonlocal stopped
         stopped = True
-        report("Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once.")
+        session.report(ENDING)
 
     try:
         with interruptible(stop):

@@ -9,7 +9,6 @@ from tune_cnn.front.hypervolume import reference_point
 from tune_cnn.front.representatives import representatives
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.front_history import constraints_of
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import ConfirmSpec
 from tune_cnn.states import RunState
@@ -51,7 +50,7 @@ def candidates(archive: StudyArchive, spec: StudySpec, count: int) -> list[Epoch
             "an epoch"
         )
     if not points:
-        why = nothing_feasible(archive.points, constraints_of(spec), spec.user_metrics)
+        why = nothing_feasible(archive.points, spec.bounds, spec.user_metrics)
         raise InputError(f"study {spec.study!r}: there is nothing to confirm: {why}")
     return representatives(points, objectives, reference, count)
 

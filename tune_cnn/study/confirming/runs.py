@@ -21,7 +21,7 @@ from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 
 TOO_FEW = {
-    1: "one seed gives no intervals, as nothing tells the spread; 3 or more do",
+    1: "one seed gives no intervals, because it shows no spread; 3 seeds or more do",
     2: "intervals over two seeds are very wide: 15.6 standard deviations each way; over 3 seeds 5, over 5 seeds 3",
 }
 LOST_AT_MOST = 2  # processes that a run survives, each time from its last checkpoint; as a searched trial

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from statistics import median
 
-from tune_cnn.metrics import EpochPoint
+from tune_cnn.metrics import EpochPoint, last_points
 from tune_cnn.records.costs import KnownCost, setup_key
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.rows import TrialRecord
@@ -24,7 +24,7 @@ def setup_of(spec: StudySpec, info: Mapping[str, Plain], **slots: object) -> dic
     given by name.
     """
     return {
-        **_found(info),
+        **_inspected(info),
         "hardware": {**info["hardware"], **slots},
         "model": spec.model.model_dump(),
         "training": spec.training,
@@ -35,10 +35,10 @@ def setup_of(spec: StudySpec, info: Mapping[str, Plain], **slots: object) -> dic
 
 def place_of(info: Mapping[str, Plain]) -> str:
     """A short name for what a trial ran with that may be another after a resume: machine, software, code, images."""
-    return setup_key({**_found(info), "hardware": machine_of(info)["hardware"]})[:16]
+    return setup_key({**_inspected(info), "hardware": machine_of(info)["hardware"]})[:16]
 
 
-def _found(info: Mapping[str, Plain]) -> dict[str, Plain]:
+def _inspected(info: Mapping[str, Plain]) -> dict[str, Plain]:
     """The part that `preflight.check` finds, without the hardware: our own version among it, for its defaults."""
     data, versions = info.get("data", {}), info.get("versions", {})
     return {
@@ -53,13 +53,11 @@ def _found(info: Mapping[str, Plain]) -> dict[str, Plain]:
 def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     """Store what a study's trials cost, for dry runs and other studies: after its search, off the search's path.
 
-    A search that dies before has its costs in its points, and learns them from there. What trained elsewhere or
-    before a resume is left out: `info` is that of the last start.
+    A search that dies before has its costs in its points, and learns them from there. What trained before a resume on
+    another machine or with other versions is left out: `info` is that of the last start.
     """
     info = archive.study.info
     here = place_of(info)
-    if not {"train_images", "validation_images", "image_size"} <= info.get("data", {}).keys():
-        return  # no facts about its data
     phases: dict[tuple[Plain, Plain], list[TrialRecord]] = {}
     # `place` is that of a trial's start: one that was resumed may have trained elsewhere too
     for trial in (one for one in archive.trials if one.extra.get("place") == here and one.attempts == 1):
@@ -77,10 +75,7 @@ def of_trials(
     It fits where most of them did. A strategy may change the net late in a trial, so one that was stopped early tells
     too little where there are any.
     """
-    last: dict[int, EpochPoint] = {}
-    for point in points:
-        if point.trial not in last or point.epoch > last[point.trial].epoch:
-            last[point.trial] = point
+    last = last_points(points)
     alike: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.state is TrialState.INFEASIBLE or (trial.number in last and _is_whole(spec, trial)):

@@ -16,14 +16,14 @@ from tune_cnn.study.confirming.plan import is_left, plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
 from tune_cnn.study.failures import nothing_found
 from tune_cnn.study.front import Front
-from tune_cnn.study.jobs import payload_of, user_calls
+from tune_cnn.study.jobs import payload_of
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import keep_costs
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.startup import Startup, interrupt, make_driver, warm_params, why_nothing_left
-from tune_cnn.study.session import Session
-from tune_cnn.study.signals import interruptible, terminable
-from tune_cnn.trials.cluster import Slots, connected, fit, nodes
+from tune_cnn.study.session import Session, on_ray
+from tune_cnn.study.signals import interruptible
+from tune_cnn.trials.cluster import Slots, fit, nodes
 from tune_cnn.trials.tune_loop import open_and_run, run_trials
 
 
@@ -36,7 +36,7 @@ class SearchResult:
     hypervolume: float | None
     front: Front
     report: str | None  # None: it could not be written
-    runs_page: str | None = None  # where MLflow shows the runs; None where it has not been told of them yet
+    runs_page: str | None = None  # where MLflow shows the runs; None where none was delivered yet
 
 
 class SearchInterrupted(Interrupted):
@@ -72,10 +72,7 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
 def _connect(session: Session, stack: ExitStack) -> list[Slots]:
     """Join or start Ray until the stack closes; the slots of each phase, ResourceError where there can be none."""
     spec, locations, report = session.spec, session.locations, session.report
-    report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
-    calls, code = user_calls(spec), spec.resources.code
-    stack.enter_context(connected(locations.address, code=code, calls=calls, quiet=not locations.debug))
-    stack.enter_context(terminable())
+    stack.enter_context(on_ray(spec, locations, report))
     phases = [fit(spec.resources, share, report=report) for share in spec.resources.gpu_phases]
     for slots in phases:
         check_measurable(spec, slots.gpu_share)

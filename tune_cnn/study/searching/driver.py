@@ -17,7 +17,7 @@ from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.searching.hooks import never_raises
 from tune_cnn.study.seeds import trial_seed
 from tune_cnn.study.session import Session
-from tune_cnn.trials.tune_loop import Assignment
+from tune_cnn.trials.tune_adapter import Assignment
 from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class SearchDriver:
         self._store, self._spec, self._delivery = session.store, session.spec, session.delivery
         self._show, self._forget = show, forget
         self._objectives = session.spec.objective_metrics
-        self._bounds = {k: b.model_dump(exclude_none=True) for k, b in session.spec.constraints.items()}
+        self._bounds = session.spec.bounds
         self._running: dict[int, RunningTrial] = {}
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
         self._unusable: dict[int, str] = {}  # of running trials: why one of its epochs can't be judged

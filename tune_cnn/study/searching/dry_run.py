@@ -10,14 +10,12 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import cost_key
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.checks.preflight import Checked, check
-from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
-from tune_cnn.study.session import Report
-from tune_cnn.study.signals import terminable
+from tune_cnn.study.session import Report, on_ray
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots, connected, fit
+from tune_cnn.trials.cluster import Slots, fit
 from tune_cnn.untyped import Plain
 
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
@@ -26,10 +24,7 @@ DRAWN = 6  # configurations drawn from the space, besides its smallest and large
 @left_as_found()
 def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Plain]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
-    with (
-        connected(locations.address, code=spec.resources.code, calls=user_calls(spec), quiet=not locations.debug),
-        terminable(),
-    ):
+    with on_ray(spec, locations, report):
         phases = []
         for share in spec.resources.gpu_phases:
             slots = fit(spec.resources, share, report=report)

@@ -19,12 +19,13 @@ from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import Checked, checked_with
 from tune_cnn.study.checks.resume import search_on
-from tune_cnn.study.front import Front, read_config
+from tune_cnn.study.export import read_config
+from tune_cnn.study.front import Front
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.session import Report, Session
-from tune_cnn.study.signals import interruptible
+from tune_cnn.study.signals import ENDING, interruptible
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
@@ -103,7 +104,7 @@ def make_driver(
 def interrupt(driver: SearchDriver, report: Report) -> None:
     """The user's first signal."""
     driver.interrupted = True
-    report("Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once.")
+    report(ENDING)
 
 
 class Startup:

@@ -13,17 +13,16 @@ from tune_cnn.reports.model_card import ModelCard, model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
-from tune_cnn.study.front import Export, read_config
-from tune_cnn.study.jobs import job_template, loop_of, user_calls
+from tune_cnn.study.export import Export, read_config
+from tune_cnn.study.jobs import job_template, loop_of
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
-from tune_cnn.study.session import Report
-from tune_cnn.study.signals import terminable
+from tune_cnn.study.session import Report, on_ray
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials.checkpoints import remove
-from tune_cnn.trials.cluster import Slots, connected, fit
+from tune_cnn.trials.cluster import Slots, fit
 from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
@@ -112,8 +111,7 @@ def train(
 def _run(order: _Order) -> _Trained:
     """Train on Ray, alone on the hardware; TuneCnnError where the training fails."""
     spec, locations, report = order.spec, order.locations, order.report
-    calls, code = user_calls(spec), spec.resources.code
-    with connected(locations.address, code=code, calls=calls, quiet=not locations.debug), terminable():
+    with on_ray(spec, locations, report):
         slots = fit(spec.resources, spec.resources.gpu_phases[0], report=report)
         checked = check(spec, slots, cache_dir=locations.cache_dir)
         notes = _surprises(order.export, checked.info)
@@ -220,11 +218,11 @@ def _job(order: _Order, spec: StudySpec, slots: Slots) -> TrainingJob:
 def _surprises(export: Export, info: Mapping[str, Plain]) -> list[str]:
     """Why the promise may not be kept here: other images, other hardware, other versions."""
     notes = []
-    promised_key, here = export.origin.get("data_key"), info["data"]["key"]
-    if promised_key is not None and promised_key != here:
-        notes.append("the images are not those of the search: its accuracy promises nothing here")
-    then = machine_of(export.origin)
-    return notes + [f"not as it was promised: {difference}" for difference in differences(then, machine_of(info))]
+    promised_key = export.origin.get("data_key")
+    if promised_key is not None and promised_key != info["data"]["key"]:
+        notes.append("the images are not those of the search, so the promised accuracy may not be reached")
+    here = machine_of(info)
+    return notes + [f"not as it was promised: {difference}" for difference in differences(export.origin, here)]
 
 
 def _line(result: EpochResult, job: TrainingJob) -> str:

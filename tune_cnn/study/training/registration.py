@@ -25,7 +25,8 @@ def check(name: str, spec: StudySpec, tracking_uri: str) -> None:
         raise InputError(f"--register: a model's name has 1 to 128 of A-Z a-z 0-9 . _ -, got {name!r}")
     if spec.training is not None:
         raise InputError(
-            f"--register: with a training of your own ({spec.training}) its weights are not known; leave it"
+            f"--register: a training of your own ({spec.training}) keeps its weights to itself, so there is nothing to "
+            "register; leave --register out"
         )
     make_quiet(tracking_uri)
     from tune_cnn.records.mlflow.model import check_registry  # imports mlflow, which takes seconds
