@@ -115,9 +115,9 @@ def _serve(asked: argparse.Namespace) -> None:
         )
         ignored = cleaned(os.environ)[1]
         if ignored:
-            _say(f"Not taken from the environment: {', '.join(ignored)}")
+            _report(f"Not taken from the environment: {', '.join(ignored)}")
         url = f"http://{address.url_host}:{port}"
-        _say(f"Starting MLflow at {url}, which takes some seconds …")
+        _report(f"Starting MLflow at {url}, which takes some seconds …")
         shown = {"url": url, "names": hosts, **_places(settings)}
         run(settings, listener, address, os.environ, lambda pid: _ready({**shown, "pid": pid}, asked.as_json))
 
@@ -194,7 +194,7 @@ def _workers(text: str) -> int:
 
 def _failed(error: ServerError) -> int:
     if not (isinstance(error, Ended) and error.said_why):
-        _say(f"Error: {error}")
+        _report(f"Error: {error}")
     return error.exit_code
 
 
@@ -203,5 +203,5 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     sys.stderr.write(text + "\n")

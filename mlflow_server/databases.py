@@ -56,7 +56,7 @@ USERS = Tables(
 )
 
 
-def bring_up_to_date(url: str, shown: str, tables: Tables, say: Callable[[str], None]) -> None:
+def bring_up_to_date(url: str, shown: str, tables: Tables, report: Callable[[str], None]) -> None:
     """Afterwards the tables are those of this MLflow. Raises WrongInput for newer or foreign ones, ServerError for a
     database that doesn't answer."""
     file = _sqlite_file(url)
@@ -76,8 +76,8 @@ def bring_up_to_date(url: str, shown: str, tables: Tables, say: Callable[[str], 
             if found == newest:
                 return
             if found is not None:
-                say(f"upgrading the tables of {tables.what} in {shown} from version {found} to {newest}")
-                _back_up(file, found, say)
+                report(f"upgrading the tables of {tables.what} in {shown} from version {found} to {newest}")
+                _back_up(file, found, report)
             tables.bring_up(engine)
     except (DBAPIError, SQLAlchemyError, sqlite3.Error, MlflowException) as error:
         raise ServerError(
@@ -184,14 +184,14 @@ def _prepare_sqlite(file: Path) -> None:
         )
 
 
-def _back_up(file: Path | None, found: str, say: Callable[[str], None]) -> None:
+def _back_up(file: Path | None, found: str, report: Callable[[str], None]) -> None:
     """SQLite's file is copied before an upgrade. PostgreSQL upgrades in one transaction, and has backups of its own."""
     if file is None:
         return
     copy = file.with_name(f"{file.name}.{found}.bak")
     with closing(sqlite3.connect(file)) as old, closing(sqlite3.connect(copy)) as new:
         old.backup(new)
-    say(f"kept the older database as {copy}")
+    report(f"kept the older database as {copy}")
 
 
 def _first(error: BaseException) -> str:

@@ -26,14 +26,14 @@ LOGGING: dict[str, Plain] = {
 }
 
 
-def run(settings: Settings, listener: socket.socket, say: Callable[[str], None]) -> None:
+def run(settings: Settings, listener: socket.socket, report: Callable[[str], None]) -> None:
     """Returns when the server was stopped."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    bring_up_to_date(settings.backend_url, settings.backend_shown, TRACKING, say)
+    bring_up_to_date(settings.backend_url, settings.backend_shown, TRACKING, report)
     try_artifacts(settings.artifacts)
     if settings.closed:
-        bring_up_to_date(settings.users_url, settings.users_shown, USERS, say)
-        ensure_admin(settings, say)
+        bring_up_to_date(settings.users_url, settings.users_shown, USERS, report)
+        ensure_admin(settings, report)
     else:
         refuse_users(settings)
     initialize_backend_stores(settings.backend_url, settings.backend_url, "mlflow-artifacts:/")

@@ -1,4 +1,4 @@
-"""The server's own process: told its settings over a pipe, it sets the environment, then runs MLflow until stopped."""
+"""The server's own process: it reads its settings from a pipe, sets the environment, then runs MLflow until stopped."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from mlflow_server.settings import Settings
 
 
 def main() -> int:
-    told = json.loads(sys.stdin.readline())
-    settings = Settings(**told["settings"])
+    given = json.loads(sys.stdin.readline())
+    settings = Settings(**given["settings"])
     os.umask(0o077)
-    stop_with(told["parent"])
+    stop_with(given["parent"])
     try:
         prepare_environment(settings)
         # MLflow's modules read the environment as they are imported
         from mlflow_server.running import run
 
-        run(settings, socket.socket(fileno=told["listener"]), say)
+        run(settings, socket.socket(fileno=given["listener"]), report)
     except ServerError as error:
-        say(f"Error: {without_secrets(str(error), settings.secrets())}")
+        report(f"Error: {without_secrets(str(error), settings.secrets())}")
         return error.exit_code
     except Exception:
-        say(without_secrets(traceback.format_exc(), settings.secrets()))
+        report(without_secrets(traceback.format_exc(), settings.secrets()))
         return 1
     return 0
 
@@ -49,7 +49,7 @@ def prepare_environment(settings: Settings) -> None:
     os.chdir(folder)  # what a library writes beside itself lands here
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

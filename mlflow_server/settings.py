@@ -29,7 +29,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the server's process is told, over a pipe: nothing of it stands in an argument."""
+    """What the server's process reads from a pipe: nothing of it stands in an argument."""
 
     folder: str
     backend_url: str = field(repr=False)
@@ -127,6 +127,9 @@ def artifacts_of(options: Options, environment: Mapping[str, str]) -> str:
                 "give the URI in the environment variable MLFLOW_ARTIFACTS_DESTINATION"
             )
         if given.startswith(("http://", "https://", "mlflow-artifacts://", "runs://", "models://")):
-            raise WrongInput(f"--artifacts: must be where the files lie, got {given}; another server is no such place")
+            raise WrongInput(
+                f"--artifacts: must be the place where the files lie, got {given}, which is another server; "
+                "give a folder, or a store as in s3://bucket/path"
+            )
         return given
     return str(Path(given).absolute())

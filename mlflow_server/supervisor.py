@@ -66,12 +66,12 @@ class Ended(ServerError):
     """The server's process ended by itself."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"the server ended by itself ({_told(code)})")
+        super().__init__(f"the server ended by itself ({_ending(code)})")
         self.exit_code = code if code in (1, 2) else 1
         self.said_why = code in (1, 2)
 
 
-def _told(code: int) -> str:
+def _ending(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
@@ -84,10 +84,10 @@ def _start(settings: Settings, listener: socket.socket, environment: Mapping[str
         pass_fds=[listener.fileno()],
         start_new_session=True,  # a Ctrl-C reaches us alone, and its whole group can be stopped
     )
-    told = {"settings": asdict(settings), "listener": listener.fileno(), "parent": os.getpid()}
+    given = {"settings": asdict(settings), "listener": listener.fileno(), "parent": os.getpid()}
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it ended already: seen by whoever waits for it
-        child.stdin.write(json.dumps(told).encode() + b"\n")
+        child.stdin.write(json.dumps(given).encode() + b"\n")
         child.stdin.close()
     return child
 
@@ -149,4 +149,4 @@ def notify_systemd(environment: Mapping[str, str]) -> None:
         try:
             out.sendto(b"READY=1", "\0" + place[1:] if place.startswith("@") else place)
         except OSError as error:
-            raise WrongInput(f"NOTIFY_SOCKET {place}: can't be told ({error.strerror})") from None
+            raise WrongInput(f"NOTIFY_SOCKET {place}: can't be written to ({error.strerror})") from None

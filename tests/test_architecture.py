@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "states": set(),
     "files": {"errors"},
     "metrics": {"errors", "untyped"},
-    "spec": {"errors", "untyped", "metrics"},
+    "spec": {"errors", "untyped", "started", "metrics"},
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "metrics", "spec"},

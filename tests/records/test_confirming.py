@@ -31,7 +31,7 @@ def ended(run: SeedRun, **values: object) -> SeedRun:
 
 
 def test_the_first_end_of_a_run_wins(studied: Store) -> None:
-    """A run is planned until it has ended, and then for good; MLflow is told of its trial once."""
+    """A run is planned until it has ended, and then for good; its trial is written to MLflow once."""
     (run,) = planned((0, 3, 0))
     studied.confirmations.plan("s", [run])
     assert studied.confirmations.runs("s") == [run]
@@ -83,17 +83,7 @@ def test_writes_hold_the_lease(studied: Store) -> None:
         connection.execute(text("DELETE FROM tune_cnn_leases"))
 
 
-def test_a_store_of_an_earlier_release_is_taken_over(studied: Store) -> None:
-    """Its studies stay, and the table that it lacks is made."""
-    with studied._database.write() as connection:
-        connection.execute(text("DROP TABLE tune_cnn_confirmations"))
-    newer = Store(studied.url, create=False)
-    assert [trial.number for trial in newer.trials("s")] == [0, 1]
-    newer.confirmations.plan("s", planned((0, 3, 0)))
-    assert len(newer.confirmations.runs("s")) == 1
-
-
-def test_another_server_is_told_of_them_again(studied: Store) -> None:
+def test_they_are_delivered_again_to_another_server(studied: Store) -> None:
     """With everything else."""
     (run,) = planned((0, 3, 0))
     studied.confirmations.plan("s", [run])
@@ -103,13 +93,10 @@ def test_another_server_is_told_of_them_again(studied: Store) -> None:
 
 
 def test_points_json_carries_them(studied: Store) -> None:
-    """As they are; a file of an earlier release has none."""
+    """As they are."""
     first, second = planned((0, 3, 0), (1, 2, 0))
     runs = [ended(first, metrics={"accuracy": 0.5, "val_loss": float("inf")}), second]
     record = studied.study("s")
     assert record is not None
     text = write_document(record, studied.trials("s"), [], runs)
     assert read_document(text, "here").confirmations == tuple(runs)
-    older = write_document(record, studied.trials("s"), []).replace(',"confirmations":[]', "")
-    assert "confirmations" not in older
-    assert read_document(older, "here").confirmations == ()

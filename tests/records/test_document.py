@@ -85,22 +85,22 @@ def test_a_newer_document_is_refused() -> None:
         read_document('{"format": "tune_cnn study", "version": 2}', "here")
 
 
-def test_the_offer_is_the_epoch_that_the_front_would_miss_most() -> None:
-    """With a reference point; without one, the last epoch on the front. Trials off it have no offer."""
+def test_the_chosen_epoch_is_the_one_that_the_front_would_miss_most() -> None:
+    """With a reference point; without one, the last epoch on the front. Trials off it have none."""
     points = [point(0, 1, 0.1, 1.0), point(0, 2, 0.8, 2.0), point(0, 3, 0.81, 90.0), point(1, 1, 0.05, 99.0)]
-    told = trials_on_front(points, OBJECTIVES, {}, REFERENCE)
-    assert {trial: (o.epochs, o.point.epoch) for trial, o in told.items()} == {0: ((1, 2, 3), 2)}
+    chosen = trials_on_front(points, OBJECTIVES, {}, REFERENCE)
+    assert {trial: (one.epochs, one.point.epoch) for trial, one in chosen.items()} == {0: ((1, 2, 3), 2)}
     assert trials_on_front(points, OBJECTIVES, {}, None)[0].point.epoch == 3
 
 
-def test_points_beyond_a_constraint_are_neither_offered_nor_counted() -> None:
+def test_points_beyond_a_constraint_are_neither_chosen_nor_counted() -> None:
     points = [point(0, 1, 0.5, 1.0, peak_memory_mib=10.0), point(1, 1, 0.9, 1.0, peak_memory_mib=99.0)]
     limits = {"peak_memory_mib": {"max": 20.0}}
     assert list(trials_on_front(points, OBJECTIVES, limits, REFERENCE)) == [0]
     assert [g.points for g in growth(points, OBJECTIVES, limits, REFERENCE)] == [1]
 
 
-def test_growth_is_told_where_the_front_changes() -> None:
+def test_growth_is_listed_where_the_front_changes() -> None:
     """One row for each point that changed it, at that point's time; the hypervolume never falls."""
     points = [point(0, 1, 0.5, 10.0), point(0, 2, 0.4, 20.0), point(0, 3, 0.9, 10.0)]
     grown = growth(points, OBJECTIVES, {}, REFERENCE)

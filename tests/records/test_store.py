@@ -131,7 +131,7 @@ def test_a_study_changes_only_where_asked(store: Store) -> None:
     assert record.spec == {"a": [1, {"low": 0.1}]}
 
 
-def test_names_are_unique_and_unknown_ones_are_told_with_the_nearest(store: Store) -> None:
+def test_names_are_unique_and_unknown_ones_are_refused_with_the_nearest(store: Store) -> None:
     study(store, name="fashion")
     with pytest.raises(StudyError, match="'fashion': exists already"):
         store.create_study("fashion", {}, info={})
@@ -150,7 +150,7 @@ def test_deleting_a_study_leaves_the_others(store: Store) -> None:
     assert store.points("s") == [] and store.pending("s") == 2
 
 
-def test_changes_are_told_in_order_and_once(store: Store, tmp_path: Path) -> None:
+def test_changes_are_delivered_in_order_and_once(store: Store, tmp_path: Path) -> None:
     """The log holds what was committed, in that order, until it is marked as delivered."""
     study(store).add_point("s", 0, 1, {"accuracy": 0.1})
     store.add_artifact("s", tmp_path / "r.html", "report.html")
@@ -169,15 +169,15 @@ def test_changes_are_told_in_order_and_once(store: Store, tmp_path: Path) -> Non
 
 
 def test_redelivery_queues_everything_again(store: Store, tmp_path: Path) -> None:
-    """For another server: run ids are forgotten; study, trials, points and artifacts are told anew."""
+    """For another server: run ids are forgotten; study, trials, points and artifacts are delivered anew."""
     study(store, trials=2).add_point("s", 1, 1, {"accuracy": 0.1})
     store.add_artifact("s", tmp_path / "r", "r")
     store.set_run_id("s", None, "p", "e", "server")
     store.set_run_id("s", 1, "r", "e", "server")
     store.acknowledge("s", [c.id for c in store.undelivered("s")])
     store.redeliver("s")
-    told = [(c.kind, c.trial, c.epoch, c.name) for c in store.undelivered("s")]
-    assert told == [
+    undelivered = [(c.kind, c.trial, c.epoch, c.name) for c in store.undelivered("s")]
+    assert undelivered == [
         ("study", None, None, None),
         ("trial", 0, None, None),
         ("trial", 1, None, None),

@@ -1,6 +1,5 @@
-"""The store's costs: kept by what was trained on what, told to every configuration that costs the same."""
+"""The store's costs: kept by what was trained on what, known of every configuration that costs the same."""
 
-import sqlite3
 from pathlib import Path
 
 from tune_cnn.records.costs import KnownCost
@@ -31,18 +30,4 @@ def test_other_hardware_knows_nothing_of_a_cost(tmp_path: Path) -> None:
     store.costs.keep(SETUP, [KnownCost(params={"batch_size": 64}, cost=Cost(step_time_s=1.0))])
     assert store.costs.known({**SETUP, "cpu": "another"}) == {}
     assert len(store.costs.known(SETUP)) == 1
-    store.close()
-
-
-def test_a_store_of_an_earlier_release_gets_the_tables_it_lacks(tmp_path: Path) -> None:
-    """Opening one adds what is missing and keeps what is there."""
-    store = Store(tmp_path)
-    store.create_study("kept", {}, info={})
-    store.close()
-    with sqlite3.connect(tmp_path / "studies.db") as file:
-        file.execute("DROP TABLE tune_cnn_costs")
-    file.close()
-    store = Store(tmp_path)
-    store.costs.keep(SETUP, [KnownCost(params={}, cost=Cost())])
-    assert store.study("kept") is not None
     store.close()

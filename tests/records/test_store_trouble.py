@@ -36,7 +36,7 @@ def test_a_corrupt_file_is_said(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
-def test_a_torn_file_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_torn_file_is_reported_and_left_alone(tmp_path: Path) -> None:
     """Pages overwritten in the middle: the error names the file; nothing is deleted or made anew."""
     new_study(tmp_path).close()
     path = tmp_path / "studies.db"
@@ -91,7 +91,7 @@ except StoreError as error:
 """
 
 
-def test_a_full_disk_is_told_and_keeps_what_was_committed(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_keeps_what_was_committed(tmp_path: Path) -> None:
     """Every point whose commit returned is there once there is room again."""
     store = new_study(tmp_path)
     process = run(FULL, tmp_path)
@@ -117,11 +117,11 @@ def test_a_killed_writer_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """kill -9 between commits or in one: each reported point is there once, with its change; the lease is free."""
     store = new_study(tmp_path)
     process = run(WRITER, tmp_path)
-    told = [line(process) for _ in range(40)]
+    acknowledged = [line(process) for _ in range(40)]
     os.kill(process.pid, signal.SIGKILL)
-    told += process.communicate()[0].split()
+    acknowledged += process.communicate()[0].split()
     epochs = [p.epoch for p in store.points("s")]
-    assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) in {len(told), len(told) + 1}
+    assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) in {len(acknowledged), len(acknowledged) + 1}
     assert [c.epoch for c in store.undelivered("s", 10**6) if c.kind == "point"] == epochs
     assert store.checkpoint("s", 0) == f"c{epochs[-1]}"
     with store.lease("s"):
@@ -148,7 +148,7 @@ def test_another_process_holds_its_lease_until_it_ends(tmp_path: Path) -> None:
         pass
 
 
-def test_an_unreachable_postgresql_is_told_without_its_password(tmp_path: Path) -> None:
+def test_an_unreachable_postgresql_is_reported_without_its_password(tmp_path: Path) -> None:
     pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
     with pytest.raises(StoreError) as caught:
         Store(f"postgresql+psycopg://user:geheim@/db?host={tmp_path}")

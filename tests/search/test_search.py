@@ -245,7 +245,7 @@ def test_importances_find_what_matters(spec, curve):
     whole = spec({"batch_size": [32, 64, 128, 256], "weight_decay": {"low": 0.0, "high": 0.1}})
     drawn = Search(whole.model_copy(update={"sampler": spec(sampler={"name": "random"}).sampler}))
     asked = [drawn.ask(number) for number in range(40)]
-    past = [Past(params=params, state="complete", points=curve(n, params)) for n, params in enumerate(asked)]
+    past = [Past(params=params, state=TrialState.COMPLETE, points=curve(n, params)) for n, params in enumerate(asked)]
     assert importances(whole, past[:1]) == {}
     found = importances(whole, past)
     assert found["train_time_s"]["batch_size"] > 0.8

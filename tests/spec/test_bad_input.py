@@ -163,6 +163,15 @@ def test_a_mistake_is_one_message_that_names_file_and_key(tmp_path, mistake, mes
     assert refused.value.exit_code == 2
 
 
+def test_the_list_of_strategies_is_named_as_this_was_started(tmp_path, monkeypatch):
+    """By Python, where that started it: plain `tune-cnn` may be on no path."""
+    monkeypatch.setattr("sys.argv", ["/site/tune_cnn/__main__.py"])
+    file = tmp_path / "study.yaml"
+    file.write_text("\n".join([*GOOD.values(), "space: {strategies: s3pool}"]), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"`.*python.* -m tune_cnn strategies` lists them"):
+        load_spec(file)
+
+
 @pytest.mark.parametrize("section", GOOD)
 def test_a_section_that_is_missing_is_named(tmp_path, section):
     """Study, data, model and budget have no default."""

@@ -5,20 +5,22 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 SECRET = "geheim-" + secrets.token_hex(8)  # stands in every command's environment, and belongs into no file
-SMALL = """\
+# The images are embedded; one place for their root, so that a study copied to another folder is the same study there.
+SMALL = f"""\
 study: small
-data: {name: digits}
-model: {name: small_cnn}
+data: {{name: digits, root: {tempfile.gettempdir()}}}
+model: {{name: small_cnn}}
 space:
   epochs: 3
   batch_size: [64, 128]
-  learning_rate: {low: 0.01, high: 0.3, log: true}
+  learning_rate: {{low: 0.01, high: 0.3, log: true}}
   model.width: [4, 8]
-budget: {trials: 4}
+budget: {{trials: 4}}
 """
 
 

@@ -56,7 +56,7 @@ def test_a_process_that_is_lost_every_time_fails_its_trial(one_ray, monkeypatch,
     assert script.states() == ["failed", "failed", "complete", "complete"]
     died, broke = str(script.ends[0][1]), str(script.ends[1][1])
     assert died.startswith("given up after 2 tries: The actor is dead because its worker process has died.")
-    assert broke == "given up after 2 tries: RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert broke == "given up after 2 tries: training: CUDA error: an illegal memory access was encountered"
     assert capfd.readouterr() == ("", "")
 
 

@@ -54,6 +54,13 @@ class Confirmed:
         means = {name: of.mean for name, of in self.predictions.items() if name not in TEST}
         return EpochPoint(trial=self.trial, epoch=self.epoch, metrics=means)
 
+    @property
+    def chance(self) -> str:
+        """How often a fresh run is on the front of fresh runs; "yes" and "no" by the means, where that is not known."""
+        if self.probability is None:
+            return "yes" if self.on_front else "no"
+        return f"{self.probability:.0%}"
+
     def as_dict(self) -> dict[str, Plain]:
         """For --json."""
         return {
@@ -80,9 +87,7 @@ def confirmed(
 
     Constraints are held against the means: what misses one is not on the front, like a point that was searched.
     """
-    groups: dict[tuple[int, int], list[SeedRun]] = {}
-    for run in runs:
-        groups.setdefault(run.key, []).append(run)
+    groups = _by_candidate(runs)
     whole = {key: done for key, mine in groups.items() if (done := [r for r in mine if r.state is RunState.COMPLETE])}
     steps = _steps(images or {})
     found = [_of_runs(groups[key], done, objectives, own or {}, steps) for key, done in whole.items()]
@@ -107,6 +112,13 @@ def confirmed(
         for one in found
     ]
     return _in_order(told, objectives)
+
+
+def _by_candidate(runs: Sequence[SeedRun]) -> dict[tuple[int, int], list[SeedRun]]:
+    groups: dict[tuple[int, int], list[SeedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.key, []).append(run)
+    return groups
 
 
 def _steps(images: Mapping[str, Plain]) -> dict[str, float]:
@@ -155,12 +167,9 @@ def _in_order(told: Sequence[Confirmed], objectives: Sequence[Metric]) -> list[C
 
 def failed_candidates(runs: Sequence[SeedRun]) -> dict[tuple[int, int], list[str]]:
     """The candidates of which every run failed, with the reasons: they are not confirmed."""
-    groups: dict[tuple[int, int], list[SeedRun]] = {}
-    for run in runs:
-        groups.setdefault(run.key, []).append(run)
     return {
         key: [run.reason or run.state for run in mine]
-        for key, mine in groups.items()
+        for key, mine in _by_candidate(runs).items()
         if all(run.state.is_failure for run in mine)
     }
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from tune_cnn.front.dominance import raw_values
 from tune_cnn.metrics import METRICS, EpochPoint, Metric
+
+P = TypeVar("P", bound=EpochPoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,12 @@ def bounds_of(constraints: Mapping[str, Mapping[str, float]]) -> list[Bound]:
     ]
 
 
-def feasible(points: Sequence[EpochPoint], constraints: Mapping[str, Mapping[str, float]]) -> list[EpochPoint]:
+def feasible(points: Sequence[P], constraints: Mapping[str, Mapping[str, float]]) -> list[P]:
     """The points that meet every constraint, in their order; one that lacks the metric can't be shown to meet it."""
     return within(points, bounds_of(constraints))
 
 
-def within(points: Sequence[EpochPoint], bounds: Sequence[Bound]) -> list[EpochPoint]:
+def within(points: Sequence[P], bounds: Sequence[Bound]) -> list[P]:
     """The points that meet every bound, in their order."""
     if not bounds:
         return list(points)

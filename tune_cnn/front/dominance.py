@@ -1,11 +1,14 @@
 """Which epoch points no other beats: the Pareto front, and the scales on which it is measured."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import moocore
 import numpy as np
 
 from tune_cnn.metrics import Direction, EpochPoint, Metric, Scale
+
+P = TypeVar("P", bound=EpochPoint)
 
 # perf_counter counts in nanoseconds: a smaller (or zero, or negative) time, loss or energy is below what was
 # measurable, and its logarithm would give one point an infinite lead.
@@ -54,7 +57,7 @@ def best_first(points: Sequence[EpochPoint], costs_nk: np.ndarray) -> np.ndarray
     return np.lexsort((epochs, trials, *costs_nk.T[::-1]))  # lexsort's last key is its first
 
 
-def front(points: Sequence[EpochPoint], objectives: Sequence[Metric]) -> list[EpochPoint]:
+def front(points: Sequence[P], objectives: Sequence[Metric]) -> list[P]:
     """The points that no other dominates, best in the last objective first (with accuracy, time: the fastest first).
 
     Ties there go by the objective before it, and so on. A point with a missing, NaN or infinite objective is left

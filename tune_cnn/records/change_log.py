@@ -30,7 +30,7 @@ def forget(connection: Connection, study_id: int, ids: list[int]) -> None:
 
 
 def keep_artifact(connection: Connection, study_id: int, name: str, path: str, now_ms: int) -> None:
-    """The file behind an artifact's name, the newest counts, and that MLflow has to hear of it."""
+    """The file behind an artifact's name, the newest counts, and a change that MLflow has to get."""
     here = and_(artifacts.c.study_id == study_id, artifacts.c.name == name)
     connection.execute(delete(artifacts).where(here))
     connection.execute(insert(artifacts).values(study_id=study_id, name=name, path=path))

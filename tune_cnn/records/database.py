@@ -64,23 +64,18 @@ class Database:
     def _ready(self) -> None:
         with self.read() as connection:
             version = self._version(connection)
-            lacking = version is None or self._lacks_tables(connection)
         if version is not None and version > tables.VERSION:
             raise StoreError(
                 f"{self.shown}: was written by a newer tune_cnn (its schema is {version}, ours {tables.VERSION}); "
                 "update tune_cnn, or choose another home"
             )
-        if lacking:
+        if version is None:
             with self.write() as connection:
                 if self._engine.dialect.name == "postgresql":  # two that start at once: one creates, one waits
                     connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(tables.PREFIX))))
-                there = self._version(connection) is not None
-                tables.metadata.create_all(connection)  # what is missing: a store of an earlier release lacks some
-                if not there:
+                if self._version(connection) is None:
+                    tables.metadata.create_all(connection)
                     connection.execute(insert(tables.schema).values(version=tables.VERSION))
-
-    def _lacks_tables(self, connection: Connection) -> bool:
-        return not tables.metadata.tables.keys() <= set(inspect(connection).get_table_names())
 
     def _version(self, connection: Connection) -> int | None:
         there = inspect(connection).get_table_names()

@@ -82,11 +82,13 @@ def read_document(text: str, where: str) -> StudyArchive:
             points=tuple(_point(number, p) for number, p in enumerate(raw["points"], start=1)),
             confirmations=tuple(
                 SeedRun(**{**r, "state": RunState(r["state"]), "metrics": _numbers(r["metrics"])})
-                for r in raw.get("confirmations", ())
+                for r in raw["confirmations"]
             ),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{where}: is not a study's points.json: {error!r}; upload it again with `sync`") from None
+        raise StudyError(
+            f"{where}: is not a study's points.json: {error!r}; sync the study again, from the home that holds it"
+        ) from None
 
 
 def _fields(record: object, names: Sequence[str]) -> dict[str, Plain]:

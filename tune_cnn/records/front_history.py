@@ -1,13 +1,15 @@
-"""What the front says of each trial, and how the hypervolume grew: what MLflow shows beside the curves."""
+"""Each trial's share of the front, and how the hypervolume grew: what MLflow shows beside the curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tune_cnn.front.confirmed import Confirmed, SeedRun, confirmed
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.front.hypervolume import FrontTracker, contributions
-from tune_cnn.metrics import Metric
+from tune_cnn.metrics import Metric, by_trial
 from tune_cnn.records.rows import PointRecord
+from tune_cnn.spec import StudySpec
 from tune_cnn.untyped import Plain
 
 Constraints = Mapping[str, Mapping[str, float]]
@@ -31,6 +33,11 @@ class Growth:
     front_size: int
 
 
+def confirmed_candidates(runs: Sequence[SeedRun], spec: StudySpec, images: Mapping[str, Plain]) -> list[Confirmed]:
+    """What is known of the points that were trained again; `images`: the study's facts about its data."""
+    return confirmed(runs, spec.objective_metrics, spec.bounds, spec.user_metrics, images=images)
+
+
 def trials_on_front(
     points: Sequence[PointRecord],
     objectives: Sequence[Metric],
@@ -39,19 +46,18 @@ def trials_on_front(
 ) -> dict[int, TrialOnFront]:
     """By trial, for the trials that are on the front.
 
-    The offered epoch is the one whose loss would cost the front most hypervolume, the later of two equal ones;
+    The chosen epoch is the one whose loss would cost the front most hypervolume, the later of two equal ones;
     without a reference point yet, the last epoch on the front.
     """
     on_front = front(feasible(points, constraints), objectives)
     shares = contributions(on_front, objectives, reference) if reference else [0.0] * len(on_front)
-    by_trial: dict[int, list[tuple[float, int, Plain]]] = {}
-    for share, point in zip(shares, on_front, strict=True):
-        by_trial.setdefault(point.trial, []).append((share, point.epoch, point))
+    share_of = {(point.trial, point.epoch): share for share, point in zip(shares, on_front, strict=True)}
     return {
         trial: TrialOnFront(
-            epochs=tuple(sorted(epoch for _, epoch, _ in mine)), point=max(mine, key=lambda m: m[:2])[2]
+            epochs=tuple(sorted(point.epoch for point in mine)),
+            point=max(mine, key=lambda point: (share_of[point.trial, point.epoch], point.epoch)),
         )
-        for trial, mine in sorted(by_trial.items())
+        for trial, mine in sorted(by_trial(on_front).items())
     }
 
 

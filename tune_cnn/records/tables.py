@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1  # grows when an older tune_cnn could not live with a change; a table more is made where it lacks
+VERSION = 1  # grows with every change of the tables
 PREFIX = "tune_cnn_"  # a PostgreSQL database may hold others' tables beside ours
 
 metadata = MetaData()

@@ -1,5 +1,6 @@
 """A spec's space: a value is fixed, a list is a choice, {low, high[, log][, step]} is a range; each as its key asks."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from tune_cnn.spec.configuration import (
 )
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of
 from tune_cnn.spec.messages import must_hold, shown
+from tune_cnn.started import as_started
 from tune_cnn.untyped import Plain
 
 USE = "use"  # beside a strategy's knobs: whether it is on
@@ -49,7 +51,7 @@ def _flat(raw: Mapping[str, Plain]) -> dict[str, Plain]:
     if not isinstance(given, Mapping):
         raise SpecError(
             f"space.strategies: must be a mapping of strategies, as in {{s3pool: {{}}}}, got {shown(given)}; "
-            "`tune-cnn strategies` lists them"
+            f"`{shlex.join([*as_started(), 'strategies'])}` lists them"
         )
     flat = {key: value for key, value in raw.items() if key != "strategies"}
     for name, knobs in given.items():

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError, nearest
-from tune_cnn.front.confirmed import Confirmed, confirmed
+from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.dominance import front
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.front_history import confirmed_candidates
 from tune_cnn.records.mlflow.environment import make_quiet
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
@@ -82,5 +83,4 @@ def front_of(archive: StudyArchive, spec: StudySpec) -> list[EpochPoint]:
 
 def confirmed_of(archive: StudyArchive, spec: StudySpec) -> list[Confirmed]:
     """What is known of the points that were trained again."""
-    images = archive.study.info.get("data") or {}
-    return confirmed(archive.confirmations, spec.objective_metrics, spec.bounds, spec.user_metrics, images=images)
+    return confirmed_candidates(archive.confirmations, spec, archive.study.info.get("data") or {})

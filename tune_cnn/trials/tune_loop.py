@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tune_cnn.errors import DeviceLost
 from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
@@ -188,4 +189,4 @@ def _why(trial: Trial) -> str:
     text = written.read_text().rpartition("Failure # ")[2] if written.is_file() else ""
     lines = [line for line in text.splitlines()[1:] if line.strip()] or ["no reason was given"]
     said = max((n for n, line in enumerate(lines[:-1], start=1) if line[0].isspace()), default=0)
-    return lines[said][:300]
+    return lines[said].removeprefix(f"{DeviceLost.__module__}.{DeviceLost.__name__}: ")[:300]

@@ -1,4 +1,4 @@
-"""A made-up study, told to a real MLflow, and what stands there then."""
+"""A made-up study, delivered to a real MLflow, and what stands there then."""
 
 import math
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def runs(tracking: str, name: str, filter_string: str = "", view: int = ViewType
     return {run.info.run_name: run for run in found}
 
 
-def told_whole(store: Store, name: str, tracking: str) -> None:
+def all_delivered(store: Store, name: str, tracking: str) -> None:
     """Everything that the store holds stands in MLflow, and no row twice. Asks a server that is well."""
     client = MlflowClient(tracking)
     found = {run.data.tags.get("tune_cnn.trial"): run for run in runs(tracking, name, view=ALL).values()}
@@ -79,8 +79,8 @@ def told_whole(store: Store, name: str, tracking: str) -> None:
         for metric in points[0].metrics if points else ():
             key = "odd_é_" if metric.startswith("odd") else metric
             rows = client.get_metric_history(run.info.run_id, key)
-            told = sorted((m.step, m.timestamp, *_plain(m.value)) for m in rows)
-            assert told == sorted((p.epoch, p.reported_ms, *_plain(p.metrics[metric])) for p in points)
+            delivered = sorted((m.step, m.timestamp, *_plain(m.value)) for m in rows)
+            assert delivered == sorted((p.epoch, p.reported_ms, *_plain(p.metrics[metric])) for p in points)
 
 
 def _plain(value: float) -> Iterator[float]:

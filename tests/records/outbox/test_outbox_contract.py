@@ -1,4 +1,4 @@
-"""What MLflow is told of a study."""
+"""What MLflow holds of a study."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.delivered import ALL, FIRST, SECOND, runs, tell
+from records.outbox.delivered import ALL, FIRST, SECOND, runs, send
 
 from tune_cnn.records.mlflow.client import Server
 from tune_cnn.records.mlflow.description import odd_free, trial_name
@@ -16,11 +16,11 @@ from tune_cnn.records.store import Store
 from tune_cnn.states import StudyState, TrialState
 
 
-def test_a_study_is_told_as_the_contract_says(store: Store, name: str, tracking: str) -> None:
+def test_a_study_is_written_as_the_contract_says(store: Store, name: str, tracking: str) -> None:
     """A parent, a child per trial, params, metrics by epoch with the stored times, tags, status, artifacts, dataset."""
     (store_file := Path(store.shown).with_name("r.html")).write_text("<p>")
     store.add_artifact(name, store_file, "report/report.html")
-    tell(store, name, tracking)
+    send(store, name, tracking)
     found, client = runs(tracking, name), MlflowClient(tracking)
     parent, child = found[name], found[FIRST]
     record = store.study(name)
@@ -51,15 +51,15 @@ def test_a_study_is_told_as_the_contract_says(store: Store, name: str, tracking:
 
 
 def test_a_long_parameter_is_whole_in_an_artifact(store: Store, name: str, tracking: str) -> None:
-    tell(store, name, tracking)
+    send(store, name, tracking)
     run, server = runs(tracking, name)[SECOND], Server(tracking)
     assert len(run.data.params["model.note"]) == 6_000
     assert json.loads(server.download_text(run.info.run_id, "params.json"))["model.note"] == "x" * 7_000
 
 
 def test_the_front_is_found_by_its_tag(store: Store, name: str, tracking: str) -> None:
-    """`front` while a trial is on it, with its epochs and what the offered one reached; gone when it is beaten."""
-    delivery = tell(store, name, tracking)
+    """`front` while a trial is on it, with its epochs and what the chosen one reached; gone when it is beaten."""
+    delivery = send(store, name, tracking)
     found = runs(tracking, name, "tags.front = 'true'")
     assert {n: r.data.tags["front_epochs"] for n, r in found.items()} == {FIRST: "3", SECOND: "1,2,3"}
     assert found[FIRST].data.metrics["front.accuracy"] == pytest.approx(0.9)
@@ -71,12 +71,12 @@ def test_the_front_is_found_by_its_tag(store: Store, name: str, tracking: str) -
     assert not {"front", "front_epochs"} & beaten.data.tags.keys()
     assert math.isnan(beaten.data.metrics["front.accuracy"])
     store.add_point(name, 2, 2, {"accuracy": 0.96, "train_time_s": 0.4})
-    tell(store, name, tracking)  # another connection knows from the tags what was told
+    send(store, name, tracking)  # another connection knows from the tags what was written
     latest = runs(tracking, name, "tags.front = 'true'")["t0002"]
     assert (latest.data.tags["front_epochs"], latest.data.metrics["front.accuracy"]) == ("2", 0.96)
     store.add_trial(name, 3, {}, seed=3)
     store.add_point(name, 3, 1, {"accuracy": 0.99, "train_time_s": 0.1})
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert list(runs(tracking, name, "tags.front = 'true'")) == ["t0003"]
 
 
@@ -84,7 +84,7 @@ def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
     store: Store, name: str, tracking: str
 ) -> None:
     store.update_study(name, state=StudyState.INTERRUPTED)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     killed = runs(tracking, name)
     assert {n: r.info.status for n, r in killed.items()} == {
         name: "KILLED",
@@ -93,7 +93,7 @@ def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
     }
     store.update_study(name, state=StudyState.RUNNING)
     store.resume_trial(name, 1)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     resumed = runs(tracking, name, view=ALL)
     assert {n: r.info.status for n, r in resumed.items()} == {
         name: "RUNNING",
@@ -105,11 +105,11 @@ def test_an_interrupted_search_leaves_no_run_running_and_a_resumed_one_does(
 
 def test_the_reason_of_a_failure_is_a_tag_until_the_trial_is_resumed(store: Store, name: str, tracking: str) -> None:
     store.end_trial(name, 1, TrialState.FAILED, "val_loss is nan")
-    tell(store, name, tracking)
+    send(store, name, tracking)
     failed = runs(tracking, name)[SECOND]
     assert (failed.info.status, failed.data.tags["tune_cnn.reason"]) == ("FAILED", "val_loss is nan")
     store.resume_trial(name, 1)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert "tune_cnn.reason" not in runs(tracking, name)[SECOND].data.tags
 
 
@@ -118,10 +118,10 @@ def test_system_metrics_are_there_for_the_shortest_trial(store: Store, name: str
     store.add_trial(name, 2, {"batch_size": 32}, seed=2)
     measured = {"system/n1/cpu_utilization_percentage": 180.0, "system/n1/gpu_3_power_usage_watts": 150.0}
     store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, **measured})
-    tell(store, name, tracking)
+    send(store, name, tracking)
     found = runs(tracking, name)
-    told = found["t0002 bs32"].data.metrics
-    assert {k: v for k, v in told.items() if k.startswith("system/")} == measured
+    written = found["t0002 bs32"].data.metrics
+    assert {k: v for k, v in written.items() if k.startswith("system/")} == measured
     assert not any(k.startswith("system/") for k in found[FIRST].data.metrics)
     point = store.points(name)[-1]
     assert point.system == measured and set(point.metrics) == {"accuracy", "train_time_s"}
@@ -136,7 +136,7 @@ def test_whatever_a_metric_or_parameter_is_called_it_is_sent(store: Store, name:
     store.add_trial(name, 2, {"batch_size": 32, **values}, seed=2)
     store.add_point(name, 2, 1, {"accuracy": 0.5, "train_time_s": 2.0, **values})
     store.end_trial(name, 2, TrialState.FAILED, "🚀 " + "r" * 9_000)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     run = runs(tracking, name)["t0002 bs32"]
     assert {run.data.metrics[odd_free(odd)] for odd in ODD} == set(values.values())
     assert {run.data.params[odd_free(odd)] for odd in ODD} == {str(value) for value in values.values()}
@@ -144,8 +144,8 @@ def test_whatever_a_metric_or_parameter_is_called_it_is_sent(store: Store, name:
 
 
 def test_the_objectives_are_what_mlflow_shows_first(store: Store, name: str, tracking: str) -> None:
-    """Its pages choose the metric that was told first: an objective, rather than a parameter's number."""
-    tell(store, name, tracking)
+    """Its pages choose the metric that was written first: an objective, rather than a parameter's number."""
+    send(store, name, tracking)
     first = list(runs(tracking, name)[FIRST].data.metrics)
     assert first[:2] == ["accuracy", "train_time_s"] and "param.batch_size" in first
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.models import get_model_info
-from records.outbox.delivered import runs, tell
+from records.outbox.delivered import runs, send
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow import model
@@ -41,23 +41,23 @@ def trained(name: str, tmp_path: Path) -> Trained:
     )
 
 
-def test_a_model_is_a_run_below_its_study_and_told_twice_stays_one(
+def test_a_model_is_a_run_below_its_study_and_sent_twice_stays_one(
     store: Store, name: str, tracking: str, trained: Trained
 ) -> None:
     """Signature, example and requirements in it; the outbox, which comes again, takes it for no trial."""
-    tell(store, name, tracking)
+    send(store, name, tracking)
     check_registry(tracking, name)
     first = register(tracking, name, PROGRAM, trained, "uid")
     assert register(tracking, name, PROGRAM, trained, "uid") == first and first.uri == f"models:/{name}/1"
     assert register(tracking, name, PROGRAM, trained, "another").version == "2"
     store.redeliver(name)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     client = MlflowClient(tracking)
-    told = client.get_run(first.run_id)
+    run = client.get_run(first.run_id)
     assert (
-        told.data.tags["mlflow.parentRunId"] == runs(tracking, name, "tags.`tune_cnn.kind` = 'study'")[name].info.run_id
+        run.data.tags["mlflow.parentRunId"] == runs(tracking, name, "tags.`tune_cnn.kind` = 'study'")[name].info.run_id
     )
-    assert (told.data.metrics["accuracy"], told.data.metrics["promised.accuracy"]) == (0.9, 0.91)
+    assert (run.data.metrics["accuracy"], run.data.metrics["promised.accuracy"]) == (0.9, 0.91)
     assert client.get_model_version(name, "1").description == "# A card"
     info = get_model_info(client.get_model_version(name, "1").source)
     assert info.signature.inputs.inputs[0].shape == (-1, 1, 8, 8) and info.saved_input_example_info is not None

@@ -1,4 +1,4 @@
-"""MLflow is told each thing once, whatever was sent before and then forgotten."""
+"""Each thing stands in MLflow once, whatever was sent before and then forgotten."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.delivered import ALL, FIRST, SECOND, SPEC, runs, tell, told_whole
+from records.outbox.delivered import ALL, FIRST, SECOND, SPEC, all_delivered, runs, send
 
 from tune_cnn.records.mlflow.client import Refused, Unreachable
 from tune_cnn.records.mlflow.reader import read_study
@@ -15,12 +15,12 @@ from tune_cnn.records.store import Store
 from tune_cnn.states import StudyState, TrialState
 
 
-def test_telling_everything_again_doubles_nothing(store: Store, name: str, tracking: str) -> None:
+def test_sending_everything_again_doubles_nothing(store: Store, name: str, tracking: str) -> None:
     """Runs are found by their tags, metrics are the same rows, whatever batches they come in."""
-    tell(store, name, tracking)
+    send(store, name, tracking)
     first = runs(tracking, name, view=ALL)
     store.redeliver(name)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     second = runs(tracking, name, view=ALL)
     assert {n: r.info.run_id for n, r in first.items()} == {n: r.info.run_id for n, r in second.items()}
     client = MlflowClient(tracking)
@@ -30,12 +30,12 @@ def test_telling_everything_again_doubles_nothing(store: Store, name: str, track
     assert len(growth) == len({m.step for m in growth})
 
 
-def test_postgresql_is_told_the_same_and_nothing_twice(store: Store, name: str, postgres_url: str) -> None:
+def test_postgresql_holds_the_same_and_nothing_twice(store: Store, name: str, postgres_url: str) -> None:
     """NaN, infinities and long parameters included."""
-    tell(store, name, postgres_url)
+    send(store, name, postgres_url)
     store.redeliver(name)
-    tell(store, name, postgres_url)
-    told_whole(store, name, postgres_url)
+    send(store, name, postgres_url)
+    all_delivered(store, name, postgres_url)
 
 
 def test_another_connection_asks_for_no_status_that_stands(
@@ -44,12 +44,12 @@ def test_another_connection_asks_for_no_status_that_stands(
     """A study of ten thousand trials would take minutes at each resume and each end."""
     store.end_trial(name, 1, TrialState.STOPPED)
     store.update_study(name, state=StudyState.FINISHED)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     asked: list[str] = []
     monkeypatch.setattr(MlflowClient, "set_terminated", lambda self, run_id, **how: asked.append(run_id))
-    tell(store, name, tracking)
+    send(store, name, tracking)
     store.update_study(name, state=StudyState.FINISHED)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert asked == []
 
 
@@ -66,12 +66,12 @@ def test_what_a_slow_server_has_taken_is_marked_while_it_takes_the_rest(
         return create(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "create_run", create_and_look)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert waiting[0] == waiting[2] > waiting[3] > 0  # before, at the first trial's run, at the second's
 
 
 def test_a_lost_reply_doubles_no_run(store: Store, name: str, tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server made the run, we never heard: the next connection finds it."""
+    """The server made the run and nobody acknowledged it: the next connection finds it."""
     create: Callable[..., Any] = MlflowClient.create_run
 
     def create_and_lose_the_reply(*args: Any, **kwargs: Any) -> None:
@@ -82,14 +82,14 @@ def test_a_lost_reply_doubles_no_run(store: Store, name: str, tracking: str, mon
         patch.setattr(MlflowClient, "create_run", create_and_lose_the_reply)
         for _ in range(2):  # the parent's, then the first trial's
             with pytest.raises(Unreachable, match="reply lost"):
-                tell(store, name, tracking)
-    tell(store, name, tracking, retried=True)
+                send(store, name, tracking)
+    send(store, name, tracking, retried=True)
     assert set(runs(tracking, name, view=ALL)) == {name, FIRST, SECOND}
 
 
 def test_a_run_that_came_late_after_all_is_removed(store: Store, name: str, tracking: str) -> None:
     """A server that commits a request after we had given it up: one run stays, the one with the data."""
-    delivery = tell(store, name, tracking, retried=True)
+    delivery = send(store, name, tracking, retried=True)
     run = runs(tracking, name)[FIRST]
     client = MlflowClient(tracking)
     client.create_run(run.info.experiment_id, tags=run.data.tags, run_name=FIRST)
@@ -101,24 +101,24 @@ def test_a_run_that_came_late_after_all_is_removed(store: Store, name: str, trac
 
 def test_deleted_runs_and_experiments_come_back(store: Store, name: str, tracking: str) -> None:
     """What was deleted on the server by mistake is restored, not made a second time."""
-    tell(store, name, tracking)
+    send(store, name, tracking)
     run, client = runs(tracking, name)[SECOND], MlflowClient(tracking)
     client.delete_run(run.info.run_id)
     store.end_trial(name, 1, TrialState.STOPPED)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert runs(tracking, name)[SECOND].info.run_id == run.info.run_id
     client.delete_experiment(run.info.experiment_id)
     store.update_study(name, state=StudyState.FINISHED)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert runs(tracking, name, view=ALL)[SECOND].info.run_id == run.info.run_id
     assert runs(tracking, name)[SECOND].info.status == "FINISHED"
 
 
-def test_another_server_is_told_everything(store: Store, name: str, tracking: str, tmp_path: Path) -> None:
+def test_everything_is_delivered_to_another_server(store: Store, name: str, tracking: str, tmp_path: Path) -> None:
     """Runs that the first one had are unknown to the second: the whole study is delivered there."""
-    tell(store, name, tracking)
+    send(store, name, tracking)
     second = f"sqlite:///{tmp_path}/second.db"
-    tell(store, name, second)
+    send(store, name, second)
     found = runs(second, name)
     assert set(found) == {name, FIRST, SECOND} and "accuracy" in found[SECOND].data.metrics
     assert len(read_study(name, second).points) == 6
@@ -129,11 +129,11 @@ def test_what_is_not_ours_is_refused_untouched(store: Store, name: str, tracking
     client = MlflowClient(tracking)
     client.create_experiment(name)
     with pytest.raises(Refused, match=f"the experiment '{name}' .* holds something else than a study of ours"):
-        tell(store, name, tracking)
+        send(store, name, tracking)
     second = f"sqlite:///{tmp_path}/second.db"
-    tell(store, name, second)
+    send(store, name, second)
     other = Store(tmp_path / "other")
     other.create_study(name, {**SPEC, "study": name}, info={})
     with pytest.raises(Refused, match="holds another study of this name"):
-        tell(other, name, second)
+        send(other, name, second)
     assert runs(tracking, name) == {} and len(runs(second, name)) == 3 and store.pending(name) == 0

@@ -37,7 +37,7 @@ def test_an_outbox_delivers_beside_the_search_and_ends_when_asked_to(
         patch.chdir(tmp_path)  # what lies where one stands shadows nothing
         outbox = start_outbox(store, name, tracking, folder=tmp_path / name)
     command = subprocess.run(["ps", "-o", "args=", "-p", str(outbox._process.pid)], capture_output=True, text=True)
-    assert "mlflow_outbox" in command.stdout and "sqlite" not in command.stdout
+    assert "records.outbox.process" in command.stdout and "sqlite" not in command.stdout
     wait(lambda: outbox.status().pending == 0, outbox)
     assert outbox.alive and outbox.status().error is None
     store.add_point(name, 1, 4, {"accuracy": 0.99, "train_time_s": 9.0})

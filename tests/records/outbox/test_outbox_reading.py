@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records.outbox.delivered import tell
+from records.outbox.delivered import send
 from records.outbox.proxy import proxy_to
 from records.outbox.served import Served
 from study.made_up import commands_in, one_message
@@ -22,10 +22,10 @@ from tune_cnn.states import StudyState
 def test_a_study_reads_back_from_its_server_alone(store: Store, name: str, tracking: str) -> None:
     """Spec, state, trials with their run ids, and every point."""
     store.update_study(name, state=StudyState.FINISHED)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     archive = read_study(name, tracking)
     record = store.study(name)
-    assert record is not None and name in {told.name for told in list_studies(tracking)}
+    assert record is not None and name in {study.name for study in list_studies(tracking)}
     assert (archive.study.uid, archive.study.spec, archive.study.state) == (record.uid, record.spec, "finished")
     assert [t.run_id for t in archive.trials] == [t.run_id for t in store.trials(name)] != [None, None]
     assert [p.metrics["accuracy"] for p in archive.points] == [p.metrics["accuracy"] for p in store.points(name)]
@@ -43,7 +43,7 @@ def test_every_command_reads_from_a_server_alone(
 ) -> None:
     """From another machine, which holds no store, with a password; a wrong one, or a wrong address, is one message."""
     store.update_study(name, state=StudyState.FINISHED)
-    tell(store, name, served.uri)
+    send(store, name, served.uri)
     (there := tmp_path / "elsewhere").mkdir()
     with proxy_to(served.port) as proxy, commands_in(there, monkeypatch, capfd) as command:
         proxy.password = "ann:geheim"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from mlflow import MlflowClient
-from records.outbox.delivered import FIRST, SECOND, runs, told_whole
+from records.outbox.delivered import FIRST, SECOND, all_delivered, runs
 from records.outbox.proxy import CUT, FAIL, LOSE_REPLY, PAGE, REFUSE, Fate, Proxy, proxy_to
 from records.outbox.served import Served
 
@@ -73,7 +73,7 @@ def test_what_happens_to_requests_costs_time_alone(
     run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(finish_s=5.0))
     assert len(proxy.met) > 1 or "delay" in proxy.met, "nothing happened to any request"
     assert store.delivery(name) == (0, None)
-    told_whole(store, name, served.uri)
+    all_delivered(store, name, served.uri)
 
 
 @pytest.mark.parametrize("outage_s", [20.0, 60.0, 600.0])
@@ -97,7 +97,7 @@ def test_after_an_outage_the_backlog_is_gone_within_a_minute(
     run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(meanwhile, finish_s=back_s + 70.0))
     assert empty_s and empty_s[0] <= back_s + 60.0
     assert outage_s / LONGEST_BACKOFF_S - 1 <= proxy.met[CUT] <= outage_s / LONGEST_BACKOFF_S + 12
-    told_whole(store, name, served.uri)
+    all_delivered(store, name, served.uri)
 
 
 def test_a_wrong_password_is_said_and_not_tried_for_ever(store: Store, name: str, proxy: Proxy) -> None:
@@ -133,7 +133,7 @@ def test_what_is_deleted_in_the_middle_comes_back(store: Store, name: str, serve
 
     run(Settings(store=store.url, study=name, tracking_uri=served.uri), OwnTime(meanwhile, finish_s=60.0))
     assert len(done) == 2 and store.delivery(name) == (0, None)
-    told_whole(store, name, served.uri)
+    all_delivered(store, name, served.uri)
     assert set(runs(served.uri, name)) == {name, FIRST, SECOND}  # active ones
 
 

@@ -12,7 +12,7 @@ import pytest
 from missing import missing
 from mlflow import MlflowClient
 from PIL import Image
-from records.outbox.delivered import runs, tell
+from records.outbox.delivered import runs, send
 from records.outbox.served import Served
 
 from tune_cnn.records.mlflow.environment import runs_page
@@ -47,7 +47,7 @@ def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterato
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)
-    tell(store, name, served.uri)
+    send(store, name, served.uri)
     record = store.study(name)
     assert record is not None
     yield f"{served.uri}/#/experiments/{record.experiment_id}/runs"
@@ -97,14 +97,14 @@ def test_a_reviewer_finds_the_study_its_figure_and_its_trials_in_order(
     assert pixels(figure, tmp_path / "figure.png", BLUE) > 100, "no front is drawn"
 
 
-def test_the_address_that_is_told_opens_the_runs(reviewed: str, name: str, served: Served, store: Store) -> None:
+def test_the_address_that_is_written_opens_the_runs(reviewed: str, name: str, served: Served, store: Store) -> None:
     """At a first visit, when an experiment's own address opens on an overview without them; the parent run has it."""
-    told = runs(served.uri, name)[name].data.tags
+    tags = runs(served.uri, name)[name].data.tags
     record = store.study(name)
     assert record is not None and record.experiment_id is not None
-    assert told["tune_cnn.runs"] == runs_page(served.uri, record.experiment_id)
-    assert f"(#/experiments/{record.experiment_id}/runs?workflowType=machine_learning)" in told["mlflow.note.content"]
-    page = page_with(told["tune_cnn.runs"], f"{name}</", "matching runs")
+    assert tags["tune_cnn.runs"] == runs_page(served.uri, record.experiment_id)
+    assert f"(#/experiments/{record.experiment_id}/runs?workflowType=machine_learning)" in tags["mlflow.note.content"]
+    page = page_with(tags["tune_cnn.runs"], f"{name}</", "matching runs")
     assert "No data available for the selected time range" not in page
 
 
@@ -119,12 +119,12 @@ def test_compare_draws_the_parameters_against_an_objective(reviewed: str, name: 
 def test_the_front_is_found_and_filtered_by_every_objective(
     store: Store, name: str, tracking: str, tmp_path: Path
 ) -> None:
-    """By tag, at its epochs; by the offered values, whose dots want backquotes; numeric parameters as numbers."""
+    """By tag, at its epochs; by the chosen values, whose dots want backquotes; numeric parameters as numbers."""
     store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
         store.add_artifact(name, path, file)
-    tell(store, name, tracking)
+    send(store, name, tracking)
     assert {r.data.tags["front_epochs"] for r in runs(tracking, name, "tags.front = 'true'").values()} == {"3", "1,2,3"}
     assert list(runs(tracking, name, "metrics.`front.accuracy` > 0.89")) == ["t0000 bs32"]
     assert list(runs(tracking, name, "metrics.`front.train_time_s` < 4")) == ["t0001 bs64"]

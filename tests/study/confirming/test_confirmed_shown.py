@@ -60,7 +60,7 @@ def test_the_end_of_a_search_shows_what_is_confirmed(confirmed: Path, capfd: pyt
     assert text.index("✓ confirmed") < text.index("Confirmed, each alone on its hardware")
 
 
-def test_mlflow_is_told_in_words(confirmed: Path) -> None:
+def test_confirmed_points_are_written_to_mlflow_in_words(confirmed: Path) -> None:
     """A row a point, for the description of the study; nothing where nothing is confirmed."""
     found = Study("made-up", home=confirmed).front().confirmed
     words = confirmed_words(found, ["accuracy", "train_time_s"])
@@ -144,20 +144,20 @@ def test_what_could_not_be_confirmed_is_offered_nowhere(home: Path, tmp_path: Pa
     assert "These are confirmed" not in lead
 
 
-def test_mlflow_is_told_when_a_probability_is_gone(home: Path) -> None:
+def test_a_probability_that_is_gone_is_written_to_mlflow(home: Path) -> None:
     """It can't take a metric back: NaN says that the earlier one holds no longer."""
     runs = [
         SeedRun(trial=0, epoch=1, number=n, seed=n, state=RunState.COMPLETE,
                 metrics={"accuracy": 0.5, "train_time_s": 1.0, "peak_memory_mib": 900.0})
         for n in range(2)
     ]  # fmt: skip
-    told = [
+    sent = [
         {m.key: m.value for m in metrics_to_send(one, ["accuracy"], 0)}["confirmed.front_probability"]
         for bound in (1000.0, 800.0)
         for one in confirmed_runs(runs, SPEC_OF.objective_metrics, {"peak_memory_mib": {"max": bound}})
     ]
-    assert told[0] == 1.0
-    assert math.isnan(told[1])
+    assert sent[0] == 1.0
+    assert math.isnan(sent[1])
 
 
 def test_a_training_tells_on_which_side_it_misses(capfd: pytest.CaptureFixture[str]) -> None:

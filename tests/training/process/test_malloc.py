@@ -1,10 +1,15 @@
 """Freed memory is kept while a trial trains and given back between trials."""
 
-import ctypes
+import json
+import os
 import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
+import ranks
 import torch
 from ranks import digits_job
 
@@ -19,33 +24,48 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def test_kept_until_it_is_given_back():
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory) -> dict[str, int]:
+    """Resident bytes, at each moment, of a process of its own: what other tests left in a heap decides where a block
+    lies, and so whether it can be kept."""
+    paths = [str(Path(ranks.__file__).parent), *sys.path]
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path_factory.mktemp("heap"))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_kept_until_it_is_given_back(resident):
+    assert resident["full"] - resident["before"] > 0.9 * BLOCK_BYTES
+    assert resident["full"] - resident["freed"] < 0.1 * BLOCK_BYTES
+    assert resident["full"] - resident["given back"] > 0.9 * BLOCK_BYTES
+
+
+def test_a_trials_end_gives_it_back(resident):
+    assert resident["in a trial"] - resident["after the trial"] > 0.9 * BLOCK_BYTES
+
+
+def measure(folder: str) -> dict[str, int]:
     keep_freed_memory()
-    try:
-        before = resident_bytes()
-        block = torch.ones(BLOCK_BYTES // 4)
-        full = resident_bytes()
-        assert full - before > 0.9 * BLOCK_BYTES
-        del block
-        assert full - resident_bytes() < 0.1 * BLOCK_BYTES
-        give_back_freed_memory()
-        assert full - resident_bytes() > 0.9 * BLOCK_BYTES
-    finally:
-        _as_glibc_has_it()
-
-
-def test_a_trials_end_gives_it_back(tmp_path):
+    found = {"before": resident_bytes()}
+    block = torch.ones(BLOCK_BYTES // 4)
+    found["full"] = resident_bytes()
+    del block
+    found["freed"] = resident_bytes()
+    give_back_freed_memory()
+    found["given back"] = resident_bytes()
     rank = RankTraining()
-    try:
-        rank.begin(digits_job(tmp_path))
-        block = torch.ones(BLOCK_BYTES // 4)
-        del block
-        kept = resident_bytes()
-        rank.end()
-        assert kept - resident_bytes() > 0.9 * BLOCK_BYTES
-    finally:
-        rank.end()
-        _as_glibc_has_it()
+    rank.begin(digits_job(Path(folder)))
+    block = torch.ones(BLOCK_BYTES // 4)
+    del block
+    found["in a trial"] = resident_bytes()
+    rank.end()
+    return {**found, "after the trial": resident_bytes()}
 
 
 MMAP, TRIM = -3, -1  # malloc.h
@@ -73,8 +93,5 @@ def test_a_refused_size_of_blocks_leaves_glibcs_own(most, called):
     assert calls == called
 
 
-def _as_glibc_has_it() -> None:
-    """malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD at their first values, for the tests to come."""
-    libc = ctypes.CDLL(None)
-    libc.mallopt(-1, 128 * 1024)
-    libc.mallopt(-3, 128 * 1024)
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(sys.argv[1])))

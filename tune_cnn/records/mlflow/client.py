@@ -230,7 +230,7 @@ class Server:
         if code in {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}:
             return Refused(
                 f"{self.shown}: the server doesn't let us in ({code}); check MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, then run `sync`"
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and try again"
             )
         if code == "ENDPOINT_NOT_FOUND" or "error code 404" in text or "not in a valid JSON format" in text:
             return NotMlflow(f"{self.shown}: what answers there is not an MLflow server; check --tracking-uri")

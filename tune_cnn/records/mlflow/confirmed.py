@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from mlflow.entities import Metric
 
-from tune_cnn.front.confirmed import Confirmed, SeedRun, confirmed, failed_candidates
+from tune_cnn.front.confirmed import Confirmed, SeedRun, failed_candidates
 from tune_cnn.metrics import TEST, by_trial
+from tune_cnn.records.front_history import confirmed_candidates
 from tune_cnn.records.mlflow.client import Server
 from tune_cnn.records.mlflow.description import odd_free
 from tune_cnn.records.mlflow.runs import StudyRuns
@@ -34,7 +35,7 @@ def send_confirmed(
 
     `images`: the study's facts about its data.
     """
-    found = confirmed_of(seed_runs, spec, images)
+    found = confirmed_candidates(seed_runs, spec, images)
     of_trial = by_trial(found)
     failed: dict[int, list[str]] = {}
     for (trial, epoch), reasons in failed_candidates(seed_runs).items():
@@ -57,10 +58,6 @@ def send_confirmed(
     server.log(runs.parent, tags={POINTS: str(len(found))})
 
 
-def confirmed_of(seed_runs: Sequence[SeedRun], spec: StudySpec, images: Mapping[str, Plain]) -> list[Confirmed]:
-    return confirmed(seed_runs, spec.objective_metrics, spec.bounds, spec.user_metrics, images=images)
-
-
 def confirmed_words(found: Sequence[Confirmed], objectives: Sequence[str]) -> str:
     """A table in Markdown, for the description of the study; nothing where nothing is confirmed."""
     if not found:
@@ -68,7 +65,7 @@ def confirmed_words(found: Sequence[Confirmed], objectives: Sequence[str]) -> st
     names = [*objectives, *(name for name in TEST[:1] if any(name in one.predictions for one in found))]
     heads = ["trial", "epoch", "seeds", *(f"`{name}`" for name in names), "on the front"]
     rows = [
-        [str(one.trial), str(one.epoch), str(one.seeds), *(_cell(one, name) for name in names), _chance(one)]
+        [str(one.trial), str(one.epoch), str(one.seeds), *(_cell(one, name) for name in names), one.chance]
         for one in found
     ]
     table = [f"| {' | '.join(cells)} |" for cells in (heads, ["---:"] * len(heads), *rows)]
@@ -89,12 +86,6 @@ def _cell(one: Confirmed, name: str) -> str:
     if of is None:
         return ""
     return f"{of.mean:.4g}" + (f" [{of.low:.4g}, {of.high:.4g}]" if of.low is not None else "")
-
-
-def _chance(one: Confirmed) -> str:
-    if one.probability is None:
-        return "yes" if one.on_front else "no"
-    return f"{one.probability:.0%}"
 
 
 def metrics_to_send(one: Confirmed, names: Sequence[str], stamp_ms: int) -> list[Metric]:

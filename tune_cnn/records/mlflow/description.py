@@ -70,7 +70,7 @@ def _where_to_look(spec: StudySpec, study: StudyRecord) -> list[str]:
     return [
         *whole,
         f"**The front**: {', '.join(links) if study.experiment_id else ''} filter by `tags.front = 'true'`; the tag "
-        "`front_epochs` says which epochs are on it, the metrics `front.<metric>` what the offered one reached.",
+        "`front_epochs` says which epochs are on it, the metrics `front.<metric>` what the chosen one reached.",
         "",
         f"Numeric parameters are also metrics, `{NUMBER}<name>`: those sort and filter as numbers (write ``metrics."
         f"`{NUMBER}batch_size` > 64``). The artifacts hold the front (`front.html`, `front.png`), the report, the "

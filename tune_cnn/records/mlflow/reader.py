@@ -25,7 +25,10 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
         raise StudyError(f"study {study!r}: {server.shown} holds {there}; check --home and --tracking-uri")
     parents = list(server.search(experiment.experiment_id, f"tags.`{KIND}` = 'study'"))
     if not parents:
-        raise StudyError(f"study {study!r}: {server.shown} holds its experiment but no parent run; `sync` it again")
+        raise StudyError(
+            f"study {study!r}: {server.shown} holds its experiment but no parent run; sync it again, from the home "
+            "that holds it"
+        )
     parent = min(parents, key=lambda run: (run.info.start_time, run.info.run_id))
     where = f"{server.shown}, run {parent.info.run_id}, points.json"
     archive = read_document(server.download_text(parent.info.run_id, "points.json"), where)
@@ -34,7 +37,7 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredStudy:
-    """How a study stood when its server last heard of it."""
+    """How a study stood when it was last delivered to its server."""
 
     name: str
     state: StudyState

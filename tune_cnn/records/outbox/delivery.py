@@ -10,9 +10,9 @@ from pathlib import Path
 from mlflow.entities import Metric
 
 from tune_cnn.records.document import write_document
-from tune_cnn.records.front_history import Growth, growth
+from tune_cnn.records.front_history import Growth, confirmed_candidates, growth
 from tune_cnn.records.mlflow.client import RUNS, STARTED, UPDATED, Server
-from tune_cnn.records.mlflow.confirmed import confirmed_of, confirmed_words, send_confirmed
+from tune_cnn.records.mlflow.confirmed import confirmed_words, send_confirmed
 from tune_cnn.records.mlflow.description import describe, numbers_of, odd_free, params_of, study_params
 from tune_cnn.records.mlflow.environment import runs_page
 from tune_cnn.records.mlflow.front import FrontTags
@@ -71,7 +71,7 @@ class Delivery:
         self._front = FrontTags(server, self._runs)
 
     def deliver(self) -> int:
-        """Tell the next changes; returns how many, 0 when none wait."""
+        """Deliver the next changes; returns how many, 0 when none wait."""
         changes = self._store.undelivered(self._study, BATCH)
         if not changes:
             return 0
@@ -174,7 +174,7 @@ class Delivery:
         counts = Counter(str(trial.state) for trial in trials)
         shown = replace(record, state=self._state(record))
         text = describe(spec, shown, counts, grown[-1].hypervolume if grown else None)
-        found = confirmed_of(self._store.confirmations.runs(self._study), spec, record.info.get("data") or {})
+        found = confirmed_candidates(self._store.confirmations.runs(self._study), spec, record.info.get("data") or {})
         text += confirmed_words(found, spec.objectives)
         tags = {STARTED: record.started.isoformat(), UPDATED: record.updated.isoformat()}
         if page := runs_page(self._server.shown, self._runs.experiment_id):

@@ -112,7 +112,8 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
             )
     except OSError as error:
         raise StoreError(f"{log}: the outbox can't be started: {error.strerror or error}") from None
-    _make_modest(process.pid)
+    if not alone:
+        _make_modest(process.pid)
     assert process.stdin is not None
     settings = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
     with suppress(OSError):  # it died at once: its status says so
@@ -143,7 +144,7 @@ def sync(
 ) -> int:
     """Deliver all that waits, in the foreground; returns how many changes did.
 
-    `progress` hears twice a second how it goes. TuneCnnError where nothing has moved for `patience_s`, InputError
+    `progress` gets the status twice a second. TuneCnnError where nothing has moved for `patience_s`, InputError
     where the server refuses.
     """
     waiting = before = store.pending(study)
@@ -163,5 +164,5 @@ def sync(
     status = outbox.status()
     if status.error or status.pending:
         kind = InputError if outbox.refused else TuneCnnError
-        raise kind(f"{status}; nothing is lost: run the same `sync` again. Log: {outbox.log}")
+        raise kind(f"{status}; nothing is lost: sync the study again. Log: {outbox.log}")
     return before

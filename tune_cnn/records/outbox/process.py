@@ -33,7 +33,7 @@ class Settings:
 
 
 class Orders:
-    """What the search tells us through stdin: to finish within some seconds, or, by its end, that it has died."""
+    """What the search orders through stdin: to finish within some seconds, or, by its end, that it has died."""
 
     def __init__(self, stdin: TextIO) -> None:
         self._lines: queue.Queue[str] = queue.Queue()
@@ -47,7 +47,7 @@ class Orders:
         return time.monotonic()
 
     def wait(self, seconds: float) -> None:
-        """Until something is said, at most so long."""
+        """Until an order comes, at most so long."""
         try:
             line = self._lines.get(timeout=max(0.0, seconds))
         except queue.Empty:
@@ -122,12 +122,12 @@ def run(settings: Settings, orders: Orders) -> int:
             log.warning("%s", error)
             if store.study(settings.study) is None:
                 return 0
-        except Foreign as error:  # the search hears of it at once: all that it trains would reach nobody
-            say(store, settings.study, str(error))
+        except Foreign as error:  # the search ends at once: all that it trains would reach nobody
+            report(store, settings.study, str(error))
             return TAKEN
         except TuneCnnError as error:
             trouble.met(error)
-            say(store, settings.study, str(error))
+            report(store, settings.study, str(error))
         if trouble.hopeless:
             wait_for_the_end(orders)
             return REFUSED
@@ -143,7 +143,7 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) 
 
     server = Server(settings.tracking_uri)
     delivery = Delivery(store, settings.study, server, orphaned=orphaned(), retried=trouble.ever, clock=orders.clock)
-    told_error = True
+    error_stands = True
     while not orders.late:
         try:
             count = delivery.deliver()
@@ -151,9 +151,9 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) 
             if delivery.moved:  # a server that fails now and then is slow, not away
                 trouble.over()
         trouble.over()
-        if told_error:
+        if error_stands:
             store.set_delivery_error(settings.study, None)
-            told_error = False
+            error_stands = False
         if count:
             log.info("delivered %d changes", count)
             orders.wait(0.0)
@@ -168,7 +168,7 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) 
         orders.wait(POLL_S)
 
 
-def say(store: Store, study: str, error: str) -> None:
+def report(store: Store, study: str, error: str) -> None:
     """For the live display and `status`, and for the log."""
     log.warning("%s", error)
     try:
@@ -196,7 +196,7 @@ def main() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     first: dict[str, Plain] = json.loads(sys.stdin.readline() or "{}")
     if not first:
-        return  # the search died before it could say what to do
+        return  # the search died before it wrote what to do
     settings = Settings(**first)
     code = run(settings, Orders(sys.stdin))
     logging.shutdown()

@@ -13,7 +13,7 @@ from tune_cnn.metrics import METRICS, TEST, EpochPoint, Metric
 from tune_cnn.reports.figures.study import FAINT, FRONT, KNEE, metric_axis, styled
 from tune_cnn.reports.html.sections import Answer, section, table
 from tune_cnn.reports.numbers import better, quantity, titled
-from tune_cnn.reports.terminal.confirmed_table import cell, chance, seeds_of
+from tune_cnn.reports.terminal.confirmed_table import cell, seeds_of
 
 _NOTE = (
     "Candidates from the front, trained again over several seeds, each alone on its hardware. In brackets, and as "
@@ -140,7 +140,7 @@ def confirmed_section(
             f'<td class="num">{escape(text)}</td>'
             for text in (
                 str(one.trial), str(one.epoch), seeds_of(one),
-                *(cell(one, name, m) for name, m in zip([*names, *others], shown, strict=True)), chance(one),
+                *(cell(one, name, m) for name, m in zip([*names, *others], shown, strict=True)), one.chance,
             )
         )
         + "</tr>\n"

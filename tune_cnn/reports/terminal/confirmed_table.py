@@ -27,7 +27,7 @@ def confirmed_table(found: Sequence[Confirmed], objectives: Sequence[Metric]) ->
     for one in found:
         cells = [str(one.trial), str(one.epoch), seeds_of(one), *(cell(one, m.name, m) for m in objectives)]
         cells += [cell(one, "test_accuracy", METRICS["accuracy"])] if tested else []
-        table.add_row(*map(Text, [*cells, chance(one)]), style="" if one.on_front else "dim")
+        table.add_row(*map(Text, [*cells, one.chance]), style="" if one.on_front else "dim")
     return table
 
 
@@ -46,10 +46,3 @@ def cell(one: Confirmed, name: str, metric: Metric | None = None) -> str:
     if of.low is None:
         return number(of.mean, metric)
     return f"{number(of.mean, metric)} [{number(of.low, metric)}, {number(of.high, metric)}]"
-
-
-def chance(one: Confirmed) -> str:
-    """How often a fresh run is on the front of fresh runs; "yes" and "no" by the means, where that is not known."""
-    if one.probability is None:
-        return "yes" if one.on_front else "no"
-    return f"{one.probability:.0%}"
