@@ -181,10 +181,11 @@ def export(
     """The configuration that fits a preference, with what it promises. Without a preference: the knee."""
     from tune_cnn.study import commands
 
-    chosen = commands.export(
-        commands.study(study, home, tracking_uri), max_time_s=max_time, min_accuracy=min_accuracy, where=where or [],
-        knee=knee, point=(trial, epoch), form=form, as_json=as_json, output=output,
-    )  # fmt: skip
+    wanted = commands.Wanted(
+        max_time_s=max_time, min_accuracy=min_accuracy, where=where or (), knee=knee, trial=trial, epoch=epoch
+    )
+    of = commands.study(study, home, tracking_uri)
+    chosen = commands.export(of, wanted, form=form, as_json=as_json, output=output)
     if chosen is not None:
         _write(lambda: sys.stdout.write(chosen))
 

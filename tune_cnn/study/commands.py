@@ -1,5 +1,7 @@
 """What the commands do: results as plain data, for --json or for `reports.terminal.printed`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tune_cnn.errors import InputError, Interrupted
@@ -11,6 +13,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import study_name
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress
+from tune_cnn.study.export import Export
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import HOME
 from tune_cnn.study.locations import Locations
@@ -184,35 +187,42 @@ def _show_points(front: Front, *, most: int | None) -> None:
 # export, train, sync
 
 
-def export(
-    of: Study,
-    *,
-    max_time_s: float | None,
-    min_accuracy: float | None,
-    where: list[str],
-    knee: bool,
-    point: tuple[int | None, int | None],
-    form: str,
-    as_json: bool,
-    output: Path | None,
-) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which point is to be exported: the one that fits a preference, or the one that `trial` and `epoch` name."""
+
+    max_time_s: float | None = None
+    min_accuracy: float | None = None
+    where: Sequence[str] = ()
+    knee: bool = False
+    trial: int | None = None
+    epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        has_preference = self.knee or bool(self.where) or (self.max_time_s, self.min_accuracy) != (None, None)
+        if (self.trial is None) != (self.epoch is None):
+            raise InputError("--trial and --epoch name a point together; give both or neither")
+        if self.trial is not None and has_preference:
+            raise InputError("--trial names the point itself; leave out --max-time, --min-accuracy, --where and --knee")
+
+    def chosen(self, of: Study, front: Front) -> Export:
+        """InputError where the study has no such point, NothingFits where none fits."""
+        if self.trial is None:
+            return front.best(
+                max_time_s=self.max_time_s, min_accuracy=self.min_accuracy, where=self.where, knee=self.knee
+            )
+        named = next((p for p in of.archive().points if (p.trial, p.epoch) == (self.trial, self.epoch)), None)
+        if named is None:
+            raise InputError(f"study {of.name!r}: has no point of trial {self.trial} at epoch {self.epoch}")
+        return front.export(named)
+
+
+def export(of: Study, wanted: Wanted, *, form: str, as_json: bool, output: Path | None) -> str | None:
     """What belongs on stdout; None where the export went into a file alone."""
-    preference = (max_time_s, min_accuracy, *where)
-    trial, epoch = point
     if form not in {"yaml", "json"}:
         raise InputError(f"--format: must be yaml or json, got {form!r}")
-    if (trial is None) != (epoch is None):
-        raise InputError("--trial and --epoch name a point together; give both or neither")
-    if trial is not None and (knee or any(given is not None for given in preference)):
-        raise InputError("--trial names the point itself; leave out --max-time, --min-accuracy, --where and --knee")
     front = of.front()
-    if trial is not None:
-        named = next((p for p in of.archive().points if (p.trial, p.epoch) == (trial, epoch)), None)
-        if named is None:
-            raise InputError(f"study {of.name!r}: has no point of trial {trial} at epoch {epoch}")
-        chosen = front.export(named)
-    else:
-        chosen = front.best(max_time_s=max_time_s, min_accuracy=min_accuracy, where=where, knee=knee)
+    chosen = wanted.chosen(of, front)
     origin, promised = chosen.origin, printed.promised(chosen.promise, front.objectives)
     if better := front.overtaking(origin["trial"], origin["epoch"]):
         printed.line(

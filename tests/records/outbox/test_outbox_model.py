@@ -10,7 +10,8 @@ from records.outbox.delivered import runs, send
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow import model
-from tune_cnn.records.mlflow.model import ELSEWHERE, Trained, check_registry, register
+from tune_cnn.records.mlflow.model import ELSEWHERE, check_registry, register
+from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.records.store import Store
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.messages import Program

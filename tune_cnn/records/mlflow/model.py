@@ -3,7 +3,7 @@
 import getpass
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,30 +22,13 @@ from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow.client import KIND, STUDY, Server
 from tune_cnn.records.mlflow.description import odd_free, params_of
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri
+from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.records.rows import now_ms
-from tune_cnn.spec import DataSpec
 from tune_cnn.training.messages import Program
-from tune_cnn.untyped import Plain
 
 ELSEWHERE = "tune-cnn-train"  # the experiment of models whose study the server doesn't hold
 TRAINING = "tune_cnn.training"  # the tag that tells one training from others
 DATA = "program"  # a folder with the one file model.pt2, as mlflow.pytorch looks for it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What is recorded of a training beside its program."""
-
-    study: str
-    params: Mapping[str, Plain]
-    metrics: Mapping[str, float]
-    promised: Mapping[str, float]
-    origin: Mapping[str, Plain]  # trial, epoch, …
-    epoch: int
-    card: str  # Markdown
-    files: Mapping[str, Path]  # by their names in the run
-    data: DataSpec
-    facts: Mapping[str, Plain]  # of the images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import InputError, TrialError, TuneCnnError
 from tune_cnn.files import write_whole
 from tune_cnn.metrics import METRICS
+from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.reports.model_card import ModelCard, model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
@@ -165,24 +166,27 @@ def _register(order: _Order, trained: _Trained, card: str) -> Mapping[str, str] 
     """Make the model the next version of its name in MLflow, where that is asked for."""
     if order.register is None or trained.program is None:
         return None
-    folder = order.folder
+    folder, origin = order.folder, order.export.origin
     write_whole(folder / registration.PROGRAM, trained.program.pt2)
-    return registration.register(
-        order.register,
-        trained.program,
-        study=order.spec.study,
-        tracking_uri=order.locations.tracking_uri,
-        folder=folder,
-        origin=order.export.origin,
-        report=order.report,
+    entry = Trained(
+        study=str(origin.get("study", order.spec.study)),
         params=trained.job.configuration.params(),
         metrics=trained.achieved,
         promised=_promised(order.export),
+        origin={k: v for k, v in origin.items() if isinstance(v, str | int | float | bool)},
         epoch=trained.job.last_epoch,
         card=card,
         files={name: folder / name for name in (CARD, CONFIG, WEIGHTS)},
         data=order.spec.data,
         facts=trained.info["data"],
+    )
+    return registration.register(
+        order.register,
+        trained.program,
+        entry,
+        tracking_uri=order.locations.tracking_uri,
+        folder=folder,
+        report=order.report,
     )
 
 

@@ -2,17 +2,16 @@
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
 from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
+from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.session import Report
 from tune_cnn.training.messages import Program
-from tune_cnn.untyped import Plain
 
 PROGRAM = "model.pt2"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -35,26 +34,15 @@ def check(name: str, spec: StudySpec, tracking_uri: str) -> None:
 
 
 def register(
-    name: str,
-    program: Program,
-    *,
-    study: str,
-    tracking_uri: str,
-    folder: Path,
-    origin: Mapping[str, Plain],
-    report: Report,
-    **trained: Plain,
+    name: str, program: Program, trained: Trained, *, tracking_uri: str, folder: Path, report: Report
 ) -> dict[str, str]:
     """Name, version, uri, run_id, server of the new version; what is trained lies in `folder` whatever happens here."""
-    from tune_cnn.records.mlflow.model import Trained
-    from tune_cnn.records.mlflow.model import register as make
+    from tune_cnn.records.mlflow.model import register as make  # imports mlflow, which takes seconds
 
-    plain = {k: v for k, v in origin.items() if isinstance(v, str | int | float | bool)}
-    told = Trained(study=str(origin.get("study", study)), origin=plain, **trained)
     uid = uuid4().hex
     for wait_s in (*TRIES_AFTER_S, None):
         try:
-            made = make(tracking_uri, name, program, told, uid)
+            made = make(tracking_uri, name, program, trained, uid)
             return {**asdict(made), "uri": made.uri}
         except TuneCnnError as error:
             if wait_s is None or error.exit_code == InputError.exit_code:
