@@ -17,7 +17,7 @@ def left_as_found() -> Iterator[None]:
     What stays all the same, as an import happens once and later ones count on it: imported modules, their loggers and
     handlers, and what importing Ray before a first search adds to the path (its `thirdparty_files`, from which it
     imports later too) and to the filters of warnings. And the token of a Ray of ours, which the next one reads.
-    And one of Ray's settings, which it keeps as it was at its import: `uv run` rebuilds no worker of a later Ray either.
+    And one setting, which Ray keeps as it was at its import: `uv run` rebuilds no worker of a later Ray either.
     """
     environment, path = dict(os.environ), list(sys.path)
     levels = {logger: logger.level for logger in _loggers()}
