@@ -11,7 +11,10 @@ import torch
 from image_files import prepared, write_folder
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.loaders.registry import Plan, ResidentSets, evaluation_batches, make_loader
+from tune_cnn.training.data.loaders.batch import Plan
+from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.loaders.evaluate import evaluation_batches
+from tune_cnn.training.data.loaders.registry import make_loader
 
 CPU = torch.device("cpu")
 KINDS = [("device", 0), ("batched", 0), ("batched", 2), ("stream", 0), ("stream", 2)]

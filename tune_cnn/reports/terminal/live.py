@@ -11,11 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from tune_cnn.metrics import EpochPoint
-from tune_cnn.reports.progress import Progress, RunningTrial
+from tune_cnn.reports.progress import Progress
 from tune_cnn.reports.terminal.frame import frame
 from tune_cnn.reports.terminal.plain import PlainLines
-
-__all__ = ["LiveDisplay", "Progress", "RunningTrial"]
 
 REFRESH_HZ = 2.0  # a frame costs some milliseconds of a core that the trials could use
 _MOST_PAST = 400  # faint points kept: more would fill the plot

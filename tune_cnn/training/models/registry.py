@@ -19,8 +19,6 @@ from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet5
 from tune_cnn.training.models.small_cnn import small_cnn
 from tune_cnn.untyped import Plain, Untyped
 
-__all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_arguments", "model_names"]
-
 OURS: dict[str, Factory] = {
     "small_cnn": small_cnn,
     "lenet5": lenet5,

@@ -14,10 +14,12 @@ import torch
 from tune_cnn.errors import ModelError, SpecError, StrategyError, nearest
 from tune_cnn.spec import Choice, Range, StudySpec
 from tune_cnn.spec.calls import find_call
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.ranking import find_metric, perceptual_module, ranked
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import TrainingRun
 from tune_cnn.untyped import Untyped
 
 KEY = "strategies.minibatch_order."

@@ -69,9 +69,9 @@ def take_out(model: nn.Module, name: str) -> None:
 
 def put_back(model: nn.Module, name: str) -> nn.Module:
     """The layer, in its place again and where the rest of the model is."""
-    absent = model.get_submodule(name)
-    assert isinstance(absent, Placeholder), name
-    layer = absent.layer.train(absent.training)
+    placeholder = model.get_submodule(name)
+    assert isinstance(placeholder, Placeholder), name
+    layer = placeholder.layer.train(placeholder.training)
     like = next(model.parameters())
     replace_module(model, name, layer.to(like.device))
     return layer
@@ -135,7 +135,7 @@ def eval_forward(model: nn.Module, images_nchw: Tensor) -> Tensor:
 
 
 def check_eval_forward(model: nn.Module, images_nchw: Tensor, *, doing: str) -> Tensor:
-    """`answers`, or a StrategyError: a width that is written into the model's code can't be changed."""
+    """`eval_forward`, or a StrategyError: a width that is written into the model's code can't be changed."""
     try:
         return eval_forward(model, images_nchw)
     except Exception as error:  # the model may be the user's
