@@ -26,12 +26,11 @@ class LiveDisplay:
         self,
         console: Console | None = None,
         *,
-        interactive: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`interactive`: None for a frame where the console is a capable terminal, plain lines where it isn't."""
+        """A frame where the console is a capable terminal, plain lines where it isn't."""
         self._console = console or Console(stderr=True)
-        self._interactive = _capable(self._console) if interactive is None else interactive
+        self._interactive = _capable(self._console)
         self._clock = clock
         self._progress: Progress | None = None
         self._updated_s = clock()

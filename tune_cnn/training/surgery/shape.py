@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from tune_cnn.errors import StrategyError
+from tune_cnn.errors import StrategyError, first_line
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.untyped import Plain, Untyped
 
@@ -140,6 +140,6 @@ def check_eval_forward(model: nn.Module, images_nchw: Tensor, *, doing: str) -> 
         return eval_forward(model, images_nchw)
     except Exception as error:  # the model may be the user's
         raise StrategyError(
-            f"{doing}: the model's forward can't take other widths ({str(error).strip().partition(chr(10))[0]}); let "
+            f"{doing}: the model's forward can't take other widths ({first_line(error)}); let "
             "it read them from its tensors' shapes, as in x.flatten(1) for x.view(-1, 400), or leave the strategy out"
         ) from error
