@@ -72,6 +72,11 @@ class DeviceLost(RuntimeError):
     """The device's context is broken, so this process can't train anything any more; a fresh one may."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; most of torch's and Ray's say much more."""
+    return (str(error).strip() or "no message").splitlines()[0].rstrip()
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
     names = {str(k).casefold(): str(k) for k in known}

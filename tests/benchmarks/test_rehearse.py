@@ -42,7 +42,7 @@ def test_a_simulation_of_the_pages_runs(
 def test_commands_are_found_as_pages_write_them() -> None:
     """Blocks with variables before and lines that go on, and inline code; names alone and other commands are none."""
     text = r"""
-By `scale.py`; see `record_curves.py NAME --most 2` and `tune-cnn front`, and `pytest tests/test_face.py -x`.
+By `scale.py`; see `record_curves.py NAME --most 2` and `tune-cnn front`, and `pytest tests/test_types.py -x`.
 
     export OMP_NUM_THREADS=1
     OMP_NUM_THREADS=1 python tests/benchmarks/time_to_front.py --root ROOT \

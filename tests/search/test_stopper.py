@@ -187,7 +187,7 @@ def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
         return lengths
 
     first = seen(spec)
-    trials = first._observations.known
+    trials = first._observations.all
     ended = [Past(params=one.params, state=TrialState.COMPLETE, points=list(one.curve.points)) for one in trials]
     expected = decisions(first)
     assert min(expected) < 8 == max(expected)
@@ -198,7 +198,7 @@ def test_a_rebuilt_search_stops_what_the_first_one_would_stop(spec):
 def test_a_trial_taken_up_keeps_its_curve(spec):
     """A resumed trial is judged at its next epoch by all epochs that it had."""
     search = seen(spec)
-    rate = next(r for r in RATES if r not in [k.params["learning_rate"] for k in search._observations.known])
+    rate = next(r for r in RATES if r not in [k.params["learning_rate"] for k in search._observations.all])
     earlier = [
         EpochPoint(trial=8, epoch=e, metrics={"accuracy": accuracy(0.3, e), "train_time_s": 3.0 * e}) for e in (1, 2, 3)
     ]

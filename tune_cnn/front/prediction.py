@@ -92,7 +92,6 @@ def front_probabilities(
     rng: np.random.Generator,
     failing: Sequence[float] | None = None,
     resolutions: Mapping[str, float] | None = None,
-    draws: int = DRAWS,
 ) -> list[float | None]:
     """For each candidate (its values by objective over the runs), how often its fresh run ends and is dominated by no
     other's.
@@ -102,14 +101,14 @@ def front_probabilities(
     so often a fresh one gives nothing, and stands in nobody's way. A candidate with a single run has no spread: None,
     and beside the others it stands where that run was.
     """
-    costs_dmk = np.empty((draws, len(candidates), len(objectives)))
+    costs_dmk = np.empty((DRAWS, len(candidates), len(objectives)))
     for at, values in enumerate(candidates):
         steps = {m.name: (resolutions or {}).get(m.name, 0.0) for m in objectives}
-        drawn_dk = np.stack([_draws(values[m.name], m, steps[m.name], rng, draws) for m in objectives], axis=1)
+        drawn_dk = np.stack([_draws(values[m.name], m, steps[m.name], rng, DRAWS) for m in objectives], axis=1)
         costs_dmk[:, at] = costs(drawn_dk, objectives)
     for at, share in enumerate(failing or []):
         if share > 0:
-            costs_dmk[rng.random(draws) < share, at] = np.inf
+            costs_dmk[rng.random(DRAWS) < share, at] = np.inf
     lost_dm = np.any(np.isinf(costs_dmk), axis=2)
     on_front = [1.0 - float((_beaten(costs_dmk, at) | lost_dm[:, at]).mean()) for at in range(len(candidates))]
     alone = [any(len(values[m.name]) < 2 for m in objectives) for values in candidates]

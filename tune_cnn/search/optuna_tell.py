@@ -46,7 +46,7 @@ def state_told(state: TrialState, values: Sequence[float] | None) -> OptunaState
     """Out of memory teaches as a pruned trial with a violated constraint; a failure teaches nothing.
 
     Of Optuna's samplers TPE reads the constraint; NSGA-II and GP read trials with values alone, which it has none of:
-    `search.memory` keeps configurations like it from all of them.
+    `curve_model.memory_model` keeps configurations like it from all of them.
     """
     if values is not None:
         return OptunaState.COMPLETE

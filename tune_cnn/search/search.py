@@ -30,7 +30,7 @@ from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)
 
-STARTUP = 8  # trials with a point before `front` follows its model
+STARTUP = 8  # trials with a point before `curve_ehvi` follows its model
 REGIME = f"{STRATEGIES}regime_adaptation"
 ASKS = 8  # proposals of a sampler of Optuna's that are passed over, before one is drawn at random
 
@@ -157,12 +157,12 @@ class Search:
         """Hear of an epoch; True stops the trial, and `reason` says why."""
         if point.trial not in self._running:
             return False
-        known = self._running[point.trial][1]
-        self._observations.add(known, point)
-        self._here.costs.observe(known.params, known.row_d, point)
+        observation = self._running[point.trial][1]
+        self._observations.add(observation, point)
+        self._here.costs.observe(observation.params, observation.row_d, point)
         if self._spec.stopper.name == "none":
             return False
-        reason = reason_to_stop(self._observations, known, boldness=self._spec.stopper.boldness)
+        reason = reason_to_stop(self._observations, observation, boldness=self._spec.stopper.boldness)
         if reason is not None:
             self._reasons[point.trial] = reason
         return reason is not None
@@ -179,17 +179,17 @@ class Search:
 
     def finish(self, number: int, state: TrialState, points: Sequence[EpochPoint]) -> None:
         """A trial has ended: what its curve says is known already; Optuna is told of it."""
-        trial, known = self._running.pop(number, (None, None))
-        if trial is None or known is None:
+        trial, observation = self._running.pop(number, (None, None))
+        if trial is None or observation is None:
             self._observations.end(None)
             return
-        self._learn_memory(self._here, known, state, points)
+        self._learn_memory(self._here, observation, state, points)
         told = self._told(state, points)
         for name, violation in violations(state, told, self._spec.constraints).items():
             trial.set_constraint(name, violation)
         values = self._values(told)
         self._study.tell(trial, values, state=state_told(state, values))
-        self._observations.end(known)
+        self._observations.end(observation)
 
     # Inside
 
@@ -219,7 +219,7 @@ class Search:
     def _begin(
         self, number: int, trial: Trial, params: dict[str, Plain], points: Sequence[EpochPoint] = ()
     ) -> dict[str, Plain]:
-        self._running[number] = (trial, self._know(trial.params, params, points, self._here))
+        self._running[number] = (trial, self._start_observation(trial.params, params, points, self._here))
         return params
 
     def _on(self, gpu_share: float) -> OnShare:
@@ -227,15 +227,15 @@ class Search:
             self._shares[gpu_share] = OnShare(memory=MemoryModel(self._candidates.costly_d))
         return self._shares[gpu_share]
 
-    def _know(
+    def _start_observation(
         self, encoded: Encoded, params: Mapping[str, Plain], points: Sequence[EpochPoint], share: OnShare
     ) -> Observation:
         share.tried[key(encoded)] += 1
         row_d, horizon = self._candidates.row(encoded), self._spec.configuration(params).horizon
-        known = self._observations.start(encoded, params, row_d, horizon, points)
+        observation = self._observations.start(encoded, params, row_d, horizon, points)
         for point in points:
             share.costs.observe(params, row_d, point)
-        return known
+        return observation
 
     def _changes(self, params: Mapping[str, Plain]) -> bool:
         """Whether later epochs may need other time and memory than the first ones, by a strategy that it has on."""
@@ -245,13 +245,13 @@ class Search:
         return None if self._changes(candidate.params) else self._here.costs.known(candidate.cost)
 
     def _learn_memory(
-        self, share: OnShare, known: Observation, state: TrialState, points: Sequence[EpochPoint]
+        self, share: OnShare, observation: Observation, state: TrialState, points: Sequence[EpochPoint]
     ) -> None:
         if state is TrialState.INFEASIBLE:
-            share.memory.fails(known.row_d)
-        elif points and (state is TrialState.COMPLETE or not self._changes(known.params)):
+            share.memory.fails(observation.row_d)
+        elif points and (state is TrialState.COMPLETE or not self._changes(observation.params)):
             peaks = [p.metrics.get("peak_memory_mib") for p in points]
-            share.memory.fits(known.row_d, max((p for p in peaks if p is not None), default=None))
+            share.memory.fits(observation.row_d, max((p for p in peaks if p is not None), default=None))
 
     def _horizon(self, params: Mapping[str, Plain]) -> int:
         """As `Configuration.horizon` says, which only one strategy's knobs make more than `epochs`."""
@@ -267,7 +267,7 @@ class Search:
         Measured: tests/benchmarks/SIMULATION.md.
         """
         good = self._acquisition.good()
-        if self._acquisition.informed and len(self._observations.known) % 2:
+        if self._acquisition.informed and len(self._observations.all) % 2:
             beside = self._candidates.around(good, self._rng)
             fresh = self._worth_trying(beside, within_s, strict=True) if beside else []
             if fresh:
@@ -321,17 +321,17 @@ class Search:
                 self._observations.end(None)
                 continue
             share = self._on(past.gpu_share)
-            known = self._know(encoded, past.params, past.points, share)
-            self._observations.end(known)
-            self._learn_memory(share, known, past.state, past.points)
-            taken.append((past, known, distributions))
+            observation = self._start_observation(encoded, past.params, past.points, share)
+            self._observations.end(observation)
+            self._learn_memory(share, observation, past.state, past.points)
+            taken.append((past, observation, distributions))
         results = 0
-        for past, known, distributions in taken:
+        for past, observation, distributions in taken:
             told = self._told(past.state, past.points)
             values = self._values(told)
             self._study.add_trial(
                 create_trial(
-                    params=known.encoded,
+                    params=observation.encoded,
                     distributions=distributions,
                     values=values,
                     state=state_told(past.state, values),

@@ -14,13 +14,9 @@ from optuna.trial import Trial
 
 from tune_cnn.spec import Choice, Dimension, Range
 from tune_cnn.spec.configuration import ONLY_WHERE, STRATEGIES, has_meaning, is_strategy, strategy_and_knob
-from tune_cnn.spec.dimensions import fixed_of, is_step, same, searched_of
+from tune_cnn.spec.dimensions import fixed_of, is_number, is_step, same, searched_of
 from tune_cnn.spec.strategies import Cards, in_order, may_join
 from tune_cnn.untyped import Plain
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class EncodedChoice:
 
     @cached_property
     def ordered(self) -> bool:
-        return len(self.dimension.values) > 2 and all(_is_number(v) for v in self.dimension.values)
+        return len(self.dimension.values) > 2 and all(is_number(v) for v in self.dimension.values)
 
     @cached_property
     def values(self) -> list[Plain]:
@@ -77,7 +73,7 @@ class EncodedRange:
     def encode(self, value: Plain) -> int | float:
         """The value itself; raises ValueError where the range doesn't hold it."""
         dim = self.dimension
-        if not _is_number(value) or not dim.low <= value <= dim.largest:
+        if not is_number(value) or not dim.low <= value <= dim.largest:
             raise ValueError(f"{value!r} is not between {dim.low} and {dim.largest}")
         if dim.integer and value != int(value):
             raise ValueError(f"{value} is no whole number")

@@ -44,9 +44,9 @@ def outlook(mine_em: np.ndarray, others_nem: np.ndarray, *, boldness: float) -> 
     return ahead_em
 
 
-def reason_to_stop(observations: Observations, known: Observation, *, boldness: float) -> str | None:
+def reason_to_stop(observations: Observations, observation: Observation, *, boldness: float) -> str | None:
     """Why a running trial should end, in words; None where it should go on."""
-    curve = known.curve
+    curve = observation.curve
     if not 0 < curve.seen < curve.horizon:
         return None
     others_nem = observations.curves.at_shares_of(curve.horizon, but=curve)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from operator import attrgetter
 
-from tune_cnn.errors import SpecError, nearest
+from tune_cnn.errors import SpecError, first_line, nearest
 from tune_cnn.untyped import Plain
 
 
@@ -27,9 +27,10 @@ def find_call(path: str, *, where: str) -> Callable[..., Plain]:
     try:
         found: object = import_module(module)
     except Exception as error:  # the user's module may raise anything while it is imported
-        first_line = str(error).strip().partition("\n")[0]
         hint = "; is it installed, or its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
-        raise SpecError(f"{where}: importing {module} raised {type(error).__name__}: {first_line}{hint}") from error
+        raise SpecError(
+            f"{where}: importing {module} raised {type(error).__name__}: {first_line(error)}{hint}"
+        ) from error
     for name in names.split("."):
         if not hasattr(found, name):
             public = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]

@@ -154,6 +154,11 @@ class _Steps(Sequence[float]):
         return float(self._low + self._places[at] * self._step)
 
 
+def is_number(value: object) -> bool:
+    """True and False are none, though Python counts them as integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def same(one: object, other: object) -> bool:
     """Whether two values are one to a spec: 1 and 1.0 are, 1 and true are not."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

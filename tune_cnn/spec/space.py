@@ -15,7 +15,7 @@ from tune_cnn.spec.configuration import (
     Configuration,
     strategy_and_knob,
 )
-from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of
+from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, is_number
 from tune_cnn.spec.messages import must_hold, shown
 from tune_cnn.started import as_started
 from tune_cnn.untyped import Plain
@@ -106,7 +106,7 @@ def _parse_range(key: str, raw: Mapping[str, Plain]) -> Range:
         raise SpecError(f"space.{key}: a range is {{low, high[, log][, step]}}, got {shown(dict(raw))}{own}")
     low, high = _check(key, raw["low"]), _check(key, raw["high"])
     log, step = raw.get("log", False), raw.get("step")
-    if not _is_number(low) or not _is_number(high):
+    if not is_number(low) or not is_number(high):
         raise SpecError(
             f"space.{key}: a range needs numbers, got low={shown(low)}, high={shown(high)}; use a list for a choice"
         )
@@ -125,16 +125,12 @@ def _parse_range(key: str, raw: Mapping[str, Plain]) -> Range:
 
 
 def _check_step(key: str, low: float, high: float, step: Plain, *, log: bool) -> None:
-    if not _is_number(step) or not 0 < step <= high - low:
+    if not is_number(step) or not 0 < step <= high - low:
         raise SpecError(f"space.{key}: step must be more than 0 and at most high - low, got {shown(step)}")
     if log:
         raise SpecError(f"space.{key}: step and log can't both be given; drop one")
     if isinstance(low, int) and isinstance(high, int) and not isinstance(step, int):
         raise SpecError(f"space.{key}: the step of a range of whole numbers must be one too, got {shown(step)}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check(key: str, value: object) -> Plain:

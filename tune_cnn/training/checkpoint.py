@@ -16,7 +16,7 @@ import torch
 from pyarrow import fs as arrow_fs
 from pyarrow.lib import ArrowInvalid
 
-from tune_cnn.errors import InputError
+from tune_cnn.errors import InputError, first_line
 from tune_cnn.files import replace_whole
 from tune_cnn.untyped import Untyped
 
@@ -163,7 +163,7 @@ def _parse(name: str, data: bytes) -> dict[str, Untyped]:
     try:
         state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:  # whatever its parser trips over, the file is no checkpoint
-        raise _Corrupt(f"PyTorch can't read it: {str(error).splitlines()[0]}") from error
+        raise _Corrupt(f"PyTorch can't read it: {first_line(error)}") from error
     if not isinstance(state, dict):
         raise _Corrupt(f"it holds a {type(state).__name__}, not a state")
     return state

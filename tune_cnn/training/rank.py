@@ -18,7 +18,8 @@ from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.export.program import export
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.training.meters.meters import Meters
-from tune_cnn.training.models.registry import ModelFacts, check_model
+from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory

@@ -1,4 +1,4 @@
-"""The training that the house itself does: a classifier, by cross-entropy, from its configuration."""
+"""The training that the package itself does: a classifier, by cross-entropy, from its configuration."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from tune_cnn.errors import TrialError
 from tune_cnn.training.data.order import epoch_order, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
-from tune_cnn.training.models.registry import ModelFacts
+from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct

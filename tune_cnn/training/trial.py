@@ -10,7 +10,7 @@ from tune_cnn.errors import InputError, TrialError
 from tune_cnn.training.checkpoint import Checkpoints
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.training.meters.hardware import by_hardware, place
-from tune_cnn.training.models.registry import ModelFacts
+from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.reduction import reduce_metrics
 from tune_cnn.training.step.context import TrialContext

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_cnn.errors import ResourceError, TuneCnnError
+from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.code import carried_modules
@@ -74,7 +74,7 @@ def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, q
             ray.init(**started)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"the Ray cluster at {address}" if address else "a Ray on this machine"
-            raise TuneCnnError(f"{where} can't be reached or started: {str(error).splitlines()[0]}") from error
+            raise TuneCnnError(f"{where} can't be reached or started: {first_line(error)}") from error
         yield
     finally:
         ray.shutdown()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import TrialError, first_line
 from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
@@ -132,13 +132,12 @@ class Dedicated:
             if isinstance(cause, OutOfMemoryError):
                 raise _node_full() from None
             if lost(cause):
-                said = str(cause).partition("\n")[0]
-                raise ProcessLost(f"the training's process is of no more use: {said}") from None
+                raise ProcessLost(f"the training's process is of no more use: {first_line(cause)}") from None
             raise cause from None
         except OutOfMemoryError:
             raise _node_full() from None
         except RayActorError as error:
-            raise ProcessLost(f"the training's process was lost: {str(error).splitlines()[0]}") from None
+            raise ProcessLost(f"the training's process was lost: {first_line(error)}") from None
 
 
 def _node_full() -> MemoryError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError
+from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError, first_line
 from tune_cnn.spec import Configuration
 from tune_cnn.states import TrialState
 from tune_cnn.training.messages import EpochResult, TrainingJob
@@ -203,15 +203,11 @@ class WarmTrial(tune.Trainable):
 def end_of(error: Exception) -> tuple[TrialState, str]:
     """State and reason of a trial that raised."""
     if isinstance(error, MemoryError | OutOfMemory | OutOfMemoryError):
-        said = _first_line(error)
+        said = first_line(error)[:500]
         return TrialState.INFEASIBLE, said if "out of memory" in said.lower() else f"out of memory: {said}"
     if isinstance(error, TrialError | TuneCnnError):
         return TrialState.FAILED, str(error)
-    return TrialState.FAILED, f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:500]
+    return TrialState.FAILED, f"{type(error).__name__}: {first_line(error)[:500]}"
 
 
 def _place() -> str:

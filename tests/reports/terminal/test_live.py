@@ -9,8 +9,9 @@ from reports.made_up_studies import made_up
 from rich.console import Console
 
 from tune_cnn.metrics import EpochPoint
+from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.reports.terminal.frame import frame, sparkline
-from tune_cnn.reports.terminal.live import LiveDisplay, Progress, RunningTrial
+from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.reports.thinning import best_few
 
 STUDY = made_up(12)

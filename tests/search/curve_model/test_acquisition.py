@@ -1,4 +1,4 @@
-"""What the sampler `front` is made of: candidates, a model of curves, what curves would add, and what that costs."""
+"""What the sampler `curve_ehvi` is made of: candidates, a model of curves, what these would add, what it costs."""
 
 import moocore
 import numpy as np
@@ -93,12 +93,12 @@ def test_what_curves_would_add_is_the_hypervolume_of_their_points_beyond_the_fro
     """Cumulatively, point by point; as moocore measures it, but for the grid or the draws."""
     rng = np.random.default_rng(1)
     front, curves = rng.random((6, objectives)), rng.random((10, 4, objectives)) * 1.2
-    gain = HypervolumeImprovement(front, np.maximum(front.max(axis=0), curves.max(axis=(0, 1))) * 1.02, rng=rng)
+    improvement = HypervolumeImprovement(front, np.maximum(front.max(axis=0), curves.max(axis=(0, 1))) * 1.02, rng=rng)
 
     def volume(points):
         return float(points.max()) if objectives == 1 else moocore.hypervolume(-points, ref=np.zeros(objectives))
 
-    found = gain.of_curves(curves)
+    found = improvement.of_curves(curves)
     for c, curve in enumerate(curves):
         for g in range(4):
             expected = volume(np.vstack([front, curve[: g + 1]])) - volume(front)
@@ -153,7 +153,7 @@ def test_epochs_beyond_the_time_left_count_for_nothing(spec):
             for epoch in range(1, 9):
                 metrics = {"accuracy": (0.1 if batch == 16 else 0.05) * epoch, "train_time_s": epoch * 640.0 / batch}
                 search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-            search.finish(number, TrialState.COMPLETE, search._observations.known[number].curve.points)
+            search.finish(number, TrialState.COMPLETE, search._observations.all[number].curve.points)
         for batch in (32, 128):
             search.learn_cost({"batch_size": batch}, Cost(step_time_s=640.0 / batch, steps_per_epoch=1))
         offered = [c for c in search._candidates.among([], search._rng) if c.params["batch_size"] in (32, 128)]
@@ -174,7 +174,7 @@ def test_a_curve_counts_by_what_it_comes_to_and_not_by_how_it_begins(spec):
         for epoch, accuracy in enumerate(accuracies, start=1):
             metrics = {"accuracy": accuracy + 0.01 * number, "train_time_s": 10.0 * epoch}
             search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        search.finish(number, TrialState.COMPLETE, search._observations.known[number].curve.points)
+        search.finish(number, TrialState.COMPLETE, search._observations.all[number].curve.points)
     for batch in (2, 5):
         search.learn_cost({"batch_size": batch}, Cost(step_time_s=10.0, steps_per_epoch=1))
     assert search.ask(4)["batch_size"] == 5

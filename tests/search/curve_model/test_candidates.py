@@ -138,10 +138,10 @@ def test_every_other_proposal_lies_beside_the_front(spec):
     for number in range(24):
         known = search._observations
         on_front = {point.trial for point in known.tracker.points}
-        front = [k.encoded for k in known.known if k.curve.points[0].trial in on_front]
+        front = [k.encoded for k in known.all if k.curve.points[0].trial in on_front]
         untried = {c.key for c in search._candidates.around(front, np.random.default_rng(0))} - set(search._here.tried)
         params = search.ask(number)
-        encoded = known.known[-1].encoded
+        encoded = known.all[-1].encoded
         steps = min((sum(abs(encoded[k] - one[k]) for k in one) for one in front), default=0)
         if number >= 6 and number % 2 and untried:
             assert steps == 1
@@ -153,5 +153,5 @@ def test_every_other_proposal_lies_beside_the_front(spec):
             top = 0.9 - 0.1 * off - 0.05 * np.log2(params["batch_size"] / 16)
             metrics = {"accuracy": top * (1 - 0.5**epoch), "train_time_s": epoch * 100 / params["batch_size"]}
             search.observe(EpochPoint(trial=number, epoch=epoch, metrics=metrics))
-        search.finish(number, TrialState.COMPLETE, known.known[-1].curve.points)
+        search.finish(number, TrialState.COMPLETE, known.all[-1].curve.points)
     assert beside >= 6 and others > 3

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from tune_cnn.training.data.augment import augment_batch, augment_image
-from tune_cnn.training.data.order import AUGMENTS, Augmentation, epoch_requests, largest_shift
+from tune_cnn.training.data.order import AUGMENTS, Augmentation, EpochOrder, epoch_requests, largest_shift
 
 
-def _requests(augment="crop_flip", **changes):
+def _requests(augment="crop_flip", epoch=2, **changes):
     settings = {"images": 100, "image_size": (16, 24), "augment": augment, "batch_size": 30}
-    settings |= {"rank": 0, "ranks": 1, "seed": 5, "epoch": 2}
-    return list(epoch_requests(**settings | changes))
+    settings |= {"rank": 0, "ranks": 1, "seed": 5}
+    return list(epoch_requests(EpochOrder(**settings | changes), epoch))
 
 
 def _slowly(image, dy, dx, flip):

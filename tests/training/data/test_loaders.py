@@ -11,7 +11,10 @@ import torch
 from image_files import prepared, write_folder
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.loaders.registry import Plan, ResidentSets, evaluation_batches, make_loader
+from tune_cnn.training.data.loaders.batch import Plan
+from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
+from tune_cnn.training.data.loaders.registry import make_loader
 
 CPU = torch.device("cpu")
 KINDS = [("device", 0), ("batched", 0), ("batched", 2), ("stream", 0), ("stream", 2)]
@@ -80,7 +83,10 @@ def test_batches_are_normalised_images_of_their_labels(tmp_path):
 
 def _evaluate(sets, **changes):
     settings = {"batch_size": 100, "rank": 0, "ranks": 1, "device": CPU, "channels_last": False}
-    return list(evaluation_batches(sets.train, sets.facts, **settings | changes))
+    loader = EvaluationLoader(images=sets.train, facts=sets.facts, **settings | changes)
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    return batches
 
 
 @pytest.mark.parametrize("kind", ["device", "batched", "stream"])

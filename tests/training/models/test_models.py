@@ -7,10 +7,11 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from tune_cnn.errors import ModelError
+from tune_cnn.training.models.arguments import named_arguments
 from tune_cnn.training.models.densenet import DenseLayer
 from tune_cnn.training.models.dpn import DualPathBlock, Stage
 from tune_cnn.training.models.measure import IMAGES, WeightsOnMeta, measure, takes_images
-from tune_cnn.training.models.registry import build_model, check_model, find_model, model_arguments, model_names
+from tune_cnn.training.models.registry import build_model, check_model, find_model, model_names
 from tune_cnn.training.models.resnet import shortcut_a
 
 # name, channels, side, parameters: LeNet-5 and DenseNet-BC to the last one; He et al. give 0.27, 0.46 and 0.85 M
@@ -256,9 +257,9 @@ def test_names_and_arguments_are_listed() -> None:
     names = model_names()
     assert {"small_cnn", "lenet5", "dpn92", "resnet18", "vit_b_16"} <= set(names)
     assert not {"fasterrcnn_resnet50_fpn", "fcn_resnet50", "r3d_18", "quantized_resnet18"} & set(names)
-    assert model_arguments("densenet_bc_100_12") == ("growth_rate", "depth")
-    assert model_arguments("efficientnet_b0") == ("dropout", "stochastic_depth_prob")
-    assert model_arguments("dpn92") == ()
+    assert named_arguments("densenet_bc_100_12", find_model("densenet_bc_100_12")) == ("growth_rate", "depth")
+    assert named_arguments("efficientnet_b0", find_model("efficientnet_b0")) == ("dropout", "stochastic_depth_prob")
+    assert named_arguments("dpn92", find_model("dpn92")) == ()
     assert callable(find_model("resnet18"))
 
 

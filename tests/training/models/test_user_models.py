@@ -5,7 +5,8 @@ import torch
 from models_checked import facts, refused
 from torch import nn
 
-from tune_cnn.training.models.registry import build_model, model_arguments
+from tune_cnn.training.models.arguments import named_arguments
+from tune_cnn.training.models.registry import build_model, find_model
 
 
 def test_checking_leaves_the_global_generator_alone(users_module: str) -> None:
@@ -22,14 +23,14 @@ def test_checking_leaves_the_global_generator_alone(users_module: str) -> None:
 def test_a_users_factory_is_built_and_measured(users_module: str) -> None:
     """A factory from the user's module: its class and its function, lazy layers shaped, arguments passed."""
     for name in (f"{users_module}:factory", f"{users_module}:Plain"):
-        assert model_arguments(name) == ("hidden",)
+        assert named_arguments(name, find_model(name)) == ("hidden",)
         checked = facts(name, 1, 8, arguments={"hidden": 6})
         assert checked.parameters == 64 * 6 + 6 + 6 * 10 + 10
         built = build_model(name, num_classes=10, in_channels=1, image_size=(8, 8))
         assert not any(isinstance(p, nn.UninitializedParameter) for p in built.parameters()) and built.training
         assert checked.inference_gflops == pytest.approx(2 * (64 * 6 + 60) / 1e9)
         assert "did you mean 'hidden'" in refused(name, 1, 8, arguments={"hiden": 6})
-    assert model_arguments(f"{users_module}:greedy") is None
+    assert named_arguments(f"{users_module}:greedy", find_model(f"{users_module}:greedy")) is None
     facts(f"{users_module}:greedy", 1, 8, arguments={"whatever": 1})
 
 

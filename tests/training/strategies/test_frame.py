@@ -16,11 +16,11 @@ from torch import nn
 
 from tune_cnn.errors import SpecError, TrialError
 from tune_cnn.spec.space import parse_space
-from tune_cnn.spec.strategies import check_strategies
+from tune_cnn.spec.strategies import Saves, Site, check_strategies
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies, find_strategy
-from tune_cnn.training.strategies.framework.strategy import Saves, Site, Strategy
+from tune_cnn.training.strategies.framework.strategy import Strategy
 
 CALLS: list[tuple[Any, ...]] = []
 PAGE = Path(__file__).parents[3] / "tune_cnn" / "training" / "strategies" / "README.md"

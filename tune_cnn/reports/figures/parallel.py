@@ -12,6 +12,7 @@ from tune_cnn.reports.numbers import ABSENT, better, number, setting, titled
 from tune_cnn.reports.study_report import TrialRow
 from tune_cnn.reports.thinning import sample
 from tune_cnn.spec import Choice, Range
+from tune_cnn.spec.dimensions import is_number
 from tune_cnn.untyped import Plain
 
 MOST_LINES = 1000
@@ -53,18 +54,19 @@ def parallel_coordinates_figure(
 
 def _parameter(name: str, kind: Choice | Range, values: Sequence[Plain]) -> dict[str, Plain]:
     # By kind: a range alone has a scale, linear or logarithmic.
-    if isinstance(kind, Range) and all(v is None or (_is_number(v) and (v > 0 or not kind.log)) for v in values):
+    if isinstance(kind, Range) and all(v is None or _has_place(v, log=kind.log) for v in values):
         return _numeric(name, values, log=kind.log, write=setting)
     return _categorical(name, kind.values if kind.is_listed else [], values)
+
+
+def _has_place(value: Plain, *, log: bool) -> bool:
+    """Whether the value can stand on the axis of a range."""
+    return is_number(value) and math.isfinite(value) and (value > 0 or not log)
 
 
 def _objective(metric: Metric, values: Sequence[float]) -> dict[str, Plain]:
     title = f"{titled(metric)} {better(metric)}"
     return _numeric(title, values, log=metric.scale is Scale.LOG and min(values, default=0) > 0, write=number)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _categorical(name: str, choices: Sequence[Plain], values: Sequence[Plain]) -> dict[str, Plain]:

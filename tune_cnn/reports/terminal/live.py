@@ -11,11 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from tune_cnn.metrics import EpochPoint
-from tune_cnn.reports.progress import Progress, RunningTrial
+from tune_cnn.reports.progress import Progress
 from tune_cnn.reports.terminal.frame import frame
 from tune_cnn.reports.terminal.plain import PlainLines
-
-__all__ = ["LiveDisplay", "Progress", "RunningTrial"]
 
 REFRESH_HZ = 2.0  # a frame costs some milliseconds of a core that the trials could use
 _MOST_PAST = 400  # faint points kept: more would fill the plot
@@ -28,12 +26,11 @@ class LiveDisplay:
         self,
         console: Console | None = None,
         *,
-        interactive: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`interactive`: None for a frame where the console is a capable terminal, plain lines where it isn't."""
+        """A frame where the console is a capable terminal, plain lines where it isn't."""
         self._console = console or Console(stderr=True)
-        self._interactive = _capable(self._console) if interactive is None else interactive
+        self._interactive = _capable(self._console)
         self._clock = clock
         self._progress: Progress | None = None
         self._updated_s = clock()

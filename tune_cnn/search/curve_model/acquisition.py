@@ -1,4 +1,4 @@
-"""The sampler `front`: of many configurations the one whose curve is expected to add most hypervolume per second."""
+"""The sampler `curve_ehvi`: among many configurations, that whose curve should add most hypervolume per second."""
 
 from collections.abc import Callable, Sequence
 
@@ -63,7 +63,7 @@ class Acquisition:
 
     @property
     def _trained(self) -> list[Observation]:
-        return [k for k in self._observations.known if k.curve.seen]
+        return [k for k in self._observations.all if k.curve.seen]
 
     def good(self) -> list[Encoded]:
         """Configurations in whose neighbourhood to look: those on the front, then the latest."""
@@ -85,9 +85,9 @@ class Acquisition:
 
     def _evenest(self, rows_cd: np.ndarray) -> int:
         """Of some, the one with which those tried lie most evenly in the space."""
-        if not self._observations.known:
+        if not self._observations.all:
             return int(self._rng.integers(len(rows_cd)))
-        tried_nd = np.stack([k.row_d for k in self._observations.known])
+        tried_nd = np.stack([k.row_d for k in self._observations.all])
         some = self._rng.choice(len(rows_cd), size=min(SPREAD, len(rows_cd)), replace=False)
         return int(some[np.argmin(discrepancy_with(rows_cd[some], tried_nd))])
 
@@ -102,7 +102,7 @@ class Acquisition:
         observations, count = self._observations, len(offered)
         shares_g = column_shares(max(k.curve.horizon for k in learned))
         self._model.learn(np.stack([k.row_d for k in learned]), [k.curve for k in learned], shares_g)
-        running = [k.row_d[None] for k in observations.known if k.running]
+        running = [k.row_d[None] for k in observations.all if k.running]
         mean_cgm, doubt_cgm = self._model.predict(np.concatenate([rows_cd, *running]))
         horizons_c = np.array([c.horizon for c in offered])
         self._put_known_times(offered, horizons_c, shares_g, mean_cgm, doubt_cgm)
@@ -114,8 +114,8 @@ class Acquisition:
         exists_cg = horizons_c[:, None] * shares_g > 1 - 1e-9  # a short horizon has no epoch at the first shares
         sampled_scgk = self._samples(mean_cgm[:count], doubt_cgm[:count]) * exists_cg[None, :, :, None]
         reach_k = np.maximum(held_fk.max(axis=0, initial=0.0), sampled_scgk.max(axis=(0, 1, 2))) * 1.02 + 1e-9
-        gain = HypervolumeImprovement(np.maximum(held_fk, 0.0), reach_k, rng=self._rng)
-        added_cg = np.mean([gain.of_curves(sampled_cgk) for sampled_cgk in sampled_scgk], axis=0)
+        improvement = HypervolumeImprovement(np.maximum(held_fk, 0.0), reach_k, rng=self._rng)
+        added_cg = np.mean([improvement.of_curves(sampled_cgk) for sampled_cgk in sampled_scgk], axis=0)
         time_m = mean_cgm[:count, :, observations.time_at]
         seconds_cg = 10.0 ** np.clip(np.nan_to_num(time_m), -9.0, 9.0) if not np.isnan(time_m).any() else shares_g
         seconds_cg = np.broadcast_to(seconds_cg, added_cg.shape)

@@ -20,7 +20,7 @@ class CostModel:
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # by key and trial: seconds and epochs so far
         self._sums: dict[str, tuple[float, int]] = {}  # of a key's trials: asked for thousands of times a trial
         self._rows: dict[str, np.ndarray] = {}
-        self._line: RidgeRegression | None = None
+        self._regression: RidgeRegression | None = None
 
     def probe(self, params: Mapping[str, Plain], row_d: np.ndarray, cost: Cost) -> None:
         """A cost that was measured beside the search; its trials' own times count more."""
@@ -29,7 +29,7 @@ class CostModel:
         key = cost_key(params)
         self._probed[key] = cost.epoch_time_s
         self._rows[key] = row_d
-        self._line = None
+        self._regression = None
 
     def observe(self, params: Mapping[str, Plain], row_d: np.ndarray, point: EpochPoint) -> None:
         time_s = point.metrics.get("train_time_s")
@@ -37,7 +37,7 @@ class CostModel:
             return
         key = cost_key(params)
         if key not in self._sums and key not in self._probed:
-            self._line = None
+            self._regression = None
         before_s, before = self._seen.get((key, point.trial), (0.0, 0))
         sum_s, epochs = self._sums.get(key, (0.0, 0))
         self._seen[key, point.trial] = (float(time_s), point.epoch)
@@ -54,7 +54,7 @@ class CostModel:
         known = self.known(cost_key(params))
         if known is not None or len(self._rows) < ENOUGH:
             return known
-        if self._line is None:
+        if self._regression is None:
             times = [self.known(key) or 1e-9 for key in self._rows]
-            self._line = RidgeRegression(np.stack(list(self._rows.values())), np.log(times))
-        return float(np.exp(np.clip(self._line.at(row_d[None])[0], -20, 20)))
+            self._regression = RidgeRegression(np.stack(list(self._rows.values())), np.log(times))
+        return float(np.exp(np.clip(self._regression.at(row_d[None])[0], -20, 20)))

@@ -55,7 +55,7 @@ class MemoryModel:
         beyond_n = _any_within(self._model.failed_mk, size_nk)
         within_n = _any_within(-self._model.fitting_mk, -size_nk)
         too_large_n: np.ndarray = as_failed_n | (
-            ((self._model.line.at(rows_nd) > self._model.limit) | beyond_n) & ~within_n
+            ((self._model.regression.at(rows_nd) > self._model.limit) | beyond_n) & ~within_n
         )
         return too_large_n
 
@@ -64,19 +64,21 @@ class MemoryModel:
         measured = [(row, peak) for row, peak in self._fitting if peak is not None]
         fitting = [row for row, _ in self._fitting]
         if len(measured) >= ENOUGH:
-            line = RidgeRegression(np.stack([row for row, _ in measured]), np.array([peak for _, peak in measured]))
-            largest, smallest = max(peak for _, peak in measured), float(line.at(failed_nd).min())
+            regression = RidgeRegression(
+                np.stack([row for row, _ in measured]), np.array([peak for _, peak in measured])
+            )
+            largest, smallest = max(peak for _, peak in measured), float(regression.at(failed_nd).min())
             limit = max(smallest, largest)  # any lower, and what fits would be left out for good
         else:
             rows_nd = np.stack([*fitting, *failed_nd])
-            line, limit = RidgeRegression(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5
-        slopes_d = np.abs(line.slope_d)
+            regression, limit = RidgeRegression(rows_nd, np.array([0.0] * len(fitting) + [1.0] * len(failed_nd))), 0.5
+        slopes_d = np.abs(regression.slope_d)
         daring = len(self._failed) < RISK * (len(self._failed) + len(self._fitting))
         slight = 0.0 if daring else SLIGHT * slopes_d.max(initial=0.0)
-        upwards_d = np.where(slopes_d > slight + 1e-9, np.sign(line.slope_d), 0.0)
+        upwards_d = np.where(slopes_d > slight + 1e-9, np.sign(regression.slope_d), 0.0)
         fitting_nd = np.stack(fitting) if fitting else np.empty((0, failed_nd.shape[1]))
         return _Learned(
-            line=line,
+            regression=regression,
             limit=limit,
             upwards_d=upwards_d,
             fitting_mk=-_least(-_size(fitting_nd, upwards_d)),
@@ -86,8 +88,8 @@ class MemoryModel:
 
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
-    line: RidgeRegression
-    limit: float  # of the line's values: what needs more doesn't fit
+    regression: RidgeRegression
+    limit: float  # of the regression's values: what needs more doesn't fit
     upwards_d: np.ndarray  # the sign of each dimension that matters, 0 for the rest
     fitting_mk: np.ndarray  # the largest that fitted, in the dimensions that matter, each growing with memory
     failed_mk: np.ndarray  # the smallest that failed

@@ -43,7 +43,7 @@ class Observations:
         self.limits_m = limits(self.bounds, self.metrics)
         self.curves = Curves(self.metrics)
         self.tracker = FrontTracker(self.objectives, reference)
-        self.known: list[Observation] = []
+        self.all: list[Observation] = []
         self.ended = 0
 
     def start(
@@ -54,22 +54,22 @@ class Observations:
         horizon: int,
         points: Sequence[EpochPoint],
     ) -> Observation:
-        known = Observation(encoded=encoded, params=params, row_d=row_d, curve=self.curves.start(horizon))
-        self.known.append(known)
+        observation = Observation(encoded=encoded, params=params, row_d=row_d, curve=self.curves.start(horizon))
+        self.all.append(observation)
         for point in points:
-            self.add(known, point)
-        return known
+            self.add(observation, point)
+        return observation
 
-    def add(self, known: Observation, point: EpochPoint) -> None:
-        self.curves.add(known.curve, point)
+    def add(self, observation: Observation, point: EpochPoint) -> None:
+        self.curves.add(observation.curve, point)
         if feasible([point], self.bounds):
             self.tracker.add(point)
 
-    def end(self, known: Observation | None) -> None:
+    def end(self, observation: Observation | None) -> None:
         """A trial has ended; the reference point is fixed once enough have: first epochs don't say how long one is."""
         self.ended += 1
-        if known is not None:
-            known.running = False
+        if observation is not None:
+            observation.running = False
         if self.ended >= REFERENCE_AFTER:
             self.tracker.fix_reference()
 

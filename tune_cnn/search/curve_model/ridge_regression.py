@@ -1,4 +1,4 @@
-"""A straight line through rows of numbers, sure enough of itself only where rows like these were seen."""
+"""A straight line through rows of numbers (Hoerl & Kennard, 1970, https://doi.org/10.1080/00401706.1970.10488634)."""
 
 import numpy as np
 
@@ -13,8 +13,6 @@ class RidgeRegression:
         centred_nd = rows_nd - self._centre_d
         gram_dd = centred_nd.T @ centred_nd + RIDGE * np.eye(centred_nd.shape[1])
         self.slope_d = np.linalg.solve(gram_dd, centred_nd.T @ (targets_n - self._mean))
-        left_n = targets_n - self.at(rows_nd)
-        self.doubt = float(np.sqrt((left_n**2).sum() / max(1, len(left_n) - rows_nd.shape[1])))
 
     def at(self, rows_md: np.ndarray) -> np.ndarray:
         predicted_m: np.ndarray = (rows_md - self._centre_d) @ self.slope_d + self._mean

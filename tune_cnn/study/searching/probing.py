@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tune_cnn.errors import first_line
 from tune_cnn.records.costs import KnownCost
 from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.strategies import Cards
@@ -52,7 +53,7 @@ def probe_of(answer: Probe | Exception) -> Probe:
     if isinstance(answer, CallLost):
         return Probe(reason=str(answer), out_of_memory=answer.out_of_memory)
     log.debug("a probe ended its process", exc_info=answer)
-    return Probe(reason=f"{type(answer).__name__}: {str(answer).strip().partition(chr(10))[0]}")
+    return Probe(reason=f"{type(answer).__name__}: {first_line(answer)}")
 
 
 def together(probes: Sequence[Probe]) -> Probe:

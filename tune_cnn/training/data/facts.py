@@ -1,4 +1,4 @@
-"""What the rest of the house needs to know of a data set."""
+"""What the rest of the package needs to know of a data set."""
 
 from dataclasses import dataclass
 

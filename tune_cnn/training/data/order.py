@@ -49,18 +49,20 @@ def padding(images: int, batch_size: int, ranks: int) -> int:
     return -(images % batch_size) % ranks
 
 
-def epoch_requests(
-    *,
-    images: int,
-    image_size: tuple[int, int],
-    augment: str,
-    batch_size: int,
-    rank: int,
-    ranks: int,
-    seed: int,
-    epoch: int,
-    positions_n: Int64 | None = None,
-) -> Iterator[Request]:
+@dataclass(frozen=True, kw_only=True)
+class EpochOrder:
+    """What every epoch of a training is drawn from, and one rank's place among the others."""
+
+    images: int
+    image_size: tuple[int, int]
+    augment: str
+    batch_size: int  # over all ranks
+    rank: int
+    ranks: int
+    seed: int
+
+
+def epoch_requests(order: EpochOrder, epoch: int, positions_n: Int64 | None = None) -> Iterator[Request]:
     """This rank's requests of one epoch, `steps_per_epoch` of them.
 
     `positions_n`: the images in another order than `epoch_order` gives, or fewer of them.
@@ -69,16 +71,16 @@ def epoch_requests(
     batches that one rank would see. The last batch is filled up to a multiple of `ranks` with the images that
     stand first in the epoch, as torch's DistributedSampler does; they keep the augmentation that they had there.
     """
-    random = np.random.default_rng((seed, epoch))
-    order = random.permutation(images).astype(np.int64)
-    drawn = _draw(random, images, image_size, augment)
-    if positions_n is not None:
-        order, images = positions_n, len(positions_n)
-    turns = np.concatenate([np.arange(images), np.arange(padding(images, batch_size, ranks))])
-    for step in range(steps_per_epoch(images, batch_size)):
-        # The padding makes the last batch at most batch_size long: both are multiples of `ranks`.
-        mine = turns[step * batch_size : (step + 1) * batch_size][rank::ranks]
-        yield Request(positions_n=order[mine], augmentation=drawn[mine])
+    random = np.random.default_rng((order.seed, epoch))
+    drawn_n = random.permutation(order.images).astype(np.int64)
+    augmentation = _draw(random, order.images, order.image_size, order.augment)
+    taken_n = drawn_n if positions_n is None else positions_n
+    images, size = len(taken_n), order.batch_size
+    turns = np.concatenate([np.arange(images), np.arange(padding(images, size, order.ranks))])
+    for step in range(steps_per_epoch(images, size)):
+        # The padding makes the last batch at most `size` long: both are multiples of `ranks`.
+        mine = turns[step * size : (step + 1) * size][order.rank :: order.ranks]
+        yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Int64:

@@ -14,12 +14,10 @@ from tune_cnn.training.data.check_labels import check_labels
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet, ImageSets
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
-from tune_cnn.training.data.sources.registry import data_names, find_source
+from tune_cnn.training.data.sources.registry import find_source
 from tune_cnn.training.data.sources.source import PartName, Source
 from tune_cnn.training.data.split import stratified_split, stratified_subset
 from tune_cnn.training.data.statistics import split_sums
-
-__all__ = ["data_names", "prepare"]
 
 TEST, SUBSET, VALIDATION = range(3)  # each draw has a stream of its own, so that one doesn't shift another
 PREPARED = 4  # sets that a warm process keeps: maps and indices, no pixels
@@ -42,7 +40,7 @@ def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -
     rows, notes = _split(data, entry, source, split_seed)
     if all_data:
         rows["train"] = np.sort(np.concatenate([rows["train"], rows["validation"]]))
-        notes.append("the validation images are trained on too: figures on them say nothing of new images")
+        notes.append("the validation images are trained on too: their metrics are no measure of accuracy on new images")
     mean, std = _mean_std(entry, rows["train"])
     facts = DataFacts(
         name=source.name,

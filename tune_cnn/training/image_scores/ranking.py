@@ -1,6 +1,5 @@
 """Rank the training images by a metric."""
 
-import importlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tune_cnn.errors import TrialError
-from tune_cnn.spec.calls import find_call
+from tune_cnn.spec.calls import find_call, resolve
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.canny import edges
@@ -40,10 +39,10 @@ def find_metric(
     if ":" in name:
         return _users(name)
     assert name == "perceptual", name
-    perceptual = perceptual_module()
-    features = perceptual.backbone(network, pretrained=pretrained).to(device)
+    distances = perceptual("distances")
+    features = perceptual("backbone")(network, pretrained=pretrained).to(device)
     mean_chw = mean_image(images, device, threads)
-    return lambda images_nchw: perceptual.distances(features, images_nchw, mean_chw)
+    return lambda images_nchw: distances(features, images_nchw, mean_chw)
 
 
 def mean_image(images: ImageSet, device: torch.device, threads: int) -> Tensor:
@@ -52,9 +51,9 @@ def mean_image(images: ImageSet, device: torch.device, threads: int) -> Tensor:
     return (torch.stack(sums).sum(dim=0) / len(images)).to(torch.float32)
 
 
-def perceptual_module() -> Untyped:
-    """Imported when it is asked for: torchvision takes 4 s, which every slot would pay at its start."""
-    return importlib.import_module("tune_cnn.training.image_scores.perceptual")
+def perceptual(name: str) -> Untyped:
+    """What has this name in perceptual.py, imported when asked for: torchvision takes each slot 4 s."""
+    return resolve(f"tune_cnn.training.image_scores.perceptual:{name}")
 
 
 def _batches(images: ImageSet, device: torch.device, threads: int) -> Iterator[Tensor]:

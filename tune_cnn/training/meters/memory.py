@@ -43,8 +43,8 @@ class ResidentMemory(Meter):
     (ranks: the largest).
 
     Seen: by samples within stretches, at their ends and on reading, so a short peak between samples is missed. It
-    includes Python and PyTorch (some 300 MiB), what the C library keeps of what the trial has freed (`heap`), and
-    imports and caches of a warm process. Good for what fits, not for small differences.
+    includes Python and PyTorch (some 300 MiB), what the C library keeps of what the trial has freed (`process.malloc`),
+    and imports and caches of a warm process. Good for what fits, not for small differences.
     """
 
     def __init__(self, family: Family) -> None:

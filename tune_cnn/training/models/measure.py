@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from tune_cnn.errors import ModelError
+from tune_cnn.errors import ModelError, first_line
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.untyped import Untyped
 
@@ -65,7 +65,7 @@ def _flop_counter() -> FlopCounterMode:
 
 def said(error: Exception) -> str:
     """An exception's kind and its first line."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _forward(model: nn.Module, images_nchw: Tensor, num_classes: int) -> Tensor:

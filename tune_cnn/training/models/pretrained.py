@@ -8,7 +8,7 @@ import torch
 from torch import hub
 from torchvision import models
 
-from tune_cnn.errors import ModelError, nearest
+from tune_cnn.errors import ModelError, first_line, nearest
 from tune_cnn.untyped import Untyped
 
 
@@ -44,8 +44,8 @@ def fetch_weights(name: str, weights: Untyped) -> Path:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises nearly anything on a file that isn't one of its own
-        first_line = str(error).partition("\n")[0]
         raise ModelError(
-            f"model {name!r}: {path} does not hold weights ({type(error).__name__}: {first_line}). Delete it. {place}"
+            f"model {name!r}: {path} does not hold weights ({type(error).__name__}: {first_line(error)}). "
+            f"Delete it. {place}"
         ) from error
     return path

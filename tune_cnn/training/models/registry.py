@@ -1,6 +1,5 @@
 """Models by name: find, build and check them."""
 
-import importlib
 import warnings
 from collections.abc import Mapping
 
@@ -8,8 +7,8 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import ModelError, nearest
-from tune_cnn.spec.calls import find_call
-from tune_cnn.training.models.arguments import Factory, check_arguments, named_arguments
+from tune_cnn.spec.calls import find_call, resolve
+from tune_cnn.training.models.arguments import Factory, check_arguments
 from tune_cnn.training.models.densenet import densenet_bc_100_12
 from tune_cnn.training.models.dpn import dpn92
 from tune_cnn.training.models.facts import ModelFacts
@@ -18,8 +17,6 @@ from tune_cnn.training.models.measure import WeightsOnMeta, measure, measure_unk
 from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
 from tune_cnn.untyped import Plain, Untyped
-
-__all__ = ["ModelFacts", "build_model", "check_model", "find_model", "model_arguments", "model_names"]
 
 OURS: dict[str, Factory] = {
     "small_cnn": small_cnn,
@@ -38,7 +35,7 @@ USUAL_SIDES = (8, 16, 28, 32, 64, 96, 128, 224, 256, 299)
 
 def model_names() -> tuple[str, ...]:
     """Ours, then torchvision's; any `package.module:name` besides."""
-    return (*OURS, *_torchvision().torchvision_names())
+    return (*OURS, *_torchvision("torchvision_names")())
 
 
 def find_model(name: str) -> Factory:
@@ -50,26 +47,17 @@ def find_model(name: str) -> Factory:
         return OURS[name]
     if ":" in name:
         return find_call(name, where=f"model {name!r}")
-    if name in _torchvision().torchvision_names():
-        factory: Factory = _torchvision().TorchvisionModel(name)
+    if name in _torchvision("torchvision_names")():
+        factory: Factory = _torchvision("TorchvisionModel")(name)
         return factory
     raise ModelError(
         f"there is no model {name!r}{nearest(name, model_names())}; your own is named as package.module:name"
     )
 
 
-def _torchvision() -> Untyped:
-    """torchvision's models, imported when one is asked for: it takes 4 s, which every slot would pay at its start."""
-    return importlib.import_module("tune_cnn.training.models.torchvision_models")
-
-
-def _is_torchvisions(factory: Factory) -> bool:
-    return type(factory).__name__ == "TorchvisionModel"
-
-
-def model_arguments(name: str) -> tuple[str, ...] | None:
-    """The arguments that the model of that name takes; None where its factory takes any."""
-    return named_arguments(name, find_model(name))
+def _torchvision(name: str) -> Untyped:
+    """Of torchvision's models, imported when one is asked for: that takes 4 s, which every slot would pay."""
+    return resolve(f"tune_cnn.training.models.torchvision_models:{name}")
 
 
 def build_model(
@@ -89,7 +77,7 @@ def build_model(
     check_arguments(name, factory, arguments)
     settings = dict(arguments)
     if weights is not None:
-        if not _is_torchvisions(factory):
+        if name in OURS or ":" in name:
             raise ModelError(
                 f"model {name!r}: weights={weights!r} are for torchvision's models only; leave weights out"
                 + (", and load your own inside the factory" if ":" in name else "")
@@ -147,7 +135,7 @@ def check_model(
     """
     factory = find_model(name)
     check_arguments(name, factory, arguments)
-    known = name in OURS or _is_torchvisions(factory)
+    known = ":" not in name
     shape: dict[str, Untyped] = {
         "num_classes": num_classes,
         "in_channels": in_channels,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tune_cnn.errors import DeviceLost, InputError, OutOfMemory, PeerLost, TrialError
+from tune_cnn.errors import DeviceLost, InputError, OutOfMemory, PeerLost, TrialError, first_line
 
 # Neither CUDA's libraries nor the CPU's allocator have a type of exception for it.
 OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
@@ -31,12 +31,12 @@ def trial_faults(doing: str) -> Iterator[None]:
         # A warm process lives on, and what an error's frames hold (batches, activations) would live on with the error.
         traceback.clear_frames(error.__traceback__)
         if is_out_of_memory(error):
-            raise OutOfMemory(f"{doing}: out of memory: {_first_line(error)}") from error
+            raise OutOfMemory(f"{doing}: out of memory: {first_line(error)}") from error
         if is_peer_lost(error):
-            raise PeerLost(f"{doing}: {_first_line(error)}") from error
+            raise PeerLost(f"{doing}: {first_line(error)}") from error
         if breaks_context(error):
-            raise DeviceLost(f"{doing}: {_first_line(error)}") from error
-        raise TrialError(f"{doing} raised {type(error).__name__}: {_first_line(error)}{where}") from error
+            raise DeviceLost(f"{doing}: {first_line(error)}") from error
+        raise TrialError(f"{doing} raised {type(error).__name__}: {first_line(error)}{where}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -55,10 +55,6 @@ def is_peer_lost(error: BaseException) -> bool:
 def breaks_context(error: BaseException) -> bool:
     """Whether CUDA failed in a way after which nothing in this process can use the device."""
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").partition("\n")[0]
 
 
 def _where(error: BaseException) -> str:

@@ -1,16 +1,13 @@
 """Evaluation: loss and accuracy of a model on a split, over all ranks."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.data.loaders.batch import Batch
-from tune_cnn.training.data.loaders.evaluate import evaluation_batches
+from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
 from tune_cnn.training.step.context import TrialContext
 
 
@@ -18,20 +15,6 @@ from tune_cnn.training.step.context import TrialContext
 class Evaluation:
     loss: float  # mean cross-entropy, nat
     accuracy: float
-
-
-class EvaluationLoader:
-    """A split's batches in order, each image once; may be gone through again and again."""
-
-    def __init__(self, batches: Callable[[], Iterator[Batch]], count: int) -> None:
-        self._batches = batches
-        self._count = count
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._batches()
-
-    def __len__(self) -> int:
-        return self._count
 
 
 def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = False) -> EvaluationLoader:
@@ -42,12 +25,10 @@ def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = 
     """
     group, configuration = context.group, context.job.configuration
     rank, ranks = (0, 1) if whole else (group.rank, group.ranks)
-    batch_size = 2 * configuration.batch_size * ranks // group.ranks
-    batches = partial(
-        evaluation_batches,
-        images,
-        context.images.facts,
-        batch_size=batch_size,
+    return EvaluationLoader(
+        images=images,
+        facts=context.images.facts,
+        batch_size=2 * configuration.batch_size * ranks // group.ranks,
         rank=rank,
         ranks=ranks,
         device=context.device,
@@ -55,8 +36,6 @@ def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = 
         resident=context.resident if configuration.loader == "device" else None,
         threads=context.job.threads,
     )
-    share = len(range(rank, len(images), ranks))
-    return EvaluationLoader(batches, -(-share // max(1, batch_size // ranks)))
 
 
 def evaluate(model: nn.Module, context: TrialContext, images: ImageSet) -> Evaluation:

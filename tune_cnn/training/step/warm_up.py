@@ -26,7 +26,7 @@ def warm_up(model: nn.Module, context: TrialContext, batch_sizes: Sequence[int])
     device, facts = context.device, context.images.facts
     layout = torch.channels_last if context.job.configuration.channels_last else torch.contiguous_format
     throw_away = copy.deepcopy(model).train()
-    learner = compiled(throw_away, context)
+    compiled_model = compiled(throw_away, context)
     scaler = context.precision.scaler(device)
     for batch_size in dict.fromkeys(batch_sizes):
         for _ in range(PASSES):
@@ -34,7 +34,7 @@ def warm_up(model: nn.Module, context: TrialContext, batch_sizes: Sequence[int])
             labels_n = torch.randint(facts.num_classes, (batch_size,), device=device)
             throw_away.zero_grad(set_to_none=True)
             with context.precision.autocast(device):
-                logits = learner(images_nchw)
+                logits = compiled_model(images_nchw)
             loss = F.cross_entropy(logits.float(), labels_n, label_smoothing=context.job.configuration.label_smoothing)
             scaler.scale(loss).backward()
     if device.type == "cuda":

@@ -9,8 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import Range, StudySpec
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import TrainingRun
 
 SIZE = "strategies.ghost_batch_norm.size"
 

@@ -12,8 +12,9 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.surgery.kernels import (
     carried_state,
     padding_for,

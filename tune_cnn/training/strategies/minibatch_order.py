@@ -11,13 +11,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from tune_cnn.errors import ModelError, SpecError, StrategyError, nearest
+from tune_cnn.errors import ModelError, SpecError, StrategyError, first_line, nearest
 from tune_cnn.spec import Choice, Range, StudySpec
 from tune_cnn.spec.calls import find_call
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.readers import Int64
-from tune_cnn.training.image_scores.ranking import find_metric, perceptual_module, ranked
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.training.image_scores.ranking import find_metric, perceptual, ranked
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import TrainingRun
 from tune_cnn.untyped import Untyped
 
 KEY = "strategies.minibatch_order."
@@ -185,19 +187,19 @@ def _values(spec: StudySpec, knob: str) -> Sequence[Untyped]:
 
 def _check_backbone(name: str, data: DataFacts, *, pretrained: bool) -> None:
     """It exists, its weights can be had, and it sees something in images of this size."""
-    perceptual = perceptual_module()
-    if name not in perceptual.torchvision_names():
-        hint = nearest(name, perceptual.torchvision_names())
+    networks = perceptual("torchvision_names")()
+    if name not in networks:
+        hint = nearest(name, networks)
         raise SpecError(f"space.{KEY}backbone: torchvision has no network {name!r}{hint}")
     try:
-        network = perceptual.backbone(name, pretrained=pretrained)
+        network = perceptual("backbone")(name, pretrained=pretrained)
     except ModelError as error:
         raise SpecError(f"space.{KEY}backbone: {error} Or set weights: random.") from None
     try:
         with torch.inference_mode():
-            why = "" if perceptual.features(network, torch.zeros(2, *data.image_shape)) else "it has no maps"
+            why = "" if perceptual("features")(network, torch.zeros(2, *data.image_shape)) else "it has no maps"
     except Exception as error:  # what torchvision's network raises on what it can't take is its own affair
-        why = str(error).partition("\n")[0]
+        why = first_line(error)
     if why:
         raise SpecError(
             f"space.{KEY}backbone: {name} gives no features of images of {data.image_shape}: {why}; "

@@ -11,8 +11,9 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.surgery.blocks import (
     Insertable,
     init_identity,
@@ -75,7 +76,7 @@ class Net2Net(Strategy):
 
     def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
-        self._absent: list[Insertable] = []
+        self._placeholders: list[Insertable] = []
         self._target: dict[Group, int] = {}
 
     @classmethod
@@ -101,22 +102,22 @@ class Net2Net(Strategy):
         images_nchw = run.sample_batch().images_nchw
         before = sizes(run.model)
         if self.start_depth < 1:
-            self._absent = spread(insertable_blocks(run.model, images_nchw), self.start_depth)
-        if self.start_depth < 1 and not self._absent:
+            self._placeholders = spread(insertable_blocks(run.model, images_nchw), self.start_depth)
+        if self.start_depth < 1 and not self._placeholders:
             raise StrategyError(
                 f"{self.name}: start_depth={self.start_depth}, but the model has no layer that could be put in later "
                 "(a residual block, or a convolution from as many maps to as many before a ReLU); use start_depth: 1"
             )
-        for name in _names(self._absent):
+        for name in _names(self._placeholders):
             take_out(run.model, name)
         graph = channel_graph(run.model, images_nchw)
         self._target = {group: len(channels) for group, channels in graph.groups().items()}
         if self.start_width < 1:
             narrow(run.model, graph, self.start_width)
-        elif not self._absent:
+        elif not self._placeholders:
             raise StrategyError(f"{self.name}: start_width and start_depth are both 1: nothing is left to grow")
         check_eval_forward(run.model, images_nchw, doing=self.name)
-        change = {"absent": _names(self._absent), "sizes": resized(before, sizes(run.model))}
+        change = {"absent": _names(self._placeholders), "sizes": resized(before, sizes(run.model))}
         run.replace_model(run.model, {}, by=self.name, change=change)
 
     def start_epoch(self, run: TrainingRun, epoch: int) -> None:
@@ -128,8 +129,8 @@ class Net2Net(Strategy):
         counts = growth(graph, self._target, random)
         carried = gather_channels(model, graph, counts, run.optimizer.state)
         add_noise(model, graph, counts, self.noise, random)
-        deepen(model, self._absent, images_nchw)
-        change = {"present": _names(self._absent), "sizes": resized(before, sizes(model))}
+        deepen(model, self._placeholders, images_nchw)
+        change = {"present": _names(self._placeholders), "sizes": resized(before, sizes(model))}
         run.replace_model(model, carried, by=self.name, change=change)
         if self.lr_factor != 1:
             run.resize_batch(run.batch_size, learning_rate_ratio=self.lr_factor)

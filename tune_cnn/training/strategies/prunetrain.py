@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
-from tune_cnn.training.strategies.framework.strategy import Change, Strategy, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.strategies.net2net import Net2Net
 from tune_cnn.training.surgery.channels import ChannelGraph
 from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels

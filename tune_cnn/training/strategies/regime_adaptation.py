@@ -6,8 +6,10 @@ from typing import ClassVar
 from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import Range, StudySpec
 from tune_cnn.spec.configuration import REGIME_BASE_BATCH
+from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.strategies.framework.strategy import Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import TrainingRun
 
 BASE_BATCH = "strategies.regime_adaptation.base_batch"
 

@@ -10,7 +10,10 @@ from torch.nn import functional as F
 
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Range
-from tune_cnn.training.strategies.framework.strategy import Batch, Change, Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.spec.strategies import Knob, Saves, Site
+from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 
 
 class S3PoolStrategy(Strategy):

@@ -9,7 +9,10 @@ from torch.nn.utils import parametrizations, parametrize
 
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Choice
-from tune_cnn.training.strategies.framework.strategy import Batch, Change, Knob, Saves, Site, Strategy, TrainingRun
+from tune_cnn.spec.strategies import Knob, Saves, Site
+from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.untyped import Untyped
 
 Layer = nn.Conv2d | nn.Linear

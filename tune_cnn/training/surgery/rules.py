@@ -33,80 +33,80 @@ def _bound(names: str, args: Args, kwargs: Kwargs) -> list[Untyped]:
     return [args[at] if at < len(args) else kwargs.get(name) for at, name in enumerate(order)]
 
 
-def _taken(followed: TraceState, tensor: Tensor) -> Features:
-    features = followed.features(tensor)
+def _taken(state: TraceState, tensor: Tensor) -> Features:
+    features = state.features(tensor)
     return features if features is not None else fixed(tensor.shape[1])
 
 
-def _conv2d(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _conv2d(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     images, weight, bias, *_, groups = _bound("input weight bias stride padding dilation groups", args, kwargs)
-    if images.ndim != 4 or followed.name(weight) is None:
+    if images.ndim != 4 or state.name(weight) is None:
         return None
     if groups in (None, 1):
-        return _mixed(followed, images, weight, bias)
+        return _mixed(state, images, weight, bias)
     if groups == images.shape[1] == result.shape[1]:  # depthwise: each map by itself
-        return followed.place(bias, 0, followed.place(weight, 0, _taken(followed, images)))
+        return state.place(bias, 0, state.place(weight, 0, _taken(state, images)))
     return None
 
 
-def _linear(followed: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _linear(state: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     inputs, weight, bias = _bound("input weight bias", args, kwargs)
-    if inputs.ndim != 2 or followed.name(weight) is None:
+    if inputs.ndim != 2 or state.name(weight) is None:
         return None
-    return _mixed(followed, inputs, weight, bias)
+    return _mixed(state, inputs, weight, bias)
 
 
-def _mixed(followed: TraceState, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Features:
-    name = followed.name(weight)
+def _mixed(state: TraceState, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Features:
+    name = state.name(weight)
     assert name is not None
-    followed.graph.dense.add(name)
-    followed.place(weight, 1, _taken(followed, inputs))
-    made = followed.place(weight, 0, followed.graph.channels.fresh(weight.shape[0]))
-    return followed.place(bias, 0, made)
+    state.graph.dense.add(name)
+    state.place(weight, 1, _taken(state, inputs))
+    made = state.place(weight, 0, state.graph.channels.fresh(weight.shape[0]))
+    return state.place(bias, 0, made)
 
 
-def _batch_norm(followed: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _batch_norm(state: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     images, *vectors = _bound("input running_mean running_var weight bias", args, kwargs)
-    features = _taken(followed, images)
+    features = _taken(state, images)
     for vector in vectors:
-        features = followed.place(vector, 0, features)
+        features = state.place(vector, 0, features)
     return features
 
 
-def _prelu(followed: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _prelu(state: TraceState, _result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     images, slopes = _bound("input weight", args, kwargs)
-    features = _taken(followed, images)
-    return features if slopes.numel() == 1 else followed.place(slopes, 0, features)
+    features = _taken(state, images)
+    return features if slopes.numel() == 1 else state.place(slopes, 0, features)
 
 
-def _each_by_itself(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _each_by_itself(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     """Element by element, or map by map."""
     tensor = args[0] if args else kwargs.get("input")
-    features = followed.features(tensor)
+    features = state.features(tensor)
     kept = isinstance(tensor, Tensor) and result.ndim > 1 and result.shape[:2] == tensor.shape[:2]
     return features if kept else None
 
 
-def _two_together(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _two_together(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     """Addition, multiplication and the like: channels that meet are the same channel from there on."""
     one, other = _bound("input other", args, kwargs)
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return _each_by_itself(followed, result, (one if isinstance(one, Tensor) else other,), {})
-    a, b = followed.features(one), followed.features(other)
+        return _each_by_itself(state, result, (one if isinstance(one, Tensor) else other,), {})
+    a, b = state.features(one), state.features(other)
     if a is None and b is None:
         return None
     if a is None or b is None:
-        return _with_unfollowed(followed, (one, a), other) if b is None else _with_unfollowed(followed, (other, b), one)
+        return _with_unfollowed(state, (one, a), other) if b is None else _with_unfollowed(state, (other, b), one)
     if one.ndim != other.ndim:
         return None
     if one.shape[1] == other.shape[1]:
-        return followed.graph.channels.tie(a, b, f"{followed.where}: tensors of unlike make are added")
+        return state.graph.channels.tie(a, b, f"{state.where}: tensors of unlike make are added")
     single, many = (a, b) if one.shape[1] == 1 else (b, a)
-    followed.graph.channels.fix(single, f"{followed.where}: one map for all channels")
+    state.graph.channels.fix(single, f"{state.where}: one map for all channels")
     return many
 
 
-def _with_unfollowed(followed: TraceState, known: tuple[Tensor, Features | None], other: Tensor) -> Features | None:
+def _with_unfollowed(state: TraceState, known: tuple[Tensor, Features | None], other: Tensor) -> Features | None:
     tensor, features = known
     assert features is not None
     axis = other.ndim - (tensor.ndim - 1)  # of `other`, that meets the tensor's axis 1
@@ -114,27 +114,27 @@ def _with_unfollowed(followed: TraceState, known: tuple[Tensor, Features | None]
         return None
     if axis < 0 or other.shape[axis] == 1:
         return features
-    return followed.place(other, axis, features) if followed.name(other) is not None else None
+    return state.place(other, axis, features) if state.name(other) is not None else None
 
 
-def _scaled(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _scaled(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     """Multiplication: a channel that padding made of zeros has no partner whose number it could follow."""
     for tensor in args:
-        if any(channel == ZERO for channel, _ in followed.features(tensor) or ()):
+        if any(channel == ZERO for channel, _ in state.features(tensor) or ()):
             return None
-    return _two_together(followed, result, args, kwargs)
+    return _two_together(state, result, args, kwargs)
 
 
-def _cat(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _cat(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     tensors, axis = _bound("tensors dim", args, kwargs)
-    if (axis or 0) % result.ndim != 1 or all(followed.features(tensor) is None for tensor in tensors):
+    if (axis or 0) % result.ndim != 1 or all(state.features(tensor) is None for tensor in tensors):
         return None
-    return tuple(place for tensor in tensors for place in _taken(followed, tensor))
+    return tuple(place for tensor in tensors for place in _taken(state, tensor))
 
 
-def _reshape(followed: TraceState, result: Tensor, args: Args, _: Kwargs) -> Features | None:
+def _reshape(state: TraceState, result: Tensor, args: Args, _: Kwargs) -> Features | None:
     tensor = args[0]
-    features = followed.features(tensor)
+    features = state.features(tensor)
     if features is None or result.ndim < 2 or result.shape[0] != tensor.shape[0]:
         return None
     if result.shape[1] == tensor.shape[1]:
@@ -145,9 +145,9 @@ def _reshape(followed: TraceState, result: Tensor, args: Args, _: Kwargs) -> Fea
     return None
 
 
-def _pad(followed: TraceState, _: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _pad(state: TraceState, _: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     tensor, amounts, mode, value = _bound("input pad mode value", args, kwargs)
-    features = followed.features(tensor)
+    features = state.features(tensor)
     if features is None:
         return None
     inner = 2 * (tensor.ndim - 2)  # pairs run from the last axis to the first
@@ -160,20 +160,20 @@ def _pad(followed: TraceState, _: Tensor, args: Args, kwargs: Kwargs) -> Feature
     return padded
 
 
-def _reduced(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _reduced(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     tensor, axes = _bound("input dim", args, kwargs)
     axes = [axes] if isinstance(axes, int) else axes
     if not axes or any(axis % tensor.ndim < 2 for axis in axes):
         return None
-    return _each_by_itself(followed, result, args, kwargs)
+    return _each_by_itself(state, result, args, kwargs)
 
 
-def _indexed(followed: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
+def _indexed(state: TraceState, result: Tensor, args: Args, kwargs: Kwargs) -> Features | None:
     index = args[1] if isinstance(args[1], tuple) else (args[1],)
     whole = slice(None)
     if len(index) < 2 or index[0] != whole or index[1] != whole or not all(isinstance(i, slice) for i in index[2:]):
         return None
-    return _each_by_itself(followed, result, args[:1], kwargs)
+    return _each_by_itself(state, result, args[:1], kwargs)
 
 
 _EACH_BY_ITSELF = (

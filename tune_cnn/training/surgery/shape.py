@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from tune_cnn.errors import StrategyError
+from tune_cnn.errors import StrategyError, first_line
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.untyped import Plain, Untyped
 
@@ -69,9 +69,9 @@ def take_out(model: nn.Module, name: str) -> None:
 
 def put_back(model: nn.Module, name: str) -> nn.Module:
     """The layer, in its place again and where the rest of the model is."""
-    absent = model.get_submodule(name)
-    assert isinstance(absent, Placeholder), name
-    layer = absent.layer.train(absent.training)
+    placeholder = model.get_submodule(name)
+    assert isinstance(placeholder, Placeholder), name
+    layer = placeholder.layer.train(placeholder.training)
     like = next(model.parameters())
     replace_module(model, name, layer.to(like.device))
     return layer
@@ -135,11 +135,11 @@ def eval_forward(model: nn.Module, images_nchw: Tensor) -> Tensor:
 
 
 def check_eval_forward(model: nn.Module, images_nchw: Tensor, *, doing: str) -> Tensor:
-    """`answers`, or a StrategyError: a width that is written into the model's code can't be changed."""
+    """`eval_forward`, or a StrategyError: a width that is written into the model's code can't be changed."""
     try:
         return eval_forward(model, images_nchw)
     except Exception as error:  # the model may be the user's
         raise StrategyError(
-            f"{doing}: the model's forward can't take other widths ({str(error).strip().partition(chr(10))[0]}); let "
+            f"{doing}: the model's forward can't take other widths ({first_line(error)}); let "
             "it read them from its tensors' shapes, as in x.flatten(1) for x.view(-1, 400), or leave the strategy out"
         ) from error

@@ -12,11 +12,12 @@ from tune_cnn.spec import Configuration
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import BatchLoader
+from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.step.context import TrialContext
-from tune_cnn.training.step.evaluation import EvaluationLoader, evaluation_loader
+from tune_cnn.training.step.evaluation import evaluation_loader
 from tune_cnn.training.step.model import built_model
 from tune_cnn.training.user_code.metrics import number
 from tune_cnn.untyped import Plain, Untyped

@@ -9,7 +9,7 @@ import torch
 from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.data.order import Request, epoch_requests, padding, steps_per_epoch
+from tune_cnn.training.data.order import EpochOrder, Request, epoch_requests, padding, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
 
 
@@ -76,7 +76,7 @@ class Plan:
         )
 
     def requests(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Request]:
-        return epoch_requests(
+        order = EpochOrder(
             images=len(self.images),
             image_size=self.facts.image_size,
             augment=self.augment,
@@ -84,9 +84,8 @@ class Plan:
             rank=self.rank,
             ranks=self.ranks,
             seed=self.seed,
-            epoch=epoch,
-            positions_n=positions_n,
         )
+        return epoch_requests(order, epoch, positions_n)
 
     def normaliser(self) -> Normaliser:
         return Normaliser(self.facts.mean, self.facts.std, self.device, self.channels_last)

@@ -1,12 +1,9 @@
 """Make a loader by its kind."""
 
 from tune_cnn.spec.configuration import Loader
-from tune_cnn.training.data.loaders.batch import Batch, BatchLoader, Plan
+from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.device import DeviceLoader, ResidentSets
-from tune_cnn.training.data.loaders.evaluate import evaluation_batches
 from tune_cnn.training.data.loaders.through_dataloader import WorkerLoader
-
-__all__ = ["Batch", "BatchLoader", "Plan", "ResidentSets", "evaluation_batches", "make_loader"]
 
 
 def make_loader(plan: Plan, *, kind: Loader, workers: int, resident: ResidentSets | None = None) -> BatchLoader:

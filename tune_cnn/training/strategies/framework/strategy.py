@@ -13,8 +13,6 @@ from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.untyped import Untyped
 
-__all__ = ["Batch", "Change", "Knob", "Saves", "Site", "Strategy", "TrainingRun"]
-
 
 class Strategy:
     """One method. Hooks are called on every rank alike, those of all strategies that are on in `Site`'s order.
