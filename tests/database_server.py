@@ -26,7 +26,7 @@ def postgres() -> Iterator[str]:
     if binaries is None:
         missing("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the path")
     try:
-        import psycopg  # noqa: F401
+        import psycopg  # noqa: F401  (whether it is there)
     except ImportError:
         missing("the driver psycopg is not installed")
     as_user: dict[str, Any] = {}

@@ -97,7 +97,7 @@ class Checker:
     def _tune_cnn(self, words: list[str]) -> None:
         if words in ([], ["--version"]):
             return
-        command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+        command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]  # the app is a group
         if words[0] == "server":
             server_options("tune-cnn server").parse_args(words[1:])
             return

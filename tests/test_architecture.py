@@ -194,7 +194,7 @@ def imports_of(file: Path) -> list[Import]:
         for module in modules_of(node):
             where = str(file.relative_to(ROOT))
             found.append(
-                Import(file=where, room=room_of(file), line=node.lineno, module=module, at_top=id(node) in top)  # type: ignore[attr-defined]
+                Import(file=where, room=room_of(file), line=node.lineno, module=module, at_top=id(node) in top)  # type: ignore[attr-defined]  # an import has its line
             )
     return found
 

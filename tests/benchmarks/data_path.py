@@ -62,7 +62,7 @@ class Case:
                 batch_size=self.batch_size,
                 learning_rate=0.01,
                 augment=self.augment,  # type: ignore[arg-type]  # one of its values
-                loader=loader,  # type: ignore[arg-type]  # likewise
+                loader=loader,  # type: ignore[arg-type]  # likewise one of them
                 loader_workers=workers,
             ),
             data=DataSpec(
@@ -176,9 +176,9 @@ def measure(case: Case, repeats: int, rivals: bool, done: Callable[[Runs], None]
     for loader, workers in LOADERS:
         if workers < cores():
             name = f"{loader}, {workers} workers" if loader != "device" else loader
-            systems[name] = lambda loader=loader, workers=workers: ours(rank, case, loader, workers)  # type: ignore[misc]
+            systems[name] = lambda loader=loader, workers=workers: ours(rank, case, loader, workers)  # type: ignore[misc]  # bound by its default
     for workers in RIVAL_WORKERS if rivals else ():
-        systems[f"PIL, {workers} workers"] = lambda workers=workers: rival(case, workers)  # type: ignore[misc]
+        systems[f"PIL, {workers} workers"] = lambda workers=workers: rival(case, workers)  # type: ignore[misc]  # bound by its default
     found: Runs = {name: [] for name in systems}
     names = list(systems)
     for repeat in range(repeats):

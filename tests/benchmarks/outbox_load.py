@@ -33,11 +33,11 @@ from tune_cnn.spec import parse_spec
 from tune_cnn.states import TrialState
 
 make_quiet("")  # before mlflow is imported
-import mlflow  # noqa: E402
-from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
+import mlflow  # noqa: E402  (after make_quiet)
+from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402  (after make_quiet)
 
-from tune_cnn.records.mlflow.client import Server  # noqa: E402
-from tune_cnn.records.outbox.delivery import Delivery  # noqa: E402
+from tune_cnn.records.mlflow.client import Server  # noqa: E402  (after make_quiet)
+from tune_cnn.records.outbox.delivery import Delivery  # noqa: E402  (after make_quiet)
 
 PARAMS = {"batch_size": 64, "learning_rate": 0.1}
 SPEC = {

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize  # type: ignore[import-untyped]  # it has no types
-from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]  # likewise
-from sklearn.gaussian_process import GaussianProcessRegressor  # type: ignore[import-untyped]  # likewise
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # type: ignore[import-untyped]
+from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]  # no types either
+from sklearn.gaussian_process import GaussianProcessRegressor  # type: ignore[import-untyped]  # no types either
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # type: ignore[import-untyped]  # no types either
 
 from tune_cnn.search.curve_model.gaussian_process import JITTER, LENGTH, LENGTH_SPREAD, NOISE_SPREAD, NOISE_START, STEPS
 

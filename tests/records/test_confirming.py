@@ -27,7 +27,7 @@ def planned(*keys: tuple[int, int, int]) -> list[SeedRun]:
 
 
 def ended(run: SeedRun, **values: object) -> SeedRun:
-    return SeedRun(**{**vars(run), "state": RunState.COMPLETE, "metrics": METRICS, **values})  # type: ignore[arg-type]
+    return SeedRun(**{**vars(run), "state": RunState.COMPLETE, "metrics": METRICS, **values})  # type: ignore[arg-type]  # changed by name
 
 
 def test_the_first_end_of_a_run_wins(studied: Store) -> None:

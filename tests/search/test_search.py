@@ -111,8 +111,11 @@ def test_a_search_rebuilt_from_its_past_knows_what_the_first_one_knew(spec, curv
     known, rebuilt = trials_of(first), trials_of(again)
     known = [t for t in known if t.state is not OptunaState.FAIL or name == OURS]  # without proposals passed over
     rebuilt = [t for t in rebuilt if t.state is not OptunaState.FAIL or name == OURS]
-    facts = lambda t: (t.state, t.params, t.distributions, sorted(t.constraints))  # noqa: E731
-    assert sorted(map(repr, map(facts, known))) == sorted(map(repr, map(facts, rebuilt)))
+    facts, facts_again = (
+        sorted(repr((t.state, t.params, t.distributions, sorted(t.constraints))) for t in trials)
+        for trials in (known, rebuilt)
+    )
+    assert facts == facts_again
     reached = [[p.metrics["accuracy"], p.metrics["train_time_s"]] for one in past for p in one.points]
     assert all(t.values in reached for t in rebuilt if t.state is OptunaState.COMPLETE)
     later = run(again, curve, 3 if name == "gp" else 6, first=count)

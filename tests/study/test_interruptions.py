@@ -101,12 +101,12 @@ def test_what_ended_for_slow_growth_is_confirmed_and_not_searched_on(tmp_path: P
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**SPEC, **asked, "confirm": {"points": 1, "seeds": 1}}))
     driver, store, states = start(tmp_path, "search", "spec.yaml"), Store(tmp_path / "studies"), set()
     while driver.poll() is None and not store.confirmations.runs("made-up"):
-        states.add(store.study("made-up").state)  # type: ignore[union-attr]
+        states.add(store.study("made-up").state)  # type: ignore[union-attr]  # it exists
         time.sleep(0.01)
     driver.send_signal(signal.SIGINT)
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 130, err
-    assert states | {store.study("made-up").state} == {"finished"}  # type: ignore[union-attr]
+    assert states | {store.study("made-up").state} == {"finished"}  # type: ignore[union-attr]  # it exists
     assert [run.state for run in store.confirmations.runs("made-up")] == ["planned"]
     store.close()
     result = run_json(tmp_path, "search", "spec.yaml")
@@ -123,7 +123,7 @@ def test_a_search_is_not_gone_on_with_on_other_images(tmp_path: Path) -> None:
     assert "are not those that it was searched on" in run(tmp_path, "search", "spec.yaml", code=2).stderr
     assert points_of(tmp_path, "made-up") == before
     store = Store(tmp_path / "studies")
-    assert store.study("made-up").info["data"]["key"] == "k" * 64  # type: ignore[union-attr]
+    assert store.study("made-up").info["data"]["key"] == "k" * 64  # type: ignore[union-attr]  # it exists
     store.close()
 
 

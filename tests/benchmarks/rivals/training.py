@@ -56,7 +56,7 @@ def _stock(config: Mapping[str, Any], settings: Settings) -> Iterator[dict[str, 
     images = datasets.FashionMNIST(settings.root, train=True, transform=transform)
     positions = np.load(settings.split)
     kept = {"num_workers": workers, "persistent_workers": workers > 0}
-    loader = DataLoader(Subset(images, positions["train"].tolist()), batch, shuffle=True, **kept)  # type: ignore[arg-type]
+    loader = DataLoader(Subset(images, positions["train"].tolist()), batch, shuffle=True, **kept)  # type: ignore[arg-type]  # each by its name
     validation = DataLoader(Subset(images, positions["validation"].tolist()), 512)
     model = LeNet5()
     power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config.get("lr_rule", "none")]

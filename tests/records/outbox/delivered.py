@@ -10,11 +10,11 @@ from tune_cnn.records.store import Store
 from tune_cnn.states import TrialState
 
 make_quiet("")  # before mlflow is imported, which would phone home
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Run, ViewType  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402  (after make_quiet)
+from mlflow.entities import Run, ViewType  # noqa: E402  (after make_quiet)
 
-from tune_cnn.records.mlflow.client import Server  # noqa: E402
-from tune_cnn.records.outbox.delivery import Delivery  # noqa: E402
+from tune_cnn.records.mlflow.client import Server  # noqa: E402  (after make_quiet)
+from tune_cnn.records.outbox.delivery import Delivery  # noqa: E402  (after make_quiet)
 
 ALL = ViewType.ALL
 SPEC: dict[str, Any] = {

@@ -14,7 +14,7 @@ def shown(study: MadeUp, width: int = 120, **options: int) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     table = front_table(study.front, study.objectives, study.params, list(SEARCHED), width=width, **options)
     console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
 
 
 def test_every_point_stands_with_its_settings_and_the_knee_is_marked() -> None:

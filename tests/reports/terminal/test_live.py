@@ -38,13 +38,13 @@ def progress(**changes: object) -> Progress:
         slots=2,
         mlflow="12 waiting: server unreachable",
     )
-    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]  # changed by name
 
 
 def drawn(shown: Progress, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     console.print(frame(shown, width=width, height=height, past=STUDY.points), end="")
-    return console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined]
+    return console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined]  # it is a StringIO
 
 
 class Clock:

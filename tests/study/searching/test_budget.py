@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.made_up import make_study, spec_with
-from study.searching.test_driver import Make, epoch, make, store, whole_trial  # noqa: F401  (fixtures)
+from study.searching.drivers import Make, epoch, whole_trial
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.spec.parts import Budget
@@ -44,7 +44,7 @@ def test_a_search_ends_whose_front_grows_too_slowly() -> None:
     )
 
 
-def test_failures_say_nothing_of_growth(make: Make, store: Store) -> None:  # noqa: F811
+def test_failures_say_nothing_of_growth(make: Make, store: Store) -> None:
     """A run of trials that fail or don't fit says nothing of what is still to be found."""
     driver = make(budget={"trials": 100}, min_growth_pct_per_hour=5.0)
     for _ in range(REFERENCE_AFTER):
@@ -91,7 +91,7 @@ def test_the_time_left_is_that_of_the_trials_to_come_over_the_slots() -> None:
     assert budget.left_s(to_start=0, running_s=[], slots=2, done=10) == 0
 
 
-def test_spent_epochs_end_the_search_and_its_running_trials(make: Make, store: Store) -> None:  # noqa: F811
+def test_spent_epochs_end_the_search_and_its_running_trials(make: Make, store: Store) -> None:
     """The driver hands out nothing more, the running trial keeps what it reached."""
     driver = make(budget={"epochs": 3})
     whole_trial(driver)
@@ -104,7 +104,7 @@ def test_spent_epochs_end_the_search_and_its_running_trials(make: Make, store: S
     assert [(t.state, t.reason) for t in store.trials("made-up")][1] == ("stopped", "the budget of epochs is spent")
 
 
-def test_the_driver_stops_what_the_search_gives_up(make: Make, store: Store) -> None:  # noqa: F811
+def test_the_driver_stops_what_the_search_gives_up(make: Make, store: Store) -> None:
     """The stored reason is the search's; with `stopper: none` the same trial goes on."""
     for stopper, stops in (("no_hypervolume_gain", True), ("none", False)):
         name = f"stops-{stopper}"

@@ -1,66 +1,16 @@
 """The driver with a real store and a real search, and no Ray: what a search hands out, keeps and raises."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from study.made_up import session_of, spec_with
+from study.made_up import spec_with
+from study.searching.drivers import Make, epoch, whole_trial
 from tune_cnn.errors import StoreError, TuneCnnError
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
-from tune_cnn.search.search import Past, Search
 from tune_cnn.states import TrialState
 from tune_cnn.study.failures import nothing_found
-from tune_cnn.study.searching.driver import SearchDriver
-
-Make = Callable[..., SearchDriver]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def make(store: Store) -> Make:
-    """A driver as a start of the search makes it: the same study again resumes."""
-
-    def start(*, forgotten: list[int] | None = None, over: str | None = None, **changes: Any) -> SearchDriver:
-        spec = spec_with(**changes)
-        if store.study(spec.study) is None:
-            store.create_study(spec.study, spec.model_dump(), info={})
-        ended = [t for t in store.trials(spec.study) if t.state != "running"]
-        points = store.points(spec.study)
-        past = [Past(params=t.params, state=t.state, points=[p for p in points if p.trial == t.number]) for t in ended]
-        driver = SearchDriver(
-            session_of(store, spec),
-            Search(spec, past=past),
-            slots=2,
-            show=lambda progress: None,
-            forget=(forgotten if forgotten is not None else []).append,
-            over=over,
-        )
-        driver.begin_phase(0.0, 2, last_number=None)
-        return driver
-
-    return start
-
-
-def epoch(driver: SearchDriver, trial: int, number: int, accuracy: float, seconds: float, **more: float) -> bool:
-    metrics = {"accuracy": accuracy, "train_time_s": seconds, **more}
-    return driver.point(trial, number, metrics, f"checkpoint-{number}")
-
-
-def whole_trial(driver: SearchDriver, accuracy: float = 0.9, seconds: float = 1.0) -> int:
-    given = driver.next()
-    assert given is not None
-    epoch(driver, given.trial, 1, accuracy, seconds)
-    driver.end(given.trial, TrialState.COMPLETE, None)
-    return given.trial
 
 
 def test_hands_out_the_budget_of_trials_and_no_more(make: Make, store: Store) -> None:

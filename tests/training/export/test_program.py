@@ -33,7 +33,7 @@ def test_a_program_takes_pixels_of_any_number_of_images_and_gives_the_models_log
     """Normalisation is inside, dropout and batch norm are as in evaluation; the model itself stays as it was."""
     model = build_model("small_cnn", num_classes=4, in_channels=3, image_size=(12, 10))
     model = nn.Sequential(model, nn.Dropout(0.5)).to(memory_format=torch.channels_last).train()
-    made = export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]
+    made = export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]  # it has what export reads
     program = torch.export.load(io.BytesIO(made.pt2)).module()
     pixels = torch.from_numpy(Images.images_nchw)
     scale, offset = (torch.tensor(one)[:, None, None] for one in (FACTS.std, FACTS.mean))
@@ -63,4 +63,4 @@ class ForOne(nn.Module):
 def test_a_model_that_can_be_no_program_is_said(model: nn.Module) -> None:
     """Not a program that is right for the example alone."""
     with pytest.raises(TrialError, match=r"torch\.export can't take the model: \S"):
-        export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]
+        export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]  # it has what export reads
