@@ -99,7 +99,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"hints", "signals", "machine", "seeds"},
-        {"locations", "archive", "export", "failures", "catalog", "strategies"},
+        {"locations", "archive", "export", "failures", "catalog"},
         {"jobs", "front"},
         {"report"},
         {"session"},

@@ -278,9 +278,9 @@ def recipes(as_json: Json = False, debug: Debug = False) -> None:
 def strategies(as_json: Json = False, debug: Debug = False) -> None:
     """The time-efficient training strategies that a space can search, each with its paper."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import strategies as known
+    from tune_cnn.study import catalog as shipped
 
-    _print(known.strategies(), as_json, printed.strategies)
+    _print(shipped.strategies(), as_json, printed.strategies)
 
 
 # Its options are those of `python -m mlflow_server`, which stands without tune_cnn

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tune_cnn.cli import app
-from tune_cnn.study.strategies import strategies
+from tune_cnn.study.catalog import strategies
 from tune_cnn.training.strategies.framework.registry import find_strategies
 
 

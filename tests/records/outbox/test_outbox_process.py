@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from records.outbox.delivered import SECOND, runs
@@ -51,6 +52,17 @@ def test_an_outbox_delivers_beside_the_search_and_ends_when_asked_to(
     assert sync(store, name, tracking, folder=tmp_path / name) == 1
     run_id = runs(tracking, name)[name].info.run_id
     assert "outbox.log" in {f.path for f in MlflowClient(tracking).list_artifacts(run_id)}
+
+
+def test_only_a_delivery_beside_a_search_steps_back(store: Store, name: str, tracking: str, tmp_path: Path) -> None:
+    """Nobody trains beside `sync`: made as modest, it would end before MLflow is imported on a busy machine."""
+    own = psutil.Process().nice()
+    for alone, nice in ((True, own), (False, 19)):
+        outbox = start_outbox(store, name, tracking, folder=tmp_path / name, alone=alone)
+        try:
+            assert psutil.Process(outbox._process.pid).nice() == nice
+        finally:
+            outbox.kill()
 
 
 DRIVER = """
