@@ -1,0 +1,211 @@
+"""The rooms of tune_cnn/README.md as a table: who may import whom and what, and every import that there is."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tune_cnn"
+LONGEST_FILE = 300  # lines
+# Files that are longer all the same, each with its reason.
+LONGER: dict[str, str] = {
+    "cli.py": "a command each, with its options; split, one would look for a command in two places",
+    "search/search.py": "one object that Optuna's ask and tell, the model and the memory of what was tried meet in",
+    "records/store.py": "a method a transaction; all of them share one database, its leases and its change log",
+}
+
+# What each room may import of the others. `errors`, `untyped`, `as_found` and `started` stand below everything.
+BELOW: dict[str, set[str]] = {
+    "errors": set(),
+    "untyped": set(),
+    "as_found": set(),
+    "started": set(),
+    "states": set(),
+    "files": {"errors"},
+    "metrics": {"errors", "untyped"},
+    "spec": {"errors", "untyped", "started", "metrics"},
+    "front": {"errors", "untyped", "states", "metrics"},
+    "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
+    "training": {"errors", "untyped", "files", "metrics", "spec"},
+    "trials": {"errors", "untyped", "as_found", "states", "spec", "training"},
+    "records": {"errors", "untyped", "states", "metrics", "spec", "front", "training"},
+    "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
+}
+BELOW["study"] = set(BELOW)
+BELOW["cli"] = {*BELOW}
+BELOW["__main__"] = {"cli"}
+BELOW["__init__"] = set()
+
+# Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
+FLOORS: dict[str, list[set[str]]] = {
+    "spec": [
+        {"calls", "configuration", "messages", "renamed", "yaml_text"},
+        {"costs", "dimensions", "parts"},
+        {"plain", "space"},
+        {"strategies", "study"},
+        {"loading", "schema"},
+        {"documentation"},
+    ],
+    "front": [
+        {"dominance"},
+        {"constraints", "hypervolume", "prediction"},
+        {"choose", "confirmed"},
+        {"representatives"},
+    ],
+    "search": [
+        {"space", "samplers", "optuna_tell"},
+        {"curve_model"},
+        {"stopper"},
+        {"search"},
+        {"importances"},
+    ],
+    "training": [
+        {"data", "models", "meters", "process"},
+        {"messages"},
+        {"surgery", "image_scores", "export", "checkpoint", "reduction"},
+        {"step"},
+        {"strategies", "user_code"},
+        {"loop"},
+        {"supervised"},
+        {"trial"},
+        {"rank"},
+        {"inspection"},
+    ],
+    "trials": [
+        {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
+        {"coordinator", "ranks", "ray_output", "remote"},
+        {"cluster", "trainable"},
+        {"dedicated", "tune_loop"},
+    ],
+    "records": [
+        {"bulk", "tables"},
+        {"rows"},
+        {"database"},
+        {"change_log", "lease", "costs", "document", "front_history"},
+        {"confirmations"},
+        {"store"},
+        {"mlflow"},
+        {"outbox"},
+    ],
+    "reports": [
+        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"figures", "model_card", "terminal"},
+        {"html"},
+    ],
+    "study": [
+        {"hints", "signals", "machine", "seeds"},
+        {"locations", "archive", "export", "failures", "catalog"},
+        {"jobs", "front"},
+        {"report"},
+        {"session"},
+        {"checks"},
+        {"confirming"},
+        {"searching", "training"},
+        {"study"},
+        {"commands"},
+    ],
+}
+# The rooms in which a library is imported; elsewhere it is foreign.
+ROOMS: dict[str, set[str]] = {
+    "torch": {"training"},
+    "torchvision": {"training"},
+    "pynvml": {"training"},
+    "safetensors": {"training"},
+    "PIL": {"training"},
+    "ray": {"trials"},
+    "optuna": {"search"},
+    "mlflow": {"records"},
+    "sqlalchemy": {"records"},
+    "moocore": {"front"},
+    "plotly": {"reports"},
+    "matplotlib": {"reports"},
+    "rich": {"reports"},
+    "pydantic": {"spec"},
+    "yaml": {"spec"},
+    "typer": {"cli"},
+}
+# Files outside its room that may import a library, each with its reason.
+ALLOWED: dict[tuple[str, str], str] = {}
+# Rooms whose files may import inside functions: the commands load what they need and no more.
+LAZY = {"cli", "study"}
+# Files that import inside a function all the same, each with its reason.
+LATE: dict[tuple[str, str], str] = {
+    ("tune_cnn/trials/cluster.py", "ray"): "Ray's private names and its autoscaler: wanted on an autoscaling cluster "
+    "only, and a Ray that has moved them must not keep every other search from starting",
+}
+# Slow or large libraries that `--help`, `front` and `export` must do without.
+HEAVY = ["torch", "ray", "mlflow", "optuna", "plotly", "sqlalchemy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """One imported module at one line."""
+
+    file: str  # from the repository's root
+    room: str
+    line: int
+    module: str  # absolute; for `from a import b`, a.b where that is a module of ours
+    at_top: bool
+
+    @property
+    def of(self) -> str:
+        """The module that imports."""
+        return ".".join(Path(self.file).with_suffix("").parts).removesuffix(".__init__")
+
+    @property
+    def library(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
+    def room_of_ours(self) -> str | None:
+        parts = self.module.split(".")
+        return parts[1] if parts[0] == "tune_cnn" and len(parts) > 1 else None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def sources(folder: str = "tune_cnn") -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "tune_cnn" else parts[0]
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def imports_of(file: Path) -> list[Import]:
+    """Every import of a file, wherever it stands. (`import_module` by path is how the user's code is found, and how
+    trials reach training's code in the processes that need torch; it makes no arrow.)"""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    top = {id(node) for node in tree.body}
+    found: list[Import] = []
+    for node in ast.walk(tree):
+        for module in modules_of(node):
+            where = str(file.relative_to(ROOT))
+            found.append(
+                Import(file=where, room=room_of(file), line=node.lineno, module=module, at_top=id(node) in top)  # type: ignore[attr-defined]  # an import has its line
+            )
+    return found
+
+
+def modules_of(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        whole = [f"{node.module}.{alias.name}" for alias in node.names]
+        return [name if name.startswith("tune_cnn") and is_module(name) else str(node.module) for name in whole]
+    return []
+
+
+IMPORTS = [one for file in sources() for one in imports_of(file)]
+
+
+def told(wrong: list[Import]) -> str:
+    return "\n".join(str(one) for one in wrong)
