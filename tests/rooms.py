@@ -73,7 +73,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "trials": [
         {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
-        {"coordinator", "ranks", "ray_output", "remote"},
+        {"code_size", "coordinator", "ranks", "ray_output", "remote"},
         {"cluster", "trainable"},
         {"dedicated", "tune_loop"},
     ],

@@ -129,6 +129,10 @@ class Resources(SpecPart):
     accelerator: Filled | None = Field(None, description="type of GPU as Ray names it, on a mixed cluster")
     deterministic: bool = Field(False, description="bit-identical repeats on a GPU, at a cost in speed")
     code: list[Filled] = Field(default_factory=list, description="folders or packages of yours to carry to the nodes")
+    leave_out: list[Filled] = Field(
+        default_factory=list,
+        description="files in your code that stay here, by patterns as in .gitignore",
+    )
     checkpoint_every_s: float = Field(30.0, ge=0, description="shortest time between two checkpoints of a trial")
 
     @field_validator("code")

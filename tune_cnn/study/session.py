@@ -33,8 +33,17 @@ Report = Callable[[str], None]  # takes a line for the user
 def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[None]:
     """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change."""
     report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
-    calls, code = user_calls(spec), spec.resources.code
-    with connected(locations.address, code=code, calls=calls, quiet=not locations.debug), terminable():
+    resources = spec.resources
+    with (
+        connected(
+            locations.address,
+            code=resources.code,
+            calls=user_calls(spec),
+            leave_out=resources.leave_out,
+            quiet=not locations.debug,
+        ),
+        terminable(),
+    ):
         yield
 
 

@@ -16,6 +16,7 @@ from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.code import carried_modules
+from tune_cnn.trials.code_size import check_size
 from tune_cnn.trials.ray_output import kept_off_stdout
 from tune_cnn.untyped import Plain, Untyped
 
@@ -36,12 +37,20 @@ class Slots:
 
 
 @contextmanager
-def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str], quiet: bool = True) -> Iterator[None]:
+def connected(
+    address: str | None,
+    *,
+    code: Sequence[str],
+    calls: Sequence[str],
+    leave_out: Sequence[str] = (),
+    quiet: bool = True,
+) -> Iterator[None]:
     """Be connected to Ray: to a cluster, to one that this process has joined already, or to one started here.
 
     A Ray started here ends, with its session folder, when the block ends. The user's code (`code` and the modules
-    of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment. Ray's settings and the
-    folders of the user's code stay in this process's environment and path: whoever calls leaves it as found.
+    of `calls`) travels to a cluster's nodes together with ours by Ray's runtime environment, without the files that
+    the patterns of `leave_out` name. Ray's settings and the folders of the user's code stay in this process's
+    environment and path: whoever calls leaves it as found.
     """
     ray_settings.apply()
     sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
@@ -52,12 +61,13 @@ def connected(address: str | None, *, code: Sequence[str], calls: Sequence[str],
             yield
         else:
             how = nullcontext() if address is None else ray_settings.authenticated_as(address)
-            with how, _joined(address, code, calls, quiet=quiet):
+            carried = {} if address is None else _carried(code, calls, leave_out)
+            with how, _joined(address, carried, quiet=quiet):
                 yield
 
 
 @contextmanager
-def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, quiet: bool) -> Iterator[None]:
+def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> Iterator[None]:
     started: dict[str, Untyped] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
     folder: str | None = None
     if address is None:
@@ -67,7 +77,7 @@ def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, q
         # "local": else RAY_ADDRESS, where it is set, would win.
         started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
     else:
-        started |= {"address": address, "runtime_env": {"py_modules": carried_modules(code, calls)}}
+        started |= {"address": address, "runtime_env": carried}
         Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first
     try:
         try:
@@ -80,6 +90,13 @@ def _joined(address: str | None, code: Sequence[str], calls: Sequence[str], *, q
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _carried(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]) -> dict[str, Plain]:
+    """What Ray brings to a cluster's nodes; SpecError where it is more than Ray carries."""
+    modules = carried_modules(code, calls)
+    check_size(modules, leave_out)
+    return {"py_modules": modules, "excludes": list(leave_out)}
 
 
 def _import_folders(code: Sequence[str]) -> list[str]:
