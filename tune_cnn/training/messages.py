@@ -60,6 +60,14 @@ class EpochResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadersFound:
+    """What can't load these images, by the loader's name, and why."""
+
+    impossible: Mapping[str, str] = field(default_factory=dict)  # at all
+    without_processes: Mapping[str, str] = field(default_factory=dict)  # in processes of its own
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """What a node with a trial's resources says of the spec."""
 
@@ -67,6 +75,7 @@ class Inspection:
     model: ModelFacts | None  # None: the user's own training generator builds what it likes
     strategies: Cards  # of all that the spec names
     precisions: frozenset[str]
+    loaders: LoadersFound
     hardware: Mapping[str, Plain]
     versions: Mapping[str, str]
 

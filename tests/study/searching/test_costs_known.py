@@ -21,7 +21,7 @@ from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setu
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.startup import teach_costs
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.messages import Inspection
+from tune_cnn.training.messages import Inspection, LoadersFound
 from tune_cnn.trials.cluster import Slots
 
 INFO: dict[str, Any] = {
@@ -36,7 +36,8 @@ INSPECTION = Inspection(
         name="digits", num_classes=10, in_channels=1, image_size=(8, 8), train_images=640, validation_images=64,
         test_images=64, classes=(), key="k", mean=(0.0,), std=(1.0,), notes=(),
     ),
-    model=None, strategies={}, precisions=frozenset({"fp32"}), hardware={"cpu": "some"}, versions={"torch": "0"},
+    model=None, strategies={}, precisions=frozenset({"fp32"}), loaders=LoadersFound(),
+    hardware={"cpu": "some"}, versions={"torch": "0"},
 )  # fmt: skip
 TWO_SLOTS = Slots(count=2, bundles=({"CPU": 1.0},), gpu_share=0.0, slots_per_gpu=1)
 GROWING = {"batch_size": 64, "strategies.net2net": True, "strategies.net2net.grow_at": 0.9}

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tune_cnn import metrics as table
-from tune_cnn.errors import ResourceError, SpecError, StudyError
+from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.metrics import Where
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
+from tune_cnn.study.checks.adapting import adapt
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import versions
 from tune_cnn.training.messages import Inspection
@@ -44,7 +45,7 @@ def inspection_call(spec: StudySpec, slots: Slots, *, cache_dir: str) -> FirstCa
 
 def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Checked:
     """Hold the spec against a node's inspection; raises InputError."""
-    adapted, notes = _drop_precisions(spec, inspection.precisions, cuda=slots.gpu_share > 0)
+    adapted, notes = adapt(spec, inspection, cuda=slots.gpu_share > 0)
     info = {
         "hardware": {**inspection.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
         "versions": {**versions(), **inspection.versions},
@@ -69,21 +70,6 @@ def check_measurable(spec: StudySpec, gpu_share: float) -> None:
                     f"{key}: {name} is counted for a whole GPU, and trials {has}; set resources.gpus_per_rank: 1 "
                     "or choose another metric"
                 )
-
-
-def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) -> tuple[StudySpec, list[str]]:
-    """In a list, what the hardware lacks is dropped and said; fixed, or nothing left, is an error."""
-    asked = spec.dimension("precision").values
-    kept = [p for p in asked if p in supported]
-    lacking = [p for p in asked if p not in supported]
-    if not lacking:
-        return spec, []
-    device = "this GPU" if cuda else "a CPU"
-    if not kept:
-        raise SpecError(f"space.precision: {device} has no {', '.join(lacking)}; it has {', '.join(sorted(supported))}")
-    raw = spec.model_dump()
-    raw["space"]["precision"] = kept if len(kept) > 1 else kept[0]
-    return parse_spec(raw), [f"precision {', '.join(lacking)} is left out, because {device} does not support it"]
 
 
 def check_unchanged(stored: Mapping[str, Plain], spec: StudySpec) -> None:

@@ -12,6 +12,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
+from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
@@ -39,6 +40,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         model=model,
         strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
+        loaders=inspect_loaders(spec, images),
         hardware=_hardware(cuda),
         versions={"torch": str(torch.__version__), "torchvision": version("torchvision"), **_cuda_version(cuda)},
     )

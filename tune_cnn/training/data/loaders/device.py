@@ -17,6 +17,12 @@ UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
 MOST_SETS = 4  # train and validation, with and without `all_data`
 
 
+NOT_CACHED = (
+    "needs the decoded images, but this data set isn't cached: its images change from one reading to the next, or take "
+    "too much room"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceSet:
     """One part of a data set on a device."""
@@ -33,10 +39,7 @@ class DeviceSet:
 def load_on_device(images: ImageSet, device: torch.device) -> DeviceSet:
     """Bring a part to the device. On a CPU it is there already: the memory map that all processes share."""
     if images.images is None:
-        raise DataError(
-            "loader: device needs the decoded images, but this data set isn't cached: its images change from one "
-            "reading to the next, or take too much room; search batched or stream instead"
-        )
+        raise DataError(f"loader: device {NOT_CACHED}; search batched or stream instead")
     labels_n = torch.from_numpy(images.labels_n).to(device)
     if device.type == "cpu":
         return DeviceSet(

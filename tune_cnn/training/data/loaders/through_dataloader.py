@@ -7,7 +7,8 @@ from multiprocessing.reduction import ForkingPickler
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tune_cnn.errors import DataError
+from tune_cnn.errors import DataError, first_line
+from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, Plan
 from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process
 from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
@@ -77,9 +78,7 @@ class WorkerLoader:
         self.notes = plan.notes
         self.workers = workers
         self._sampler = _EpochSampler(plan, single_images if per_image else whole_batch)
-        self._dataset: Dataset[Images] = (
-            SingleImages(plan.images.reader) if per_image else WholeBatches(plan.images.path or plan.images.reader)
-        )
+        self._dataset = _dataset(plan.images, per_image=per_image)
         self._per_image = per_image
         self._context: LoaderContext | None = None
         self._loader: DataLoader[Images] | None = None
@@ -88,7 +87,8 @@ class WorkerLoader:
         if self._loader is not None:
             return
         if self.workers:
-            _check_pickles(self._dataset)
+            if why := _why_it_stays(self._dataset):
+                raise DataError(f"data: a loader process {why}")
             self._context = LoaderContext()
         loader = self._make_loader()
         self._loader = loader
@@ -143,12 +143,21 @@ class WorkerLoader:
             self._context = None
 
 
-def _check_pickles(dataset: Dataset[Images]) -> None:
+def why_not_in_processes(images: ImageSet, *, per_image: bool) -> str | None:
+    """Why no other process can load these images; None where it can. Follows on "a loader process"."""
+    return _why_it_stays(_dataset(images, per_image=per_image))
+
+
+def _dataset(images: ImageSet, *, per_image: bool) -> Dataset[Images]:
+    return SingleImages(images.reader) if per_image else WholeBatches(images.path or images.reader)
+
+
+def _why_it_stays(dataset: Dataset[Images]) -> str | None:
     try:
         ForkingPickler.dumps(dataset)
     except Exception as error:  # the user's own class may raise anything while it is pickled
-        raise DataError(
-            f"data: loader processes need a data set that can be pickled, but yours can't: "
-            f"{type(error).__name__}: {error}; define its class and functions at a module's top level, "
-            "or set loader_workers: 0"
-        ) from error
+        return (
+            f"needs a data set that can be pickled, but yours can't ({type(error).__name__}: {first_line(error)}); "
+            "define its class and functions at a module's top level, or set loader_workers: 0"
+        )
+    return None
