@@ -25,8 +25,19 @@ def test_a_split_depends_on_its_seed_alone():
 
 def test_a_split_that_leaves_a_class_without_an_image_is_refused():
     """A class of one image can't stand on both sides."""
-    with pytest.raises(DataError, match=r"data.validation: .*class 'rare' has 1 in all"):
+    with pytest.raises(DataError, match=r"data.validation: .*class 'rare' has one image left; add images of it, or re"):
         stratified_split(np.array([0] * 20 + [1]), 0.1, 0, classes=("usual", "rare"))
+
+
+@pytest.mark.parametrize("images", [2, 3, 5, 20])
+def test_a_share_that_takes_all_of_a_class_is_told_below_what_it_does_not(images):
+    """The advice is followed: just below that share one image stays."""
+    labels_n = np.array([0] * 400 + [1] * images)
+    with pytest.raises(DataError, match=r"set data\.test below") as refused:
+        stratified_split(labels_n, 0.99, 0, what="test")
+    below = float(str(refused.value).rpartition(" ")[2])
+    kept, _ = stratified_split(labels_n, below - 0.01, 0, what="test")
+    assert np.sum(labels_n[kept] == 1) == 1
 
 
 def test_a_subset_is_exact_and_keeps_the_shares():

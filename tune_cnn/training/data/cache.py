@@ -52,7 +52,7 @@ def cached(source: Source, cache_dir: Path) -> Entry:
             raise
         raise DataError(
             f"the cache of decoded images can't be written in {cache_dir} ({error.strerror}); make it a folder that "
-            "you may write"
+            "you may write, or set TUNE_CNN_CACHE to one"
         ) from error
 
 
@@ -117,7 +117,8 @@ def _build(folder: Path, source: Source) -> Entry:
         shutil.rmtree(temporary, ignore_errors=True)
         raise DataError(
             f"the disk under {folder.parent} is full: the decoded images of {source.name} need up to {needed:,} "
-            f"bytes, {shutil.disk_usage(folder.parent).free:,} are free; make room or set another home"
+            f"bytes, {shutil.disk_usage(folder.parent).free:,} are free; make room, or set "
+            "TUNE_CNN_CACHE to a folder with more"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -22,11 +22,7 @@ def stratified_split(
     for label, members in _by_class(labels_n):
         count = max(1, round(len(members) * share))
         if count >= len(members):
-            raise DataError(
-                f"data.{what}: every class needs images on both sides of the split, but class "
-                f"{_class_name(label, classes)} has {len(members)} in all and a share of {share:g} takes {count}; "
-                f"add images of it or lower data.{what}"
-            )
+            raise DataError(_left_empty(_class_name(label, classes), len(members), share, what))
         held.append(random.permutation(members)[:count])
     held_out = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels_n), dtype=np.int64), held_out, assume_unique=True), held_out
@@ -47,10 +43,21 @@ def stratified_subset(labels_n: Int64, size: int, seed: Seed, *, classes: Sequen
     for (label, _), count in zip(members, counts, strict=True):
         if count == 0:
             raise DataError(
-                f"data.subset: {size} images leave class {_class_name(label, classes)} without one; raise data.subset"
+                f"data.subset: {size} images leave class {_class_name(label, classes)} without one; "
+                "raise data.subset or leave it out"
             )
     drawn = [random.permutation(m)[:count] for (_, m), count in zip(members, counts, strict=True)]
     return np.sort(np.concatenate(drawn))
+
+
+def _left_empty(name: str, images: int, share: float, what: str) -> str:
+    """A class that a split would take whole; one of a single image can't be split at any share."""
+    needed = f"data.{what}: every class needs images on both sides of the split, but class {name} has"
+    if images == 1:
+        return f"{needed} one image left; add images of it, or remove the class"
+    largest = (images - 0.5) / images  # what is rounded to all but one
+    todo = f"add images of it, or set data.{what} below {largest:g}"
+    return f"{needed} {images} left and a share of {share:g} takes all; {todo}"
 
 
 def _by_class(labels_n: Int64) -> list[tuple[int, Int64]]:
