@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tune_cnn.errors import DataError
+from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Uint8
 from tune_cnn.training.data.sources.resize import resize_image
 
@@ -50,5 +51,6 @@ class FolderReader:
             return decode(path, self.side)
         except Exception as error:  # Pillow's decoders raise many kinds
             raise DataError(
-                f"data: {path} can't be read ({type(error).__name__}: {error}); repair or remove it and start again"
+                f"data: {printable(str(path))} can't be read ({type(error).__name__}: {printable(str(error))}); repair "
+                "or remove it and start again"
             ) from error
