@@ -63,6 +63,13 @@ class DataSpec(SpecPart):
     image_size: int | None = Field(None, ge=1, description="resize to this side in pixels (image_folder: default 224)")
     offline: bool = Field(False, description="never download")
     max_broken: int = Field(0, ge=0, description="unreadable images that image_folder may leave out, each named")
+    max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that image_folder may decode")
+    max_blank: float = Field(
+        0.5, ge=0, le=1, description="share of a class's training images that may be blank, that is nearly constant"
+    )
+    max_shared: float = Field(
+        0.01, ge=0, le=1, description="share of validation or test images that may be equal to training images"
+    )
 
     @field_validator("root")
     @classmethod

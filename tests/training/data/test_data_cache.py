@@ -10,6 +10,7 @@ from decode_together import decode_together
 from image_files import write_folder
 
 from tune_cnn.errors import DataError
+from tune_cnn.spec import DataSpec
 from tune_cnn.training.data import cache_writer
 from tune_cnn.training.data.cache import cached
 from tune_cnn.training.data.loaders.processes import LoaderContext
@@ -118,7 +119,8 @@ def test_a_cache_that_cannot_be_a_folder_is_named(tmp_path):
 def test_a_changed_file_is_another_entry(tmp_path):
     """A folder's key has every file's size and time."""
     write_folder(tmp_path / "root")
-    before = image_folder(tmp_path / "root", 8, 0).key
-    assert image_folder(tmp_path / "root", 8, 0).key == before != image_folder(tmp_path / "root", 9, 0).key
+    small, other = (DataSpec(name="image_folder", root=str(tmp_path / "root"), image_size=side) for side in (8, 9))
+    before = image_folder(small).key
+    assert image_folder(small).key == before != image_folder(other).key
     os.utime(tmp_path / "root/train/cat/0.jpg", ns=(1, 1))
-    assert image_folder(tmp_path / "root", 8, 0).key != before
+    assert image_folder(small).key != before

@@ -8,10 +8,12 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as v2
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.sources.image_file import decode
+from tune_cnn.training.data.sources.image_file import Decoding
 from tune_cnn.training.data.sources.image_folder import image_folder
 from tune_cnn.training.data.sources.registry import data_names
 from tune_cnn.training.data.sources.resize import resize_array, resize_image
+
+DECODING = Decoding(side=16, max_pixels=10**8)
 
 
 def test_digits_come_whole_and_split(tmp_path):
@@ -158,7 +160,7 @@ def test_sixteen_bit_shades_keep_their_range(tmp_path):
     """Pillow's own conversion would cut everything above 255 off."""
     path = tmp_path / "deep.png"
     Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(path)
-    np.testing.assert_array_equal(decode(path, 16)[0], np.arange(256).reshape(16, 16))
+    np.testing.assert_array_equal(DECODING.decode(path)[0], np.arange(256).reshape(16, 16))
 
 
 @pytest.mark.parametrize("size", [(31, 45), (64, 40), (9, 9), (17, 300)])
@@ -217,13 +219,13 @@ def test_a_folder_too_large_for_the_cache_is_read_from_its_files(tmp_path, monke
     (tmp_path / "root/train/cat/0.jpg").write_bytes(b"no image")
     monkeypatch.setattr(
         "tune_cnn.training.data.sources.registry.image_folder",
-        lambda *settings: image_folder(*settings, largest_cache_bytes=1000),
+        lambda data: image_folder(data, largest_cache_bytes=1000),
     )
     sets = prepared(tmp_path, "image_folder", image_size=16, max_broken=1)
     assert sets.train.images is None and len(sets.train) + len(sets.validation) + len(sets.test) == 11
     assert "aren't cached" in str(sets.facts.notes) and "train/cat/0.jpg" in str(sets.facts.notes)
     assert not list((tmp_path / "cache").rglob("images.npy"))
-    first = decode(tmp_path / "root" / sets.train.reader.paths[int(sets.train.rows[0])], 16)
+    first = DECODING.decode(tmp_path / "root" / sets.train.reader.paths[int(sets.train.rows[0])])
     np.testing.assert_array_equal(sets.train.fetch(np.arange(3), threads=2)[0], first)
     (tmp_path / "root" / sets.train.reader.paths[int(sets.train.rows[0])]).unlink()
     with pytest.raises(DataError, match="repair or remove"):

@@ -13,14 +13,15 @@ import torch
 from torch.utils.data import TensorDataset
 
 class Images:
-    def __init__(self, count, *, random=False, label=lambda i: i % 3, **kinds):
-        self.count, self.random, self.kinds = count, random, kinds
+    def __init__(self, count, *, random=False, label=lambda i: i % 3, first=0, **kinds):
+        self.count, self.random, self.first, self.kinds = count, random, first, kinds
         self.labels = [label(i) for i in range(count)]
     def __len__(self):
         return self.count
     def __getitem__(self, i):
         shape = self.kinds.get("shape", lambda i: (2, 6, 6))(i)
-        image = torch.full(shape, i % 256, dtype=self.kinds.get("dtype", torch.uint8))
+        image = torch.full(shape, (self.first + i) % 256, dtype=self.kinds.get("dtype", torch.uint8))
+        image[..., -1:] = (self.first + i + 128) % 256
         if self.random:
             image[0, 0, 0] = int(torch.randint(0, 256, ()))
         return image, self.labels[i]
@@ -43,7 +44,7 @@ def users(tmp_path, monkeypatch):
 
 def test_a_users_parts_are_used_and_missing_ones_split_off(users):
     """validation is given, test is None: it comes out of train."""
-    sets = users("def f(root): return Images(60), Images(9), None")
+    sets = users("def f(root): return Images(60), Images(9, first=100), None")
     facts = sets.facts
     assert (facts.train_images, facts.validation_images, facts.test_images) == (54, 9, 6)
     assert (facts.classes, facts.image_shape) == (("0", "1", "2"), (2, 6, 6))

@@ -11,9 +11,11 @@ import numpy as np
 
 from tune_cnn.errors import DataError
 from tune_cnn.files import sync_folder
-from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, ROWS, VERSION, checksum, write_entry
+from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, LOOKS, ROWS, VERSION, checksum, write_entry
 from tune_cnn.training.data.files import locked
+from tune_cnn.training.data.looks import Looks
 from tune_cnn.training.data.readers import Int64, open_images
+from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.source import PartName, Source
 from tune_cnn.untyped import Plain
 
@@ -31,6 +33,9 @@ class Entry:
     key: str
     notes: tuple[str, ...]
     sample: tuple[tuple[float, ...], tuple[float, ...]] | None  # mean and std, where the images aren't kept
+    sample_constant: tuple[int, int]  # there, of the training images that were sampled: nearly constant, and all
+    looks: Looks | None  # of each image that is kept
+    depth: Depth | None
 
     @property
     def path(self) -> Path | None:
@@ -62,11 +67,12 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
         header = json.loads((folder / HEADER).read_text())
         labels_n = np.load(folder / LABELS, allow_pickle=False)
         rows_n = np.load(folder / ROWS, allow_pickle=False)
+        looks_n2 = np.load(folder / LOOKS, allow_pickle=False)
         images = open_images(folder / IMAGES) if header["cached"] else None
         whole = (
             header["version"] == VERSION
             and header["source"] == source.key
-            and header["checksum"] == checksum(header, labels_n, rows_n)
+            and header["checksum"] == checksum(header, labels_n, rows_n, looks_n2)
             and header["cached"] is not bool(source.bypass)
             and (images is None or _fits(images, header, folder / IMAGES))
         )
@@ -82,6 +88,9 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
             key=header["key"],
             notes=tuple(header["notes"]),
             sample=_mean_and_std(header["sample"]),
+            sample_constant=(header["sample_constant"][0], header["sample_constant"][1]),
+            looks=Looks.of(looks_n2) if images is not None else None,
+            depth=Depth.from_plain(header["depth"]) if header["depth"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
         return None  # missing, cut short, or not ours: whatever it is, it is decoded again

@@ -11,19 +11,22 @@ import numpy as np
 
 from tune_cnn.errors import DataError
 from tune_cnn.files import sync_folder
+from tune_cnn.training.data.looks import looks_of, nearly_constant
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source
 from tune_cnn.training.data.statistics import ChannelSums, channel_sums
 from tune_cnn.untyped import Plain, Untyped
 
 HEADER, IMAGES, LABELS, ROWS = "facts.json", "images.npy", "labels.npy", "rows.npy"
-VERSION = 1  # of this layout
+LOOKS = "looks.npy"  # of each image that is kept: its content's number, and whether it is nearly constant
+VERSION = 2  # of this layout
 
 
-def checksum(header: dict[str, Plain], labels_n: Int64, rows_n: Int64) -> str:
+def checksum(header: dict[str, Plain], *arrays: Int64) -> str:
     """Of everything in an entry but the pixels, which are too many to be read at every start."""
     said = json.dumps({k: v for k, v in header.items() if k != "checksum"}, sort_keys=True)
-    return hashlib.sha256(said.encode() + labels_n.tobytes() + rows_n.tobytes()).hexdigest()
+    return hashlib.sha256(said.encode() + b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 @dataclass(kw_only=True)
@@ -35,6 +38,9 @@ class _Tally:
     lengths: dict[PartName, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     sums: ChannelSums | None = None  # of the training part
+    looks: list[Int64] = field(default_factory=list)
+    depth: Depth | None = None
+    sample_constant: tuple[int, int] = (0, 0)  # of the training images that were sampled: nearly constant, and all
     digest: Untyped = field(default_factory=hashlib.sha256)
 
     def add(self, chunk: Chunk, *, cached: bool) -> None:
@@ -44,11 +50,17 @@ class _Tally:
         self.lengths[chunk.part] = self.lengths.get(chunk.part, 0) + len(chunk.labels_n)
         self.notes.extend(chunk.notes)
         self.digest.update(chunk.identity)
+        self.depth = chunk.depth or self.depth
         if chunk.images_nchw is None or not len(chunk.images_nchw):
             return
         if cached or chunk.identity:  # images that change from reading to reading tell nothing
             self.digest.update(np.ascontiguousarray(chunk.images_nchw))
-        if not cached and chunk.part == "train":
+        if cached:
+            self.looks.append(looks_of(chunk.images_nchw))
+        elif chunk.part == "train":
+            blank, sampled = self.sample_constant
+            constant_n = nearly_constant(chunk.images_nchw)
+            self.sample_constant = (blank + int(constant_n.sum()), sampled + len(constant_n))
             sums = channel_sums(chunk.images_nchw)
             self.sums = sums if self.sums is None else self.sums + sums
 
@@ -67,12 +79,13 @@ def write_entry(folder: Path, source: Source) -> None:
     if not tally.labels or not sum(tally.lengths.values()):
         raise DataError(f"data: {source.name} has no images")
     labels_n, rows_n = np.concatenate(tally.labels), np.concatenate(tally.rows)
-    for name, array in ((LABELS, labels_n), (ROWS, rows_n)):
+    looks_n2 = np.concatenate(tally.looks) if tally.looks else np.zeros((0, 2), np.int64)
+    for name, array in ((LABELS, labels_n), (ROWS, rows_n), (LOOKS, looks_n2)):
         with (folder / name).open("wb") as file:
             np.save(file, array, allow_pickle=False)
             _sync(file)
     header = _header(folder, source, tally, labels_n)
-    header["checksum"] = checksum(header, labels_n, rows_n)
+    header["checksum"] = checksum(header, labels_n, rows_n, looks_n2)
     with (folder / HEADER).open("w") as text:
         json.dump(header, text, indent=1)
         _sync(text)
@@ -100,6 +113,8 @@ def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dic
         "key": tally.digest.hexdigest(),
         "notes": list(tally.notes),
         "sample": [list(values) for values in tally.sums.mean_std()] if tally.sums else None,
+        "sample_constant": list(tally.sample_constant),
+        "depth": tally.depth.as_plain() if tally.depth else None,
     }
 
 

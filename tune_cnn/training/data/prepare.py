@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tune_cnn.files import write_whole
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.cache import Entry, cached
 from tune_cnn.training.data.check_labels import check_labels
+from tune_cnn.training.data.check_looks import check_blank, check_shared
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet, ImageSets
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
@@ -38,6 +40,8 @@ def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -
     entry = cached(source, cache_dir)
     check_labels(entry, source.name)
     rows, notes = _split(data, entry, source, split_seed)
+    place = partial(_place, source, entry)
+    notes += [*check_blank(entry, rows, data, place), *check_shared(entry, rows, data, place)]
     if all_data:
         rows["train"] = np.sort(np.concatenate([rows["train"], rows["validation"]]))
         notes.append("the validation images are trained on too: their metrics are no measure of accuracy on new images")
@@ -56,7 +60,7 @@ def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -
         std=std,
         notes=(*entry.notes, *notes, *([source.bypass] if source.bypass else [])),
     )
-    reader = source.reader()
+    reader = source.reader(entry.depth)
     if reader is None:
         assert entry.path is not None, "only a source with a reader can bypass the cache"
         reader = CacheReader(entry.path)
@@ -79,6 +83,12 @@ def _image_set(name: PartName, rows: Int64, entry: Entry, reader: Reader, cache_
     )
 
 
+def _place(source: Source, entry: Entry, row: int) -> str:
+    """Where a row of the cache comes from."""
+    part, start = next((name, start) for name, (start, stop) in entry.parts.items() if start <= row < stop)
+    return source.place(int(entry.rows_n[row])) or f"{part}[{row - start}]"
+
+
 def _split(data: DataSpec, entry: Entry, source: Source, split_seed: int) -> tuple[dict[PartName, Int64], list[str]]:
     """Rows of the cache for each part, ascending: what the set brings, else held out of its training images."""
     given = {name: np.arange(start, stop, dtype=np.int64) for name, (start, stop) in entry.parts.items()}
@@ -86,7 +96,9 @@ def _split(data: DataSpec, entry: Entry, source: Source, split_seed: int) -> tup
     classes = entry.classes
     if "test" not in given:
         labels_n = entry.labels_n[train]
-        kept, held = stratified_split(labels_n, data.test, (split_seed, TEST), classes=classes, what="test")
+        kept, held = stratified_split(
+            labels_n, data.test, (split_seed, TEST), classes=classes, what="test", equal_n=_equal(entry, train)
+        )
         train, given["test"] = train[kept], train[held]
         notes.append(f"{source.name} has no test images: {len(held)} were split off for testing, by seed and class")
     if data.subset is not None:
@@ -95,9 +107,20 @@ def _split(data: DataSpec, entry: Entry, source: Source, split_seed: int) -> tup
         train = train[drawn]
     if "validation" not in given:
         labels_n = entry.labels_n[train]
-        kept, held = stratified_split(labels_n, data.validation, (split_seed, VALIDATION), classes=classes)
+        kept, held = stratified_split(
+            labels_n, data.validation, (split_seed, VALIDATION), classes=classes, equal_n=_equal(entry, train)
+        )
         train, given["validation"] = train[kept], train[held]
     return {"train": train, "validation": given["validation"], "test": given["test"]}, notes
+
+
+def _equal(entry: Entry, rows: Int64) -> Int64 | None:
+    """A number for each of these images that equal ones share; blank ones, equal by nature, have each their own."""
+    if entry.looks is None:
+        return None
+    alone = entry.looks.constant_n[rows]
+    _, numbers = np.unique(entry.looks.contents_n[rows], return_inverse=True)
+    return np.where(alone, len(rows) + np.arange(len(rows)), numbers)
 
 
 def _mean_std(entry: Entry, train: Int64) -> tuple[tuple[float, ...], tuple[float, ...]]:

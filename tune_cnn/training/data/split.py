@@ -11,12 +11,25 @@ Seed = int | Sequence[int]
 
 
 def stratified_split(
-    labels_n: Int64, share: float, seed: Seed, *, classes: Sequence[str] = (), what: str = "validation"
+    labels_n: Int64,
+    share: float,
+    seed: Seed,
+    *,
+    classes: Sequence[str] = (),
+    what: str = "validation",
+    equal_n: Int64 | None = None,
 ) -> tuple[Int64, Int64]:
     """Positions kept and positions held out, both ascending; of each class `share` is held out, at least one.
 
-    DataError where a class would keep no image.
+    Images with one number in `equal_n` stay together, and count as one of the first one's class. DataError where a
+    class would keep no image.
     """
+    if equal_n is not None:
+        _, first_n, group_n = np.unique(equal_n, return_index=True, return_inverse=True)
+        firsts = np.sort(first_n)
+        _, held_firsts = stratified_split(labels_n[firsts], share, seed, classes=classes, what=what)
+        held_n = np.isin(first_n[group_n], firsts[held_firsts])
+        return np.flatnonzero(~held_n), np.flatnonzero(held_n)
     random = np.random.default_rng(seed)
     held: list[Int64] = []
     for label, members in _by_class(labels_n):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_cnn.training.data.readers import Int64, Reader, Uint8
+from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.resize import resize_array
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 
@@ -45,7 +46,10 @@ class ArraySource:
                 )
                 row += len(chunk)
 
-    def reader(self) -> Reader | None:
+    def reader(self, _depth: Depth | None, /) -> Reader | None:
+        return None
+
+    def place(self, _row: int, /) -> None:
         return None
 
 

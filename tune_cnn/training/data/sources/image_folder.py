@@ -4,18 +4,20 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from tune_cnn.errors import DataError
+from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Reader, Uint8
+from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.folder_files import SHOWN, ImageFile, find_images, some
 from tune_cnn.training.data.sources.folder_layout import find_layout
-from tune_cnn.training.data.sources.image_file import FolderReader, decode, probe
+from tune_cnn.training.data.sources.image_file import Decoding, FolderReader
 from tune_cnn.training.data.sources.source import PARTS, SAMPLE, Chunk, PartName
 
 DEFAULT_SIDE = 224  # what torchvision's pretrained networks take
@@ -27,6 +29,34 @@ nodes decide alike (their free disk would differ)."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What came of one file."""
+
+    image_chw: Uint8 | None = None  # where it was decoded
+    broken: str = ""  # why it can't be read
+    several: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """Opens files."""
+
+    root: Path
+    decoding: Decoding
+
+    def at(self, path: str, decoded: bool) -> _Seen:
+        """Decoded, or its head alone."""
+        try:
+            if not decoded:
+                self.decoding.open(self.root / path).close()
+                return _Seen()
+            image_chw, several = self.decoding.look(self.root / path)
+        except Exception as error:  # Pillow's decoders raise many kinds
+            return _Seen(broken=f"{printable(path)} ({type(error).__name__}: {printable(str(error))})")
+        return _Seen(image_chw=image_chw, several=several)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FolderSource:
     """The files that were found; they are opened only when the cache asks."""
 
@@ -35,7 +65,7 @@ class FolderSource:
     root: Path
     files: tuple[ImageFile, ...]  # in the order of PARTS, and of their paths within
     classes: tuple[str, ...]
-    side: int
+    decoding: Decoding
     max_broken: int
     bypass: str
     notes: tuple[str, ...]
@@ -46,57 +76,60 @@ class FolderSource:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return (3, self.side, self.side)
+        return (3, self.decoding.side, self.decoding.side)
 
-    def reader(self) -> Reader:
-        return FolderReader(self.root, tuple(file.path for file in self.files), self.side)
+    def reader(self, depth: Depth | None, /) -> Reader:
+        decoding = self.decoding if depth is None else replace(self.decoding, depth=depth)
+        return FolderReader(self.root, tuple(file.path for file in self.files), decoding)
+
+    def place(self, row: int, /) -> str:
+        return printable(self.files[row].path)
 
     def chunks(self) -> Iterator[Chunk]:
         """Decoded files, or, where the cache is bypassed, files whose heads can be read and a sample decoded."""
         broken: list[str] = []
+        several: list[str] = []
         every = max(1, sum(file.part == "train" for file in self.files) // SAMPLE)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            depth = self.decoding.find_depth([self.root / file.path for file in self.files], threads)
+            look = _Look(root=self.root, decoding=replace(self.decoding, depth=depth))
             for part in PARTS:
                 rows = [row for row, file in enumerate(self.files) if file.part == part]
                 for start in range(0, len(rows), CHUNK):
                     chunk_rows = rows[start : start + CHUNK]
                     decoded = [not self.bypass or row % every == 0 for row in chunk_rows]
-                    results = list(threads.map(self._try, chunk_rows, decoded))
-                    broken += [result for result in results if isinstance(result, str)]
+                    seen = list(threads.map(look.at, [self.files[row].path for row in chunk_rows], decoded))
+                    broken += [one.broken for one in seen if one.broken]
+                    several += [self.place(row) for row, one in zip(chunk_rows, seen, strict=True) if one.several]
                     if len(broken) > max(self.max_broken, SHOWN - 1):
                         self._refuse(broken)
-                    yield self._chunk(part, chunk_rows, results)
+                    yield self._chunk(part, chunk_rows, seen)
         if len(broken) > self.max_broken:
             self._refuse(broken)
-        left_out = (f"{len(broken)} broken images are left out: {some(broken)}",) if broken else ()
-        yield self._chunk(self.files[-1].part, [], [], notes=(*self.notes, *left_out))
-
-    def _try(self, row: int, decoded: bool) -> Uint8 | str | None:
-        """The image; a word on why it can't be read; or nothing, where only its head was looked at."""
-        path = self.root / self.files[row].path
-        try:
-            if decoded:
-                return decode(path, self.side)
-            probe(path)
-        except Exception as error:  # Pillow's decoders raise many kinds
-            return f"{printable(self.files[row].path)} ({type(error).__name__}: {printable(str(error))})"
-        return None
+        notes = [f"{len(broken)} broken images are left out: {some(broken)}"] if broken else []
+        notes += [f"{len(several)} files hold several images, and the first counts: {some(several)}"] if several else []
+        yield self._chunk(self.files[-1].part, [], [], notes=(*self.notes, *notes), depth=depth)
 
     def _chunk(
-        self, part: PartName, rows: list[int], results: Sequence[Uint8 | str | None], notes: tuple[str, ...] = ()
+        self,
+        part: PartName,
+        rows: list[int],
+        seen: Sequence[_Seen],
+        notes: tuple[str, ...] = (),
+        depth: Depth | None = None,
     ) -> Chunk:
-        kept = [row for row, result in zip(rows, results, strict=True) if not isinstance(result, str)]
-        images = [result for result in results if isinstance(result, np.ndarray)]
+        kept = [row for row, one in zip(rows, seen, strict=True) if not one.broken]
+        images = [one.image_chw for one in seen if one.image_chw is not None]
         files = [self.files[row] for row in kept]
+        listed = "".join(f"{file.path}|{file.size_bytes}\n" for file in files) if self.bypass else ""
         return Chunk(
             part=part,
             labels_n=np.array([file.label for file in files], np.int64),
             rows_n=np.array(kept, np.int64),
             images_nchw=np.stack(images) if images else np.zeros((0, *self.image_shape), np.uint8),
-            identity="".join(f"{file.path}|{file.size_bytes}\n" for file in files).encode("utf-8", "surrogateescape")
-            if self.bypass
-            else b"",
+            identity=listed.encode("utf-8", "surrogateescape"),
             notes=notes,
+            depth=depth,
         )
 
     def _refuse(self, broken: list[str]) -> NoReturn:
@@ -106,11 +139,9 @@ class FolderSource:
         )
 
 
-def image_folder(
-    root: Path, side: int | None, max_broken: int, largest_cache_bytes: int = LARGEST_CACHE_BYTES
-) -> FolderSource:
+def image_folder(data: DataSpec, largest_cache_bytes: int = LARGEST_CACHE_BYTES) -> FolderSource:
     """List the files; DataError where folders or classes don't fit together."""
-    side = side or DEFAULT_SIDE
+    root, side = Path(data.root), data.image_size or DEFAULT_SIDE
     layout = find_layout(root)
     files, notes = find_images(layout)
     size_bytes = len(files) * 3 * side * side
@@ -121,15 +152,15 @@ def image_folder(
             f"each time; mean and std are of a sample of some {SAMPLE} training images"
         )
     said = "".join(f"{f.part}|{f.path}|{f.size_bytes}|{f.mtime_ns}\n" for f in files)
-    settings = f"image_folder|{side}|{max_broken}|{bool(bypass)}|{root}\n"
+    settings = f"image_folder|{side}|{data.max_broken}|{data.max_pixels}|{bool(bypass)}|{root}\n"
     return FolderSource(
         name="image_folder",
         key=hashlib.sha256((settings + said).encode("utf-8", "surrogateescape")).hexdigest(),
         root=root,
         files=files,
         classes=layout.classes,
-        side=side,
-        max_broken=max_broken,
+        decoding=Decoding(side=side, max_pixels=data.max_pixels),
+        max_broken=data.max_broken,
         bypass=bypass,
         notes=notes,
     )

@@ -24,7 +24,7 @@ def find_source(data: DataSpec) -> Source:
     if data.name in KNOWN:
         return torchvision_set(data.name, root, data.image_size, data.offline)
     if data.name == "image_folder":
-        return image_folder(root, data.image_size, data.max_broken)
+        return image_folder(data)
     if ":" in data.name:
         return user_set(data.name, root, data.image_size)
     raise DataError(

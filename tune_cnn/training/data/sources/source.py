@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tune_cnn.training.data.readers import Int64, Reader, Uint8
+from tune_cnn.training.data.sources.depth import Depth
 
 PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
@@ -22,6 +23,7 @@ class Chunk:
     images_nchw: Uint8 | None
     identity: bytes = b""  # what tells the images apart where they aren't decoded
     notes: tuple[str, ...] = ()
+    depth: Depth | None = None  # of files with more than 8 bits, once it is known
 
 
 class Source(Protocol):
@@ -59,6 +61,10 @@ class Source(Protocol):
         """Decode everything once, part by part in the order of PARTS."""
         ...
 
-    def reader(self) -> Reader | None:
-        """Reads one raw image; None where there is nothing to decode: the cache itself serves."""
+    def reader(self, depth: Depth | None, /) -> Reader | None:
+        """Reads one raw image, with the depth that a chunk told; None where the cache itself serves."""
+        ...
+
+    def place(self, row: int, /) -> str | None:
+        """Where the reader's row lies, to be shown; None where it has no name but its number."""
         ...

@@ -12,6 +12,7 @@ import numpy as np
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec.calls import find_call, module_name
+from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
 from tune_cnn.untyped import Untyped
@@ -37,8 +38,11 @@ class UserSource:
     def images(self) -> int:
         return sum(len(dataset) for dataset in self.datasets.values())
 
-    def reader(self) -> UserReader:
+    def reader(self, _depth: Depth | None, /) -> UserReader:
         return UserReader(self.name, self.datasets, self.side)
+
+    def place(self, _row: int, /) -> None:
+        return None
 
     def chunks(self) -> Iterator[Chunk]:
         row = 0
