@@ -30,6 +30,7 @@ class TrainingJob:
     cpus_per_rank: int = 1  # compute threads are what the loader workers leave of them, at least one
     seed: int = 0  # of the weights, the order of the images and the augmentation
     split_seed: int = 0  # of the validation split: the study's seed
+    data_key: str | None = None  # of the images that the study decided on; None: whatever is found counts
     deterministic: bool = False
     cache_dir: str  # decoded images of this node
     checkpoint_dir: str | None = None  # this trial's own folder or URI; None: no checkpoints

@@ -208,7 +208,14 @@ class RankTraining:
         if self._prepared is None or self._prepared[0] != key:
             images = prepare(job.data, split_seed=job.split_seed, cache_dir=job.cache_dir, all_data=job.all_data)
             self._prepared = (key, images)
-        return self._prepared[1]
+        images = self._prepared[1]
+        if job.data_key not in (None, images.facts.key):
+            raise TrialError(
+                f"data: the images that {job.data.name} gives in this process are not those that the study decided on: "
+                "other ones, another split or another order; its code must give the same in every process and on every "
+                "node (seeds for what is drawn, sorted() for what is listed or taken from a set)"
+            )
+        return images
 
     def _facts_of_model(self, job: TrainingJob, images: ImageSets) -> ModelFacts:
         """Of equal models measured once: it takes up to a second."""

@@ -44,6 +44,7 @@ def job_of(payload: Payload, config: Mapping[str, Plain]) -> TrainingJob:
         trial=config["trial"],
         configuration=_configuration(config["params"]),
         seed=config["seed"],
+        data_key=config["data_key"],
         checkpoint_dir=folder,
         cache_dir=str(Path(payload.job.cache_dir).expanduser()),  # of this node's user
     )

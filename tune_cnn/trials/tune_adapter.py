@@ -16,9 +16,10 @@ class Assignment:
     trial: int
     params: Mapping[str, Plain]
     seed: int
+    data_key: str | None = None  # of the images that it trains on
 
     def as_config(self) -> dict[str, Plain]:
-        return {"trial": self.trial, "params": dict(self.params), "seed": self.seed}
+        return {"trial": self.trial, "params": dict(self.params), "seed": self.seed, "data_key": self.data_key}
 
 
 class Driver(Protocol):

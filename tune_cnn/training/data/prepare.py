@@ -36,7 +36,7 @@ def prepare(data: DataSpec, *, split_seed: int, cache_dir: str | Path, all_data:
 
 @functools.lru_cache(maxsize=PREPARED)
 def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -> ImageSets:
-    source = find_source(data)
+    source = find_source(data, split_seed)
     entry = cached(source, cache_dir)
     check_labels(entry, source.name)
     rows, notes = _split(data, entry, source, split_seed)

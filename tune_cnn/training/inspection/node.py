@@ -12,6 +12,8 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
+from tune_cnn.training.data.sources.user_data import check_repeats
+from tune_cnn.training.data.sources.user_items import UserReader
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
@@ -25,6 +27,8 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError."""
     folder = Path(cache_dir).expanduser()
     images = prepare(spec.data, split_seed=spec.seed, cache_dir=folder)
+    if isinstance(images.train.reader, UserReader):
+        check_repeats(images.train.reader, Path(spec.data.root), spec.seed)
     data = images.facts
     _check_batches(spec, data)
     for name, own in spec.metrics.items():

@@ -16,8 +16,8 @@ def data_names() -> tuple[str, ...]:
     return ("digits", *KNOWN, "image_folder")
 
 
-def find_source(data: DataSpec) -> Source:
-    """The raw images, found and readable; nothing is decoded yet."""
+def find_source(data: DataSpec, seed: int) -> Source:
+    """The raw images, found and readable; nothing is decoded yet. `seed`: of what a user's factory draws."""
     root = Path(data.root)
     if data.name == "digits":
         return digits(data.image_size)
@@ -26,7 +26,7 @@ def find_source(data: DataSpec) -> Source:
     if data.name == "image_folder":
         return image_folder(data)
     if ":" in data.name:
-        return user_set(data.name, root, data.image_size)
+        return user_set(data.name, root, data.image_size, seed)
     raise DataError(
         f"there is no data set {data.name!r}{nearest(data.name, data_names())}; "
         "your own is named as package.module:name"

@@ -2,17 +2,20 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from torch.utils.data import Subset
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec.calls import find_call, module_name
 from tune_cnn.training.data.sources.depth import Depth
+from tune_cnn.training.data.sources.drawn_alike import drawn_alike
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
 from tune_cnn.untyped import Untyped
@@ -28,6 +31,7 @@ class UserSource:
 
     name: str
     key: str
+    drawn: str  # hash of what was looked at of the images and labels, in their order
     datasets: dict[PartName, Untyped]
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
@@ -39,7 +43,7 @@ class UserSource:
         return sum(len(dataset) for dataset in self.datasets.values())
 
     def reader(self, _depth: Depth | None, /) -> UserReader:
-        return UserReader(self.name, self.datasets, self.side)
+        return UserReader(self.name, self.datasets, self.side, self.drawn)
 
     def place(self, _row: int, /) -> None:
         return None
@@ -68,13 +72,17 @@ class UserSource:
         return item
 
 
-def user_set(name: str, root: Path, side: int | None) -> UserSource:
-    """Call the factory, look at what it returns, and find out whether its images are the same at every reading."""
-    datasets = _call(name, find_call(name, where=f"data {name!r}"), root)
+def user_set(name: str, root: Path, side: int | None, seed: int) -> UserSource:
+    """Call the factory, look at what it returns, and find out whether its images are the same at every reading.
+
+    What the factory draws from the global generators, such as a split, follows from `seed` in every process alike.
+    """
+    with drawn_alike(seed):
+        datasets = _call(name, find_call(name, where=f"data {name!r}"), root)
     changing = False
-    digest = hashlib.sha256(f"{name}|{root}|{side}|{[(p, len(d)) for p, d in datasets.items()]}".encode())
-    digest.update(_sources(import_module(module_name(name))) + _listing(root))
+    drawn = hashlib.sha256(f"{[(p, len(d)) for p, d in datasets.items()]}".encode())
     shape: tuple[int, ...] = ()
+    _refuse_overlap(name, datasets)
     for part, dataset in datasets.items():
         for number in np.unique(np.linspace(0, len(dataset) - 1, PROBED).astype(int)).tolist():
             first, second = (read_item(name, part, dataset, number, side) for _ in range(2))
@@ -85,21 +93,46 @@ def user_set(name: str, root: Path, side: int | None) -> UserSource:
                 )
             shape = shape or first.image_chw.shape
             changing = changing or not np.array_equal(first.image_chw, second.image_chw)
-            digest.update(b"" if changing else first.image_chw.tobytes() + str(first.label).encode())
+            drawn.update(f"{first.label}|".encode() + (b"" if changing else first.image_chw.tobytes()))
     bypass = (
         f"the images of {name} change from one reading to the next, so they aren't cached: the loader `device` "
         "can't be used, and mean and std are of one reading"
     )
+    where = _sources(import_module(module_name(name))) + _listing(root)
     channels, height, width = shape
     return UserSource(
         name=name,
-        key=hashlib.sha256(digest.digest() + bytes([changing])).hexdigest(),
+        key=hashlib.sha256(f"{name}|{root}|{side}|{changing}".encode() + where + drawn.digest()).hexdigest(),
+        drawn=drawn.hexdigest(),
         datasets=datasets,
         image_shape=(channels, height, width),
         classes=_classes(name, datasets["train"]),
         side=side,
         bypass=bypass if changing else "",
     )
+
+
+def check_repeats(reader: UserReader, root: Path, seed: int) -> None:
+    """DataError where another call of the factory gives something else: each process would have a split of its own."""
+    name = reader.name
+    if user_set(name, root, reader.side, seed).drawn != reader.drawn:
+        raise DataError(
+            f"data {name!r}: two calls of f({str(root)!r}) give other images or labels, or others in another order, so "
+            "each process would train on a split of its own; draw a split from a generator with a seed, as in "
+            "random_split(…, generator=torch.Generator().manual_seed(0)), and sort what a folder or a set lists"
+        )
+
+
+def _refuse_overlap(name: str, datasets: Mapping[PartName, Untyped]) -> None:
+    """DataError where parts are subsets of one data set and share some of its items."""
+    for (part, mine), (other, theirs) in combinations(datasets.items(), 2):
+        if isinstance(mine, Subset) and isinstance(theirs, Subset) and mine.dataset is theirs.dataset:
+            shared = sorted({*map(int, mine.indices)} & {*map(int, theirs.indices)})
+            if shared:
+                raise DataError(
+                    f"data {name!r}: {part} and {other} share {len(shared)} items of one data set, such as number "
+                    f"{shared[0]}; split it so that each item stands in one part"
+                )
 
 
 def _call(name: str, factory: Untyped, root: Path) -> dict[PartName, Untyped]:

@@ -66,8 +66,9 @@ class UserReader:
 
     parallel = False  # the user's code was never promised to be asked by several threads
 
-    def __init__(self, name: str, datasets: dict[PartName, Untyped], side: int | None) -> None:
+    def __init__(self, name: str, datasets: dict[PartName, Untyped], side: int | None, drawn: str) -> None:
         self.name = name
+        self.drawn = drawn  # hash of what the factory gave
         self.datasets = datasets
         self.side = side
 
