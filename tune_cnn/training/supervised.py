@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from itertools import islice
 
 import torch
 from torch import nn
 
 from tune_cnn.errors import TrialError
-from tune_cnn.training.data.order import epoch_order, steps_per_epoch
+from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
@@ -99,15 +98,18 @@ class SupervisedTraining:
         return self._steps
 
     def _train(self, epoch: int, steps: int | None = None) -> EpochSums:
-        """An epoch's steps, or so many of them."""
-        strategies, positions_n = self._strategies, None
+        """An epoch's steps, or so many of them and the last one, which may be an odd one."""
+        strategies, positions_n, job = self._strategies, None, self._context.job
         strategies.start_epoch(epoch)
         self._steps = self._loader.steps
-        if strategies.orders:
-            images, job = len(self._context.images.train), self._context.job
-            positions_n = strategies.order(epoch, epoch_order(images, job.seed, epoch))
-            self._steps = steps_per_epoch(len(positions_n), self._run.batch_size)
-        batches = islice(self._loader.epoch(epoch, positions_n), steps)
+        if strategies.orders or steps is not None:
+            positions_n = epoch_order(len(self._context.images.train), job.seed, epoch)
+        if strategies.orders and positions_n is not None:
+            positions_n = strategies.order(epoch, positions_n)
+            self._steps = steps_per_epoch(len(positions_n), self._run.batch_size, job.ranks)
+        if steps is not None and positions_n is not None:
+            positions_n = first_and_last(positions_n, self._run.batch_size, steps)
+        batches = self._loader.epoch(epoch, positions_n)
         return train_steps(self._train_state, batches, self._context.meters, strategies, first_step=epoch * self._steps)
 
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tune_cnn.errors import SpecError
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.training.data.order import joining
 from tune_cnn.training.messages import Inspection, LoadersFound
 from tune_cnn.untyped import Plain
 
@@ -17,6 +18,16 @@ def adapt(spec: StudySpec, inspection: Inspection, *, cuda: bool) -> tuple[Study
     by_loader, more = _drop_loaders(by_precision, inspection.loaders)
     adapted, last = _drop_processes(by_loader, inspection.loaders)
     return adapted, [*notes, *more, *last]
+
+
+def joined_batches(spec: StudySpec, inspection: Inspection) -> list[str]:
+    """A note on the batches after which a few images are left, which then join the last batch."""
+    images, ranks = inspection.data.train_images, spec.resources.ranks
+    left = [size for size in spec.dimension("batch_size").ends if joining(images, size, ranks)]
+    if not left:
+        return []
+    sizes = ", ".join(map(str, left))
+    return [f"at an epoch's end one image a rank would be left with batches of {sizes}: it joins the batch before it"]
 
 
 def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) -> tuple[StudySpec, list[str]]:

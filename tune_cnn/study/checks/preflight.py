@@ -8,7 +8,7 @@ from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.metrics import Where
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
-from tune_cnn.study.checks.adapting import adapt
+from tune_cnn.study.checks.adapting import adapt, joined_batches
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import versions
 from tune_cnn.training.messages import Inspection
@@ -54,7 +54,8 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
         "code": code_key(spec.resources.code, user_calls(spec)),
     }
     whole = adapted.model_copy(update={"space": check_strategies(adapted.space, inspection.strategies)})
-    return Checked(spec=whole, cards=inspection.strategies, info=info, notes=[*inspection.data.notes, *notes])
+    notes = [*inspection.data.notes, *notes, *joined_batches(spec, inspection)]
+    return Checked(spec=whole, cards=inspection.strategies, info=info, notes=notes)
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:

@@ -39,9 +39,19 @@ def largest_shift(side: int) -> int:
     return max(1, side // 8)
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """The last, smaller batch counts."""
-    return -(-images // batch_size)
+def steps_per_epoch(images: int, batch_size: int, ranks: int) -> int:
+    """The last, smaller batch counts, unless its images join the batch before it."""
+    return -(-images // batch_size) - bool(joining(images, batch_size, ranks))
+
+
+def joining(images: int, batch_size: int, ranks: int) -> int:
+    """Images at an epoch's end that join the batch before them.
+
+    They would be one image a rank, and batch normalisation can't take one value a channel. Where every batch is of one
+    image a rank, none joins.
+    """
+    rest = images % batch_size
+    return rest if rest <= ranks < batch_size <= images else 0
 
 
 def padding(images: int, batch_size: int, ranks: int) -> int:
@@ -68,8 +78,9 @@ def epoch_requests(order: EpochOrder, epoch: int, positions_n: Int64 | None = No
     `positions_n`: the images in another order than `epoch_order` gives, or fewer of them.
 
     Step t takes permutation[t·B : (t+1)·B] over all ranks, and a rank every `ranks`-th of these: N ranks see the
-    batches that one rank would see. The last batch is filled up to a multiple of `ranks` with the images that
-    stand first in the epoch, as torch's DistributedSampler does; they keep the augmentation that they had there.
+    batches that one rank would see. The last batch takes what is left, which may be a few images more than B (see
+    `joining`). It is filled up to a multiple of `ranks` with the images that stand first in the epoch, as torch's
+    DistributedSampler does; they keep the augmentation that they had there.
     """
     random = np.random.default_rng((order.seed, epoch))
     drawn_n = random.permutation(order.images).astype(np.int64)
@@ -77,15 +88,22 @@ def epoch_requests(order: EpochOrder, epoch: int, positions_n: Int64 | None = No
     taken_n = drawn_n if positions_n is None else positions_n
     images, size = len(taken_n), order.batch_size
     turns = np.concatenate([np.arange(images), np.arange(padding(images, size, order.ranks))])
-    for step in range(steps_per_epoch(images, size)):
-        # The padding makes the last batch at most `size` long: both are multiples of `ranks`.
-        mine = turns[step * size : (step + 1) * size][order.rank :: order.ranks]
+    steps = steps_per_epoch(images, size, order.ranks)
+    for step in range(steps):
+        end = (step + 1) * size if step < steps - 1 else len(turns)
+        mine = turns[step * size : end][order.rank :: order.ranks]
         yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Int64:
     """The order of an epoch's images, where nothing gives another."""
     return np.random.default_rng((seed, epoch)).permutation(images).astype(np.int64)
+
+
+def first_and_last(positions_n: Int64, batch_size: int, steps: int) -> Int64:
+    """An epoch of so many whole batches, and at its end what is left over at the end of the whole epoch."""
+    whole = min(steps, len(positions_n) // batch_size)
+    return positions_n[: whole * batch_size + len(positions_n) % batch_size]
 
 
 def _draw(random: np.random.Generator, images: int, image_size: tuple[int, int], augment: str) -> Augmentation:

@@ -18,7 +18,7 @@ from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
-from tune_cnn.training.models.registry import check_model
+from tune_cnn.training.models.registry import check_model, takes_batches_of_one
 from tune_cnn.training.step.precision import supported_precisions
 from tune_cnn.untyped import Plain
 
@@ -39,6 +39,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         find_call(spec.training, where="training")
     else:
         model = _check_models(spec, data)
+        _check_single(spec, data)
     return Inspection(
         data=data,
         model=model,
@@ -79,6 +80,23 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
         for arguments in variants
     ]
     return facts[0]
+
+
+def _check_single(spec: StudySpec, data: DataFacts) -> None:
+    """Refuse a batch of one image a rank where the model can't train on it. (What is left at an epoch's end joins.)"""
+    smallest, ranks = spec.dimension("batch_size").smallest, spec.resources.ranks
+    arguments = {k.removeprefix("model."): d.ends[0] for k, d in spec.space.items() if k.startswith("model.")}
+    if smallest == ranks and not takes_batches_of_one(
+        spec.model.name,
+        num_classes=data.num_classes,
+        in_channels=data.in_channels,
+        image_size=data.image_size,
+        arguments=arguments,
+    ):
+        raise SpecError(
+            f"space.batch_size: model {spec.model.name!r} can't train on one image a rank, as batch normalisation "
+            f"needs two values a channel, got {smallest}; search batches of {2 * ranks} or more"
+        )
 
 
 def _hardware(cuda: bool) -> dict[str, Plain]:

@@ -97,6 +97,15 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+def trains_on_one_image(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> bool:
+    """Whether a forward of a single image in training mode goes through; batch normalisation of 1×1 maps can't."""
+    try:
+        _forward(model.train(), torch.zeros(1, in_channels, *image_size, device=_device(model)), num_classes)
+    except ModelError:
+        return False
+    return True
+
+
 def measure(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ModelFacts:
     """Run two images forward in evaluation mode, forward and backward in training mode, on the model's device.
 

@@ -13,7 +13,14 @@ from tune_cnn.training.models.densenet import densenet_bc_100_12
 from tune_cnn.training.models.dpn import dpn92
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.lenet import lenet5
-from tune_cnn.training.models.measure import WeightsOnMeta, measure, measure_unknown, said, takes_images
+from tune_cnn.training.models.measure import (
+    WeightsOnMeta,
+    measure,
+    measure_unknown,
+    said,
+    takes_images,
+    trains_on_one_image,
+)
 from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
 from tune_cnn.untyped import Plain, Untyped
@@ -153,6 +160,22 @@ def check_model(
             if known and weights is None:
                 message += _size_that_would_do(name, shape, arguments)
             raise ModelError(message) from error
+
+
+def takes_batches_of_one(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    arguments: Mapping[str, Plain] = {},
+) -> bool:
+    """Whether the model, which can be built, trains on a batch of one image."""
+    shape: dict[str, Untyped] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    with torch.random.fork_rng(devices=[]):
+        if ":" not in name:
+            return trains_on_one_image(_without_data(name, shape, None, arguments), **shape)
+        return trains_on_one_image(build_model(name, **shape, arguments=arguments), **shape)
 
 
 def _without_data(

@@ -63,7 +63,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        return steps_per_epoch(len(self.images), self.batch_size)
+        return steps_per_epoch(len(self.images), self.batch_size, self.ranks)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class _EpochSampler(Sampler[Untyped]):
         if self.number is None:
             return 0
         images = len(self.plan.images if self.positions_n is None else self.positions_n)
-        return steps_per_epoch(images, self.plan.batch_size)
+        return steps_per_epoch(images, self.plan.batch_size, self.plan.ranks)
 
 
 def whole_batch(plan: Plan, request: Request) -> BatchOfRows:

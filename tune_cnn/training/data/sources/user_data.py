@@ -80,7 +80,7 @@ def user_set(name: str, root: Path, side: int | None, seed: int) -> UserSource:
     with drawn_alike(seed):
         datasets = _call(name, find_call(name, where=f"data {name!r}"), root)
     changing = False
-    drawn = hashlib.sha256(f"{[(p, len(d)) for p, d in datasets.items()]}".encode())
+    drawn, pixels = hashlib.sha256(f"{[(p, len(d)) for p, d in datasets.items()]}".encode()), hashlib.sha256()
     shape: tuple[int, ...] = ()
     _refuse_overlap(name, datasets)
     for part, dataset in datasets.items():
@@ -93,7 +93,9 @@ def user_set(name: str, root: Path, side: int | None, seed: int) -> UserSource:
                 )
             shape = shape or first.image_chw.shape
             changing = changing or not np.array_equal(first.image_chw, second.image_chw)
-            drawn.update(f"{first.label}|".encode() + (b"" if changing else first.image_chw.tobytes()))
+            drawn.update(f"{first.label}|".encode())
+            pixels.update(first.image_chw.tobytes())
+    drawn.update(b"" if changing else pixels.digest())
     bypass = (
         f"the images of {name} change from one reading to the next, so they aren't cached: the loader `device` "
         "can't be used, and mean and std are of one reading"
