@@ -56,6 +56,10 @@ class TrialError(Exception):
     """A trial can't go on: told to the search as its end, never raised out of it."""
 
 
+DIVERGED = "the training has diverged"
+"""In the reason of a trial whose losses are no numbers any more: its configuration's own fault."""
+
+
 class StrategyError(TrialError):
     """A strategy finds nothing to act on, or can't act on it: a trial must never be credited with a no-op."""
 

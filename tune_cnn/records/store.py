@@ -206,6 +206,11 @@ class Store:
         values = {"state": TrialState.RUNNING, "reason": None, "ended_ms": None, "attempts": trials.c.attempts + 1}
         self._move_trial(study, number, trials.c.number == number, values)
 
+    def reopen_trial(self, study: str, number: int) -> None:
+        """A trial that failed is unfinished again: the next search trains it."""
+        values = {"state": TrialState.RUNNING, "reason": None, "ended_ms": None}
+        self._move_trial(study, number, trials.c.state == TrialState.FAILED, values)
+
     def _move_trial(self, study: str, number: int, where: ColumnElement[bool], values: Mapping[str, Plain]) -> bool:
         with self._change(study, "trial", trial=number) as (connection, key):
             row = and_(trials.c.study_id == key, trials.c.number == number)

@@ -75,6 +75,7 @@ def search(spec: StudySpec, locations: Locations, *, again: str) -> "FrontDocume
         "points": result.points,
         "hypervolume": result.hypervolume,
         "front": result.front.as_rows(),
+        "failures": list(result.failures),
         "report": result.report,
         "next": {**_next_commands(result.study, locations), "runs": result.runs_page},
     }

@@ -1,14 +1,23 @@
-"""Why a search or a confirmation gave nothing: what failed how often, and how near the rest came."""
+"""What failed and why: how often, which values of the space always, and when a search should pause over it."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from tune_cnn.errors import DIVERGED
 from tune_cnn.front.constraints import nothing_feasible
 from tune_cnn.metrics import EpochPoint
+from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
+from tune_cnn.states import TrialState
 
 MOST = 5  # reasons that are told
+LEAST = 2  # trials of a value that all failed before that is told: one says nothing
+
+# Trials that fail alike, one after the other, before a search pauses. At its start few: of a choice among three values
+# the same one comes five times in a row in one search of 243. Later more: it has shown that it can go well.
+ALIKE_AT_START, ALIKE_LATER = 5, 10
 
 
 def nothing_found(store: Store, spec: StudySpec) -> str:
@@ -27,9 +36,95 @@ def nothing_confirmed(store: Store, spec: StudySpec) -> str:
     return "\n".join(told + _counted(run.reason or run.state for run in runs))
 
 
+def failures(trials: Sequence[TrialRecord], spec: StudySpec) -> list[str]:
+    """What failed beside what went well, a line each: how often and why, and the values with which all did."""
+    failed = [trial for trial in trials if trial.state.is_failure]
+    if not failed:
+        return []
+    ended = sum(trial.state.has_ended for trial in trials)
+    told = [f"{len(failed)} of {ended} trials failed:"]
+    told += _counted(trial.reason or trial.state for trial in failed)
+    return told + _lost_values(trials, spec)
+
+
+def paused(study: str, reason: str, count: int, again: str) -> str:
+    """Why a search does not go on by itself."""
+    return (
+        f"study {study!r}: is paused, as {count} trials one after the other failed alike: {reason}\n"
+        f"Mend that and give the same command again, which tries them again:  {again}"
+    )
+
+
+class AlikeFailures:
+    """Failures in a row that are one and the same, as the trials of a search end."""
+
+    def __init__(self, *, went_well: bool = False) -> None:
+        """`went_well`: some trial of the study has."""
+        self.count = 0
+        self.reason: str | None = None  # of the last ones
+        self._went_well = went_well
+
+    @property
+    def pausing(self) -> bool:
+        """Whether the search should pause."""
+        return self.count >= (ALIKE_LATER if self._went_well else ALIKE_AT_START)
+
+    def end(self, state: TrialState, reason: str | None) -> None:
+        """A trial has ended. What its configuration itself brings about doesn't count: too little memory, and training
+        that diverges."""
+        self._went_well = self._went_well or state.has_result
+        if state is not TrialState.FAILED or reason is None or DIVERGED in reason:
+            self.count = 0
+            return
+        self.count = self.count + 1 if self.count and self.reason is not None and alike(reason, self.reason) else 1
+        self.reason = reason
+
+
+def is_paused(trials: Iterable[TrialRecord]) -> bool:
+    """Whether the trials that ended last have failed alike, so that a search paused over them."""
+    row = AlikeFailures()
+    for trial in sorted((one for one in trials if one.ended is not None), key=lambda one: str(one.ended)):
+        row.end(trial.state, trial.reason)
+    return row.pausing
+
+
+def alike(some: str, other: str) -> bool:
+    """Whether two reasons are one but for numbers, addresses and paths in them."""
+    return _signature(some) == _signature(other)
+
+
+def may_go_well(trial: TrialRecord) -> bool:
+    """Whether a failed trial may be tried again once something was mended: it failed of no fault of its own."""
+    return trial.state is TrialState.FAILED and DIVERGED not in (trial.reason or "")
+
+
+def _signature(reason: str) -> str:
+    return re.sub(r"(/[^\s'\":,;)]+)+|0x[0-9a-fA-F]+|\d+", "#", reason)
+
+
 def _counted(reasons: Iterable[str]) -> list[str]:
-    """The most frequent first."""
-    return [f"  {count} × {reason}" for reason, count in Counter(reasons).most_common(MOST)]
+    """The most frequent first, alike ones under the first of them."""
+    first: dict[str, str] = {}
+    counts = Counter(first.setdefault(_signature(reason), reason) for reason in reasons)
+    told = [f"  {count} × {reason}" for reason, count in counts.most_common(MOST)]
+    more = len(counts) - len(told)
+    return told + ([f"  and {more} other reasons"] if more else [])
+
+
+def _lost_values(trials: Sequence[TrialRecord], spec: StudySpec) -> list[str]:
+    """Values of a choice with which every trial failed, though others of that choice went well."""
+    told = []
+    for key in spec.searched:
+        if not spec.dimension(key).is_listed:
+            continue
+        went = Counter(trial.params[key] for trial in trials if trial.state.has_result and key in trial.params)
+        fell = Counter(trial.params[key] for trial in trials if trial.state.is_failure and key in trial.params)
+        told += [
+            f"  all {count} trials with {key}={value} failed"
+            for value, count in fell.items()
+            if went and not went[value] and count >= LEAST
+        ]
+    return told
 
 
 def _missed(points: Iterable[EpochPoint], spec: StudySpec) -> str | None:

@@ -18,6 +18,7 @@ from tune_cnn.spec.parts import study_name
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.confirming.plan import progress
+from tune_cnn.study.failures import failures
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.locations import Locations
@@ -159,6 +160,7 @@ def status_of(archive: StudyArchive) -> dict[str, Plain]:
         "study": study.name,
         "state": study.state,
         "trials": counts,
+        "failures": failures(archive.trials, spec_of(archive)),
         "hypervolume": hypervolume_of(archive),
         "confirm": progress(archive.confirmations),
         "started": study.started.isoformat(timespec="seconds"),

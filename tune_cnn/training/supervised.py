@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from tune_cnn.errors import TrialError
+from tune_cnn.errors import DIVERGED, TrialError
 from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
@@ -187,4 +187,4 @@ class SupervisedTraining:
 
 def _check_finite(name: str, value: float, epoch: int) -> None:
     if not math.isfinite(value):
-        raise TrialError(f"{name} became {value} in epoch {epoch + 1}: the training has diverged")
+        raise TrialError(f"{name} became {value} in epoch {epoch + 1}: {DIVERGED}")

@@ -19,6 +19,7 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import checked_with
 from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setup_of
 from tune_cnn.study.searching.driver import SearchDriver
+from tune_cnn.study.searching.hooks import raise_failure
 from tune_cnn.study.searching.startup import teach_costs
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.messages import Inspection, LoadersFound
@@ -187,7 +188,7 @@ def _train(store: Store, info: Mapping[str, Any], *, train_time_s: float, slots:
     assert trial is not None
     driver.point(trial.trial, 1, {"accuracy": 0.5, "train_time_s": train_time_s}, None)
     driver.end(trial.trial, TrialState.COMPLETE, None)
-    driver.raise_failure()
+    raise_failure(driver.failure)
 
 
 def test_a_search_knows_what_was_measured_before_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.states import TrialState
 from tune_cnn.study.failures import nothing_found
+from tune_cnn.study.searching.hooks import raise_failure
 
 
 def test_hands_out_the_budget_of_trials_and_no_more(make: Make, store: Store) -> None:
@@ -104,7 +105,7 @@ def test_a_store_error_in_a_hook_stops_the_search_and_is_raised_afterwards(
     assert driver.next() is None
     assert driver.tick()
     with pytest.raises(StoreError, match=r"studies\.db"):
-        driver.raise_failure()
+        raise_failure(driver.failure)
     kept = tmp_path / "kept"
     kept.mkdir()
     for file in tmp_path.glob("away-*"):
@@ -124,7 +125,7 @@ def test_an_internal_error_is_told_as_one(make: Make, monkeypatch: pytest.Monkey
     monkeypatch.setattr(driver.search, "ask", broken)
     assert driver.next() is None
     with pytest.raises(TuneCnnError, match="ZeroDivisionError") as raised:
-        driver.raise_failure()
+        raise_failure(driver.failure)
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 

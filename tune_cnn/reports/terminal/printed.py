@@ -56,6 +56,10 @@ def search_foot(result: Mapping[str, Plain]) -> None:
     """Where the report is, and the exact next commands."""
     console = _Stream()
     console.print()
+    for told in result["failures"]:
+        _plain(console, told)
+    if result["failures"]:
+        console.print()
     if result["report"]:
         _plain(console, f"{'Report:':8} {result['report']}")
     for key, label in NEXT.items():
@@ -84,6 +88,8 @@ def status(status: Mapping[str, Plain]) -> None:
     _plain(console, f"{status['study']}: {status['state']}")
     for name, value in rows.items():
         _plain(console, f"  {name:12} {value}")
+    for told in status["failures"]:
+        _plain(console, told)
 
 
 def _confirming(progress: Mapping[str, Plain]) -> str:

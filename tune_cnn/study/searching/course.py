@@ -1,11 +1,13 @@
 """The course of a search: check, connect, run the phases, confirm, close; the same command again goes on."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import Interrupted, ResourceError, TuneCnnError
 from tune_cnn.records.rows import StudyRecord
+from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
@@ -14,13 +16,22 @@ from tune_cnn.study.checks.preflight import check_measurable, check_unchanged, i
 from tune_cnn.study.checks.resume import check_precisions
 from tune_cnn.study.confirming.plan import is_left, plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
-from tune_cnn.study.failures import nothing_found
+from tune_cnn.study.failures import failures, nothing_found, paused
 from tune_cnn.study.front import Front
+from tune_cnn.study.hints import again
 from tune_cnn.study.jobs import payload_of
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import keep_costs
 from tune_cnn.study.searching.driver import SearchDriver
-from tune_cnn.study.searching.startup import Startup, interrupt, make_driver, warm_params, why_nothing_left
+from tune_cnn.study.searching.hooks import raise_failure
+from tune_cnn.study.searching.startup import (
+    Startup,
+    interrupt,
+    make_driver,
+    reopen_failed,
+    warm_params,
+    why_nothing_left,
+)
 from tune_cnn.study.session import Session, on_ray
 from tune_cnn.study.signals import interruptible
 from tune_cnn.trials.cluster import Slots, fit, nodes
@@ -36,6 +47,7 @@ class SearchResult:
     hypervolume: float | None
     front: Front
     report: str | None  # None: it could not be written
+    failures: Sequence[str] = ()  # what failed and why, a line each
     runs_page: str | None = None  # where MLflow shows the runs; None where none was delivered yet
 
 
@@ -56,8 +68,10 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
         session = Session(store=store, spec=spec, locations=locations, report=display.report)
         known = store.study(spec.study)
         if known is not None:
-            check_unchanged(known.spec, spec)
+            if not _only_failed(store, spec.study):
+                check_unchanged(known.spec, spec)
             stack.enter_context(store.lease(spec.study))
+            reopen_failed(session, known)
         over = why_nothing_left(store, known, spec) if known is not None else None
         if known is not None and over is not None and not is_left(session.archive(), spec):
             session.report(over)
@@ -67,6 +81,11 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
         phases = _connect(session, stack)
         startup = Startup(session, phases, display, lease=stack, warm=warm, over=over, is_new=known is None)
         return _train(session, startup)
+
+
+def _only_failed(store: Store, study: str) -> bool:
+    """Whether no trial has given a point: it may be the spec that had to be mended, and nothing is lost by that."""
+    return not store.points(study) and all(trial.state.is_failure for trial in store.trials(study))
 
 
 def _connect(session: Session, stack: ExitStack) -> list[Slots]:
@@ -136,7 +155,7 @@ def _end_without_training(session: Session, record: StudyRecord, display: LiveDi
 
 def _close(session: Session, driver: SearchDriver) -> SearchResult:
     store, spec = session.store, session.spec
-    driver.raise_failure()
+    raise_failure(driver.failure)
     counts = driver.counts
     nothing = driver.ended and not driver.front and sum(counts.values()) > 0
     # a search that has ended stays so, though its confirmation was interrupted
@@ -148,6 +167,8 @@ def _close(session: Session, driver: SearchDriver) -> SearchResult:
     session.drain()
     if nothing:
         raise TuneCnnError(nothing_found(store, spec))
+    if driver.alike.pausing and driver.alike.reason is not None:
+        raise TuneCnnError(paused(spec.study, driver.alike.reason, driver.alike.count, again()))
     result = SearchResult(
         study=spec.study,
         state=StudyState.INTERRUPTED if driver.interrupted else StudyState.FINISHED,
@@ -157,6 +178,7 @@ def _close(session: Session, driver: SearchDriver) -> SearchResult:
         front=Front(archive),
         report=str(files["report.html"]) if files else None,
         runs_page=session.runs_page(),
+        failures=failures(archive.trials, spec),
     )
     if driver.interrupted:
         raise SearchInterrupted(result)

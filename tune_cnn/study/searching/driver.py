@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tune_cnn.errors import TuneCnnError
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.hypervolume import FrontTracker
 from tune_cnn.metrics import EpochPoint, unusable
@@ -12,6 +11,7 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.search.search import Search
 from tune_cnn.states import TrialState
+from tune_cnn.study.failures import AlikeFailures
 from tune_cnn.study.searching.budget import BudgetTracker
 from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.searching.hooks import never_raises
@@ -80,6 +80,7 @@ class SearchDriver:
             if trial.state in self._counts:
                 self._counts[trial.state] += 1
                 self._points.pop(trial.number, None)
+        self.alike = AlikeFailures(went_well=any(t.state.has_result for t in trials))
         self._unfinished = [t for t in trials if t.state not in self._counts]
         self._next_number = max((t.number for t in trials), default=-1) + 1
 
@@ -139,6 +140,7 @@ class SearchDriver:
         self._store.end_trial(self._spec.study, trial, state, reason)
         self.search.finish(trial, state, points)
         self._counts[state] += 1
+        self.alike.end(state, reason)
         self._fix_reference()
         self._budget.trial_ended(
             time.monotonic() - started_s if started_s is not None else None,
@@ -179,7 +181,7 @@ class SearchDriver:
 
     @property
     def stopping(self) -> bool:
-        return self.interrupted or self.failure is not None
+        return self.interrupted or self.alike.pausing or self.failure is not None
 
     @property
     def searched_s(self) -> float:
@@ -290,11 +292,3 @@ class SearchDriver:
             slots=self.slots,
             done=done,
         )
-
-    def raise_failure(self) -> None:
-        """What stopped the search, where something did."""
-        if self.failure is None:
-            return
-        if isinstance(self.failure, TuneCnnError):
-            raise self.failure
-        raise TuneCnnError(f"the search stopped on an internal error: {self.failure!r}") from self.failure

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Protocol, TypeVar
 
+from tune_cnn.errors import TuneCnnError
+
 T = TypeVar("T")
 Default = TypeVar("Default")
 
@@ -29,3 +31,11 @@ def never_raises(default: Default) -> Callable[[Callable[..., T]], Callable[...,
         return guarded
 
     return decorate
+
+
+def raise_failure(failure: Exception | None) -> None:
+    """After the search: what stopped it, where something did."""
+    if isinstance(failure, TuneCnnError):
+        raise failure
+    if failure is not None:
+        raise TuneCnnError(f"the search stopped on an internal error: {failure!r}") from failure

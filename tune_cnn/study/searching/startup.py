@@ -20,7 +20,9 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import Checked, checked_with
 from tune_cnn.study.checks.resume import search_on
 from tune_cnn.study.export import read_config
+from tune_cnn.study.failures import is_paused, may_go_well
 from tune_cnn.study.front import Front
+from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
@@ -29,6 +31,7 @@ from tune_cnn.study.signals import ENDING, interruptible
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
 from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.code import code_key
 from tune_cnn.untyped import Plain
 
 
@@ -171,6 +174,25 @@ class Startup:
         info = search_on(self._session, checked.info)
         state = StudyState.RUNNING if self._over is None else StudyState.FINISHED  # what has ended a search stays
         store.update_study(spec.study, spec=spec.model_dump(), state=state, info=info)
+
+
+def reopen_failed(session: Session, known: StudyRecord) -> None:
+    """Let what failed be tried again, where the search was paused over it or the user's code has changed since."""
+    store, spec = session.store, session.spec
+    trials = store.trials(spec.study)
+    changed = known.info.get("code") != code_key(spec.resources.code, user_calls(spec))
+    if not changed and not is_paused(trials):
+        return
+    again = [trial for trial in trials if may_go_well(trial) and _holds(spec, trial.params)]
+    for trial in again:
+        store.reopen_trial(spec.study, trial.number)
+    if again:
+        session.report(f"{len(again)} trials that failed are tried again")
+
+
+def _holds(spec: StudySpec, params: Mapping[str, Plain]) -> bool:
+    """Whether the space, which may have changed, still has this configuration."""
+    return all(key in params and spec.dimension(key).holds(params[key]) for key in spec.searched if key in params)
 
 
 def teach_costs(searcher: Search, store: Store, setup: Mapping[str, Plain]) -> None:
