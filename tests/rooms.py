@@ -74,7 +74,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "trials": [
         {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
-        {"code_size", "coordinator", "ranks", "ray_output", "remote"},
+        {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
         {"cluster", "trainable"},
         {"dedicated", "tune_loop"},
     ],

@@ -59,10 +59,10 @@ def test_another_cluster_than_the_joined_one_is_refused(one_ray):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("127.0.0.1:1", "the Ray cluster at 127.0.0.1:1 can't be reached: .*ray start --head"),
-        ("no.such.host.invalid:6379", "the Ray cluster at no.such.host.invalid:6379 can't be reached"),
-        ("127.0.0.1:head", "the Ray cluster at 127.0.0.1:head can't be reached"),
-        ("ray://127.0.0.1:10001", "Ray Client can't carry a search; give HOST:PORT"),
+        ("127.0.0.1:1", "--address 127.0.0.1:1: nobody answers .*ray start --head"),
+        ("no.such.host.invalid:6379", "--address no.such.host.invalid:6379: nobody answers"),
+        ("127.0.0.1:head", "--address 127.0.0.1:head: nobody answers"),
+        ("ray://127.0.0.1:10001", "not through Ray Client or the dashboard; give HOST:PORT"),
     ],
 )
 def test_an_address_where_no_cluster_is_gives_one_clear_sentence(monkeypatch, address, said):

@@ -37,7 +37,9 @@ class Owner:
         if self.machine != _machine():
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.born_s) > 1.0
+            process = psutil.Process(self.pid)
+            # a zombie is dead too: in a container without init nobody reaps what was killed
+            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.born_s) > 1.0
         except psutil.NoSuchProcess:
             return True
         except psutil.Error:

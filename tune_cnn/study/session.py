@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tune_cnn.errors import InputError, StoreError, StudyError
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.records.mlflow.environment import absolute_uri, runs_page, shown_uri
+from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, runs_page, shown_uri
 from tune_cnn.records.outbox.handle import Outbox, start_outbox
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
@@ -32,6 +32,7 @@ Report = Callable[[str], None]  # takes a line for the user
 @contextmanager
 def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[None]:
     """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change."""
+    check_uri(locations.tracking_uri)  # before anything is started for it
     report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
     resources = spec.resources
     with (

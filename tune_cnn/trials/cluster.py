@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
+from tune_cnn.trials.address import check_address
 from tune_cnn.trials.code import carried_modules
 from tune_cnn.trials.code_size import check_size
 from tune_cnn.trials.ray_output import kept_off_stdout
@@ -22,8 +22,6 @@ from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
 from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
-
-PROBE_TIMEOUT_S = 10.0  # for one TCP connection, across the world on a bad day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ def connected(
     ray_settings.apply()
     sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
     if address is not None:
-        _probe(address)
+        check_address(address)
     with kept_off_stdout(quiet=quiet):
         if ray.is_initialized():
             yield
@@ -110,27 +108,6 @@ def _folder_for_sockets() -> str:
     """Ray's sockets lie in its session folder, and a socket's path has at most 107 bytes, of which Ray adds 75."""
     folder = tempfile.gettempdir()
     return folder if len(os.fsencode(folder)) <= 16 else "/tmp"
-
-
-def _probe(address: str) -> None:
-    """Raise where nobody listens at host:port; Ray itself would try for minutes and then end the process."""
-    if "://" in address:
-        raise TuneCnnError(
-            f"--address {address}: Ray Client can't carry a search; give HOST:PORT of the cluster's head "
-            "(or auto) on one of its nodes"
-        )
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        return  # "auto": Ray looks for a cluster on this node, and says at once where there is none
-    joined = ray.get_runtime_context().gcs_address if ray.is_initialized() else None
-    if joined is not None and joined.rpartition(":")[2] != port:  # one host has many names; a port has one
-        raise TuneCnnError(f"--address {address}: this process has joined the Ray at {joined}; leave it or its address")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise TuneCnnError(
-            f"the Ray cluster at {address} can't be reached: {error}; is `ray start --head` running there?"
-        ) from None
 
 
 def nodes() -> list[dict[str, Plain]]:

@@ -61,18 +61,35 @@ def authenticated_as(address: str) -> Iterator[None]:
 
 def make_token() -> None:
     """Before a Ray is started here. Its ports are open to other machines, and who has the token may run code by them:
-    Ray would write it, where there is none, into a file that everyone on this machine may read."""
+    Ray would write it, where there is none, into a file that everyone on this machine may read.
+
+    Where the home can't be written, or isn't there, this Ray has a token of its own, in the environment.
+    """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
+    token = secrets.token_hex(32)
     path = _token_path()
-    with suppress(OSError):  # somebody else's, or a home that can't be written: Ray says what it makes of that
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            suppress(FileExistsError),
-            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new,
-        ):
-            new.write(secrets.token_hex(32))
+        _write_once(path, token)
         path.chmod(0o600)
+    except OSError:
+        if not os.access(path, os.R_OK):
+            os.environ["RAY_AUTH_TOKEN"] = token
+
+
+def _write_once(path: Path, token: str) -> None:
+    """The file appears whole, unless it is there: another start may read it at this very moment."""
+    if path.exists():
+        return
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(token)
+    try:
+        with suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        new.unlink()
 
 
 def _has_token() -> bool:
@@ -80,8 +97,12 @@ def _has_token() -> bool:
 
 
 def _token_path() -> Path:
+    """Where Ray looks; a place that can't be, where this user has no home."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        return Path(named) if named else Path.home() / ".ray" / "auth_token"
+    except RuntimeError:  # no HOME, and no entry of this user's in the system's list
+        return Path(os.devnull) / "auth_token"
 
 
 _found = dict(os.environ)

@@ -9,11 +9,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from tune_cnn.errors import InputError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+VARIABLE = "MLFLOW_TRACKING_URI"
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` shows a database, unless told otherwise
 _SQLITE = "sqlite:///"
 _BARE = {"databricks", "uc"}
 _PLACES = {"host", "port", "dbname", "service", "sslmode", "mode", "uri"}  # options of a database's URI: no secrets
-_SCHEMES = {"http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc", "uc"}
+_SCHEMES = {"http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc"}
 
 # Read by MLflow when it is imported or asked: it starts a telemetry thread at its import, retries a request for
 # minutes by itself (we do so better, with the backlog kept on the disk), and runs git.
@@ -61,9 +62,20 @@ def check_uri(tracking_uri: str) -> None:
     known = _SCHEMES | {entry.name for entry in entry_points(group="mlflow.tracking_store")}
     if ("://" not in tracking_uri and tracking_uri not in _BARE) or scheme not in known:
         raise InputError(
-            f"--tracking-uri: must be a server (http://… or https://…) or a database (sqlite:///FILE, postgresql://…), "
-            f"got {shown_uri(tracking_uri)!r}"
+            f"{given_by(tracking_uri)}: must be a server (http://… or https://…) or a database (sqlite:///FILE, "
+            f"postgresql://…), got {shown_uri(tracking_uri)!r}{_of_folder(tracking_uri)}"
         )
+
+
+def given_by(tracking_uri: str) -> str:
+    """Who named this server: the environment, or the option."""
+    return VARIABLE if os.environ.get(VARIABLE) == tracking_uri else "--tracking-uri"
+
+
+def _of_folder(tracking_uri: str) -> str:
+    """A folder of files was MLflow's first store, and takes nothing new."""
+    is_folder = tracking_uri.startswith("file:") or "://" not in tracking_uri
+    return f"; a folder of files is no store any more: give {DEFAULT_TRACKING_URI}" if is_folder else ""
 
 
 def is_sqlite(tracking_uri: str) -> bool:
