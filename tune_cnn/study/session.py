@@ -95,8 +95,8 @@ class Session:
         if self.outbox is not None:
             if waiting:
                 self.report(f"delivering the last {waiting} changes to MLflow")
-            why = self.outbox.status().error
-            waiting = self.outbox.finish(AWAY_S if why else DRAIN_S)
+            waiting = self.outbox.finish(DRAIN_S, away_s=AWAY_S)
+            _, why = self.store.delivery(self.study)
             self._refuse_taken()
         if waiting:
             self.report(

@@ -77,6 +77,7 @@ class Inspection:
     strategies: Cards  # of all that the spec names
     precisions: frozenset[str]
     loaders: LoadersFound
+    shared_memory_bytes: int | None  # that are free; None where the system has none by name
     hardware: Mapping[str, Plain]
     versions: Mapping[str, str]
 

@@ -32,6 +32,7 @@ class Slots:
     bundles: tuple[dict[str, float], ...]  # of one trial: one for each rank
     gpu_share: float  # of one device, for each rank
     slots_per_gpu: int
+    nodes: int = 1  # over which they are spread
 
 
 @contextmanager
@@ -137,7 +138,7 @@ def fit(resources: Resources, gpu_share: float | None, *, report: Callable[[str]
         raise ResourceError(_never(bundles, resources))
     limited = min(count, resources.slots) if resources.slots is not None else count
     per_gpu = math.floor(1 / share + 1e-9) if share else 1
-    return Slots(count=limited, bundles=tuple(bundles), gpu_share=share, slots_per_gpu=per_gpu)
+    return Slots(count=limited, bundles=tuple(bundles), gpu_share=share, slots_per_gpu=per_gpu, nodes=len(nodes()))
 
 
 def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:

@@ -37,7 +37,7 @@ INSPECTION = Inspection(
         name="digits", num_classes=10, in_channels=1, image_size=(8, 8), train_images=640, validation_images=64,
         test_images=64, classes=(), key="k", mean=(0.0,), std=(1.0,), notes=(),
     ),
-    model=None, strategies={}, precisions=frozenset({"fp32"}), loaders=LoadersFound(),
+    model=None, strategies={}, precisions=frozenset({"fp32"}), loaders=LoadersFound(), shared_memory_bytes=None,
     hardware={"cpu": "some"}, versions={"torch": "0"},
 )  # fmt: skip
 TWO_SLOTS = Slots(count=2, bundles=({"CPU": 1.0},), gpu_share=0.0, slots_per_gpu=1)

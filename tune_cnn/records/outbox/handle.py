@@ -62,15 +62,20 @@ class Outbox:
     def refused(self) -> bool:
         return self._process.poll() in {REFUSED, TAKEN}
 
-    def finish(self, timeout_s: float) -> int:
+    def finish(self, timeout_s: float, *, away_s: float | None = None) -> int:
         """Have the rest delivered, for so long at most, and end the process; returns how many changes still wait.
 
-        Those are kept: `sync`, or the next search of the study, delivers them.
+        Those are kept: `sync`, or the next search of the study, delivers them. `away_s`: the longest wait once the
+        server is known not to answer.
         """
         self.ask_to_finish(timeout_s)
-        try:
-            self._process.wait(timeout_s + GRACE_S)
-        except subprocess.TimeoutExpired:
+        until_s = time.monotonic() + timeout_s + GRACE_S
+        while self.alive and time.monotonic() < until_s:
+            if away_s is not None and self.status().error:
+                until_s, away_s = min(until_s, time.monotonic() + away_s), None
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.2)
+        if self.alive:
             self.kill()
         return self._store.pending(self._study)
 

@@ -1,6 +1,7 @@
 """What a node with a trial's resources says before any trial starts: the images, the model, the hardware."""
 
 import platform
+import shutil
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,8 @@ from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model, takes_batches_of_one
 from tune_cnn.training.step.precision import supported_precisions
 from tune_cnn.untyped import Plain
+
+SHARED_MEMORY = Path("/dev/shm")  # no folder of ours: where Linux keeps it
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
@@ -46,6 +49,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
         loaders=inspect_loaders(spec, images),
+        shared_memory_bytes=_shared_memory_bytes(),
         hardware=_hardware(cuda),
         versions={"torch": str(torch.__version__), "torchvision": version("torchvision"), **_cuda_version(cuda)},
     )
@@ -109,6 +113,10 @@ def _hardware(cuda: bool) -> dict[str, Plain]:
             "compute_capability": f"{properties.major}.{properties.minor}",
         }
     return hardware
+
+
+def _shared_memory_bytes() -> int | None:
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
 
 
 def _cpu_name() -> str:

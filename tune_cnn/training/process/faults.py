@@ -14,6 +14,12 @@ from tune_cnn.errors import DeviceLost, InputError, OutOfMemory, PeerLost, Trial
 OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
 
 
+NO_SHARED_MEMORY = (
+    "a loader process found no room for its batch in shared memory (/dev/shm); give the container more (docker run "
+    "--shm-size=…), or search smaller batches or fewer loader_workers"
+)
+
+
 @contextmanager
 def trial_faults(doing: str) -> Iterator[None]:
     """Within it, what the trial itself did wrong comes out as TrialError.
@@ -36,7 +42,9 @@ def trial_faults(doing: str) -> Iterator[None]:
             raise PeerLost(f"{doing}: {first_line(error)}") from error
         if breaks_context(error):
             raise DeviceLost(f"{doing}: {first_line(error)}") from error
-        raise TrialError(f"{doing} raised {type(error).__name__}: {first_line(error)}{where}") from error
+        if is_shared_memory_full(error):
+            raise TrialError(f"{doing}: {NO_SHARED_MEMORY}") from error
+        raise TrialError(f"{doing} raised {type(error).__name__}: {_said(error)}{where}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -47,6 +55,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def is_shared_memory_full(error: BaseException) -> bool:
+    """Whether a loader process found no room for its batch."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and ("shared memory" in said or "/torch_" in said) and "No space" in said
+
+
 def is_peer_lost(error: BaseException) -> bool:
     """Whether a collective failed. Gloo raises plain RuntimeErrors that name its source file."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))
@@ -55,6 +69,12 @@ def is_peer_lost(error: BaseException) -> bool:
 def breaks_context(error: BaseException) -> bool:
     """Whether CUDA failed in a way after which nothing in this process can use the device."""
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
+
+
+def _said(error: BaseException) -> str:
+    """What it says in a line; of what a loader process raised, the last one, which its traceback ends with."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines and lines[0].startswith("Caught ") else first_line(error)
 
 
 def _where(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from tune_cnn.training.data.augment import augment_batch, augment_image
 from tune_cnn.training.data.image_sets import read_images
@@ -48,7 +48,12 @@ class WholeBatches(Dataset[Images]):
 
     def __getitem__(self, request: BatchOfRows) -> Images:
         images_nchw = torch.from_numpy(self._fetch(request.rows_n))
-        return augment_batch(images_nchw, request.augmentation), torch.from_numpy(request.labels_n)
+        augmented_nchw, labels_n = augment_batch(images_nchw, request.augmentation), torch.from_numpy(request.labels_n)
+        if get_worker_info() is not None:
+            # A lack of room is an error here; torch would share the batch in a thread, whose errors lose it for good.
+            augmented_nchw.share_memory_()
+            labels_n.share_memory_()
+        return augmented_nchw, labels_n
 
     def _fetch(self, rows_n: Int64) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         if not isinstance(self.source, Path):
