@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +14,13 @@ from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
-from tune_cnn.trials.code import carried_modules
+from tune_cnn.trials.code import add_import_folders, carried_modules
 from tune_cnn.trials.code_size import check_size
 from tune_cnn.trials.ray_output import kept_off_stdout
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
+from ray.job_config import JobConfig  # isort: skip
 from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
 
 
@@ -52,7 +52,7 @@ def connected(
     environment and path: whoever calls leaves it as found.
     """
     ray_settings.apply()
-    sys.path[:0] = [folder for folder in _import_folders(code) if folder not in sys.path]
+    add_import_folders(_import_folders(code))
     if address is not None:
         check_address(address)
     with kept_off_stdout(quiet=quiet):
@@ -65,9 +65,18 @@ def connected(
                 yield
 
 
+class _JobConfig(JobConfig):
+    """Ray would have its workers look for every module in the working directory first: a `random.py` there would end
+    them. They are told of it by us, and look there last."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
 @contextmanager
 def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> Iterator[None]:
     started: dict[str, Untyped] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
+    started["job_config"] = _JobConfig()
     folder: str | None = None
     if address is None:
         ray_settings.make_token()

@@ -53,7 +53,7 @@ def import_folders() -> tuple[str, ...]:
 
 
 def add_import_folders(folders: Sequence[str]) -> None:
-    """In a worker: find modules there too, last, so that what Ray carried to this node comes first."""
+    """Find modules there too, last: what is installed comes first, and in a worker what Ray carried to its node."""
     sys.path += [folder for folder in folders if folder not in sys.path and Path(folder).is_dir()]
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 import torch
@@ -24,6 +24,7 @@ PRELOAD = [
     "tune_cnn.training.data.sources.image_file",
     "tune_cnn.training.data.sources.user_items",
 ]
+SAFE_PATH = "PYTHONSAFEPATH"
 KILL_AFTER_S = 5.0  # a process that a signal hasn't ended by then gets SIGKILL
 
 
@@ -42,6 +43,7 @@ class LoaderContext(ForkServerContext):
         super().__init__()
         self.processes: list[LoaderProcess] = []
         self.set_forkserver_preload(PRELOAD)
+        _start_server()
 
     def Process(self, *args: Untyped, **kwargs: Untyped) -> LoaderProcess:  # type: ignore[override]  # noqa: N802  # as multiprocessing has it
         process = LoaderProcess(*args, **kwargs)
@@ -61,6 +63,19 @@ class LoaderContext(ForkServerContext):
                 process.kill()
                 process.join()
         self.processes.clear()
+
+
+def _start_server() -> None:
+    """The fork server, if it doesn't run; Python would have it look for modules in the working directory first."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 def initialise_process(_worker: int) -> None:
