@@ -101,7 +101,16 @@ def linked_again(root: Path) -> None:
     (root / "train/dog/cat.png").symlink_to("../cat/1.png")
 
 
+def class_to_itself(root: Path) -> None:
+    (root / "train/all").symlink_to(".")
+    (root / "train/up").symlink_to("..")
+
+
 def hard_linked(root: Path) -> None:
+    os.link(root / "train/cat/0.png", root / "train/cat/zero.png")
+
+
+def in_two_classes(root: Path) -> None:
     os.link(root / "train/cat/0.png", root / "train/dog/zero.png")
 
 
@@ -129,13 +138,19 @@ LEFT_OUT = [
     (notes_beside, "3 no images by their ending (train/cat/image, train/cat/notes.txt, train/dog/movie.heic)"),
     (part_of_a_download, "2 no images by their ending (train/cat/20.png.part, train/cat/21.png.crdownload)"),
     (in_no_class, "1 beside the folders that are used (98.png); 1 in no class's folder (train/99.png)"),
-    (loop, "1 reached already by another path (train/cat/all)"),
-    (to_the_parent, "1 reached already by another path (train/cat/all)"),
-    (to_above_the_root, "1 reached already by another path (train/cat/all)"),
-    (to_the_other_class, "1 reached already by another path (train/cat/zoo)"),
-    (two_that_meet, "2 reached already by another path (train/cat/a/on, train/cat/b/on)"),
-    (linked_again, "2 reached already by another path (train/cat/again.png, train/dog/cat.png)"),
-    (hard_linked, "1 reached already by another path (train/dog/zero.png)"),
+    (loop, "1 reached already by another path (train/cat/all → .)"),
+    (to_the_parent, "1 reached already by another path (train/cat/all → ..)"),
+    (to_above_the_root, "1 reached already by another path (train/cat/all → ../../..)"),
+    (to_the_other_class, "1 reached already by another path (train/cat/zoo → ../dog)"),
+    (two_that_meet, "2 reached already by another path (train/cat/a/on → ../b, train/cat/b/on → ../a)"),
+    (class_to_itself, "2 reached already by another path (train/all → ., train/up → ..)"),
+    (
+        linked_again,
+        "2 reached already by another path "
+        "(train/cat/again.png is train/cat/0.png, train/dog/cat.png is train/cat/1.png)",
+    ),
+    (hard_linked, "1 reached already by another path (train/cat/zero.png is train/cat/0.png)"),
+    (in_two_classes, "1 of another class already, by a link (train/dog/zero.png is train/cat/0.png)"),
     (pipe, "1 pipes, sockets or devices (train/cat/pipe.png)"),
     (bound_socket, "1 pipes, sockets or devices (train/cat/socket.png)"),
 ]
@@ -224,7 +239,7 @@ def test_a_file_counts_under_its_own_name_wherever_the_links_sort(root):
     assert [file.label for file in files] == [0] * 20 + [1] * 20
 
 
-@pytest.mark.parametrize("name", ["valid", "validation", "Val", "VALID"])
+@pytest.mark.parametrize("name", ["valid", "validation", "Val", "VALID", "dev"])
 def test_the_usual_names_of_a_part_are_taken_and_said(tmp_path, name):
     root = write_folder(tmp_path / "root", parts=("train", name, "Testing"))
     sets = prepared(root, tmp_path / "cache")
@@ -233,12 +248,41 @@ def test_the_usual_names_of_a_part_are_taken_and_said(tmp_path, name):
     assert "the test images are those of Testing/" in sets.facts.notes
 
 
-@pytest.mark.parametrize(("name", "meant"), [("vall", "val"), ("tests", "test"), ("dev", "val"), ("test2", "test")])
-def test_a_folder_that_nearly_has_a_parts_name_is_named_first(tmp_path, name, meant):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("vall", "val/"),
+        ("valdation", "val/"),
+        ("test2", "test/"),
+        ("tset", "test/"),
+        ("test_images", "test/"),
+        ("valset", "val/"),
+        ("eval", "val/ or test/"),
+    ],
+)
+def test_a_folder_with_our_classes_under_nearly_a_parts_name_is_refused(tmp_path, name, meant):
+    """It is meant for something; its rename leads out."""
     root = write_folder(tmp_path / "root", parts=("train", name))
-    (root / "extra").mkdir()
+    with pytest.raises(DataError, match=f"{name} has classes of train/.*; rename it to {meant}"):
+        found(root)
+    (root / name).rename(root / meant.removesuffix("/").partition("/")[0])
+    assert len(found(root)[0]) == 80
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("train2", "train2/ is not used; move its images into train/ if they are meant"),
+        ("val_old", "val_old/ is not used; move its images into val/ if they are meant"),
+        ("tset", "tset/ is not used; rename it if test/ is meant"),
+    ],
+)
+def test_a_folder_that_nearly_has_a_parts_name_is_named_first(tmp_path, name, line):
+    root = write_folder(tmp_path / "root", parts=("train", "val"))
+    for folder in (name, "extra"):
+        (root / folder).mkdir()
     _, notes = found(root)
-    assert notes[0] == f"{name}/ is not used; rename it if {meant}/ is meant"
+    assert notes[0] == line
     assert "2 beside the folders that are used" in notes[1] and "extra/" in notes[1]
 
 
