@@ -14,6 +14,7 @@ from torch.utils.data import Subset
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec.calls import find_call, module_name
+from tune_cnn.text import printable
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.drawn_alike import drawn_alike
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
@@ -37,6 +38,7 @@ class UserSource:
     classes: tuple[str, ...]
     side: int | None
     bypass: str
+    notes: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -168,7 +170,7 @@ def _classes(name: str, train: object) -> tuple[str, ...]:
         return ()
     if not isinstance(classes, list | tuple) or not all(isinstance(each, str) for each in classes) or not classes:
         raise DataError(f"data {name!r}: train.classes must be a list of names, got {classes!r:.200}")
-    return tuple(classes)
+    return tuple(map(printable, classes))
 
 
 def _sources(module: ModuleType) -> bytes:
