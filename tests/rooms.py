@@ -24,7 +24,7 @@ BELOW: dict[str, set[str]] = {
     "states": set(),
     "files": {"errors"},
     "metrics": {"errors", "untyped"},
-    "spec": {"errors", "untyped", "started", "metrics"},
+    "spec": {"errors", "untyped", "started", "metrics", "text"},
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "text", "metrics", "spec"},

@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -286,6 +287,12 @@ def test_a_folder_that_nearly_has_a_parts_name_is_named_first(tmp_path, name, li
     assert "2 beside the folders that are used" in notes[1] and "extra/" in notes[1]
 
 
+@pytest.mark.parametrize("name", ["brain", "latest", "models", "labels", "images", "annotations"])
+def test_other_folders_are_not_taken_for_a_part(root, name):
+    shutil.copytree(root / "train", root / name)
+    assert found(root)[1] == [f"left out of the folder: 1 beside the folders that are used ({name}/)"]
+
+
 def test_two_folders_for_one_part_are_refused(tmp_path):
     root = write_folder(tmp_path / "root", parts=("train", "val", "validation"))
     with pytest.raises(DataError, match="val/ and validation/, and one folder may hold the validation images"):
@@ -311,8 +318,9 @@ def test_one_name_in_two_spellings_of_unicode(tmp_path):
 
 def test_the_root_is_one_folder_too_deep_or_too_high(root):
     """The message names the right one, and that leads out."""
-    with pytest.raises(DataError, match=f"set data.root to {root}$"):
-        found(root / "train")
+    for below in ("train", "train/cat"):
+        with pytest.raises(DataError, match=f"set data.root to {root}$"):
+            found(root / below)
     with pytest.raises(DataError, match=f"set data.root to {root}$"):
         found(root.parent)
 
@@ -342,12 +350,194 @@ def test_a_part_in_which_all_is_left_out_says_what(tmp_path):
         found(root)
 
 
-def test_links_to_nothing_are_broken_images(root, tmp_path):
-    """A disk that isn't mounted takes images away: that is no note."""
+def class_to_nothing(root: Path) -> None:
+    (root / "train/fish").symlink_to("/nowhere/fish")
+
+
+def part_to_nothing(root: Path) -> None:
+    (root / "val").symlink_to("/nowhere/val")
+
+
+def folder_to_nothing(root: Path) -> None:
+    (root / "train/cat/more").symlink_to("/nowhere/more")
+
+
+def class_to_its_own_link(root: Path) -> None:
+    (root / "train/fish").symlink_to("fish")
+
+
+def image_to_nothing(root: Path) -> None:
     (root / "train/cat/0.png").unlink()
     (root / "train/cat/0.png").symlink_to("/nowhere/0.png")
-    with pytest.raises(DataError, match=r"train/cat/0.png .*FileNotFoundError"):
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (class_to_nothing, "train/fish leads nowhere .it is a link to /nowhere/fish.; mount or fetch"),
+        (part_to_nothing, "val leads nowhere .it is a link to /nowhere/val.; mount or fetch"),
+        (folder_to_nothing, "train/cat/more leads nowhere .it is a link to /nowhere/more.; mount or fetch"),
+        (class_to_its_own_link, "train/fish leads nowhere .it is a link to fish."),
+        (image_to_nothing, "train/cat/0.png .FileNotFoundError: No such file or directory, a link to /nowhere/0.png"),
+    ],
+)
+def test_links_to_nothing_are_no_mere_note(root, tmp_path, make, said):
+    """A disk that isn't mounted takes images, a class or a part away."""
+    make(root)
+    with pytest.raises(DataError, match=said) as refused:
         prepared(root, tmp_path / "cache")
+    assert "max_broken" not in str(refused.value)
+
+
+def test_a_link_to_nothing_that_is_meant_for_no_image_is_a_note(root):
+    (root / "latest").symlink_to("/nowhere")
+    (root / "train/cat/notes.txt").symlink_to("/nowhere.txt")
+    assert found(root) == (
+        PICTURES,
+        [
+            "left out of the folder: 1 beside the folders that are used (latest → /nowhere); "
+            "1 no images by their ending (train/cat/notes.txt → /nowhere.txt)"
+        ],
+    )
+
+
+def test_a_link_to_above_a_class_that_lies_elsewhere_takes_no_other_pictures(root):
+    """pets/ holds fish beside the cats: they are no cats."""
+    pets = root.parent / "pets"
+    write_folder(pets, parts=(".",), classes=("fish",))
+    (root / "train/cat").rename(pets / "cat")
+    (root / "train/cat").symlink_to(pets / "cat")
+    (pets / "cat/all").symlink_to("..")
+    paths, notes = found(root)
+    assert sorted(paths) == PICTURES
+    assert notes == ["left out of the folder: 1 reached already by another path (train/cat/all → ..)"]
+
+
+def test_a_class_in_two_names(root):
+    (root / "train/kitty").symlink_to("cat")
+    with pytest.raises(DataError, match=r"train/kitty has no images .* reached already by another path"):
+        found(root)
+
+
+def test_a_folder_that_two_classes_share(root):
+    write_folder(root.parent, parts=("pool",), classes=("x",))
+    for name in ("cat", "dog"):
+        (root / "train" / name / "more").symlink_to(root.parent / "pool/x")
+    with pytest.raises(DataError, match=r"train/cat/more and train/dog/more .* lead to one folder"):
+        found(root)
+
+
+def test_a_set_whose_files_have_several_classes_by_links(root):
+    """Which is right, nobody can say."""
+    (root.parent / "pool").mkdir()
+    for number in range(10):
+        picture(0, 100 + number).save(root.parent / f"pool/{number}.png")
+        for name in ("cat", "dog"):
+            (root / "train" / name / f"pool{number}.png").symlink_to(root.parent / f"pool/{number}.png")
+    with pytest.raises(
+        DataError, match=r"10 files in .* are of two classes, by links: train/dog/pool0.png is train/cat"
+    ):
+        found(root)
+
+
+@pytest.mark.parametrize("to", ["train", ".", "train/cat"])
+def test_a_part_that_is_another_by_a_link(root, to):
+    """Its images would be trained on and measured with."""
+    (root / "val").symlink_to(to)
+    with pytest.raises(DataError, match="no image may be in two parts; remove the link"):
+        found(root)
+
+
+def test_a_validation_image_that_is_a_training_image_by_a_link_is_trained_on_alone(tmp_path):
+    root = write_folder(tmp_path / "root", parts=("train", "val"))
+    os.link(root / "train/cat/0.png", root / "val/cat/again.png")
+    paths, notes = found(root)
+    assert len(paths) == 80 and "(val/cat/again.png is train/cat/0.png)" in notes[0]
+
+
+def test_folders_in_folders_as_deep_as_a_path_can_be(root):
+    here = Path.cwd()
+    try:
+        os.chdir(root / "train/cat")
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+        picture(0, 99).save("99.png")
+    finally:
+        os.chdir(here)
+    assert len(found(root)[0]) == 41
+    for name in ("cat", "dog"):  # (the tree is too deep for those who remove it by recursion)
+        subprocess.run(["rm", "-r", root / "train" / name], check=True)
+
+
+CONTENTS = [
+    (b"", "empty"),
+    (bytes(5000), "zeros alone"),
+    (b"<!DOCTYPE html><html><body>404</body></html>", "an HTML page"),
+    (b"\xef\xbb\xbf\n<html lang='de'>", "an HTML page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "a pointer of Git LFS"),
+    (b"/annex/objects/SHA256E-s3--0.png\n", "a pointer of git-annex"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+    (b"AccessDenied: token expired", "text"),
+    ("nicht gefunden: Bär".encode(), "text"),
+    (b"PK\3\4" + bytes(50), "a ZIP archive"),
+    (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC under another ending"),
+    (b"\0\5\x16\7\0\2\0\0Mac OS X", "a resource fork"),
+]
+
+
+@pytest.mark.parametrize(("content", "what"), CONTENTS, ids=[what for _, what in CONTENTS])
+def test_what_lies_under_an_images_name_and_is_none_is_named(root, tmp_path, content, what):
+    """It is no image to do without: nobody is told to raise max_broken for it."""
+    (root / "train/cat/0.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"train/cat/0.png \({what}.*remove what is no image") as refused:
+        prepared(root, tmp_path / "cache")
+    assert "max_broken" not in str(refused.value)
+
+
+def test_a_damaged_image_may_be_done_without(root, tmp_path):
+    whole = (root / "train/cat/0.png").read_bytes()
+    (root / "train/cat/0.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"or raise data.max_broken"):
+        prepared(root, tmp_path / "cache")
+    spec = DataSpec(name="image_folder", root=str(root), image_size=16, max_broken=1)
+    sets = prepare(spec, split_seed=0, cache_dir=tmp_path / "cache")
+    assert sum(map(len, (sets.train, sets.validation, sets.test))) == 39
+
+
+def test_another_kind_of_image_under_the_name_is_read(root, tmp_path):
+    """A PNG named .jpg opens."""
+    for image in (root / "train/cat").iterdir():
+        image.rename(image.with_suffix(".jpg"))
+    sets = prepared(root, tmp_path / "cache")
+    assert sum(map(len, (sets.train, sets.validation, sets.test))) == 40
+
+
+def test_what_is_left_out_is_said_at_every_start(root, tmp_path):
+    """Also where the images come from the cache, which was filled before."""
+    before = prepared(root, tmp_path / "cache").facts
+    loop(root)
+    spec = DataSpec(name="image_folder", root=str(root), image_size=16, validation=0.2)
+    after = prepare(spec, split_seed=0, cache_dir=tmp_path / "cache").facts
+    assert after.key == before.key and "train/cat/all → .)" in after.notes[0]
+
+
+def test_a_class_that_a_part_has_no_images_of_is_said(tmp_path):
+    root = write_folder(tmp_path / "root", parts=("train", "val"))
+    shutil.rmtree(root / "val/dog")
+    assert found(root)[1] == ["val/ has no images of 1 classes ('dog')"]
+
+
+def test_a_part_that_lies_in_the_training_folder_is_said(root):
+    (root / "train/dog").rename(root / "train/val")
+    assert found(root)[1] == ["val/ lies in train/ and is a class; move it beside if it is meant as a part"]
+
+
+def test_a_folder_that_is_nearly_train(root):
+    """Its rename leads out."""
+    (root / "train").rename(root / "train_images")
+    with pytest.raises(DataError, match="rename train_images/ to train/ if it is meant"):
+        found(root)
 
 
 def test_the_order_of_the_files_is_that_of_their_names_on_every_system(tmp_path):

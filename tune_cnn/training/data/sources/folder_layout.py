@@ -248,5 +248,6 @@ def _meant(name: str) -> str | None:
         return "val" if name.startswith("eval") else "test"
     words = [name, *re.split("[^a-z]+", name)]
     exact = [word for word in (*words, *(word.removesuffix("set") for word in words)) if word in KNOWN]
-    near = exact or difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.7)
+    # A typing error hardly ever hits the first letter: brain/ and latest/ mean something else.
+    near = exact or difflib.get_close_matches(name, [one for one in KNOWN if one[0] == name[:1]], n=1, cutoff=0.75)
     return PART_NAMES[KNOWN[near[0]]][0] if near else None
