@@ -1,11 +1,14 @@
 """Which files of a folder are images: each once, and what is left out is counted in one line with its reason."""
 
+import ctypes
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -468,6 +471,49 @@ def test_folders_in_folders_as_deep_as_a_path_can_be(root):
     assert len(found(root)[0]) == 41
     for name in ("cat", "dog"):  # (the tree is too deep for those who remove it by recursion)
         subprocess.run(["rm", "-r", root / "train" / name], check=True)
+
+
+def as_a_user(call: Callable[[], object]) -> None:
+    """In a thread without a root user's right to read everything."""
+
+    def drop() -> None:
+        no_rights = ctypes.create_string_buffer(24)
+        assert not ctypes.CDLL(None).capset(struct.pack("Ii", 0x20080522, 0), no_rights)
+
+    with ThreadPoolExecutor(1, initializer=drop) as thread:
+        thread.submit(call).result()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("train/cat/0.png", r"train/cat/0.png \(PermissionError: Permission denied\); make readable"),
+        ("train/cat", "train/cat can't be looked into: Permission denied"),
+        ("train", "train can't be looked into: Permission denied"),
+        ("", "root can't be looked into: Permission denied"),
+        ("..", "root can't be looked into: Permission denied"),
+    ],
+)
+def test_what_this_user_may_not_read_is_no_broken_image(tmp_path, path, said):
+    """Nor one to do without."""
+    root = write_folder(tmp_path / "above/root")
+    closed = root / path
+    closed.chmod(0)
+    try:
+        with pytest.raises(DataError, match=said) as refused:
+            as_a_user(lambda: prepared(root, tmp_path / "cache"))
+    finally:
+        closed.chmod(0o700)
+    assert "max_broken" not in str(refused.value)
+
+
+def test_files_in_a_folder_that_may_be_listed_and_not_entered(root, tmp_path):
+    (root / "train/cat").chmod(0o600)
+    try:
+        with pytest.raises(DataError, match=r"PermissionError: Permission denied\), .*; make readable"):
+            as_a_user(lambda: prepared(root, tmp_path / "cache"))
+    finally:
+        (root / "train/cat").chmod(0o700)
 
 
 CONTENTS = [

@@ -19,6 +19,7 @@ from tune_cnn.training.data.sources.folder_layout import (
     listed,
     nowhere,
     reachable,
+    target,
 )
 from tune_cnn.training.data.sources.source import PARTS, PartName
 
@@ -172,8 +173,8 @@ def _behind(search: _Search, link: _Place) -> Iterator[ImageFile]:
     if not os.path.isdir(path):  # noqa: PTH112 - of what may not be looked at Path.is_dir() raises, and it is no folder
         yield from _image(search, link, path.stat)
         return
-    target = os.path.realpath(path)
-    if any(holds(target, known) for known in (*search.known, os.path.realpath(path.parent))):
+    real = os.path.realpath(path)
+    if any(holds(real, known) for known in (*search.known, os.path.realpath(path.parent))):
         search.leave(link.path, Why.AGAIN)
     else:
         yield from _images_in(search, link)
@@ -258,7 +259,8 @@ def _told(root: Path, left_out: Mapping[Why, list[str]]) -> Iterator[str]:
 
 def _with_target(root: Path, path: str) -> str:
     """A link, and where it leads."""
-    return f"{path} → {(root / path).readlink()}" if (root / path).is_symlink() else path
+    to = target(root / path)
+    return f"{path} → {to}" if to else path
 
 
 def _no_images(root: Path, folder: str, left_out: Mapping[Why, list[str]]) -> str:

@@ -58,7 +58,10 @@ class Layout:
 def find_layout(root: Path) -> Layout:
     """Look into the root and the training folder; DataError where they hold no classes, or one twice, or where a
     folder seems to hold a part under a name that leaves open which."""
-    entries = listed(root) if root.is_dir() else []
+    try:
+        entries = listed(root) if root.is_dir() else []
+    except OSError as error:  # is_dir() raises where a folder above may not be entered, or the path is too long
+        raise DataError(_closed(root, error)) from error
     parts: dict[PartName, Path] = {}
     for part, known in PART_NAMES.items():
         there = [entry for entry in entries if entry.name.lower() in known and is_folder(entry)]
@@ -84,7 +87,11 @@ def listed(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"data: {printable(str(folder))} can't be looked into: {error.strerror or error}") from error
+        raise DataError(_closed(folder, error)) from error
+
+
+def _closed(folder: str | Path, error: OSError) -> str:
+    return f"data: {printable(str(folder))} can't be looked into: {error.strerror or error}"
 
 
 def is_left_behind(name: str) -> bool:
@@ -111,11 +118,18 @@ def reachable(path: Path) -> bool:
     return True
 
 
+def target(path: Path) -> str:
+    """Where a link leads, fit to be shown; empty for what is no link."""
+    with suppress(OSError):
+        return printable(str(path.readlink()))
+    return ""
+
+
 def nowhere(link: Path) -> str:
     """What is said of a link that can't be followed."""
     return (
-        f"data: {printable(str(link))} leads nowhere (it is a link to {printable(str(link.readlink()))}); mount or "
-        "fetch what it leads to, make it readable, or remove the link"
+        f"data: {printable(str(link))} leads nowhere (it is a link to {target(link)}); mount or fetch what it leads "
+        "to, make it readable, or remove the link"
     )
 
 

@@ -16,7 +16,7 @@ from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.folder_files import SHOWN, ImageFile, find_images, some
-from tune_cnn.training.data.sources.folder_layout import find_layout
+from tune_cnn.training.data.sources.folder_layout import find_layout, target
 from tune_cnn.training.data.sources.image_file import Decoding, FolderReader
 from tune_cnn.training.data.sources.no_image import what_instead
 from tune_cnn.training.data.sources.source import PARTS, SAMPLE, Chunk, PartName
@@ -70,8 +70,8 @@ class _Look:
                 why, todo = instead, NO_IMAGE
         except OSError as unread:
             why, todo = f"{type(unread).__name__}: {unread.strerror}", UNREAD
-            if (self.root / path).is_symlink():
-                why += f", a link to {printable(str((self.root / path).readlink()))}"
+            if to := target(self.root / path):
+                why += f", a link to {to}"
         return _Seen(broken=f"{printable(path)} ({why})", todo=todo)
 
 
