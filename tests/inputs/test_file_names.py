@@ -105,6 +105,35 @@ def test_a_root_that_is_no_utf8_is_refused_with_a_way_out(tmp_path, monkeypatch)
     assert prepared(Path("cafe/images"), tmp_path / "cache").facts.classes == ("cat", "dog")
 
 
+USERS = """
+import torch
+from torch.utils.data import TensorDataset
+
+def make(root):
+    images = torch.randint(256, (20, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    train = TensorDataset(images, torch.arange(20) % 2)
+    train.classes = ["caf\\udce9", "two\\nlines"]
+    return train, None, None
+
+def refuse(root):
+    raise FileNotFoundError(root + "/caf\\udce9")
+"""
+
+
+def test_names_that_the_users_own_data_brings_are_shown(tmp_path, monkeypatch):
+    """As torchvision's ImageFolder gives them; the text of his errors too."""
+    (tmp_path / "of_any_name.py").write_text(USERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "caf\udce9").touch()
+    (tmp_path / "root" / "gone").symlink_to("gone")
+    spec = {"root": str(tmp_path / "root"), "test": 0.2, "validation": 0.2}
+    data = DataSpec(name="of_any_name:make", **spec)
+    assert prepare(data, split_seed=0, cache_dir=tmp_path / "cache").facts.classes == (r"caf\xe9", r"two\nlines")
+    with pytest.raises(DataError, match=r"FileNotFoundError: .*/caf\\xe9"):
+        prepare(DataSpec(name="of_any_name:refuse", **spec), split_seed=0, cache_dir=tmp_path / "cache")
+
+
 def test_text_is_shown_on_one_line():
     """Joined emoji stay whole."""
     assert printable("a\r\n\t\x00\x85\u2028b") == r"a\r\n\t\x00\x85\u2028b"

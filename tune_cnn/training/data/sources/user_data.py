@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import combinations
@@ -196,8 +197,9 @@ def _listing(root: Path) -> bytes:
             if count == LISTED:
                 return digest.digest()
             path = Path(where, file)
-            if path.exists():
+            with suppress(OSError):  # a link to nothing, or what this user may not look at: the factory will tell
                 stat = path.stat()
-                digest.update(f"{path.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode(errors="replace"))
+                said = f"{path.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n"
+                digest.update(said.encode(errors="surrogateescape"))
                 count += 1
     return digest.digest()
