@@ -55,6 +55,13 @@ def test_what_this_user_may_not_read_is_no_broken_image(tmp_path, path, said):
     assert "max_broken" not in str(refused.value)
 
 
+def test_a_published_set_in_a_folder_that_this_user_may_not_enter(tmp_path):
+    (tmp_path / "root").mkdir(mode=0)
+    data = DataSpec(name="cifar10", root=str(tmp_path / "root"), offline=True)
+    with pytest.raises(DataError, match="root can't be looked into: Permission denied"):
+        as_a_user(lambda: prepare(data, split_seed=0, cache_dir=tmp_path / "cache"))
+
+
 def test_files_in_a_folder_that_may_be_listed_and_not_entered(root, tmp_path):
     (root / "train/cat").chmod(0o600)
     try:

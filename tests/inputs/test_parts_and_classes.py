@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from inputs.folders import found, prepared
-from inputs.pictures import write_folder
+from inputs.pictures import picture, write_folder
 
 from tune_cnn.errors import DataError
 
@@ -102,6 +102,38 @@ def test_the_root_is_one_folder_too_deep_or_too_high(root):
         found(root.parent)
 
 
+def test_parts_in_each_classs_folder(root):
+    """To move the classes into train/ would train on all."""
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        (root / "train" / name).rename(root / name / "train")
+    (root / "train").rmdir()
+    with pytest.raises(DataError, match=f"move cat/train to {root}/train/cat, and so on for each class$"):
+        found(root)
+
+
+def test_parts_that_were_unpacked_into_folders_of_their_own_names(tmp_path):
+    root = write_folder(tmp_path / "root", parts=("train/train", "val/val"))
+    with pytest.raises(DataError, match="train holds the parts themselves; move the classes' folders up, in each part"):
+        found(root)
+
+
+def test_a_part_without_classes(root):
+    (root / "test").mkdir()
+    for number in range(5):
+        picture(0, 100 + number).save(root / f"test/{number}.png")
+    with pytest.raises(DataError, match=r"test has no images \(.*: 5 in no class's folder.*test/<class>/ that end"):
+        found(root)
+
+
+def test_a_root_that_is_not_there_or_an_archive(tmp_path):
+    with pytest.raises(DataError, match=r"images does not exist; set data.root"):
+        found(tmp_path / "images")
+    (tmp_path / "images.zip").touch()
+    with pytest.raises(DataError, match=r"images.zip is a file; set data.root"):
+        found(tmp_path / "images.zip")
+
+
 def test_classes_without_a_train_folder(root):
     for name in ("cat", "dog"):
         (root / "train" / name).rename(root / name)
@@ -122,7 +154,7 @@ def test_a_file_in_place_of_a_folder(tmp_path, place):
 def test_a_class_that_a_part_has_no_images_of_is_said(tmp_path):
     root = write_folder(tmp_path / "root", parts=("train", "val"))
     shutil.rmtree(root / "val/dog")
-    assert found(root)[1] == ["val/ has no images of 1 classes ('dog')"]
+    assert found(root)[1] == ["val/ has no images of 'dog'"]
 
 
 def test_a_part_that_lies_in_the_training_folder_is_said(root):

@@ -99,7 +99,8 @@ def find_images(layout: Layout) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]
     search = _Search(root=layout.root, known=[os.path.realpath(folder) for folder in (layout.root, *folders)])
     places = [place for part in layout.parts for place in _places(search, layout, part)]
     search.known += [os.path.realpath(search.at(place.path)) for place in places]
-    found = [file for place in places for file in _images_in(search, place)]
+    own_first = sorted(places, key=lambda place: search.at(place.path).is_symlink())
+    found = [file for place in own_first for file in _images_in(search, place)]
     search.links.sort(key=lambda link: (PARTS.index(link.part), link.path), reverse=True)
     while search.links:
         found += _behind(search, search.links.pop())
@@ -109,7 +110,7 @@ def find_images(layout: Layout) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]
             search.leave(_named(entry, entry.name), Why.HIDDEN if is_left_behind(entry.name) else Why.UNUSED)
     _check_found(layout, places, found, search.left_out)
     found.sort(key=lambda file: (PARTS.index(file.part), file.label, file.path))
-    return tuple(found), (*layout.notes, *_without(layout, found), *_told(layout.root, search.left_out))
+    return tuple(found), (*layout.notes, *_without(layout, found), *_deep(found), *_told(layout.root, search.left_out))
 
 
 def _places(search: _Search, layout: Layout, part: PartName) -> Iterator[_Place]:
@@ -243,7 +244,14 @@ def _without(layout: Layout, found: Iterable[ImageFile]) -> Iterator[str]:
     for part, folder in layout.parts.items():
         names = [repr(name) for label, name in enumerate(layout.classes) if (part, label) not in there]
         if names:
-            yield f"{folder.name}/ has no images of {len(names)} classes ({some(names)})"
+            yield f"{folder.name}/ has no images of {some(names)}"
+
+
+def _deep(found: Iterable[ImageFile]) -> Iterator[str]:
+    """Images in folders below their class's: the folders might be meant as classes."""
+    deep = [file.path for file in found if file.path.count("/") > 2]
+    if deep:
+        yield f"{len(deep)} images lie deeper than their class's folder and count for it ({some(deep, SHOWN_EACH)})"
 
 
 def _told(root: Path, left_out: Mapping[Why, list[str]]) -> Iterator[str]:
@@ -266,9 +274,11 @@ def _with_target(root: Path, path: str) -> str:
 def _no_images(root: Path, folder: str, left_out: Mapping[Why, list[str]]) -> str:
     here = {why: [name for name in names if f"{name}/".startswith(f"{folder}/")] for why, names in left_out.items()}
     told = "".join(f" ({line})" for line in _told(root, here))
+    shown = printable(str(root / folder))
+    into = shown if "/" in folder else f"{shown}/<class>"
     return (
-        f"data: {printable(str(root / folder))} has no images{told}; put files there that end in .jpg, .png or as "
-        "another kind that Pillow reads, or remove the folder"
+        f"data: {shown} has no images{told}; put files into {into}/ that end in .jpg, .png or as another kind that "
+        "Pillow reads, or remove the folder"
     )
 
 

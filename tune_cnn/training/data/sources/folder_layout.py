@@ -25,7 +25,7 @@ UNCLEAR = frozenset({"eval", "evaluation", "holdout", "hold_out", "unseen", "hel
 # Names that systems and tools leave behind, beside those that begin with a dot.
 LEFT_BEHIND = frozenset(
     {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"}
-    | {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+    | {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@recycle", "recycler", "@tmp", "__pycache__", "cvs"}
 )
 
 
@@ -179,22 +179,38 @@ def _no_classes(root: Path, entries: Sequence[os.DirEntry[str]], parts: dict[Par
     train = parts.get("train", root / "train")
     shown = printable(str(train))
     folders = [entry for entry in _folders(entries) if not is_left_behind(entry.name)]
-    what = "is no folder"
+    what = f"{shown} is no folder"
     if "train" in parts:
-        what = "holds the parts themselves" if _class_names(train) else "has no subfolders"
-    needed = (
-        f"data: image_folder needs {shown}/<class>/<image>, and may have val/ and test/ beside it, but {shown} {what}"
-    )
+        what = f"{shown} holds the parts themselves" if _class_names(train) else f"{shown} has no subfolders"
+    elif not root.is_dir():
+        what = f"{printable(str(root))} {'is a file' if root.exists() else 'does not exist'}"
+    needed = f"data: image_folder needs {shown}/<class>/<image>, and may have val/ and test/ beside it, but {what}"
     deeper = [entry.path for entry in folders if _holds_train(entry.path)]
     above = [path for path in list(root.parents)[:2] if root.is_dir() and _holds_train(path)]
+    if deeper and len(parts) > 1:  # (unpacked into a folder of its own name)
+        return f"{needed}; move the classes' folders up, in each part"
     if deeper or above:
         return f"{needed}; set data.root to {printable(str((deeper or above)[0]))}"
     near = [entry.name for entry in folders if "train" not in parts and _meant(entry.name) == "train"]
     if near:
         return f"{needed}; rename {printable(near[0])}/ to train/ if it is meant"
+    turned = [
+        printable(entry.name)
+        for entry in folders
+        if any(name.lower() in PART_NAMES["train"] for name in _inside(entry))
+    ]
+    if turned:
+        return f"{needed}; move {turned[0]}/train to {shown}/{turned[0]}, and so on for each class"
     if folders and "train" not in parts:
         return f"{needed}; set data.root to the folder that holds train/, or move the classes' folders into {shown}"
     return f"{needed}; set data.root to the folder that holds train/"
+
+
+def _inside(folder: os.DirEntry[str]) -> list[str]:
+    """Names; none where this user may not look."""
+    with suppress(DataError):
+        return [entry.name for entry in listed(folder.path)]
+    return []
 
 
 def _holds_train(folder: str | Path) -> bool:
@@ -225,7 +241,7 @@ def _check_others(others: Sequence[os.DirEntry[str]], parts: dict[PartName, Path
         meant = _meant(entry.name)
         unclear = entry.name.lower() in UNCLEAR
         missing = bool(wanted) if unclear else meant in wanted
-        if missing and any(inside.name in names and inside.is_dir() for inside in listed(entry.path)):
+        if missing and any(inside in names for inside in _inside(entry)):
             to = " or ".join(f"{name}/" for name in wanted) if unclear else f"{meant}/"
             raise DataError(
                 f"data: {printable(entry.path)} has classes of {parts['train'].name}/, but its name doesn't say that "
