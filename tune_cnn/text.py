@@ -17,6 +17,8 @@ def printable(text: str, keep: str = "") -> str:
 
     A byte that wasn't UTF-8 is shown as that byte. `keep`: characters that stay all the same, such as line ends.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(_shown(character) if character not in keep else character for character in text)
 
 

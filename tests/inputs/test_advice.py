@@ -259,6 +259,7 @@ def followed() -> list[str]:
 
 # Messages of these rooms whose advice no test follows, each with its reason.
 NOT_FOLLOWED = {
+    "bytes in its path that are no UTF-8": "a working folder has them, YAML can't; test_file_names.py follows it",
     "needs {…} beside it; add it": "none of ours needs another; tests/spec/test_strategy_cards.py has one that does",
 }
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from tune_cnn.errors import SpecError, StudyError, nearest
 from tune_cnn.spec.messages import shown
+from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -26,10 +27,19 @@ def study_name(name: str) -> str:
 
 
 def absolute(path: str) -> str:
+    """The path from the root; ValueError where it can't be told to others."""
     try:
-        return str(Path(path).expanduser().absolute())
+        found = str(Path(path).expanduser().absolute())
     except RuntimeError:  # ~somebody who has no home here
         raise ValueError(f"there is no home folder for {path.split('/')[0]!r}; write the path out") from None
+    try:
+        found.encode()
+    except UnicodeEncodeError:  # a working folder may have such a name; neither Ray nor a database takes it
+        raise ValueError(
+            f"has bytes in its path that are no UTF-8 ({printable(found)}); rename the folder, or reach it by a link "
+            "with another name"
+        ) from None
+    return found
 
 
 def _call(text: str) -> str:

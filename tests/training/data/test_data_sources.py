@@ -201,7 +201,7 @@ def _foreign_class(root):
         (lambda root: None, "needs .*train/<class>/<image>"),
         (lambda root: (root / "train").mkdir(parents=True), "no subfolders"),
         (_one_class, "one class only"),
-        (_empty_class, "have none: 'bird'"),
+        (_empty_class, "train/bird has no images"),
         (_empty_val, "val has no images"),
         (_foreign_class, "'dogs'.*did you mean 'dog'"),
     ],

@@ -58,7 +58,7 @@ def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -
         key=entry.key,
         mean=mean,
         std=std,
-        notes=(*entry.notes, *notes, *([source.bypass] if source.bypass else [])),
+        notes=(*source.notes, *entry.notes, *notes, *([source.bypass] if source.bypass else [])),
     )
     reader = source.reader(entry.depth)
     if reader is None:

@@ -28,6 +28,7 @@ class ArraySource:
     side: int | None
     read: Callable[[], Arrays]
     bypass: str = ""
+    notes: tuple[str, ...] = ()
 
     def chunks(self) -> Iterator[Chunk]:
         arrays = self.read()

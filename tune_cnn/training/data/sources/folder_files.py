@@ -3,14 +3,24 @@
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from tune_cnn.errors import DataError
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder_layout import Layout, is_left_behind, listed
+from tune_cnn.training.data.sources.folder_layout import (
+    Layout,
+    holds,
+    is_folder,
+    is_left_behind,
+    leads_back,
+    listed,
+    nowhere,
+    reachable,
+    target,
+)
 from tune_cnn.training.data.sources.source import PARTS, PartName
 
 ENDINGS = frozenset(
@@ -19,6 +29,7 @@ ENDINGS = frozenset(
 )
 SHOWN = 10  # names in a message
 SHOWN_EACH = 3  # of one reason
+MOST_IN_TWO_CLASSES = 0.05  # of the files; one may, as no share of a small set is less
 
 
 class Why(StrEnum):
@@ -29,6 +40,7 @@ class Why(StrEnum):
     HIDDEN = "hidden, or left behind by a system or a tool"
     ENDING = "no images by their ending"
     AGAIN = "reached already by another path"
+    OTHER_CLASS = "of another class already, by a link"
     SPECIAL = "pipes, sockets or devices"
 
 
@@ -43,11 +55,15 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where images of one class lie."""
+    """Where something of one class lies."""
 
     part: PartName
     label: int
-    path: Path
+    path: str  # relative to the root
+    linked: bool = False  # by a link below the class's folder
+
+
+Identity = tuple[int, int, int, int]
 
 
 @dataclass(kw_only=True)
@@ -55,137 +71,219 @@ class _Search:
     """One pass over a root."""
 
     root: Path
+    known: list[str]  # real paths of the root, the parts and the classes: a link to one or above leads back
     left_out: dict[Why, list[str]] = field(default_factory=lambda: defaultdict(list))
-    folders: set[tuple[int, int]] = field(default_factory=set)  # entered, by device and inode
-    files: set[tuple[int, int]] = field(default_factory=set)
+    seen: dict[Identity, _Place] = field(default_factory=dict)  # files, and folders that were entered
     links: list[_Place] = field(default_factory=list)  # put aside until all that is no link is known
 
-    def leave(self, entry: os.DirEntry[str] | Path, why: Why) -> None:
-        path = Path(entry)
-        ending = "/" if path.is_dir() and not path.is_symlink() else ""
-        self.left_out[why].append(printable(str(path.relative_to(self.root))) + ending)
+    def at(self, path: str) -> Path:
+        return self.root / path
 
-    def enters(self, folder: Path) -> bool:
-        """Whether the folder was not entered yet."""
-        return _is_new(folder.stat(), self.folders)
+    def leave(self, path: str, why: Why) -> None:
+        self.left_out[why].append(path)
+
+    def first(self, place: _Place, found: os.stat_result) -> _Place | None:
+        """Where it was seen before; None where it is new, and it is known from now on."""
+        known = self.seen.setdefault(_identity(found), place)
+        return None if known is place else known
 
 
 def find_images(layout: Layout) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]:
-    """The image files of every part and class, in the order of PARTS and of their paths within; and one line, or
-    none, on how many of what is left out. DataError where a part has no images.
+    """The image files of every part and class, in the order of PARTS, of the classes, and of their paths within; and
+    notes: one line, or none, on how many of what is left out. DataError where a part, or a class in training, has none.
 
-    Each file counts once, however many links lead to it, and under its own name rather than a link's.
+    Each file counts once, however many links lead to it, and under its own name rather than a link's. Paths are as
+    the system spells them, so that they can be opened; whatever is said of them is `printable`.
     """
-    search = _Search(root=layout.root)
-    for folder in layout.parts.values():
-        search.enters(folder)  # a link back to it leads to what is known
-    places = [place for part, folder in layout.parts.items() for place in _places(search, layout, part, folder)]
-    found = [file for place in places for file in _images_in(search, place)]
-    for link in sorted(search.links, key=lambda place: (PARTS.index(place.part), str(place.path))):
-        found += _behind(search, link)
+    folders = list(layout.parts.values())
+    search = _Search(root=layout.root, known=[os.path.realpath(folder) for folder in (layout.root, *folders)])
+    places = [place for part in layout.parts for place in _places(search, layout, part)]
+    search.known += [os.path.realpath(search.at(place.path)) for place in places]
+    own_first = sorted(places, key=lambda place: search.at(place.path).is_symlink())
+    found = [file for place in own_first for file in _images_in(search, place)]
+    search.links.sort(key=lambda link: (PARTS.index(link.part), link.path), reverse=True)
+    while search.links:
+        found += _behind(search, search.links.pop())
+    used = {folder.name for folder in folders}
     for entry in listed(layout.root):
-        if layout.root / entry.name not in layout.parts.values():
-            search.leave(entry, Why.HIDDEN if is_left_behind(entry.name) else Why.UNUSED)
-    for part, folder in layout.parts.items():
-        if not any(file.part == part for file in found):
-            raise DataError(_no_images(folder, search.left_out))
+        if entry.name not in used:
+            search.leave(_named(entry, entry.name), Why.HIDDEN if is_left_behind(entry.name) else Why.UNUSED)
+    _check_found(layout, places, found, search.left_out)
     found.sort(key=lambda file: (PARTS.index(file.part), file.label, file.path))
-    return tuple(found), (*layout.notes, *_told(search.left_out))
+    return tuple(found), (*layout.notes, *_without(layout, found), *_deep(found), *_told(layout.root, search.left_out))
 
 
-def _places(search: _Search, layout: Layout, part: PartName, folder: Path) -> Iterator[_Place]:
+def _places(search: _Search, layout: Layout, part: PartName) -> Iterator[_Place]:
     """The folder of each class in this part; what else lies there is left out."""
+    folder = layout.parts[part]
     for entry in listed(folder):
+        path = f"{folder.name}/{entry.name}"
         if is_left_behind(entry.name):
-            search.leave(entry, Why.HIDDEN)
-        elif not entry.is_dir():
-            search.leave(entry, Why.OUTSIDE)
+            search.leave(_named(entry, path), Why.HIDDEN)
+        elif not is_folder(entry):
+            search.leave(path, Why.OUTSIDE)
+        elif leads_back(entry, folder):
+            search.leave(path, Why.AGAIN)
         else:
-            yield _Place(part=part, label=layout.label(entry.name, folder), path=Path(entry.path))
+            yield _Place(part=part, label=layout.label(entry.name, folder), path=path)
 
 
 def _images_in(search: _Search, place: _Place) -> Iterator[ImageFile]:
     """The files below a folder that no link leads to; links are put aside."""
-    if not search.enters(place.path):
-        search.leave(place.path, Why.AGAIN)
-        return
-    for entry in listed(place.path):
-        inside = _Place(part=place.part, label=place.label, path=Path(entry.path))
-        if is_left_behind(entry.name):
-            search.leave(entry, Why.HIDDEN)
-        elif entry.is_symlink():
-            search.links.append(inside)
-        elif entry.is_dir():
-            yield from _images_in(search, inside)
-        else:
-            yield from _image(search, inside)
+    waiting = [place]
+    while waiting:
+        folder = waiting.pop()
+        if not _enters(search, folder):
+            continue
+        for entry in listed(search.at(folder.path)):
+            inside = replace(folder, path=f"{folder.path}/{entry.name}")
+            if is_left_behind(entry.name):
+                search.leave(_named(entry, inside.path), Why.HIDDEN)
+            elif entry.is_symlink():
+                search.links.append(replace(inside, linked=True))
+            elif entry.is_dir():
+                waiting.append(inside)
+            else:
+                yield from _image(search, inside, entry.stat)
+
+
+def _enters(search: _Search, folder: _Place) -> bool:
+    """Whether the folder was not entered yet; DataError where two classes claim it by links."""
+    try:
+        first = search.first(folder, search.at(folder.path).stat())
+    except OSError as error:
+        raise DataError(
+            f"data: {printable(str(search.at(folder.path)))} can't be looked into: {error.strerror or error}"
+        ) from error
+    if first is None:
+        return True
+    if first.linked and folder.linked and first.label != folder.label:
+        raise DataError(
+            f"data: {printable(first.path)} and {printable(folder.path)} in {printable(str(search.root))} lead to one "
+            "folder, and its images can't be of two classes; remove one of the links"
+        )
+    search.leave(folder.path, Why.AGAIN)
+    return False
 
 
 def _behind(search: _Search, link: _Place) -> Iterator[ImageFile]:
-    """What a link leads to, and the links behind it."""
-    if not link.path.is_dir():
-        yield from _image(search, link)
+    """What a link leads to; further links behind it are put aside in their turn."""
+    path = search.at(link.path)
+    if not _ending(link.path) and not reachable(path):
+        raise DataError(nowhere(path))
+    if not os.path.isdir(path):  # noqa: PTH112 - of what may not be looked at Path.is_dir() raises, and it is no folder
+        yield from _image(search, link, path.stat)
         return
-    if search.root.resolve().is_relative_to(link.path.resolve()):
+    real = os.path.realpath(path)
+    if any(holds(real, known) for known in (*search.known, os.path.realpath(path.parent))):
         search.leave(link.path, Why.AGAIN)
-        return
-    aside, search.links = search.links, []
-    yield from _images_in(search, link)
-    further, search.links = search.links, aside
-    for one in further:
-        yield from _behind(search, one)
+    else:
+        yield from _images_in(search, link)
 
 
-def _image(search: _Search, place: _Place) -> Iterator[ImageFile]:
-    if place.path.suffix.lower() not in ENDINGS:
+def _image(search: _Search, place: _Place, look: Callable[[], os.stat_result]) -> Iterator[ImageFile]:
+    if _ending(place.path) not in ENDINGS:
         search.leave(place.path, Why.ENDING)
         return
     try:
-        found = place.path.stat()
-    except OSError:  # a link to nothing, or it is gone: found broken when it is opened
-        found = None
-    if found is not None and not stat.S_ISREG(found.st_mode):
+        found = look()
+    except OSError:  # a link to nothing, or it is gone: told when it is opened
+        yield ImageFile(part=place.part, path=place.path, label=place.label, size_bytes=0, mtime_ns=0)
+        return
+    if not stat.S_ISREG(found.st_mode):
         search.leave(place.path, Why.SPECIAL)
-    elif found is not None and not _is_new(found, search.files):
-        search.leave(place.path, Why.AGAIN)
+    elif first := search.first(place, found):
+        other = first.label != place.label and first.linked == place.linked
+        search.left_out[Why.OTHER_CLASS if other else Why.AGAIN].append(f"{place.path} is {first.path}")
     else:
         yield ImageFile(
             part=place.part,
-            path=str(place.path.relative_to(search.root)),
+            path=place.path,
             label=place.label,
-            size_bytes=found.st_size if found else 0,
-            mtime_ns=found.st_mtime_ns if found else 0,
+            size_bytes=found.st_size,
+            mtime_ns=found.st_mtime_ns,
         )
 
 
-def _is_new(found: os.stat_result, seen: set[tuple[int, int]]) -> bool:
-    """Whether it was not seen yet; it has been from now on. Some file systems know no inodes: all is new there."""
-    key = (found.st_dev, found.st_ino)
-    if key in seen and found.st_ino:
-        return False
-    seen.add(key)
-    return True
+def _identity(found: os.stat_result) -> Identity:
+    """What tells files apart. Inodes alone don't: some network file systems give the same to many."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _told(left_out: dict[Why, list[str]]) -> Iterator[str]:
+def _ending(path: str) -> str:
+    """With its dot, in small letters; empty where there is none."""
+    _, dot, ending = path.rpartition("/")[2].rpartition(".")
+    return dot + ending.lower() if dot else ""
+
+
+def _named(entry: os.DirEntry[str], path: str) -> str:
+    return f"{path}/" if entry.is_dir(follow_symlinks=False) else path
+
+
+def _check_found(
+    layout: Layout, places: Iterable[_Place], found: Collection[ImageFile], left_out: Mapping[Why, list[str]]
+) -> None:
+    """DataError where a part or a class in training has no images, or many are of two classes."""
+    parts = {file.part for file in found}
+    trained = {file.label for file in found if file.part == "train"}
+    empty = [folder.name for part, folder in layout.parts.items() if part not in parts]
+    empty += [place.path for place in places if place.part == "train" and place.label not in trained]
+    if empty:
+        raise DataError(_no_images(layout.root, empty[0], left_out))
+    twice = left_out.get(Why.OTHER_CLASS, [])
+    if len(twice) > max(1, MOST_IN_TWO_CLASSES * len(found)):
+        raise DataError(
+            f"data: {len(twice)} files in {printable(str(layout.root))} are of two classes, by links: "
+            f"{some(twice)}; an image has one class: remove the other links"
+        )
+
+
+def _without(layout: Layout, found: Iterable[ImageFile]) -> Iterator[str]:
+    """Classes that a part has no images of."""
+    there = {(file.part, file.label) for file in found}
+    for part, folder in layout.parts.items():
+        names = [repr(name) for label, name in enumerate(layout.classes) if (part, label) not in there]
+        if names:
+            yield f"{folder.name}/ has no images of {some(names)}"
+
+
+def _deep(found: Iterable[ImageFile]) -> Iterator[str]:
+    """Images in folders below their class's: the folders might be meant as classes."""
+    deep = [file.path for file in found if file.path.count("/") > 2]
+    if deep:
+        yield f"{len(deep)} images lie deeper than their class's folder and count for it ({some(deep, SHOWN_EACH)})"
+
+
+def _told(root: Path, left_out: Mapping[Why, list[str]]) -> Iterator[str]:
     """One line: how many of what is left out, and why."""
-    reasons = [f"{len(names)} {why} ({some(names, SHOWN_EACH)})" for why in Why if (names := left_out.get(why))]
+    reasons = []
+    for why in Why:
+        names = left_out.get(why, [])
+        shown = [_with_target(root, name) for name in names[:SHOWN_EACH]] + names[SHOWN_EACH:]
+        reasons += [f"{len(names)} {why} ({some(shown, SHOWN_EACH)})"] if names else []
     if reasons:
         yield f"left out of the folder: {'; '.join(reasons)}"
 
 
-def _no_images(folder: Path, left_out: dict[Why, list[str]]) -> str:
-    within, shown = f"{printable(folder.name)}/", printable(str(folder))
-    here = {why: [name for name in names if name.startswith(within)] for why, names in left_out.items()}
-    told = "".join(f" ({line})" for line in _told(here))
+def _with_target(root: Path, path: str) -> str:
+    """A link, and where it leads."""
+    to = target(root / path)
+    return f"{path} → {to}" if to else path
+
+
+def _no_images(root: Path, folder: str, left_out: Mapping[Why, list[str]]) -> str:
+    here = {why: [name for name in names if f"{name}/".startswith(f"{folder}/")] for why, names in left_out.items()}
+    told = "".join(f" ({line})" for line in _told(root, here))
+    shown = printable(str(root / folder))
+    into = shown if "/" in folder else f"{shown}/<class>"
     return (
-        f"data: {shown} has no images{told}; put them into {shown}/<class>/ as JPEG, PNG or another kind that Pillow "
-        "reads, or remove the folder"
+        f"data: {shown} has no images{told}; put files into {into}/ that end in .jpg, .png or as another kind that "
+        "Pillow reads, or remove the folder"
     )
 
 
 def some(names: Iterable[str], shown: int = SHOWN) -> str:
-    """The first of the names, and how many more there are."""
+    """The first of the names, fit to be shown, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    return ", ".join(map(printable, names[:shown])) + more

@@ -16,12 +16,18 @@ from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.folder_files import SHOWN, ImageFile, find_images, some
-from tune_cnn.training.data.sources.folder_layout import find_layout
+from tune_cnn.training.data.sources.folder_layout import find_layout, target
 from tune_cnn.training.data.sources.image_file import Decoding, FolderReader
+from tune_cnn.training.data.sources.no_image import what_instead
 from tune_cnn.training.data.sources.source import PARTS, SAMPLE, Chunk, PartName
 
 DEFAULT_SIDE = 224  # what torchvision's pretrained networks take
 CHUNK = 256
+
+# What to do about a file that can't be read. Only a damaged image is one that may be missed.
+DAMAGED = "repair or remove damaged images, or raise data.max_broken to leave them out"
+NO_IMAGE = "remove what is no image, or fetch it again"
+UNREAD = "make readable what can't be opened, fetch what a link leads to, or remove it"
 
 LARGEST_CACHE_BYTES = 64 * 2**30
 """Decoded images above this are read from their files each time instead: a bound of the data alone, so that all
@@ -34,6 +40,7 @@ class _Seen:
 
     image_chw: Uint8 | None = None  # where it was decoded
     broken: str = ""  # why it can't be read
+    todo: str = ""  # what the user can do about it
     several: bool = False
 
 
@@ -52,8 +59,20 @@ class _Look:
                 return _Seen()
             image_chw, several = self.decoding.look(self.root / path)
         except Exception as error:  # Pillow's decoders raise many kinds
-            return _Seen(broken=f"{printable(path)} ({type(error).__name__}: {printable(str(error))})")
+            return self._broken(path, error)
         return _Seen(image_chw=image_chw, several=several)
+
+    def _broken(self, path: str, error: Exception) -> _Seen:
+        """An image that is damaged, something else under an image's name, or what this user can't read."""
+        why, todo = f"{type(error).__name__}: {printable(str(error))}", DAMAGED
+        try:
+            if instead := what_instead(self.root / path):
+                why, todo = instead, NO_IMAGE
+        except OSError as unread:
+            why, todo = f"{type(unread).__name__}: {unread.strerror}", UNREAD
+            if to := target(self.root / path):
+                why += f", a link to {to}"
+        return _Seen(broken=f"{printable(path)} ({why})", todo=todo)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +106,7 @@ class FolderSource:
 
     def chunks(self) -> Iterator[Chunk]:
         """Decoded files, or, where the cache is bypassed, files whose heads can be read and a sample decoded."""
-        broken: list[str] = []
+        broken: list[_Seen] = []
         several: list[str] = []
         every = max(1, sum(file.part == "train" for file in self.files) // SAMPLE)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
@@ -99,16 +118,16 @@ class FolderSource:
                     chunk_rows = rows[start : start + CHUNK]
                     decoded = [not self.bypass or row % every == 0 for row in chunk_rows]
                     seen = list(threads.map(look.at, [self.files[row].path for row in chunk_rows], decoded))
-                    broken += [one.broken for one in seen if one.broken]
+                    broken += [one for one in seen if one.broken]
                     several += [self.place(row) for row, one in zip(chunk_rows, seen, strict=True) if one.several]
                     if len(broken) > max(self.max_broken, SHOWN - 1):
                         self._refuse(broken)
                     yield self._chunk(part, chunk_rows, seen)
         if len(broken) > self.max_broken:
             self._refuse(broken)
-        notes = [f"{len(broken)} broken images are left out: {some(broken)}"] if broken else []
+        notes = [f"{len(broken)} broken images are left out: {_some(broken)}"] if broken else []
         notes += [f"{len(several)} files hold several images, and the first counts: {some(several)}"] if several else []
-        yield self._chunk(self.files[-1].part, [], [], notes=(*self.notes, *notes), depth=depth)
+        yield self._chunk(self.files[-1].part, [], [], notes=tuple(notes), depth=depth)
 
     def _chunk(
         self,
@@ -132,11 +151,17 @@ class FolderSource:
             depth=depth,
         )
 
-    def _refuse(self, broken: list[str]) -> NoReturn:
+    def _refuse(self, broken: list[_Seen]) -> NoReturn:
+        todo = sorted({one.todo for one in broken})
+        limit = f", and data.max_broken is {self.max_broken}" if DAMAGED in todo else ""
         raise DataError(
-            f"data: {len(broken)} or more images in {self.root} can't be read, and data.max_broken is "
-            f"{self.max_broken}: {some(broken)}; repair or remove them, or raise data.max_broken to leave them out"
+            f"data: {len(broken)} or more files in {printable(str(self.root))} can't be read as images{limit}: "
+            f"{_some(broken)}; {'; '.join(todo)}"
         )
+
+
+def _some(broken: Sequence[_Seen]) -> str:
+    return some([one.broken for one in broken])
 
 
 def image_folder(data: DataSpec, largest_cache_bytes: int = LARGEST_CACHE_BYTES) -> FolderSource:

@@ -53,6 +53,11 @@ class Source(Protocol):
         ...
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """For the user, on what was found: said at every start, also where the images come from the cache."""
+        ...
+
+    @property
     def bypass(self) -> str:
         """Why the decoded images can't be kept, as a note for the user; empty where they can."""
         ...

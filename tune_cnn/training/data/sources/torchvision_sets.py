@@ -110,8 +110,11 @@ def _present(known: PublishedSet, root: Path) -> list[Path]:
     """The unpacked files, else the archives, where all of them are there; else nothing."""
     for names in (known.files, known.archives):
         paths = [root / name for name in names]
-        if paths and all(path.is_file() for path in paths):
-            return paths
+        try:
+            if paths and all(path.is_file() for path in paths):
+                return paths
+        except OSError as error:  # a folder that this user may not enter
+            raise DataError(f"data: {root} can't be looked into: {error.strerror or error}") from error
     return []
 
 

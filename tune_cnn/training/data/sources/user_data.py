@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import combinations
@@ -14,6 +15,7 @@ from torch.utils.data import Subset
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec.calls import find_call, module_name
+from tune_cnn.text import printable
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.drawn_alike import drawn_alike
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
@@ -37,6 +39,7 @@ class UserSource:
     classes: tuple[str, ...]
     side: int | None
     bypass: str
+    notes: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -168,7 +171,7 @@ def _classes(name: str, train: object) -> tuple[str, ...]:
         return ()
     if not isinstance(classes, list | tuple) or not all(isinstance(each, str) for each in classes) or not classes:
         raise DataError(f"data {name!r}: train.classes must be a list of names, got {classes!r:.200}")
-    return tuple(classes)
+    return tuple(map(printable, classes))
 
 
 def _sources(module: ModuleType) -> bytes:
@@ -194,8 +197,9 @@ def _listing(root: Path) -> bytes:
             if count == LISTED:
                 return digest.digest()
             path = Path(where, file)
-            if path.exists():
+            with suppress(OSError):  # a link to nothing, or what this user may not look at: the factory will tell
                 stat = path.stat()
-                digest.update(f"{path.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode(errors="replace"))
+                said = f"{path.relative_to(root)}|{stat.st_size}|{stat.st_mtime_ns}\n"
+                digest.update(said.encode(errors="surrogateescape"))
                 count += 1
     return digest.digest()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from tune_cnn.errors import DataError
+from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Uint8
 from tune_cnn.training.data.sources.resize import resize_array
 from tune_cnn.training.data.sources.source import PartName
@@ -18,9 +19,12 @@ class Item:
     label: int
 
 
+LINE_END = "\n"
+
+
 def raised(name: str, where: str, error: Exception) -> DataError:
     """The user's code raised: say where and what."""
-    return DataError(f"data {name!r}: {where} raised {type(error).__name__}: {error}")
+    return DataError(f"data {name!r}: {where} raised {type(error).__name__}: {printable(str(error), keep=LINE_END)}")
 
 
 def read_item(name: str, part: str, dataset: Untyped, number: int, side: int | None) -> Item:
