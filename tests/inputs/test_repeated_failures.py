@@ -126,6 +126,7 @@ study: own
 data: {name: digits}
 model: {name: "own:net"}
 space: {epochs: 1, batch_size: [64, 128], learning_rate: {low: 0.01, high: 0.1}}
+resources: {slots: 1}
 budget: {trials: 7}
 """
 
