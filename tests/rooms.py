@@ -29,7 +29,7 @@ BELOW: dict[str, set[str]] = {
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "text", "metrics", "spec"},
     "trials": {"errors", "untyped", "as_found", "states", "spec", "training"},
-    "records": {"errors", "untyped", "states", "metrics", "spec", "front", "training"},
+    "records": {"errors", "untyped", "states", "text", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
 }
 BELOW["study"] = set(BELOW)

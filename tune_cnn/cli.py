@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from tune_cnn.records.mlflow.environment import check_argument
 from tune_cnn.started import as_started
 from tune_cnn.study.hints import HOME, again
 from tune_cnn.study.signals import end_at_once, signals_end_at_once
+from tune_cnn.text import printable
 from tune_cnn.untyped import Untyped
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -295,7 +297,12 @@ def server(context: typer.Context) -> None:
 def main() -> None:
     """Run a command; a mistake of the user's is one message and an exit code."""
     debug = "--debug" in sys.argv
+    _mend_streams()
+    if sys.flags.optimize > 1:
+        _say("Error: PYTHONOPTIMIZE=2 (or -OO) takes the docstrings away that Ray reads as it is imported; unset it")
+        sys.exit(InputError.exit_code)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a home that can't be written
     try:
         with signals_end_at_once():
             app()
@@ -316,6 +323,16 @@ def main() -> None:
             "What was stored is kept. This should not happen: run it again with --debug, and report what it prints."
         )
         sys.exit(1)
+
+
+def _mend_streams() -> None:
+    """What a terminal's encoding lacks is shown as `?`; a stream that the caller has closed takes all in silence."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _print(result: Untyped, as_json: bool, show: Callable[[Untyped], object]) -> None:
@@ -342,7 +359,7 @@ def _write(write: Callable[[], object]) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text, keep="\n") + "\n")
 
 
 if __name__ == "__main__":

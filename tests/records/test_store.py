@@ -104,7 +104,7 @@ def test_the_first_end_of_a_trial_wins_until_it_is_resumed(store: Store) -> None
     assert store.end_trial("s", 0, TrialState.FAILED, "NaN \udc80 loss\0")
     assert not store.end_trial("s", 0, TrialState.COMPLETE)
     ended = store.trials("s")[0]
-    assert (ended.state, ended.reason) == ("failed", "NaN ? loss\ufffd") and ended.ended is not None
+    assert (ended.state, ended.reason) == ("failed", r"NaN \x80 loss\x00") and ended.ended is not None
     store.resume_trial("s", 0)
     resumed = store.trials("s")[0]
     assert (resumed.state, resumed.reason, resumed.ended, resumed.attempts) == ("running", None, None, 2)

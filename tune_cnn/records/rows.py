@@ -13,6 +13,7 @@ from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.metrics import SYSTEM, EpochPoint
 from tune_cnn.records.bulk import from_json_all, taken_out
 from tune_cnn.states import RunState, StudyState, TrialState
+from tune_cnn.text import printable
 from tune_cnn.untyped import Plain, Untyped
 
 ChangeKind = Literal["study", "trial", "point", "artifact", "confirmed"]
@@ -75,6 +76,9 @@ class Change:
     made_ms: int
 
 
+LONGEST_TEXT = 5_000  # characters: what an error says may be the whole of a batch
+
+
 def to_json(data: Mapping[str, Plain]) -> str:
     """JSON with Python's NaN and Infinity, which `from_json` reads again."""
     return json.dumps(dict(data), ensure_ascii=True, separators=(",", ":"))
@@ -85,8 +89,9 @@ def from_json(text: str) -> dict[str, Plain]:
 
 
 def plain(text: str) -> str:
-    """Text that every database takes: no NUL (PostgreSQL refuses it), no lone surrogates."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """Text of strangers that every database takes and any terminal shows, in lines, and not without end."""
+    shown = printable(text[:LONGEST_TEXT], keep="\n\t")
+    return shown if len(text) <= LONGEST_TEXT else f"{shown}… ({len(text):,} characters)"
 
 
 def now_ms() -> int:

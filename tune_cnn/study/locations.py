@@ -1,12 +1,16 @@
 """Where a study is kept, recorded, trained and checkpointed."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune_cnn.study.hints import NextCommands
 
 CACHE = "~/.cache/tune_cnn"
+
+
+HOMELESS = f"tune_cnn-cache-{os.getuid()}"  # in the temporary folder, where this user has no home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +26,8 @@ class Locations:
 
     @property
     def cache_dir(self) -> str:
-        return os.environ.get("TUNE_CNN_CACHE", CACHE)
+        """Where decoded images are kept, with `~` for the user's home on each node."""
+        return os.environ.get("TUNE_CNN_CACHE") or (CACHE if _has_home() else f"{tempfile.gettempdir()}/{HOMELESS}")
 
     def commands(self, study: str) -> NextCommands:
         return NextCommands(
@@ -35,3 +40,12 @@ class Locations:
     def checkpoints(self, study: str) -> str:
         root = self.storage or str(self.home.absolute())
         return f"{root.rstrip('/')}/{study}/checkpoints"
+
+
+def _has_home() -> bool:
+    """No HOME, and no entry of this user's in the system's list: there is none."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """What MLflow must find in its environment before it is imported, and how we name its servers; imports no mlflow."""
 
+import getpass
 import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -7,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tune_cnn.errors import InputError
+from tune_cnn.text import printable
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -65,6 +67,14 @@ def check_uri(tracking_uri: str) -> None:
             f"{given_by(tracking_uri)}: must be a server (http://… or https://…) or a database (sqlite:///FILE, "
             f"postgresql://…), got {shown_uri(tracking_uri)!r}{_of_folder(tracking_uri)}"
         )
+
+
+def user_name() -> str:
+    """For a run's record: the name, or the number where the system has no name for it, as in many containers."""
+    try:
+        return printable(getpass.getuser())
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def given_by(tracking_uri: str) -> str:

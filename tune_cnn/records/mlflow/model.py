@@ -1,6 +1,5 @@
 """A trained model in MLflow's registry: a run with what it reached, a version with signature and example."""
 
-import getpass
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from mlflow.types import Schema, TensorSpec
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.mlflow.client import KIND, STUDY, Server
 from tune_cnn.records.mlflow.description import odd_free, params_of
-from tune_cnn.records.mlflow.environment import absolute_uri, check_uri
+from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, user_name
 from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.records.rows import now_ms
 from tune_cnn.training.messages import Program
@@ -96,7 +95,7 @@ def _run(server: Server, name: str, trained: Trained, uid: str) -> str:
         study = server.client.get_experiment_by_name(trained.study)
     tags = {
         KIND: "model",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": user_name(),
         "mlflow.source.name": "tune-cnn train",
         "mlflow.source.type": "LOCAL",
     }

@@ -1,12 +1,12 @@
 """Which run in MLflow records what: found before made, so that none is doubled."""
 
-import getpass
 from collections.abc import Collection, Mapping
 from functools import partial
 
 from tune_cnn.errors import StudyError
 from tune_cnn.records.mlflow.client import KIND, STUDY, TRIAL, UID, KnownRun, Server
 from tune_cnn.records.mlflow.description import trial_name
+from tune_cnn.records.mlflow.environment import user_name
 from tune_cnn.records.rows import StudyRecord, TrialRecord, to_ms
 from tune_cnn.records.store import Store
 
@@ -82,7 +82,7 @@ class StudyRuns:
         self._sent[run_id] = "RUNNING"
 
     def _tags(self, kind: str) -> dict[str, str]:
-        whose = {KIND: kind, STUDY: self._record.name, UID: self._record.uid, "mlflow.user": getpass.getuser()}
+        whose = {KIND: kind, STUDY: self._record.name, UID: self._record.uid, "mlflow.user": user_name()}
         return whose | {"mlflow.source.name": "tune-cnn search", "mlflow.source.type": "LOCAL"}
 
     def _forget_what_is_not_there(self) -> None:

@@ -9,11 +9,13 @@ import torch
 import torch.distributed as dist
 
 from tune_cnn.errors import DeviceLost, InputError, OutOfMemory, PeerLost, TrialError, first_line
+from tune_cnn.text import printable
 
 # Neither CUDA's libraries nor the CPU's allocator have a type of exception for it.
 OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
 
 
+LONGEST = 500  # characters of what an error says
 NO_SHARED_MEMORY = (
     "a loader process found no room for its batch in shared memory (/dev/shm); give the container more (docker run "
     "--shm-size=…), or search smaller batches or fewer loader_workers"
@@ -74,7 +76,8 @@ def breaks_context(error: BaseException) -> bool:
 def _said(error: BaseException) -> str:
     """What it says in a line; of what a loader process raised, the last one, which its traceback ends with."""
     lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines and lines[0].startswith("Caught ") else first_line(error)
+    said = lines[-1].strip() if lines and lines[0].startswith("Caught ") else first_line(error)
+    return printable(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
 
 
 def _where(error: BaseException) -> str:

@@ -5,10 +5,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Iterator
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 import torch
@@ -24,6 +25,7 @@ PRELOAD = [
     "tune_cnn.training.data.sources.image_file",
     "tune_cnn.training.data.sources.user_items",
 ]
+LONGEST_FOLDER = 70  # bytes: a socket's path has 107 at most, of which multiprocessing adds some 30
 SAFE_PATH = "PYTHONSAFEPATH"
 KILL_AFTER_S = 5.0  # a process that a signal hasn't ended by then gets SIGKILL
 
@@ -67,6 +69,7 @@ class LoaderContext(ForkServerContext):
 
 def _start_server() -> None:
     """The fork server, if it doesn't run; Python would have it look for modules in the working directory first."""
+    _make_folder_for_sockets()
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
     try:
@@ -76,6 +79,18 @@ def _start_server() -> None:
             del os.environ[SAFE_PATH]
         else:
             os.environ[SAFE_PATH] = before
+
+
+def _make_folder_for_sockets() -> None:
+    """multiprocessing's own folder, in which its sockets lie, under /tmp where TMPDIR is too long for them, as Slurm's
+    are. It makes the folder once for a process, and takes it away at its end."""
+    usual = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
+        tempfile.tempdir = "/tmp"  # a folder of its own is made in it
+    try:
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = usual
 
 
 def initialise_process(_worker: int) -> None:

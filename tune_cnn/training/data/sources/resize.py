@@ -10,6 +10,8 @@ from PIL import Image
 
 from tune_cnn.training.data.readers import Uint8
 
+NARROW = 64  # times as long as wide: of more, only the middle is scaled before the middle of it is taken
+
 
 def scaled_size(height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width once the shorter is `side`."""
@@ -24,10 +26,18 @@ def crop_start(length: int, side: int) -> int:
 
 def resize_image(image: Image.Image, side: int) -> Image.Image:
     """The shorter side to `side`, then the middle."""
+    image = _without_far_ends(image)
     height, width = scaled_size(image.height, image.width, side)
     top, left = crop_start(height, side), crop_start(width, side)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + side, top + side))
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """The middle of a long strip: scaled whole, one of 1 × 40,000 pixels would take gigabytes."""
+    longest = NARROW * min(image.size)
+    left, top = (max(0, length - longest) // 2 for length in image.size)
+    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image
 
 
 def resize_array(images: Uint8, side: int | None) -> Uint8:
