@@ -120,7 +120,7 @@ class Session:
         commands = self.locations.commands(self.study)
         try:
             files = report_files(archive, self.locations.folder(self.study), commands=commands)
-        except (OSError, InputError) as error:
+        except Exception as error:  # whatever it is, what was trained is not lost for it
             self.report(f"the report is not written ({error}); `{commands.report}` writes it from the store")
             return {}
         for name, path in files.items():

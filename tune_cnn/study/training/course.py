@@ -150,15 +150,16 @@ def _trained(order: _Order, training: Dedicated, job: TrainingJob) -> _Trained:
 
 
 def _write(order: _Order, trained: _Trained) -> str:
-    """Write what was trained into its folder; the model card."""
-    folder, card = order.folder, model_card(_card(order, trained))
+    """Write what was trained into its folder, the weights first; the model card."""
+    folder = order.folder
     if trained.weights is not None:
         write_whole(folder / WEIGHTS, trained.weights)
     if trained.changes:
         write_whole(folder / CHANGES, json.dumps(trained.changes) + "\n")
-    write_whole(folder / CARD, card)
     order.export.to_yaml(folder / CONFIG)
     remove(str(folder / "checkpoints"))
+    card = model_card(_card(order, trained))
+    write_whole(folder / CARD, card)
     return card
 
 
