@@ -106,11 +106,11 @@ def _engine(url: str) -> Engine:
         return engine
     except ModuleNotFoundError as error:
         raise WrongInput(
-            f"--backend: the driver {error.name} for PostgreSQL is not installed; pip install 'psycopg[binary]'"
+            f"--backend: the driver {error.name} for PostgreSQL is not installed; uv pip install 'psycopg[binary]'"
         ) from None
     except ImportError as error:  # psycopg without the C library libpq
         raise WrongInput(
-            f"--backend: PostgreSQL's driver can't be loaded ({_first(error)}); pip install 'psycopg[binary]'"
+            f"--backend: PostgreSQL's driver can't be loaded ({_first(error)}); uv pip install 'psycopg[binary]'"
         ) from None
     except (NoSuchModuleError, SQLAlchemyError, ValueError) as error:
         raise WrongInput(f"--backend: no such database ({_first(error)})") from None

@@ -32,7 +32,7 @@ def try_artifacts(uri: str) -> None:
             store.delete_artifacts(name)
     except ModuleNotFoundError as error:
         raise WrongInput(
-            f"--artifacts {uri}: the package {error.name} for this store is not installed; pip install it"
+            f"--artifacts {uri}: the package {error.name} for this store is not installed; uv pip install it"
         ) from None
     except ImportError as error:
         raise WrongInput(f"--artifacts {uri}: this store's package can't be loaded ({error})") from None

@@ -15,7 +15,7 @@ PACKAGES = ("tune_cnn", "mlflow_server")
 DOING = re.compile(
     r"(?:[;.:,)] |\bor )(?:add|choose|confirm|define|delete|drop|export|fix|free|give|go on|keep|leave|let|loosen|"
     r"lower|make|move|name|number|pip|put|raise|rename|repair|resize|resume|search|set|start|swap|sync|take|turn|update|"
-    r"upgrade|use|wait|write)\b"
+    r"upgrade|use|uv pip|wait|write)\b"
 )
 
 

@@ -129,7 +129,7 @@ def _engine(url: URL) -> Engine:
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"{shown(url)}: needs the driver {error.name!r}, which is not installed; pip install 'tune-cnn[postgresql]'"
+            f"{shown(url)}: needs the driver {error.name!r}, which is not installed; uv pip install 'psycopg[binary]'"
         ) from None
     except NoSuchModuleError:
         raise StoreError(f"{shown(url)}: no such driver {url.drivername!r}; use postgresql+psycopg://…") from None

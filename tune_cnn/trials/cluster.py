@@ -104,7 +104,7 @@ def _carried(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]
     """What Ray brings to a cluster's nodes; SpecError where it is more than Ray carries."""
     modules = carried_modules(code, calls)
     check_size(modules, leave_out)
-    return {"py_modules": modules, "excludes": list(leave_out)}
+    return {"py_modules": modules, "excludes": list(leave_out), "env_vars": dict(ray_settings.HASH_SEED)}
 
 
 def _import_folders(code: Sequence[str]) -> list[str]:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from tune_cnn.as_found import restore_environment
 
+HASH_SEED = {"PYTHONHASHSEED": "0"}  # else the order of a set of names, and a split by it, is each process's own
+
 _SETTINGS = {
+    **HASH_SEED,
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` makes every worker build an environment of its own
     "RAY_USAGE_STATS_ENABLED": "0",  # closed by default: no reports to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # today's default, said so that Ray does not warn of tomorrow's

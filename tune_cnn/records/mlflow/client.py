@@ -236,7 +236,7 @@ class Server:
             return NotMlflow(f"{self.shown}: what answers there is not an MLflow server; check --tracking-uri")
         if "database schema" in text:
             return Refused(
-                f"{self.shown}: its tables are of another MLflow version; run `mlflow db upgrade` on them, or use "
+                f"{self.shown}: its tables are of another MLflow version; run `mlflow db upgrade {self.shown}`, or use "
                 "the MLflow version that wrote them"
             )
         if "nsupported" in text and "URI" in text:

@@ -48,15 +48,15 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     """Hold the spec against a node's inspection; raises InputError."""
     adapted, notes = adapt(spec, inspection, cuda=slots.gpu_share > 0)
     check_shared_memory(adapted, inspection, trials=-(-slots.count // slots.nodes))
+    notes = [*inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     info = {
         "hardware": {**inspection.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
         "versions": {**versions(), **inspection.versions},
-        "data": asdict(inspection.data),
+        "data": {**asdict(inspection.data), "notes": notes},  # the report tells them too
         "model": asdict(inspection.model) if inspection.model is not None else None,
         "code": code_key(spec.resources.code, user_calls(spec)),
     }
     whole = adapted.model_copy(update={"space": check_strategies(adapted.space, inspection.strategies)})
-    notes = [*inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     return Checked(spec=whole, cards=inspection.strategies, info=info, notes=notes)
 
 

@@ -31,7 +31,7 @@ def _arrays() -> tuple[Uint8, Int64]:
     """The package's own table, 64 pixels and a label a row; importing scikit-learn for it would cost 3 s a slot."""
     found = find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
-        raise DataError("data: digits come with scikit-learn, which is not installed; pip install scikit-learn")
+        raise DataError("data: digits come with scikit-learn, which is not installed; uv pip install scikit-learn")
     path = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     try:
         rows = np.loadtxt(path, delimiter=",")
