@@ -1,6 +1,7 @@
 """Containers and shared machines: little shared memory, a home that can't be written, users without a name, zombies."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,11 +20,17 @@ from tune_cnn.study.checks.shared_memory import check_shared_memory
 from tune_cnn.training.inspection.node import inspect_node
 from tune_cnn.trials import ray_settings
 
-needs_mounts = pytest.mark.skipif(
-    subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0
-    and missing("the right to mount"),
-    reason="only who may mount can make /dev/shm small",
-)
+
+@pytest.fixture
+def namespaces() -> None:
+    """The right to mount, and to be somebody else, in a namespace of the test's own."""
+    for asked in (["-m"], ["--user", "--map-user=12345", "--map-group=12345"]):
+        found = shutil.which("unshare") and subprocess.run(
+            ["unshare", *asked, "true"], capture_output=True, check=False
+        )
+        if not found or found.returncode != 0:
+            missing(f"unshare {' '.join(asked)} is not allowed here")
+
 
 LOAD = """
 import sys
@@ -54,7 +61,7 @@ if __name__ == "__main__":
 """
 
 
-@needs_mounts
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("kind", ["batched", "stream"])
 def test_a_loader_process_without_shared_memory_ends_its_trial(tmp_path, kind):
     """A batch takes 4 MB, and there are 3: the trial ends and says so, where it once waited for ever."""
@@ -116,7 +123,7 @@ def test_a_token_is_written_whole_and_once(monkeypatch, tmp_path):
     assert (tmp_path / "folder/token").stat().st_mode & 0o077 == 0
 
 
-@needs_mounts
+@pytest.mark.usefixtures("namespaces")
 def test_a_search_goes_on_in_a_bare_container(tmp_path: Path) -> None:
     """A user without a name or a home, a temporary folder of 128 characters, few open files, umask 077, an ASCII
     terminal of 20 columns, a proxy for all, torchrun's variables, and loader processes all the same."""

@@ -76,7 +76,7 @@ class Change:
     made_ms: int
 
 
-LONGEST_TEXT = 5_000  # characters: what an error says may be the whole of a batch
+LONGEST_TEXT = 20_000  # characters: what an error says may be the whole of a batch
 
 
 def to_json(data: Mapping[str, Plain]) -> str:

@@ -55,8 +55,10 @@ def test_the_end_of_a_search_shows_what_is_confirmed(confirmed: Path, capfd: pyt
     """Below the front that was searched."""
     front = Study("made-up", home=confirmed).front()
     document = {"study": "made-up", "state": "finished", "trials": {"complete": 3}, "points": 6, "report": None}
+    document["failures"] = ["1 of 4 trials failed:", "  1 × [/] of no markup"]
     show_search(FrontDocument(front, {**document, "next": {**dict.fromkeys(printed.NEXT, ""), "ui": "", "runs": None}}))
     text = capfd.readouterr().out
+    assert "1 of 4 trials failed:\n  1 × [/] of no markup\n" in text
     assert text.index("✓ confirmed") < text.index("Confirmed, each alone on its hardware")
 
 
@@ -247,5 +249,5 @@ def test_a_searchs_end_says_where_its_runs_are_seen(
 ) -> None:
     """At a server the whole address in one line; of a database how it is opened, and where it opens."""
     typed = {**dict.fromkeys(printed.NEXT, "typed"), "ui": ui, "runs": runs}
-    printed.search_foot({"report": None, "next": typed})
+    printed.search_foot({"report": None, "failures": [], "next": typed})
     assert capfd.readouterr().out.splitlines()[-len(last) - 1 :] == ["Train:   typed", *last]
