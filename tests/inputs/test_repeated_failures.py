@@ -1,13 +1,15 @@
 """Failures that repeat: a search pauses over them and says so; what was mended is tried again; values that are lost
 are named beside what went well."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from study.commands import run, run_json
+from study.commands import environment, run, run_json
 
 from tune_cnn.errors import DIVERGED
 from tune_cnn.records.rows import TrialRecord
@@ -144,3 +146,15 @@ def test_the_same_command_tries_again_what_a_mended_program_may_train(tmp_path: 
     assert "5 trials that failed are tried again" in again.stderr
     status = run_json(tmp_path, "status", "own")
     assert status["trials"]["complete"] + status["trials"]["stopped"] == 7 and status["failures"] == []
+
+
+def test_what_failed_is_not_tried_again_by_code_that_is_as_it_was(tmp_path: Path) -> None:
+    """A finished search stays finished, whichever way the command is started: the user's module is found in both."""
+    (tmp_path / "own.py").write_text(OWN.format(broken="\n            raise RuntimeError('a fault of mine')"))
+    (tmp_path / "own.yaml").write_text(SPEC.replace("trials: 7", "trials: 1"))
+    run(tmp_path, "search", "own.yaml", code=1)
+    command = [str(Path(sys.executable).with_name("tune-cnn")), "search", "own.yaml"]
+    again = subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert "tried again" not in again.stderr and "the budget is spent" in again.stderr

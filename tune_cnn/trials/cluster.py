@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
-from tune_cnn.trials.code import add_import_folders, carried_modules
+from tune_cnn.trials.code import add_import_folders, carried_modules, code_folders
 from tune_cnn.trials.code_size import check_size
 from tune_cnn.trials.ray_output import kept_off_stdout
 from tune_cnn.untyped import Plain, Untyped
@@ -52,7 +51,7 @@ def connected(
     environment and path: whoever calls leaves it as found.
     """
     ray_settings.apply()
-    add_import_folders(_import_folders(code))
+    add_import_folders(code_folders(code))
     if address is not None:
         check_address(address)
     with kept_off_stdout(quiet=quiet):
@@ -105,13 +104,6 @@ def _carried(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]
     modules = carried_modules(code, calls)
     check_size(modules, leave_out)
     return {"py_modules": modules, "excludes": list(leave_out), "env_vars": dict(ray_settings.HASH_SEED)}
-
-
-def _import_folders(code: Sequence[str]) -> list[str]:
-    """Where the user's modules are found: beside the packages that `code` names, and in the working directory."""
-    alone = [Path(path).is_file() or (Path(path) / "__init__.py").exists() for path in code]
-    folders = [str(Path(path).parent if one else path) for path, one in zip(code, alone, strict=True)]
-    return [*folders, str(Path.cwd())]
 
 
 def _folder_for_sockets() -> str:

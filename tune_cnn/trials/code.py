@@ -41,6 +41,13 @@ def code_key(code: Sequence[str], calls: Sequence[str]) -> str:
     return hashed.hexdigest()
 
 
+def code_folders(code: Sequence[str]) -> list[str]:
+    """Where the user's modules are found: beside the packages that `code` names, and in the working directory."""
+    alone = [Path(path).is_file() or (Path(path) / "__init__.py").exists() for path in code]
+    folders = [str(Path(path).parent if one else path) for path, one in zip(code, alone, strict=True)]
+    return [*folders, str(Path.cwd())]
+
+
 def import_folders() -> tuple[str, ...]:
     """Where this process finds modules, beside Python's own and the installed ones: the user's code among them.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import Interrupted, TuneCnnError
@@ -101,7 +101,7 @@ def _as_searched(session: Session, runs: list[SeedRun]) -> Mapping[str, Plain]:
     for share in sorted({shares[run.trial] for run in runs}):
         slots = fit(spec.resources, share, report=session.report)
         check_measurable(spec, slots.gpu_share)
-    checked = check(spec, slots, cache_dir=session.locations.cache_dir)
+    checked = check(spec, replace(slots, count=1), cache_dir=session.locations.cache_dir)
     check_confirmable(session, checked.spec, checked.info)
     return checked.info
 

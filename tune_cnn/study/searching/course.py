@@ -35,6 +35,7 @@ from tune_cnn.study.searching.startup import (
 from tune_cnn.study.session import Session, on_ray
 from tune_cnn.study.signals import interruptible
 from tune_cnn.trials.cluster import Slots, fit, nodes
+from tune_cnn.trials.code import add_import_folders, code_folders
 from tune_cnn.trials.tune_loop import open_and_run, run_trials
 
 
@@ -71,6 +72,7 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
             if not _only_failed(store, spec.study):
                 check_unchanged(known.spec, spec)
             stack.enter_context(store.lease(spec.study))
+            add_import_folders(code_folders(spec.resources.code))  # whether it has changed is looked at now
             reopen_failed(session, known)
         over = why_nothing_left(store, known, spec) if known is not None else None
         if known is not None and over is not None and not is_left(session.archive(), spec):

@@ -114,7 +114,7 @@ def _run(order: _Order) -> _Trained:
     spec, locations, report = order.spec, order.locations, order.report
     with on_ray(spec, locations, report):
         slots = fit(spec.resources, spec.resources.gpu_phases[0], report=report)
-        checked = check(spec, slots, cache_dir=locations.cache_dir)
+        checked = check(spec, replace(slots, count=1), cache_dir=locations.cache_dir)
         notes = _surprises(order.export, checked.info)
         for note in [*checked.notes, *notes]:
             report(note)
