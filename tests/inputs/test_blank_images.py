@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from inputs.pictures import write_folder
 from PIL import Image
 
@@ -43,17 +42,6 @@ def test_more_than_half_of_a_class_is_refused_and_can_be_allowed(tmp_path):
     with pytest.raises(DataError, match=r"11 of 20 training images of class 'cat' are blank.*raise data.max_blank"):
         prepared(root)
     prepared(root, max_blank=0.6)
-
-
-def test_deep_colour_that_pillow_reads_too_dark_is_refused(tmp_path):
-    """12 bits in a TIFF of three channels of 16: Pillow keeps the upper 8 of each."""
-    for label, name in enumerate(("cat", "dog")):
-        (tmp_path / "root/train" / name).mkdir(parents=True)
-        for number in range(20):
-            shades = np.random.default_rng([label, number]).integers(0, 4096, (20, 20, 3)).astype(np.uint16)
-            tifffile.imwrite(tmp_path / "root/train" / name / f"{number}.tif", shades, photometric="rgb")
-    with pytest.raises(DataError, match="are blank, with all pixels within 16 of 256 shades"):
-        prepared(tmp_path / "root")
 
 
 def test_images_that_are_not_cached_are_judged_by_a_sample(tmp_path, monkeypatch):

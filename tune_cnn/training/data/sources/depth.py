@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from tune_cnn.untyped import Plain, Untyped
 
 BITS = (8, 10, 12, 14, 16)  # what sensors give
+PNG_BITS = 24  # where a PNG says how many bits its shades have
+# TIFF and its large kind, JPEG 2000 in a file and bare, netpbm's grey, colour and real numbers.
+DEEP_HEADS = (b"II", b"MM", b"\0\0\0\x0cjP", b"\xffO\xffQ", b"P2", b"P3", b"P5", b"P6", b"PF", b"Pf")
 Shades = NDArray[Untyped]
 Kind = Literal["whole", "real"]
 
@@ -83,5 +86,9 @@ def _range(found: Extent) -> tuple[float, float]:
 
 
 def may_be_deep(path: Path) -> bool:
-    """By its ending: the kinds of file that can hold more than 8 bits."""
-    return path.suffix.lower() in {".apng", ".j2k", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"}
+    """By its first bytes: a file of a kind that can hold more than 8 bits, whatever its ending says."""
+    with path.open("rb") as file:
+        head = file.read(PNG_BITS + 1)
+    if head.startswith(b"\x89PNG"):
+        return head[PNG_BITS:] == b"\x10"
+    return head.startswith(DEEP_HEADS)

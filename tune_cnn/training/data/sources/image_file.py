@@ -10,11 +10,12 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageStat
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from tune_cnn.errors import DataError
 from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Uint8
+from tune_cnn.training.data.sources.deep_tiff import is_inverted, tiff_shades
 from tune_cnn.training.data.sources.depth import Depth, Extent, Shades, depth_of, extent, may_be_deep
 from tune_cnn.training.data.sources.resize import resize_image
 
@@ -54,6 +55,8 @@ class Decoding:
     def open(self, path: Path) -> Image.Image:
         """The file's head; ValueError where it has too many pixels."""
         Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
+        # Programs that make images write how into the file, in texts of megabytes.
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
         image = Image.open(path)
         if image.width * image.height > self.max_pixels:
             image.close()
@@ -64,13 +67,14 @@ class Decoding:
 
     def find_depth(self, paths: Iterable[Path], threads: Executor) -> Depth:
         """Of all of these files; those that can't be read tell nothing here."""
-        deep = [path for path in paths if may_be_deep(path)]
-        return depth_of(found for found in threads.map(self._extent, deep) if found is not None)
+        return depth_of(found for found in threads.map(self._extent, paths) if found is not None)
 
     def _extent(self, path: Path) -> Extent | None:
-        with suppress(Exception), self.open(path) as image:  # what is broken is told when it is decoded
-            shades = deep_shades(image, path)
-            return None if shades is None else extent(shades[0])
+        with suppress(Exception):  # what is broken is told when it is decoded
+            if may_be_deep(path):
+                with self.open(path) as image:
+                    shades = deep_shades(image, path)
+                    return None if shades is None else extent(shades[0])
         return None
 
 
@@ -85,6 +89,7 @@ def as_seen(image: Image.Image, path: Path, depth: Depth) -> Image.Image:
         shades, alpha = deep
         extent(shades)  # refuses what are no numbers
         shown = Image.fromarray(depth.to_8_bits(shades))
+        shown = ImageOps.invert(shown) if is_inverted(image) else shown
     elif image.has_transparency_data:
         with_alpha = image.convert("RGBA")
         shown, alpha = with_alpha.convert("RGB"), with_alpha.getchannel("A")
@@ -97,6 +102,8 @@ def as_seen(image: Image.Image, path: Path, depth: Depth) -> Image.Image:
 def deep_shades(image: Image.Image, path: Path) -> tuple[Shades, Image.Image | None] | None:
     """Shades of more than 8 bits as they lie in the file, height × width or × 3, and the alpha channel in 8 bits; None
     where there are no more than 8. Of deep colour Pillow keeps 8 bits; of a PNG, torchvision reads them all."""
+    if (of_tiff := tiff_shades(image, path)) is not None:
+        return of_tiff
     if image.mode == "F" or image.mode.startswith("I"):
         return np.asarray(image), None
     if image.format == "PNG" and any("16B" in str(tile[3]) for tile in getattr(image, "tile", ())):
@@ -128,6 +135,8 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """As RGB; through the file's colour profile, where it has one that can be used."""
+    if profile and image.mode == "P":
+        image = image.convert("RGB")
     if profile and image.mode in {"RGB", "CMYK", "L"}:
         transform = _transform(profile, image.mode)
         if transform is not None:
@@ -145,8 +154,8 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _over_backdrop(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
-    seen = alpha.point(lambda opacity: 255 if opacity > 127 else 0)
-    light = seen.getbbox() is not None and ImageStat.Stat(rgb.convert("L"), seen).mean[0] >= LIGHT
+    weights = np.asarray(alpha, np.float64)
+    light = bool(weights.any()) and np.average(np.asarray(rgb.convert("L")), weights=weights) >= LIGHT
     return Image.composite(rgb, Image.new("RGB", rgb.size, BLACK if light else WHITE), alpha)
 
 
