@@ -114,6 +114,7 @@ ROOMS: dict[str, set[str]] = {
     "safetensors": {"training"},
     "PIL": {"training"},
     "ray": {"trials"},
+    "joblib": {"trials"},
     "optuna": {"search"},
     "mlflow": {"records"},
     "sqlalchemy": {"records"},

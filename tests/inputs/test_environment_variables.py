@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from study.commands import environment, run, start
 
-from tune_cnn.errors import InputError, TuneCnnError
-from tune_cnn.records.mlflow.environment import check_uri
+from tune_cnn.errors import InputError, StudyError, TuneCnnError
+from tune_cnn.records.mlflow.environment import check_uri, outbox_environment
+from tune_cnn.records.mlflow.reader import read_study
 from tune_cnn.study.locations import Locations
 from tune_cnn.trials import address, ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.address import check_address
@@ -123,3 +124,21 @@ def test_a_search_is_refused_before_ray_is_started(tmp_path, monkeypatch, variab
     assert process.returncode == 2 and says in err and "checking data" not in err
     monkeypatch.undo()
     assert run(tmp_path, "list").returncode == 0
+
+
+def test_a_server_on_this_machine_is_asked_without_a_proxy():
+    """What the user excludes stays excluded, by whichever of the two names."""
+    for given in ({}, {"no_proxy": "intern"}, {"NO_PROXY": "intern"}):
+        made = outbox_environment({"http_proxy": "http://127.0.0.1:9", **given}, "http://127.0.0.1:5000")
+        expected = ",".join([*given.values(), "127.0.0.1", "localhost", "::1"])
+        assert made["no_proxy"] == made["NO_PROXY"] == expected
+
+
+def test_a_server_that_is_none_is_named_as_it_was_given(monkeypatch, tmp_path):
+    """The message of the reader, once the address itself is sound."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match="check --home and --tracking-uri"):
+        read_study("s", "sqlite:///none.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///none.db")
+    with pytest.raises(StudyError, match="check --home and MLFLOW_TRACKING_URI"):
+        read_study("s", "sqlite:///none.db")

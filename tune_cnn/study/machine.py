@@ -1,6 +1,5 @@
 """Where a study ran: versions of what decides the result, and what the machine is."""
 
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -41,7 +40,3 @@ def differences(then: Mapping[str, Plain], here: Mapping[str, Plain]) -> list[st
         for name, was in then.get(part, {}).items()
         if name in here[part] and was != here[part][name]
     ]
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

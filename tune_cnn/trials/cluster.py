@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from joblib import cpu_count  # by affinity and by a container's quota
+
 from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
 from tune_cnn.trials import ray_settings  # (before ray)
@@ -80,9 +82,8 @@ def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> I
     if address is None:
         ray_settings.make_token()
         folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
-        cpus = len(os.sched_getaffinity(0))
         # "local": else RAY_ADDRESS, where it is set, would win.
-        started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
+        started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpu_count()}
     else:
         started |= {"address": address, "runtime_env": carried}
         Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first

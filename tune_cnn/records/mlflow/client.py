@@ -29,6 +29,7 @@ from tune_cnn.records.mlflow.environment import (
     artifact_folder,
     database_folder,
     database_path,
+    given_by,
     is_sqlite,
     secrets_of,
     shown_uri,
@@ -233,7 +234,7 @@ class Server:
                 "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and try again"
             )
         if code == "ENDPOINT_NOT_FOUND" or "error code 404" in text or "not in a valid JSON format" in text:
-            return NotMlflow(f"{self.shown}: what answers there is not an MLflow server; check --tracking-uri")
+            return NotMlflow(f"{self.shown}: what answers there is not an MLflow server; check {given_by(self._uri)}")
         if "database schema" in text:
             return Refused(
                 f"{self.shown}: its tables are of another MLflow version; run `mlflow db upgrade {self.shown}`, or use "

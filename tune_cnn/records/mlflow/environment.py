@@ -18,6 +18,8 @@ _BARE = {"databricks", "uc"}
 _PLACES = {"host", "port", "dbname", "service", "sslmode", "mode", "uri"}  # options of a database's URI: no secrets
 _SCHEMES = {"http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc"}
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 # Read by MLflow when it is imported or asked: it starts a telemetry thread at its import, retries a request for
 # minutes by itself (we do so better, with the backlog kept on the disk), and runs git.
 _QUIET = {
@@ -26,7 +28,7 @@ _QUIET = {
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",  # it would put the lock file of the folder one is in into a model
@@ -37,7 +39,7 @@ _QUIET = {
 
 def outbox_environment(base: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
     """The environment of the outbox's process."""
-    return {**base, **_QUIET, **_artifact_root(tracking_uri)}
+    return {**base, **_QUIET, **_artifact_root(tracking_uri), **_without_proxy(base)}
 
 
 def make_quiet(tracking_uri: str) -> None:
@@ -49,6 +51,7 @@ def make_quiet(tracking_uri: str) -> None:
     for name, value in {**_QUIET, **_artifact_root(tracking_uri)}.items():
         if name != "OMP_NUM_THREADS":  # this process may yet train
             os.environ.setdefault(name, value)
+    os.environ.update(_without_proxy(os.environ))
 
 
 def absolute_uri(tracking_uri: str) -> str:
@@ -79,7 +82,8 @@ def user_name() -> str:
 
 def given_by(tracking_uri: str) -> str:
     """Who named this server: the environment, or the option."""
-    return VARIABLE if os.environ.get(VARIABLE) == tracking_uri else "--tracking-uri"
+    named = os.environ.get(VARIABLE)
+    return VARIABLE if named and tracking_uri in {named, absolute_uri(named)} else "--tracking-uri"
 
 
 def _of_folder(tracking_uri: str) -> str:
@@ -163,6 +167,13 @@ def check_argument(tracking_uri: str) -> None:
             f"command's arguments; give {shown_uri(tracking_uri)} and set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or put the whole of it into MLFLOW_TRACKING_URI"
         )
+
+
+def _without_proxy(base: Mapping[str, str]) -> dict[str, str]:
+    """A server on this machine is asked itself, whatever proxy is set for the others."""
+    given = base.get("no_proxy") or base.get("NO_PROXY")
+    hosts = ",".join([*([given] if given else []), *_LOOPBACK])
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def _artifact_root(tracking_uri: str) -> dict[str, str]:

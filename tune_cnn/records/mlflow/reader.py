@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from tune_cnn.errors import StudyError
 from tune_cnn.records.document import StudyArchive, read_document
 from tune_cnn.records.mlflow.client import KIND, STARTED, STUDY, UPDATED, Server
-from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, database_path, is_sqlite
+from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, database_path, given_by, is_sqlite
 from tune_cnn.records.rows import from_ms
 from tune_cnn.states import StudyState
 
@@ -22,7 +22,7 @@ def read_study(study: str, tracking_uri: str) -> StudyArchive:
         experiment = server.client.get_experiment_by_name(study)
     if experiment is None or STUDY not in experiment.tags:
         there = "no study of this name" if experiment is None else "an experiment of this name that is no study"
-        raise StudyError(f"study {study!r}: {server.shown} holds {there}; check --home and --tracking-uri")
+        raise StudyError(f"study {study!r}: {server.shown} holds {there}; check --home and {given_by(tracking_uri)}")
     parents = list(server.search(experiment.experiment_id, f"tags.`{KIND}` = 'study'"))
     if not parents:
         raise StudyError(
@@ -82,5 +82,6 @@ def _server(tracking_uri: str) -> Server:
     check_uri(tracking_uri)
     uri = absolute_uri(tracking_uri)
     if is_sqlite(uri) and not database_path(uri).is_file():
-        raise StudyError(f"{database_path(uri)}: no such database of MLflow's; check --home and --tracking-uri")
+        given = given_by(tracking_uri)
+        raise StudyError(f"{database_path(uri)}: no such database of MLflow's; check --home and {given}")
     return Server(uri)
