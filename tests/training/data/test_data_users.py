@@ -4,9 +4,11 @@ import textwrap
 
 import numpy as np
 import pytest
+import torch
 from image_files import prepared
 
 from tune_cnn.errors import DataError, InputError
+from tune_cnn.training.data.sources.user_items import check_item
 
 MODULE = """
 import torch
@@ -51,6 +53,13 @@ def test_a_users_parts_are_used_and_missing_ones_split_off(users):
     assert sets.train.fetch(np.array([5]))[0, 0, 0, 0] == sets.train.indices[5]
 
 
+@pytest.mark.parametrize("shape", [(12, 100, 1), (5, 6, 6), (3, 6, 4), (4, 6, 3)])
+def test_any_number_of_channels_and_narrow_images_are_taken(shape):
+    """A signal of twelve sensors, five bands of light, small strips."""
+    item = check_item("mine", "train[0]", (torch.zeros(shape, dtype=torch.uint8), 1))
+    assert item.image_chw.shape == shape
+
+
 def test_names_of_classes_come_from_the_data_set(users):
     """As torchvision's data sets have them."""
     body = """
@@ -90,6 +99,10 @@ def test_a_changed_module_is_decoded_again(tmp_path, users):
         ("def f(root): return Images(60, dtype=torch.float32), None, None", "got float32 of shape"),
         ("def f(root): return Images(60, shape=lambda i: (6, 6)), None, None", r"of shape \(6, 6\)"),
         ("def f(root): return Images(600, shape=lambda i: (1, 6 + (i == 1), 6)), None, None", r"one size.*train\[1\]"),
+        *[
+            (f"def f(root): return Images(60, shape=lambda i: {shape}), None, None", r"channels; give image.permute")
+            for shape in [(6, 6, 3), (8, 6, 4), (6, 6, 1)]
+        ],
         ("def f(root): return Images(60, label=lambda i: 0.5), None, None", "a label must be an int.*float"),
         ("def f(root): return Images(60, label=lambda i: -(i % 2)), None, None", "one class only|got -1"),
         ("def f(root): return Images(60, label=lambda i: i % 3 - 1), None, None", "must be 0 to 1, got -1"),

@@ -51,7 +51,17 @@ def check_item(name: str, where: str, raw: object) -> Item:
             f"data {name!r}: {wanted}, got {str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)} "
             f"at {where}; give pixels of 0 to 255, unnormalised"
         )
+    if _channels_last(*image.shape):
+        raise DataError(
+            f"data {name!r}: {wanted}, got {tuple(image.shape)} at {where}, which is height × width × channels; "
+            "give image.permute(2, 0, 1)"
+        )
     return Item(image_chw=image.detach().cpu().numpy(), label=_label(name, where, label))
+
+
+def _channels_last(first: int, second: int, last: int) -> bool:
+    """Whether it is no image of many channels that is 3 or 4 pixels wide. A signal of some sensors may be 1 wide."""
+    return min(first, second) > 4 and (last in {3, 4} or (last == 1 and first == second))
 
 
 def _label(name: str, where: str, label: object) -> int:
