@@ -32,7 +32,7 @@ def check_address(address: str) -> None:
             _connect(found, f"{given}: {_source()} names the Ray cluster at {found}, where", _todo())
         return
     _refuse_other(given, address)
-    _connect(address, f"{given}:", f"see whether `ray start --head` running there{_or_unset(given)}")
+    _connect(address, f"{given}:", f"see whether `ray start --head` is running there{_or_unset(given)}")
 
 
 def _found_by_ray() -> str | None:
