@@ -10,9 +10,17 @@ from tune_cnn.spec import DataSpec, parse_spec
 from tune_cnn.study.checks.adapting import joined_batches
 from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.registry import make_loader
-from tune_cnn.training.data.order import EpochOrder, epoch_requests, first_and_last, joining, steps_per_epoch
+from tune_cnn.training.data.order import (
+    EpochOrder,
+    batch_shares,
+    epoch_requests,
+    first_and_last,
+    joining,
+    steps_per_epoch,
+)
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.inspection.node import inspect_node
+from tune_cnn.training.strategies.minibatch_order import cut
 
 # images, batch over all ranks, ranks, and the sizes of one rank's batches
 SHARES = [
@@ -46,6 +54,20 @@ def test_one_image_a_rank_joins_the_batch_before_it(images, batch, ranks, sizes)
         seen += [int(position) for request in requests for position in request.positions_n]
     assert set(seen) == set(range(images)) and len(seen) - images < ranks
     assert steps_per_epoch(images, batch, ranks) == len(sizes)
+
+
+@pytest.mark.parametrize(("images", "batch", "ranks", "sizes"), SHARES)
+def test_what_warms_up_is_what_comes(images, batch, ranks, sizes):
+    """A device, and compiled code, are warmed up with every size of batch: one of an image that joins would fail."""
+    assert list(batch_shares(images, batch, ranks)) == list(dict.fromkeys(sizes))
+
+
+@pytest.mark.parametrize(("images", "batch", "ranks", "sizes"), SHARES)
+def test_a_ranking_of_images_is_cut_as_an_epoch_is(images, batch, ranks, sizes):
+    """minibatch_order leaves out whole batches: one that it keeps alone must not be of one image a rank."""
+    batches = cut(np.arange(images), batch, ranks)
+    assert [-(-len(each) // ranks) for each in batches] == sizes
+    assert np.concatenate(batches).tolist() == list(range(images))
 
 
 @pytest.mark.parametrize("images", range(1, 60))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import DIVERGED, TrialError
-from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
+from tune_cnn.training.data.order import batch_shares, epoch_order, first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
@@ -18,7 +18,7 @@ from tune_cnn.training.step.model import built_model, wrapped
 from tune_cnn.training.step.optimizers import make_optimizer
 from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
 from tune_cnn.training.step.train_state import TrainState
-from tune_cnn.training.step.warm_up import batch_sizes, needs_warm_up, warm_up
+from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
@@ -38,7 +38,7 @@ class SupervisedTraining:
         self._strategies.prepare()
         with context.timed("compile_time_s"):
             if needs_warm_up(context):
-                sizes = batch_sizes(len(context.images.train), configuration.batch_size, context.group.ranks)
+                sizes = batch_shares(len(context.images.train), configuration.batch_size, context.group.ranks)
                 warm_up(self.model, context, sizes)
         if context.device.type == "cuda":
             torch.cuda.empty_cache()  # what the copy left would count as this trial's memory

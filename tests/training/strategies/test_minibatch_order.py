@@ -52,7 +52,8 @@ def test_one_mini_batch_always_stays():
 
 
 def test_a_ranking_is_cut_into_mini_batches_and_a_rest():
-    assert [batch.tolist() for batch in cut(np.array([4, 2, 0, 1, 3]), 2)] == [[4, 2], [0, 1], [3]]
+    assert [batch.tolist() for batch in cut(np.array([4, 2, 0, 1, 3]), 3, 1)] == [[4, 2, 0], [1, 3]]
+    assert [batch.tolist() for batch in cut(np.array([4, 2, 0, 1, 3]), 2, 1)] == [[4, 2], [0, 1, 3]]
 
 
 def test_phases_are_the_stretches_between_the_drops_of_the_step_schedule():

@@ -28,7 +28,7 @@ def warm_up(model: nn.Module, context: TrialContext, batch_sizes: Sequence[int])
     throw_away = copy.deepcopy(model).train()
     compiled_model = compiled(throw_away, context)
     scaler = context.precision.scaler(device)
-    for batch_size in dict.fromkeys(batch_sizes):
+    for batch_size in batch_sizes:
         for _ in range(PASSES):
             images_nchw = torch.randn(batch_size, *facts.image_shape, device=device).contiguous(memory_format=layout)
             labels_n = torch.randint(facts.num_classes, (batch_size,), device=device)
@@ -51,10 +51,3 @@ def compiled(model: nn.Module, context: TrialContext) -> nn.Module:
     made = torch.compile(model, dynamic=False)
     assert isinstance(made, nn.Module), "a module compiled is a module; torch's stub says a callable"
     return made
-
-
-def batch_sizes(images: int, batch_size: int, ranks: int) -> tuple[int, ...]:
-    """The sizes of batch that one rank will see: the full one, and the last one's where it is smaller."""
-    last = images % batch_size
-    sizes = (batch_size // ranks,) if images >= batch_size else ()
-    return (*sizes, -(-last // ranks)) if last else sizes

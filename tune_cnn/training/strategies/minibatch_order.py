@@ -16,6 +16,7 @@ from tune_cnn.spec import Choice, Range, StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
+from tune_cnn.training.data.order import steps_per_epoch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.image_scores.ranking import find_metric, perceptual, ranked
 from tune_cnn.training.strategies.framework.strategy import Strategy
@@ -132,7 +133,7 @@ class MinibatchOrder(Strategy):
 
     def order(self, run: TrainingRun, epoch: int, positions_n: Int64) -> Int64:
         assert self._ranking_n is not None, "start_epoch comes first"
-        batches = cut(self._ranking_n, run.batch_size)
+        batches = cut(self._ranking_n, run.batch_size, run.group.ranks)
         part = EXTREMES
         if self.policy == "phase_policy" and phase(epoch, run.epochs) == 1:
             part = FIRST_PHASE[self.metric]
@@ -144,7 +145,7 @@ class MinibatchOrder(Strategy):
             )
         if self.batches == "mixed":
             return positions_n[np.isin(positions_n, np.concatenate(kept))]
-        return np.concatenate(_shuffled(kept, run.generator(self.name, epoch)))
+        return np.concatenate(_shuffled(kept, run.batch_size, run.generator(self.name, epoch)))
 
     def state_dict(self) -> dict[str, Untyped]:
         return {} if self._ranking_n is None else {"ranking": torch.from_numpy(self._ranking_n)}
@@ -158,9 +159,10 @@ def phase(epoch: int, epochs: int) -> int:
     return 1 + (2 * epoch >= epochs) + (4 * epoch >= 3 * epochs)
 
 
-def cut(ranking_n: Int64, batch_size: int) -> list[Int64]:
-    """A ranking as mini-batches; the last one holds what is left."""
-    return [ranking_n[start : start + batch_size] for start in range(0, len(ranking_n), batch_size)]
+def cut(ranking_n: Int64, batch_size: int, ranks: int) -> list[Int64]:
+    """A ranking as mini-batches; the last one holds what is left, or what joins it as at any epoch's end."""
+    steps = steps_per_epoch(len(ranking_n), batch_size, ranks)
+    return np.split(ranking_n, range(batch_size, steps * batch_size, batch_size))
 
 
 def without(batches: list[Int64], part: str, share: float) -> list[Int64]:
@@ -174,11 +176,10 @@ def without(batches: list[Int64], part: str, share: float) -> list[Int64]:
     return batches[count // 2 : count // 2 + kept]
 
 
-def _shuffled(batches: list[Int64], generator: torch.Generator) -> list[Int64]:
-    """In any order; a smaller one comes last, or it would shift the borders of those after it."""
-    size = max(len(batch) for batch in batches)
+def _shuffled(batches: list[Int64], batch_size: int, generator: torch.Generator) -> list[Int64]:
+    """In any order; one of another size comes last, or it would shift the borders of those after it."""
     turns = torch.randperm(len(batches), generator=generator).tolist()
-    return sorted((batches[turn] for turn in turns), key=lambda batch: len(batch) < size)
+    return sorted((batches[turn] for turn in turns), key=lambda batch: len(batch) != batch_size)
 
 
 def _values(spec: StudySpec, knob: str) -> Sequence[Untyped]:
