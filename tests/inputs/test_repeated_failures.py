@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 from study.commands import environment, run, run_json
+from study.made_up import session_of
 
 from tune_cnn.errors import DIVERGED
 from tune_cnn.records.rows import TrialRecord
+from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import TrialState
-from tune_cnn.study.failures import ALIKE_AT_START, ALIKE_LATER, AlikeFailures, alike, failures, is_paused, may_go_well
+from tune_cnn.study.failures import ALIKE_AT_START, ALIKE_LATER, AlikeFailures, failures, is_paused, may_go_well
+from tune_cnn.study.searching.course import _only_failed
+from tune_cnn.study.searching.startup import reopen_failed
 
 COMPLETE, FAILED, INFEASIBLE = TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,14 +50,16 @@ ENDS = [
     ([(INFEASIBLE, "out of memory")] * 60, None),
     ([(FAILED, f"train_loss became nan in epoch {n}: {DIVERGED}") for n in range(60)], None),
     ([BROKEN, BROKEN, (COMPLETE, None)] * 20, None),
-    ([BROKEN, (FAILED, "ValueError: other")] * 30, None),
-    ([BROKEN, BROKEN, (INFEASIBLE, "out of memory")] * 20, None),
+    ([BROKEN, (FAILED, "ValueError: other")] * 30, 9),
+    ([BROKEN, BROKEN, (INFEASIBLE, "out of memory")] * 20, 7),
+    ([(COMPLETE, None), *[BROKEN, (FAILED, "ValueError: other")] * 30], None),
+    ([(COMPLETE, None), *[BROKEN, BROKEN, (INFEASIBLE, "out of memory")] * 20], 15),
 ]
 
 
 @pytest.mark.parametrize(("ends", "number"), ENDS)
-def test_a_search_pauses_once_trials_in_a_row_fail_alike(ends, number):
-    """Few at its start, more once one went well; never for memory or divergence, which the search learns from."""
+def test_a_search_pauses_once_trials_fail_alike(ends, number):
+    """Few until one goes well, then more in a row; never for memory or divergence, which the search learns from."""
     assert paused_after(ends) == number
 
 
@@ -71,7 +77,10 @@ ALIKE = [
 
 @pytest.mark.parametrize(("some", "other", "are"), ALIKE)
 def test_numbers_addresses_and_paths_make_no_other_reason(some, other, are):
-    assert alike(some, other) is are
+    row = AlikeFailures()
+    for reason in (some, other):
+        row.end(FAILED, reason)
+    assert len(row.reasons) == (2 if are else 1)
 
 
 def spec_of(**space: Any) -> StudySpec:
@@ -107,6 +116,29 @@ def test_what_may_be_tried_again():
     assert is_paused(rows) and not is_paused(rows[1:]) and not is_paused([*rows, trial(9, COMPLETE)])
 
 
+def test_a_paused_search_takes_a_mended_spec_though_a_trial_is_unfinished(tmp_path):
+    """With two slots one was running as the fifth failed. What the new space lacks ends; the rest comes again."""
+    store = Store(tmp_path)
+    broken = spec_of(batch_size=[8, 16], loader="stream")
+    store.create_study("s", broken.model_dump(), info={"code": "as it was"})
+    for number in range(6):
+        store.add_trial("s", number, {"batch_size": 8 if number else 16}, seed=number)
+        if number < ALIKE_AT_START:
+            store.end_trial("s", number, *BROKEN)
+    mended = spec_of(batch_size=[16, 32], loader="batched")
+    assert _only_failed(store, "s")
+    told: list[str] = []
+    known = store.study("s")
+    assert known is not None
+    reopen_failed(session_of(store, mended, tmp_path, told.append), known)
+    states = [trial.state for trial in store.trials("s")]
+    assert states == [TrialState.RUNNING, *[FAILED] * 5]
+    assert told == ["tried again, as they failed before: trials 0"]
+    store.add_point("s", 0, 1, {"accuracy": 0.5})
+    assert not _only_failed(store, "s")
+    store.close()
+
+
 OWN = """\
 from torch import nn
 
@@ -138,12 +170,12 @@ def test_the_same_command_tries_again_what_a_mended_program_may_train(tmp_path: 
     (tmp_path / "own.py").write_text(OWN.format(broken="\n            raise RuntimeError('a fault of mine')"))
     (tmp_path / "own.yaml").write_text(SPEC)
     first = run(tmp_path, "search", "own.yaml", code=1)
-    assert "is paused, as 5 trials one after the other failed alike: " in first.stderr
+    assert "is paused, as 5 trials failed alike: " in first.stderr
     assert "a fault of mine" in first.stderr and "search own.yaml" in first.stderr
     assert run_json(tmp_path, "status", "own")["trials"]["failed"] == ALIKE_AT_START
     (tmp_path / "own.py").write_text(OWN.format(broken=""))
     again = run(tmp_path, "search", "own.yaml")
-    assert "5 trials that failed are tried again" in again.stderr
+    assert "tried again, as they failed before: trials 0, 1, 2, 3, 4" in again.stderr
     status = run_json(tmp_path, "status", "own")
     assert status["trials"]["complete"] + status["trials"]["stopped"] == 7 and status["failures"] == []
 

@@ -15,8 +15,8 @@ from tune_cnn.states import TrialState
 MOST = 5  # reasons that are told
 LEAST = 2  # trials of a value that all failed before that is told: one says nothing
 
-# Trials that fail alike, one after the other, before a search pauses. At its start few: of a choice among three values
-# the same one comes five times in a row in one search of 243. Later more: it has shown that it can go well.
+# Trials that fail alike before a search pauses. Few until one goes well: there is nothing to lose. Later more, and in a
+# row: it has shown that it can go well, and a value of the space that always fails comes up again and again.
 ALIKE_AT_START, ALIKE_LATER = 5, 10
 
 
@@ -47,37 +47,44 @@ def failures(trials: Sequence[TrialRecord], spec: StudySpec) -> list[str]:
     return told + _lost_values(trials, spec)
 
 
-def paused(study: str, reason: str, count: int, again: str) -> str:
-    """Why a search does not go on by itself."""
+def paused(study: str, reasons: Sequence[str], again: str) -> str:
+    """Why a search does not go on by itself: trials failed for these reasons, which are one."""
     return (
-        f"study {study!r}: is paused, as {count} trials one after the other failed alike: {reason}\n"
+        f"study {study!r}: is paused, as {len(reasons)} trials failed alike: {reasons[-1]}\n"
         f"Mend that and give the same command again, which tries them again:  {again}"
     )
 
 
 class AlikeFailures:
-    """Failures in a row that are one and the same, as the trials of a search end."""
+    """Failures that are one and the same, as the trials of a search end: all of them before one goes well, and later
+    those in a row."""
 
     def __init__(self, *, went_well: bool = False) -> None:
         """`went_well`: some trial of the study has."""
-        self.count = 0
-        self.reason: str | None = None  # of the last ones
+        self._alike: dict[str, list[str]] = {}  # reasons that are one, by their signature
         self._went_well = went_well
+
+    @property
+    def reasons(self) -> list[str]:
+        """Those of the most trials that failed alike."""
+        return max(self._alike.values(), key=len, default=[])
 
     @property
     def pausing(self) -> bool:
         """Whether the search should pause."""
-        return self.count >= (ALIKE_LATER if self._went_well else ALIKE_AT_START)
+        return len(self.reasons) >= (ALIKE_LATER if self._went_well else ALIKE_AT_START)
 
     def end(self, state: TrialState, reason: str | None) -> None:
         """A trial has ended. What its configuration itself brings about doesn't count: too little memory, and training
         that diverges."""
-        self._went_well = self._went_well or state.has_result
-        if state is not TrialState.FAILED or reason is None or DIVERGED in reason:
-            self.count = 0
-            return
-        self.count = self.count + 1 if self.count and self.reason is not None and alike(reason, self.reason) else 1
-        self.reason = reason
+        if state.has_result:
+            self._went_well = True
+            self._alike.clear()
+        elif state is TrialState.FAILED and reason is not None and DIVERGED not in reason:
+            signature = _signature(reason)
+            if self._went_well and signature not in self._alike:
+                self._alike.clear()
+            self._alike.setdefault(signature, []).append(reason)
 
 
 def is_paused(trials: Iterable[TrialRecord]) -> bool:
@@ -86,11 +93,6 @@ def is_paused(trials: Iterable[TrialRecord]) -> bool:
     for trial in sorted((one for one in trials if one.ended is not None), key=lambda one: str(one.ended)):
         row.end(trial.state, trial.reason)
     return row.pausing
-
-
-def alike(some: str, other: str) -> bool:
-    """Whether two reasons are one but for numbers, addresses and paths in them."""
-    return _signature(some) == _signature(other)
 
 
 def may_go_well(trial: TrialRecord) -> bool:

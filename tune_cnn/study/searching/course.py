@@ -86,8 +86,10 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
 
 
 def _only_failed(store: Store, study: str) -> bool:
-    """Whether no trial has given a point: it may be the spec that had to be mended, and nothing is lost by that."""
-    return not store.points(study) and all(trial.state.is_failure for trial in store.trials(study))
+    """Whether trials have failed and none has given a point: it may be the spec that had to be mended, and nothing is
+    lost by that. A search that paused may have left some unfinished."""
+    failed = [trial.state.is_failure for trial in store.trials(study)]
+    return not store.points(study) and (any(failed) or not failed)
 
 
 def _connect(session: Session, stack: ExitStack) -> list[Slots]:
@@ -169,8 +171,8 @@ def _close(session: Session, driver: SearchDriver) -> SearchResult:
     session.drain()
     if nothing:
         raise TuneCnnError(nothing_found(store, spec))
-    if driver.alike.pausing and driver.alike.reason is not None:
-        raise TuneCnnError(paused(spec.study, driver.alike.reason, driver.alike.count, again()))
+    if driver.alike.pausing:
+        raise TuneCnnError(paused(spec.study, driver.alike.reasons, again()))
     result = SearchResult(
         study=spec.study,
         state=StudyState.INTERRUPTED if driver.interrupted else StudyState.FINISHED,

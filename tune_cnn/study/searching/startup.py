@@ -15,7 +15,7 @@ from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.spec.parts import Budget
 from tune_cnn.spec.strategies import Cards
-from tune_cnn.states import StudyState
+from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import Checked, checked_with
 from tune_cnn.study.checks.resume import search_on
@@ -183,16 +183,20 @@ def reopen_failed(session: Session, known: StudyRecord) -> None:
     changed = known.info.get("code") != code_key(spec.resources.code, user_calls(spec))
     if not changed and not is_paused(trials):
         return
-    again = [trial for trial in trials if may_go_well(trial) and _holds(spec, trial.params)]
+    held = [trial for trial in trials if _holds(spec, trial.params)]
+    for trial in trials:
+        if not trial.state.has_ended and trial not in held:
+            store.end_trial(spec.study, trial.number, TrialState.FAILED, "the spec was changed before it gave a point")
+    again = [trial for trial in held if may_go_well(trial)]
     for trial in again:
         store.reopen_trial(spec.study, trial.number)
     if again:
-        session.report(f"{len(again)} trials that failed are tried again")
+        session.report(f"tried again, as they failed before: trials {', '.join(str(trial.number) for trial in again)}")
 
 
 def _holds(spec: StudySpec, params: Mapping[str, Plain]) -> bool:
     """Whether the space, which may have changed, still has this configuration."""
-    return all(key in params and spec.dimension(key).holds(params[key]) for key in spec.searched if key in params)
+    return all(spec.dimension(key).holds(params[key]) for key in spec.searched if key in params)
 
 
 def teach_costs(searcher: Search, store: Store, setup: Mapping[str, Plain]) -> None:
