@@ -73,6 +73,44 @@ def overlapping(root):
     images = Stripes(brighter=True)
     return Subset(images, range(160)), Subset(images, range(150, 200)), None
 
+class Files(Dataset):
+    """Pictures named by their files, augmented where asked; two of them know nothing of each other."""
+    def __init__(self, augmented):
+        self.samples = [(f"{number}.png", number % 4) for number in range(200)]
+        self.images = Stripes(brighter=augmented)
+    def __len__(self):
+        return len(self.samples)
+    def __getitem__(self, number):
+        return self.images[number]
+
+class Augmented(Dataset):
+    """As many wrap what random_split gives."""
+    def __init__(self, subset):
+        self.subset = subset
+    def __len__(self):
+        return len(self.subset)
+    def __getitem__(self, number):
+        image, label = self.subset[number]
+        return image + random.randrange(20), label
+
+def two_splits_of_files(root):
+    train, _ = random_split(Files(True), [0.8, 0.2])
+    _, validation = random_split(Files(False), [0.8, 0.2])
+    return train, validation, None
+
+def one_split_of_files(root):
+    order = torch.randperm(200).tolist()
+    return Subset(Files(True), order[:160]), Subset(Files(False), order[160:]), None
+
+def wrapped(root):
+    images = Stripes()
+    return Augmented(Subset(images, range(160))), Subset(images, range(150, 200)), None
+
+def sorted_by_the_system(root):
+    order = np.random.default_rng().permutation(50)
+    pick = lambda rows: sorted(4 * int(row) + label for row in rows for label in range(4))
+    return parts(pick(order[:40]) + pick(order[40:]), Stripes(brighter=True))
+
 def copied(root):
     images = Stripes()
     return Subset(images, range(160)), Stripes(40), None
@@ -121,7 +159,9 @@ def key_in_another_process(root: Path, name: str, hash_seed: str) -> str:
     return subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("factory", ["by_torch", "by_python", "by_numpy", "with_seed", "augmented"])
+@pytest.mark.parametrize(
+    "factory", ["by_torch", "by_python", "by_numpy", "with_seed", "augmented", "one_split_of_files"]
+)
 def test_every_call_gives_one_split(tmp_path, module, factory):
     """Whatever the process has drawn before."""
     name = f"{module}:{factory}"
@@ -156,7 +196,7 @@ def test_the_studys_seed_draws_the_split(tmp_path, module):
     assert prepared(tmp_path, name, seed=1).facts.key != prepared(tmp_path, name, seed=0).facts.key
 
 
-@pytest.mark.parametrize("factory", ["by_the_system", "by_the_system_augmented", "by_urandom"])
+@pytest.mark.parametrize("factory", ["by_the_system", "by_the_system_augmented", "by_urandom", "sorted_by_the_system"])
 def test_a_split_that_no_seed_repeats_is_refused_before_the_first_trial(tmp_path, module, factory):
     with pytest.raises(DataError, match="would train on a split of its own; draw a split from a generator with a seed"):
         inspected(tmp_path, f"{module}:{factory}")
@@ -173,10 +213,20 @@ def test_a_split_by_hashes_is_another_in_another_process(tmp_path, module):
     )
 
 
-def test_subsets_of_one_data_set_that_overlap_are_refused(tmp_path, module):
-    """Their images change from reading to reading, so that none equals another."""
-    with pytest.raises(DataError, match="train and validation share 10 items of one data set, such as number 150"):
-        prepared(tmp_path, f"{module}:overlapping")
+OVERLAPS = [
+    ("overlapping", "10 of 50 validation items are train items too"),
+    ("wrapped", "10 of 50 validation items are train items too"),
+    ("two_splits_of_files", r"\d\d of 40 validation items are train items too"),
+]
+
+
+@pytest.mark.parametrize(("factory", "says"), OVERLAPS)
+def test_parts_that_share_items_are_refused_though_each_reading_is_another_image(tmp_path, module, factory, says):
+    """Items of one data set, a wrapper around a part of it, two data sets over the same files; and how to allow it."""
+    with pytest.raises(DataError, match=rf"{says}.*validation\[.*\] = train\["):
+        prepared(tmp_path, f"{module}:{factory}")
+    spec = DataSpec(name=f"{module}:{factory}", root=str(tmp_path), max_shared=1)
+    prepare(spec, split_seed=0, cache_dir=tmp_path / "cache")
 
 
 def test_validation_images_that_are_training_images_are_refused(tmp_path, module):

@@ -6,6 +6,7 @@ from tune_cnn.errors import DataError, nearest
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.sources.digits import digits
 from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.origins import check_origins
 from tune_cnn.training.data.sources.source import Source
 from tune_cnn.training.data.sources.torchvision_sets import KNOWN, torchvision_set
 from tune_cnn.training.data.sources.user_data import user_set
@@ -26,7 +27,9 @@ def find_source(data: DataSpec, seed: int) -> Source:
     if data.name == "image_folder":
         return image_folder(data)
     if ":" in data.name:
-        return user_set(data.name, root, data.image_size, seed)
+        source = user_set(data.name, root, data.image_size, seed)
+        check_origins(data.name, source.datasets, data.max_shared)
+        return source
     raise DataError(
         f"there is no data set {data.name!r}{nearest(data.name, data_names())}; "
         "your own is named as package.module:name"

@@ -2,22 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from torch.utils.data import Subset
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec.calls import find_call, module_name
 from tune_cnn.text import printable
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.drawn_alike import drawn_alike
+from tune_cnn.training.data.sources.origins import order_of
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 from tune_cnn.training.data.sources.user_items import Item, UserReader, raised, read_item
 from tune_cnn.untyped import Untyped
@@ -85,8 +84,8 @@ def user_set(name: str, root: Path, side: int | None, seed: int) -> UserSource:
     changing = False
     drawn, pixels = hashlib.sha256(f"{[(p, len(d)) for p, d in datasets.items()]}".encode()), hashlib.sha256()
     shape: tuple[int, ...] = ()
-    _refuse_overlap(name, datasets)
     for part, dataset in datasets.items():
+        drawn.update(order_of(dataset))
         for number in np.unique(np.linspace(0, len(dataset) - 1, PROBED).astype(int)).tolist():
             first, second = (read_item(name, part, dataset, number, side) for _ in range(2))
             if first.label != second.label:
@@ -126,18 +125,6 @@ def check_repeats(reader: UserReader, root: Path, seed: int) -> None:
             "each process would train on a split of its own; draw a split from a generator with a seed, as in "
             "random_split(…, generator=torch.Generator().manual_seed(0)), and sort what a folder or a set lists"
         )
-
-
-def _refuse_overlap(name: str, datasets: Mapping[PartName, Untyped]) -> None:
-    """DataError where parts are subsets of one data set and share some of its items."""
-    for (part, mine), (other, theirs) in combinations(datasets.items(), 2):
-        if isinstance(mine, Subset) and isinstance(theirs, Subset) and mine.dataset is theirs.dataset:
-            shared = sorted({*map(int, mine.indices)} & {*map(int, theirs.indices)})
-            if shared:
-                raise DataError(
-                    f"data {name!r}: {part} and {other} share {len(shared)} items of one data set, such as number "
-                    f"{shared[0]}; split it so that each item stands in one part"
-                )
 
 
 def _call(name: str, factory: Untyped, root: Path) -> dict[PartName, Untyped]:
