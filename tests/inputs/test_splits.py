@@ -1,19 +1,25 @@
 """One split for all processes: what a user's factory draws is the same in each of them, or it is refused."""
 
+import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tune_cnn.errors import DataError
-from tune_cnn.spec import DataSpec, parse_spec
+from tune_cnn.as_found import left_as_found
+from tune_cnn.errors import DataError, TrialError
+from tune_cnn.spec import Configuration, DataSpec, ModelSpec, parse_spec
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.drawn_alike import drawn_alike
 from tune_cnn.training.inspection.node import inspect_node
+from tune_cnn.training.messages import TrainingJob
+from tune_cnn.training.rank import RankTraining
+from tune_cnn.trials import cluster, ray_settings
 
 OWN = '''
 import os, random
@@ -232,3 +238,27 @@ def test_parts_that_share_items_are_refused_though_each_reading_is_another_image
 def test_validation_images_that_are_training_images_are_refused(tmp_path, module):
     with pytest.raises(DataError, match=r"of 40 validation images are equal to training images.*train\[0\]"):
         prepared(tmp_path, f"{module}:copied")
+
+
+def test_a_trial_ends_where_its_process_finds_other_images_than_the_study_decided_on(tmp_path):
+    """As by a split that follows from the order of a set, in a process with another seed of hashes."""
+    data = DataSpec(name="digits", subset=100)
+    key = prepare(data, split_seed=0, cache_dir=tmp_path).facts.key
+    job = TrainingJob(
+        trial=0, configuration=Configuration(epochs=1, batch_size=32), data=data, model=ModelSpec(name="small_cnn"),
+        cache_dir=str(tmp_path), data_key=key,
+    )  # fmt: skip
+    rank = RankTraining()
+    rank.begin(job)
+    rank.end()
+    with pytest.raises(TrialError, match="not those that the study decided on"):
+        rank.begin(replace(job, data_key="of others"))
+
+
+def test_every_process_of_a_search_has_one_seed_of_hashes(monkeypatch):
+    """Here by the environment, on a cluster by Ray's runtime environment: the order of a set of names is one."""
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    with left_as_found():
+        ray_settings.apply()
+        assert os.environ["PYTHONHASHSEED"] == "0"
+    assert cluster._carried([], [], [])["env_vars"] == {"PYTHONHASHSEED": "0"}
