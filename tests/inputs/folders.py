@@ -5,8 +5,8 @@ from pathlib import Path
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.prepare import prepare
-from tune_cnn.training.data.sources.folder_files import find_images
-from tune_cnn.training.data.sources.folder_layout import find_layout
+from tune_cnn.training.data.sources.folder.files import find_images
+from tune_cnn.training.data.sources.folder.layout import find_layout
 
 # Of `write_folder` as it is.
 PICTURES = sorted(f"train/{name}/{number}.png" for name in ("cat", "dog") for number in range(20))

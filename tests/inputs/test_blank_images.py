@@ -12,7 +12,7 @@ from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.looks import nearly_constant
 from tune_cnn.training.data.prepare import prepare
-from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.folder.image_folder import image_folder
 
 
 def prepared(root: Path, **data: object) -> ImageSets:

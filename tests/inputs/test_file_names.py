@@ -13,7 +13,7 @@ from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.prepare import prepare
-from tune_cnn.training.data.sources.folder_layout import find_layout
+from tune_cnn.training.data.sources.folder.layout import find_layout
 
 NAMES = [
     (b"caf\xe9", r"caf\xe9"),  # Latin-1

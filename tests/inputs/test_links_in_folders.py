@@ -9,8 +9,8 @@ from inputs.folders import PICTURES, found, prepared
 from inputs.pictures import picture, write_folder
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.sources.folder_files import find_images
-from tune_cnn.training.data.sources.folder_layout import find_layout
+from tune_cnn.training.data.sources.folder.files import find_images
+from tune_cnn.training.data.sources.folder.layout import find_layout
 
 
 @pytest.fixture

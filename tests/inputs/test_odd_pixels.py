@@ -11,7 +11,7 @@ import tifffile
 from inputs.test_pixels import SIDE, deep_png, scene
 from PIL import Image, ImageCms, PngImagePlugin
 
-from tune_cnn.training.data.sources.image_file import Decoding
+from tune_cnn.training.data.sources.folder.image_file import Decoding
 
 GREY = scene()[..., 0]
 

@@ -15,7 +15,7 @@ from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.depth import Depth, Extent, depth_of
-from tune_cnn.training.data.sources.image_file import Decoding
+from tune_cnn.training.data.sources.folder.image_file import Decoding
 
 SIDE = 16
 DECODING = Decoding(side=SIDE, max_pixels=10**8)

@@ -2,7 +2,7 @@
 
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.cache import cached
-from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.folder.image_folder import image_folder
 
 
 def decode_together(root, cache_dir, together, said):

@@ -15,7 +15,7 @@ from tune_cnn.training.data import cache_writer
 from tune_cnn.training.data.cache import cached
 from tune_cnn.training.data.loaders.processes import LoaderContext
 from tune_cnn.training.data.sources.digits import digits
-from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.folder.image_folder import image_folder
 
 
 def _entry(tmp_path):

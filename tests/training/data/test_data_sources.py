@@ -8,8 +8,8 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as v2
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.sources.image_file import Decoding
-from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.folder.image_file import Decoding
+from tune_cnn.training.data.sources.folder.image_folder import image_folder
 from tune_cnn.training.data.sources.registry import data_names
 from tune_cnn.training.data.sources.resize import resize_array, resize_image
 

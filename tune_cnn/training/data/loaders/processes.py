@@ -22,7 +22,7 @@ PRELOAD = [
     "torch.utils.data",
     "tune_cnn.training.data.loaders.processes",
     "tune_cnn.training.data.loaders.workers",
-    "tune_cnn.training.data.sources.image_file",
+    "tune_cnn.training.data.sources.folder.image_file",
     "tune_cnn.training.data.sources.user_items",
 ]
 LONGEST_FOLDER = 70  # bytes: a socket's path has 107 at most, of which multiprocessing adds some 30

@@ -5,7 +5,7 @@ from pathlib import Path
 from tune_cnn.errors import DataError, nearest
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.sources.digits import digits
-from tune_cnn.training.data.sources.image_folder import image_folder
+from tune_cnn.training.data.sources.folder.image_folder import image_folder
 from tune_cnn.training.data.sources.origins import check_origins
 from tune_cnn.training.data.sources.source import Source
 from tune_cnn.training.data.sources.torchvision_sets import KNOWN, torchvision_set

@@ -15,10 +15,10 @@ from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
-from tune_cnn.training.data.sources.folder_files import SHOWN, ImageFile, find_images, some
-from tune_cnn.training.data.sources.folder_layout import find_layout, target
-from tune_cnn.training.data.sources.image_file import Decoding, FolderReader
-from tune_cnn.training.data.sources.no_image import what_instead
+from tune_cnn.training.data.sources.folder.files import SHOWN, ImageFile, find_images, some
+from tune_cnn.training.data.sources.folder.image_file import Decoding, FolderReader
+from tune_cnn.training.data.sources.folder.layout import find_layout, target
+from tune_cnn.training.data.sources.folder.no_image import what_instead
 from tune_cnn.training.data.sources.source import PARTS, SAMPLE, Chunk, PartName
 
 DEFAULT_SIDE = 224  # what torchvision's pretrained networks take

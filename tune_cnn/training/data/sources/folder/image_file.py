@@ -15,8 +15,8 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tune_cnn.errors import DataError
 from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Uint8
-from tune_cnn.training.data.sources.deep_tiff import is_inverted, tiff_shades
 from tune_cnn.training.data.sources.depth import Depth, Extent, Shades, depth_of, extent, may_be_deep
+from tune_cnn.training.data.sources.folder.deep_tiff import is_inverted, tiff_shades
 from tune_cnn.training.data.sources.resize import resize_image
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -113,7 +113,7 @@ def deep_shades(image: Image.Image, path: Path) -> tuple[Shades, Image.Image | N
 
 def _deep_png(content: bytes) -> tuple[Shades, Image.Image | None]:
     # Imported here: torchvision takes seconds, and hardly a folder has such files.
-    shades_chw = import_module("tune_cnn.training.data.sources.deep_png").read_png(content)
+    shades_chw = import_module("tune_cnn.training.data.sources.folder.deep_png").read_png(content)
     channels = len(shades_chw)
     colours = 1 if channels < 3 else 3
     alpha = Image.fromarray((shades_chw[-1] >> 8).astype(np.uint8)) if channels in (2, 4) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tune_cnn.errors import DataError
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder_layout import (
+from tune_cnn.training.data.sources.folder.layout import (
     Layout,
     holds,
     is_folder,
