@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
@@ -45,14 +46,16 @@ def test_a_search_ends_whose_front_grows_too_slowly() -> None:
 
 
 def test_failures_say_nothing_of_growth(make: Make, store: Store) -> None:
-    """A run of trials that fail or don't fit says nothing of what is still to be found."""
+    """A run of trials that fail or don't fit says nothing of what is still to be found. Each fails of its own reason:
+    alike ones would pause the search."""
     driver = make(budget={"trials": 100}, min_growth_pct_per_hour=5.0)
     for _ in range(REFERENCE_AFTER):
         whole_trial(driver)
-    for state in (TrialState.FAILED, TrialState.INFEASIBLE) * GROWTH_TRIALS:
-        given = driver.next()
-        assert given is not None
-        driver.end(given.trial, state, "made up")
+    for reason in ascii_lowercase[:GROWTH_TRIALS]:
+        for state in (TrialState.FAILED, TrialState.INFEASIBLE):
+            given = driver.next()
+            assert given is not None
+            driver.end(given.trial, state, f"made up {reason}")
     assert driver.over is None
     for _ in range(GROWTH_TRIALS):
         whole_trial(driver)
