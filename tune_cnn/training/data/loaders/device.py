@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.augment import augment_batch
+from tune_cnn.training.data.augment import AugmentationOnDevice, augment_batch
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.data.loaders.batch import Batch, Plan
+from tune_cnn.training.data.loaders.batch import Batch, Batches, Plan
+from tune_cnn.training.data.order import joined
 from tune_cnn.training.data.readers import Int64
 
 UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
@@ -92,14 +94,20 @@ class DeviceLoader:
         if self._set is None:
             self._set = self._resident.get(self.plan.images, self.plan.device)
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
+        return Batches(self._gathered(epoch, positions_n))
+
+    def _gathered(self, epoch: int, positions_n: Int64 | None) -> Iterator[Batch]:
+        """What is drawn for the epoch is uploaded once: a copy for every batch would cost more than its gather."""
         self.start()
         assert self._set is not None
-        normalise = self.plan.normaliser()
-        for request in self.plan.requests(epoch, positions_n):
-            taken_n = torch.from_numpy(request.positions_n).to(self.plan.device, non_blocking=True)
-            images_nchw, labels_n = self._set.take(taken_n)
-            yield Batch(normalise(augment_batch(images_nchw, request.augmentation)), labels_n)
+        normalise, device = self.plan.normaliser(), self.plan.device
+        whole, ends = joined(list(self.plan.requests(epoch, positions_n)))
+        epoch_positions_n = torch.from_numpy(whole.positions_n).to(device)
+        augmentation = AugmentationOnDevice.of(whole.augmentation, device)
+        for start, end in pairwise([0, *ends]):
+            images_nchw, labels_n = self._set.take(epoch_positions_n[start:end])
+            yield Batch(normalise(augment_batch(images_nchw, augmentation[start:end])), labels_n)
 
     def resize(self, batch_size: int) -> None:
         self.plan = replace(self.plan, batch_size=batch_size)
