@@ -20,6 +20,7 @@ from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
+from tune_cnn.training.process.compiling import set_up_compiler
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
@@ -190,6 +191,7 @@ class RankTraining:
         reset_global_state(
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
+        set_up_compiler(cache_dir=job.cache_dir, threads=job.cpus_per_rank)
         cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu)
         supported = supported_precisions(device.type == "cuda")
         if configuration.precision not in supported:

@@ -1,5 +1,6 @@
 """The training that the package itself does: a classifier, by cross-entropy, from its configuration."""
 
+import logging
 import math
 from collections.abc import Mapping
 
@@ -24,6 +25,8 @@ from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
 from tune_cnn.untyped import Untyped
+
+_log = logging.getLogger(__name__)
 
 
 class SupervisedTraining:
@@ -52,7 +55,6 @@ class SupervisedTraining:
         self._train_state = make_train_state(self.model, context, self._learning_rate, some_unused=some_unused)
         self._run.begin(self._train_state, self._loader, some_unused=some_unused)
         self._captured: CapturedSteps | None = None
-        self.not_captured: str | None = None  # why, where there are steps that could be
         self._capture()
 
     @property
@@ -108,8 +110,9 @@ class SupervisedTraining:
         context, self._captured = self._context, None
         if context.device.type != "cuda":
             return
-        self.not_captured = why_not_captured(context, self.model, self._strategies.not_capturable)
-        if self.not_captured is not None:
+        why_not = why_not_captured(context, self.model, self._strategies.not_capturable)
+        if why_not is not None:
+            _log.info("steps are not captured: %s", why_not)
             return
         captured = CapturedSteps(CudaGraphs())
         try:
@@ -117,7 +120,7 @@ class SupervisedTraining:
                 for shape in self._shapes:
                     captured.capture(self._train_state, self._strategies, shape)
         except torch.OutOfMemoryError:
-            self.not_captured = "there is no memory left for it"
+            _log.info("steps are not captured: there is no memory left for it")
             self._train_state.optimizer.zero_grad(set_to_none=True)
             return
         self._captured = captured
@@ -161,6 +164,8 @@ class SupervisedTraining:
             "inference_gflops": facts.inference_gflops,
             "train_gflops": self._train_gflops,
         }
+        if self._context.seen.cached_pct is not None:
+            metrics["compile_cached_pct"] = self._context.seen.cached_pct
         if self._context.device.type == "cuda":
             metrics["captured_pct"] = 100.0 * sums.captured / sums.steps
         if self._context.precision.scales_loss:

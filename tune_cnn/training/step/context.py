@@ -25,6 +25,7 @@ class Seen:
     """What the warm-up saw; nothing where there was none."""
 
     evaluation_images: int | None = None  # of a rank's pass without gradients; None: the usual number
+    cached_pct: float | None = None  # of the compiled code, that lay in the cache; None: nothing is compiled
     draws_on_host: bool = False  # a step draws from a generator of the CPU
     waits: str | None = None  # a step waits for the device: how torch said it
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from tune_cnn.errors import first_line
 from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.process.compiling import cached_pct
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate_first_and_last, evaluation_images
 from tune_cnn.training.step.hooks import StepHooks
@@ -42,7 +43,7 @@ def warm_up(model: nn.Module, context: TrialContext, batches: Sequence[Batch], *
     throw_away = copy.deepcopy(model)
     state = make_train_state(throw_away, context, lambda step: SMALL_RATE, some_unused=some_unused)
     state.model.train()
-    before = _host_generators()
+    before, from_cache = _host_generators(), cached_pct()
     with _peak(device) as training:
         for batch in batches:
             for _ in range(PASSES):
@@ -54,6 +55,7 @@ def warm_up(model: nn.Module, context: TrialContext, batches: Sequence[Batch], *
         seen.evaluation_images = _evaluation_images(throw_away, context, training.bytes)
         evaluate_first_and_last(throw_away, context, context.images.validation)
         torch.cuda.synchronize(device)
+    seen.cached_pct = from_cache() if context.job.configuration.compile else None
     seen.draws_on_host = before != _host_generators()
 
 
