@@ -11,6 +11,7 @@ import torch
 from image_files import prepared, write_folder
 
 from tune_cnn.errors import DataError
+from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
@@ -257,3 +258,38 @@ def test_a_data_set_that_cannot_be_pickled_is_said_before_processes_start(tmp_pa
     with pytest.raises(DataError, match=r"needs a data set that can be pickled"):
         _loader(sets, "stream", 1, batch_size=20).start()
     assert len(_epoch(_loader(sets, "stream", 0, batch_size=20))) == 3
+
+
+def test_only_fetching_is_waiting(tmp_path):
+    """A resident set is waited for by nobody; of a fetched one the fetching counts, not what the device does then."""
+    sets = prepared(tmp_path)
+    at_hand = _loader(sets, "device").epoch(0)
+    assert list(at_hand) and at_hand.waited_s == 0
+    loader = _loader(sets, "stream")
+    fetched = loader.epoch(0)
+    next(fetched)
+    once_s = fetched.waited_s
+    assert once_s > 0
+    assert list(fetched) and fetched.waited_s > once_s
+    loader.close()
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_normalising_in_one_kernel_gives_the_same(tmp_path, channels_last):
+    """What a GPU runs, here on the CPU: values, type and layout of the two steps."""
+    write_folder(tmp_path / "root", per_class=4)
+    sets = prepared(tmp_path, "image_folder", image_size=16)
+    normalise = Normaliser(sets.facts.mean, sets.facts.std, CPU, channels_last)
+    raw_nchw = torch.from_numpy(sets.train.fetch(np.arange(4)))
+    one, two = normalise.in_one_kernel(raw_nchw), normalise(raw_nchw)
+    assert one.dtype == torch.float32 and one.stride() == two.stride()
+    torch.testing.assert_close(one, two)
+
+
+def test_a_trial_keeps_its_own_parts_resident_and_no_others(tmp_path):
+    """What another trial brought, its test split say, would count as this one's memory."""
+    sets, resident = prepared(tmp_path), ResidentSets()
+    train, test = resident.get(sets.train, CPU), resident.get(sets.test, CPU)
+    resident.keep(sets.train, sets.validation)
+    assert resident.get(sets.train, CPU) is train
+    assert resident.get(sets.test, CPU) is not test

@@ -12,6 +12,7 @@ from tune_cnn.errors import TrialError
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.export.program import export
 from tune_cnn.training.models.registry import build_model
+from tune_cnn.training.process.global_state import reset_global_state
 
 FACTS = DataFacts(
     name="made-up", num_classes=4, in_channels=3, image_size=(12, 10), train_images=8, validation_images=2,
@@ -42,6 +43,29 @@ def test_a_program_takes_pixels_of_any_number_of_images_and_gives_the_models_log
         for count in (1, 2, 8):
             assert torch.allclose(program(pixels[:count]), wanted[:count], atol=1e-4)
     assert made.logits_nk == pytest.approx(wanted[:2].numpy(), abs=1e-4) and made.images_nchw.shape == (2, 3, 12, 10)
+
+
+class Seeing(nn.Module):
+    """It notes how float32 is multiplied while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_exporting():
+            self.seen.append(torch.get_float32_matmul_precision())
+        return images_nchw.mean(dim=(2, 3))
+
+
+def test_a_program_is_held_against_the_model_without_tf32() -> None:
+    """The CPU has none, so the difference would be called a fault of the program. Training's setting comes back."""
+    reset_global_state(seed=0, precision="tf32", deterministic=False, threads=torch.get_num_threads())
+    seeing = Seeing()
+    export(seeing, FACTS, Images(), CPU)  # type: ignore[arg-type]  # it has what export reads
+    assert seeing.seen[0] == "highest"
+    assert torch.get_float32_matmul_precision() == "high"
+    reset_global_state(seed=0, precision="fp32", deterministic=False, threads=torch.get_num_threads())
 
 
 class Chooses(nn.Module):

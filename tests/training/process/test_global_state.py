@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tune_cnn.training.process.global_state import reset_global_state
+from tune_cnn.training.process.global_state import exact_float32, reset_global_state
 
 SETTINGS: dict[str, Any] = {"seed": 7, "precision": "fp32", "deterministic": False, "threads": 1}
 
@@ -155,6 +155,17 @@ def test_tf32_is_on_for_tf32_alone_by_both_generations_of_switches(precision):
     assert (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32) == (wanted, wanted)
     new = [p.fp32_precision == "tf32" for p in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)]
     assert new == [wanted] * 3
+
+
+def test_exact_float32_is_without_tf32_and_gives_it_back():
+    """By both generations of switches, and after an error too."""
+    reset_global_state(seed=0, precision="tf32", deterministic=False, threads=1)
+    with pytest.raises(OSError), exact_float32():
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+        raise OSError
+    assert torch.get_float32_matmul_precision() == "high"
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_deterministic_makes_nondeterministic_operations_raise_and_fixes_algorithms():

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
-from tune_cnn.training.step.optimizers import make_optimizer, parameter_groups
+from tune_cnn.training.step.optimizers import make_optimizer, parameter_groups, set_learning_rate
 
 
 class WithTable(nn.Module):
@@ -82,3 +83,47 @@ def test_adamw_is_torchs():
 
     ours = one_step(lambda layer: make_optimizer(layer, configuration, learning_rate=0.01))
     assert torch.allclose(ours, one_step(torchs), atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_first_step_that_loss_scaling_skips_leaves_nothing_behind(optimizer):
+    """The next step is then the first one. torch's fused SGD would go on from memory that it never wrote."""
+    images, labels = torch.randn(8, 3), torch.randint(2, (8,))
+
+    def trained(*overflows: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = nn.Linear(3, 2)
+        made = make_optimizer(layer, Configuration(optimizer=optimizer), learning_rate=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        for overflow in overflows:
+            made.zero_grad()
+            scaler.scale(F.cross_entropy(layer(images * (torch.inf if overflow else 1)), labels)).backward()
+            scaler.step(made)
+            scaler.update(1024.0)
+        return layer.weight.detach()
+
+    torch.empty(2**16).fill_(torch.nan)  # what uninitialised memory may hold
+    assert torch.equal(trained(True, False, False), trained(False, False))
+
+
+def test_every_parameter_has_its_state_before_the_first_step():
+    """All zero, in the parameter's memory format: a step that is captured must not make it."""
+    layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    for optimizer in ("sgd", "adamw"):
+        made = make_optimizer(layer, Configuration(optimizer=optimizer), learning_rate=0.1)
+        for parameter in layer.parameters():
+            state = made.state[parameter]
+            assert state and not any(value.any() for value in state.values())
+            assert all(value.stride() == parameter.stride() for value in state.values() if value.ndim)
+
+
+def test_a_rate_is_one_that_float32_holds():
+    """So a step that reads it from a tensor computes with the same one."""
+    layer = nn.Linear(3, 2)
+    made = make_optimizer(layer, Configuration(), learning_rate=1.0)
+    set_learning_rate(made, 0.1)
+    assert made.param_groups[0]["lr"] == torch.tensor(0.1).item() != 0.1
+    for group in made.param_groups:
+        group["lr"] = torch.zeros(())
+    set_learning_rate(made, 0.1)
+    assert all(group["lr"].item() == torch.tensor(0.1).item() for group in made.param_groups)

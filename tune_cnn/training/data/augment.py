@@ -1,5 +1,7 @@
 """Shift and mirror each image by its own amount, a whole batch in one gather; then normalise."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,29 @@ from tune_cnn.training.data.order import Augmentation, largest_shift
 from tune_cnn.training.data.readers import Uint8
 
 
-def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOnDevice:
+    """An `Augmentation` where the images are: uploaded once for all the batches of an epoch."""
+
+    dy_n: torch.Tensor | None
+    dx_n: torch.Tensor | None
+    flip_n: torch.Tensor | None
+
+    @classmethod
+    def of(cls, augmentation: Augmentation, device: torch.device) -> "AugmentationOnDevice":
+        values = (augmentation.dy_n, augmentation.dx_n, augmentation.flip_n)
+        dy_n, dx_n, flip_n = (None if value is None else torch.from_numpy(value).to(device) for value in values)
+        return cls(dy_n=dy_n, dx_n=dx_n, flip_n=flip_n)
+
+    def __getitem__(self, where: slice) -> "AugmentationOnDevice":
+        return AugmentationOnDevice(
+            dy_n=None if self.dy_n is None else self.dy_n[where],
+            dx_n=None if self.dx_n is None else self.dx_n[where],
+            flip_n=None if self.flip_n is None else self.flip_n[where],
+        )
+
+
+def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation | AugmentationOnDevice) -> torch.Tensor:
     """uint8 in, uint8 out, on the images' device.
 
     Shifted first, then mirrored, as torchvision's RandomCrop and RandomHorizontalFlip stand in its recipes.
@@ -61,5 +85,13 @@ class Normaliser:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images_nchw: torch.Tensor) -> torch.Tensor:
-        images = images_nchw.to(dtype=torch.float32, memory_format=self.memory_format)
-        return images.mul_(self.scale).add_(self.offset)
+        if images_nchw.device.type == "cpu":
+            images = images_nchw.to(dtype=torch.float32, memory_format=self.memory_format)
+            return images.mul_(self.scale).add_(self.offset)
+        return self.in_one_kernel(images_nchw)
+
+    def in_one_kernel(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        """The same to the last bits, for a device on which starting a kernel costs more than its work on a batch."""
+        memory_format = self.memory_format
+        images = torch.empty(images_nchw.shape, device=images_nchw.device, memory_format=memory_format)
+        return torch.addcmul(self.offset, images_nchw, self.scale, out=images)

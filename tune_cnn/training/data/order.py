@@ -1,12 +1,14 @@
 """The order of an epoch: every image's turn and augmentation, drawn at once from (seed, epoch)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from tune_cnn.training.data.readers import Int64
 
+Values = TypeVar("Values", Int64, np.ndarray[tuple[int], np.dtype[np.bool_]])
 AUGMENTS = ("none", "flip", "crop", "crop_flip")
 
 
@@ -102,6 +104,19 @@ def epoch_requests(order: EpochOrder, epoch: int, positions_n: Int64 | None = No
         yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])
 
 
+def joined(requests: Sequence[Request]) -> tuple[Request, list[int]]:
+    """The requests as one, and where each of them ends in it."""
+    parts = [one.augmentation for one in requests]
+    augmentation = Augmentation(
+        dy_n=_joined([part.dy_n for part in parts]),
+        dx_n=_joined([part.dx_n for part in parts]),
+        flip_n=_joined([part.flip_n for part in parts]),
+    )
+    positions_n = np.concatenate([one.positions_n for one in requests])
+    ends = np.cumsum([len(one.positions_n) for one in requests]).tolist()
+    return Request(positions_n=positions_n, augmentation=augmentation), ends
+
+
 def epoch_order(images: int, seed: int, epoch: int) -> Int64:
     """The order of an epoch's images, where nothing gives another."""
     return np.random.default_rng((seed, epoch)).permutation(images).astype(np.int64)
@@ -111,6 +126,11 @@ def first_and_last(positions_n: Int64, batch_size: int, steps: int) -> Int64:
     """An epoch of so many whole batches, and at its end what is left over at the end of the whole epoch."""
     whole = min(steps, len(positions_n) // batch_size)
     return positions_n[: whole * batch_size + len(positions_n) % batch_size]
+
+
+def _joined(parts: Sequence[Values | None]) -> Values | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if given else None
 
 
 def _draw(random: np.random.Generator, images: int, image_size: tuple[int, int], augment: str) -> Augmentation:

@@ -11,6 +11,7 @@ from tune_cnn.errors import TrialError
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.messages import Program
+from tune_cnn.training.process.global_state import exact_float32
 
 EXAMPLES = 2  # images; the number of one would be taken for the only one
 CLOSE = 1e-3  # of logits: another memory format, another order of summing
@@ -36,12 +37,15 @@ class FromPixels(nn.Module):
 
 
 def export(model: nn.Module, facts: DataFacts, images: ImageSet, device: torch.device) -> Program:
-    """The model, in eval mode, for the CPU; TrialError where torch.export can't take it."""
+    """The model, in eval mode, for the CPU; TrialError where torch.export can't take it.
+
+    It is held against the model in float32 itself: what TF32 rounds away would count as a fault of the program.
+    """
     images_nchw = images.fetch(np.arange(EXAMPLES))
     example = torch.from_numpy(images_nchw).to(device)
     whole = FromPixels(model, facts, device).eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), exact_float32():
             logits = whole(example)
             anywhere = torch.export.export(whole, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         program = move_to_device_pass(anywhere, "cpu")

@@ -8,6 +8,8 @@ import gc
 import os
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -40,6 +42,17 @@ def reset_global_state(*, seed: int, precision: str, deterministic: bool, thread
         sys.modules["torch._dynamo"].reset()
     _reset_allocator()
     _seed(seed)  # last: nothing above may draw from it
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within it float32 is float32 on every device, as on a CPU: no TF32."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    _reset_float32(tf32=False)
+    try:
+        yield
+    finally:
+        _reset_float32(tf32=tf32)
 
 
 def _reset_autograd() -> None:

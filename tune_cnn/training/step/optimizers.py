@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -18,18 +19,33 @@ FUSED_ON = frozenset({"cpu", "cuda"})
 def make_optimizer(model: nn.Module, configuration: Configuration, *, learning_rate: float) -> Optimizer:
     """The configuration's optimizer over the parameters that learn; fused where torch has it for their device.
 
-    Nesterov needs momentum; without any it is plain SGD, and so asked for as that.
+    Nesterov needs momentum; without any it is plain SGD, and so asked for as that. Its state is there from the start.
+    (torch's fused SGD makes its momentum in the first step, uninitialised, and doesn't write it where loss scaling
+    skips that step: the next one would take what lay there for momentum.)
     """
     groups = parameter_groups(model, configuration.weight_decay)
     parameters = [parameter for group in groups for parameter in group["params"]]
     if not parameters:
         raise TrialError("the model has no parameter that learns (all have requires_grad=False)")
     fused = all(p.device.type in FUSED_ON and p.is_floating_point() for p in parameters)
-    if configuration.optimizer == "adamw":
-        return AdamW(groups, lr=learning_rate, fused=fused)
     momentum = configuration.momentum
-    nesterov = configuration.nesterov and momentum > 0
-    return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
+    optimizer: Optimizer
+    if configuration.optimizer == "adamw":
+        optimizer = AdamW(groups, lr=learning_rate, fused=fused)
+    else:
+        nesterov = configuration.nesterov and momentum > 0
+        optimizer = SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
+    for parameter in parameters:
+        optimizer.state[parameter] = first_state(configuration.optimizer, parameter, momentum=momentum, fused=fused)
+    return optimizer
+
+
+def first_state(optimizer: str, parameter: nn.Parameter, *, momentum: float, fused: bool) -> dict[str, Tensor]:
+    """What the first step finds: all zero, laid out as the parameter is."""
+    if optimizer == "adamw":
+        step = torch.zeros((), device=parameter.device if fused else "cpu")
+        return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+    return {"momentum_buffer": torch.zeros_like(parameter)} if momentum > 0 else {}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Untyped]]:
@@ -44,14 +60,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Un
 
 def carry_state(optimizer: Optimizer, states: Mapping[nn.Parameter, Mapping[str, Untyped]]) -> None:
     """Give a fresh optimizer the state of those parameters that have one; the others start as at a first step."""
-    momentum = any("momentum_buffer" in state for state in states.values())
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         if parameter in states:
             optimizer.state[parameter] = dict(states[parameter])
-        elif momentum:  # fused SGD wants a momentum of all or of none; one of zero gives the same first step
-            optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """For the next step, rounded to float32: a captured step reads it from a tensor, and computes the same."""
+    rounded = float(np.float32(learning_rate))
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rounded)
+        else:
+            group["lr"] = rounded

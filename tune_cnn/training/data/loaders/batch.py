@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from time import perf_counter
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -11,11 +12,49 @@ from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.order import EpochOrder, Request, epoch_requests, padding, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.untyped import Untyped
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
     images_nchw: torch.Tensor  # float32 on the device, normalised
     labels_n: torch.Tensor  # int64 on the device
+
+
+class Awaited(Iterator[T]):
+    """The same items, and the seconds that their coming took."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self.waited_s = 0.0
+
+    def __next__(self) -> T:
+        asked_s = perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.waited_s += perf_counter() - asked_s
+
+
+class Batches(Iterator[Batch]):
+    """An epoch's batches on the device, and how long they were waited for.
+
+    What is queued on the device for a batch (copying, gathering, normalising) is no waiting for data: a full queue
+    blocks there until the device has done older work.
+    """
+
+    def __init__(self, batches: Iterator[Batch], awaited: Awaited[Untyped] | None = None) -> None:
+        """`awaited`: what the batches are made of, where it is fetched; None: it is at hand."""
+        self._batches = batches
+        self._awaited = awaited
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    @property
+    def waited_s(self) -> float:
+        return self._awaited.waited_s if self._awaited is not None else 0.0
 
 
 class BatchLoader(Protocol):
@@ -28,7 +67,7 @@ class BatchLoader(Protocol):
         """Start the loader's processes and wait until they answer; before the clock starts. Idempotent."""
         ...
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
         """The batches of an epoch; of these images in this order, where one is given."""
         ...
 

@@ -3,19 +3,19 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.augment import augment_batch
+from tune_cnn.training.data.augment import AugmentationOnDevice, augment_batch
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.data.loaders.batch import Batch, Plan
+from tune_cnn.training.data.loaders.batch import Batch, Batches, Plan
+from tune_cnn.training.data.order import joined
 from tune_cnn.training.data.readers import Int64
 
 UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
-MOST_SETS = 4  # train and validation, with and without `all_data`
-
 
 NOT_CACHED = (
     "needs the decoded images, but this data set isn't cached: its images change from one reading to the next, or take "
@@ -63,19 +63,23 @@ class ResidentSets:
         self._sets: dict[tuple[str, str, str], DeviceSet] = {}
 
     def get(self, images: ImageSet, device: torch.device) -> DeviceSet:
-        which = hashlib.sha256(images.indices.tobytes()).hexdigest()
-        key = (str(images.path), which, str(device))
+        key = (*_key(images), str(device))
         if key not in self._sets:
-            # Another data set's images are of no use to a study that has moved on.
-            self._sets = {k: s for k, s in self._sets.items() if k[0] == key[0] and k[2] == key[2]}
-            if len(self._sets) >= MOST_SETS:
-                del self._sets[next(iter(self._sets))]
             self._sets[key] = load_on_device(images, device)
         return self._sets[key]
+
+    def keep(self, *sets: ImageSet) -> None:
+        """Free all others, which would count as memory of the trial that begins."""
+        keys = {_key(images) for images in sets}
+        self._sets = {key: held for key, held in self._sets.items() if key[:2] in keys}
 
     def clear(self) -> None:
         """Free the device's memory."""
         self._sets.clear()
+
+
+def _key(images: ImageSet) -> tuple[str, str]:
+    return str(images.path), hashlib.sha256(images.indices.tobytes()).hexdigest()
 
 
 class DeviceLoader:
@@ -92,14 +96,20 @@ class DeviceLoader:
         if self._set is None:
             self._set = self._resident.get(self.plan.images, self.plan.device)
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
+        return Batches(self._gathered(epoch, positions_n))
+
+    def _gathered(self, epoch: int, positions_n: Int64 | None) -> Iterator[Batch]:
+        """What is drawn for the epoch is uploaded once: a copy for every batch would cost more than its gather."""
         self.start()
         assert self._set is not None
-        normalise = self.plan.normaliser()
-        for request in self.plan.requests(epoch, positions_n):
-            taken_n = torch.from_numpy(request.positions_n).to(self.plan.device, non_blocking=True)
-            images_nchw, labels_n = self._set.take(taken_n)
-            yield Batch(normalise(augment_batch(images_nchw, request.augmentation)), labels_n)
+        normalise, device = self.plan.normaliser(), self.plan.device
+        whole, ends = joined(list(self.plan.requests(epoch, positions_n)))
+        epoch_positions_n = torch.from_numpy(whole.positions_n).to(device)
+        augmentation = AugmentationOnDevice.of(whole.augmentation, device)
+        for start, end in pairwise([0, *ends]):
+            images_nchw, labels_n = self._set.take(epoch_positions_n[start:end])
+            yield Batch(normalise(augment_batch(images_nchw, augmentation[start:end])), labels_n)
 
     def resize(self, batch_size: int) -> None:
         self.plan = replace(self.plan, batch_size=batch_size)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tune_cnn.errors import DataError, first_line
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.data.loaders.batch import Batch, Plan
+from tune_cnn.training.data.loaders.batch import Awaited, Batch, Batches, Plan
 from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process
 from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
 from tune_cnn.training.data.order import Request, steps_per_epoch
@@ -119,13 +119,19 @@ class WorkerLoader:
             return DataLoader(self._dataset, batch_sampler=self._sampler, **common)
         return DataLoader(self._dataset, batch_size=None, sampler=self._sampler, collate_fn=as_they_are, **common)
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Batch]:
+    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
+        fetched = Awaited(self._fetched(epoch, positions_n))
+        return Batches(self._delivered(fetched), fetched)
+
+    def _fetched(self, epoch: int, positions_n: Int64 | None) -> Iterator[Images]:
         self.start()
         assert self._loader is not None
-        device = self.plan.device
-        normalise = self.plan.normaliser()
         self._sampler.number, self._sampler.positions_n = epoch, positions_n
-        for images_nchw, labels_n in self._loader:
+        yield from self._loader
+
+    def _delivered(self, fetched: Iterator[Images]) -> Iterator[Batch]:
+        device, normalise = self.plan.device, self.plan.normaliser()
+        for images_nchw, labels_n in fetched:
             yield Batch(
                 normalise(images_nchw.to(device, non_blocking=True)),
                 labels_n.to(device, non_blocking=True),
