@@ -22,8 +22,8 @@ def spec_schema() -> dict[str, Plain]:
     }
     properties["extends"] = {"type": "string", "description": "a recipe or a file that this one changes"}
     warm = properties["warm_start"]
-    for key, part in (("sampler", "SamplerSpec"), ("stopper", "StopperSpec")):  # a name alone will do
-        section, names = properties[key], schema["$defs"][part]["properties"]["name"]["enum"]
+    for key, of in (("sampler", "SamplerSpec"), ("stopper", "StopperSpec")):  # a name alone will do
+        section, names = properties[key], schema["$defs"][of]["properties"]["name"]["enum"]
         properties[key] = {**_told(section), "anyOf": [{"type": "string", "enum": names}, _untold(section)]}
     properties["warm_start"] = {**_told(warm), "anyOf": [{"type": "string"}, _untold(warm)]}
     # What a file leaves out may come from the one that it extends.
