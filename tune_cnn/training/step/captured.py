@@ -43,6 +43,11 @@ class CudaGraphs:
         return graph.replay
 
 
+def recorder_for(device: torch.device) -> Recorder | None:
+    """None where steps are taken at once anyway."""
+    return CudaGraphs() if device.type == "cuda" else None
+
+
 def why_not_captured(context: TrialContext, model: nn.Module, strategies: Sequence[str]) -> str | None:
     """Why the steps of this training are not captured, though it runs on a GPU; None: they can be.
 

@@ -27,6 +27,7 @@ class Lookahead(Strategy):
     paper = "Zhang, Lucas, Hinton, Ba, 2019, https://arxiv.org/abs/1907.08610"
     saves = Saves.DATA
     sites = frozenset({Site.AVERAGING})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "every": Knob(allowed=Range(low=1, high=1000), default=5, meaning="steps between two looks"),
         "keep": Knob(

@@ -35,6 +35,7 @@ class Whitening(Strategy):
     paper = "Jordan, 2024, https://arxiv.org/abs/2404.00498"
     saves = Saves.DATA
     sites = frozenset({Site.WEIGHT_PARAM})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "eps": Knob(
             allowed=Range(low=1e-8, high=1.0, log=True),

@@ -41,6 +41,7 @@ class TrainingRun:
         self.model = model  # bare: neither compiled nor data-parallel
         self.epoch = 0  # from 0: the one that is trained or about to be
         self.batch_size = context.job.configuration.batch_size  # over all ranks, as it is now
+        self.rebuilt = 0  # how often model and optimizer have been made anew
         self.learning_rate_ratio = 1.0  # on what the schedule gives
         self.changes: list[Change] = []  # of the model's structure, from the factory's model on
         self.strategies: Mapping[str, Untyped] = {}  # all that are on, by name
@@ -197,6 +198,7 @@ class TrainingRun:
         train_state = self._train_state
         if train_state is None:
             return
+        self.rebuilt += 1
         former: Mapping[Untyped, Untyped] = train_state.optimizer.state
         model.zero_grad(set_to_none=True)  # DDP's gradients lie in its own buckets
         train_state.model = model
