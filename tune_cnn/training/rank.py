@@ -185,7 +185,7 @@ class RankTraining:
         reset_global_state(
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
-        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu)
+        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu, context_mib=job.context_mib)
         supported = supported_precisions(device.type == "cuda")
         if configuration.precision not in supported:
             raise TrialError(

@@ -139,8 +139,18 @@ def fit(resources: Resources, gpu_share: float | None, *, report: Callable[[str]
     if not count:
         raise ResourceError(_never(bundles, resources))
     limited = min(count, resources.slots) if resources.slots is not None else count
-    per_gpu = math.floor(1 / share + 1e-9) if share else 1
-    return Slots(count=limited, bundles=tuple(bundles), gpu_share=share, slots_per_gpu=per_gpu, nodes=len(nodes()))
+    return Slots(
+        count=limited,
+        bundles=tuple(bundles),
+        gpu_share=share,
+        slots_per_gpu=slots_on_a_gpu(share),
+        nodes=len(nodes()),
+    )
+
+
+def slots_on_a_gpu(share: float) -> int:
+    """How often a share goes into a device, whatever floats make of it."""
+    return math.floor(1 / share + 1e-9) if share else 1
 
 
 def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:

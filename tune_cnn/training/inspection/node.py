@@ -15,6 +15,7 @@ from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
+from tune_cnn.training.inspection.device import inspect_device
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
@@ -27,7 +28,11 @@ SHARED_MEMORY = Path("/dev/shm")  # no folder of ours: where Linux keeps it
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
-    """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError."""
+    """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError.
+
+    First the device, which takes no time and may make all the rest vain.
+    """
+    device = inspect_device(cuda=cuda, compiles=spec.dimension("compile").holds(True))
     folder = Path(cache_dir).expanduser()
     images = prepare(spec.data, split_seed=spec.seed, cache_dir=folder)
     if isinstance(images.train.reader, UserReader):
@@ -49,8 +54,9 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
         loaders=inspect_loaders(spec, images),
+        device=device,
         shared_memory_bytes=_shared_memory_bytes(),
-        hardware=_hardware(cuda),
+        hardware={"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system(), **device.hardware},
         versions={"torch": str(torch.__version__), "torchvision": version("torchvision"), **_cuda_version(cuda)},
     )
 
@@ -101,18 +107,6 @@ def _check_single(spec: StudySpec, data: DataFacts) -> None:
             f"space.batch_size: model {spec.model.name!r} can't train on one image a rank, as batch normalisation "
             f"needs two values a channel, got {smallest}; search batches of {2 * ranks} or more"
         )
-
-
-def _hardware(cuda: bool) -> dict[str, Plain]:
-    hardware: dict[str, Plain] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
-    if cuda:
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        hardware |= {
-            "gpu": properties.name,
-            "gpu_memory_mib": properties.total_memory // 2**20,
-            "compute_capability": f"{properties.major}.{properties.minor}",
-        }
-    return hardware
 
 
 def _shared_memory_bytes() -> int | None:

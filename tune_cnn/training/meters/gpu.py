@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from tune_cnn.training.meters.meter import Meter, TimeMean
+from tune_cnn.training.meters.nvml import GPM_SHORTEST_S
 
-GPM_SHORTEST_S = 0.1  # NVIDIA's advice for the distance of two GPM samples
 GPM_LONGEST_S = 5.0  # a window is closed by then, so one failed reading costs little
 
 
