@@ -52,7 +52,7 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     check_shared_memory(adapted, inspection, trials=-(-slots.count // slots.nodes))
     notes = [*of_device, *inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     info = {
-        "hardware": {**inspection.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "hardware": {**_hardware(inspection, slots), "slots": slots.count, "gpus_per_rank": slots.gpu_share},
         "context_mib": inspection.device.context_mib,
         "versions": {**versions(), **inspection.versions},
         "data": {**asdict(inspection.data), "notes": notes},  # the report tells them too
@@ -61,6 +61,12 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     }
     whole = adapted.model_copy(update={"space": check_strategies(adapted.space, inspection.strategies)})
     return Checked(spec=whole, cards=inspection.strategies, info=info, notes=notes)
+
+
+def _hardware(inspection: Inspection, slots: Slots) -> dict[str, Plain]:
+    """The machine; of several ranks also whether the network lies between them, which decides a step's time."""
+    place = {} if len(slots.bundles) == 1 else {"ranks": "on one node" if slots.packed else "over several nodes"}
+    return {**inspection.hardware, **place}
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:
