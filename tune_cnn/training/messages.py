@@ -33,6 +33,7 @@ class TrainingJob:
     split_seed: int = 0  # of the validation split: the study's seed
     data_key: str | None = None  # of the images that the study decided on; None: whatever is found counts
     deterministic: bool = False
+    capture_steps: bool = True  # on a GPU, where that can be
     cache_dir: str  # decoded images of this node
     checkpoint_dir: str | None = None  # this trial's own folder or URI; None: no checkpoints
     checkpoint_every_s: float = 30.0

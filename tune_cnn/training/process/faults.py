@@ -38,14 +38,15 @@ def trial_faults(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (TrialError, PeerLost, DeviceLost):
+    except (TrialError, PeerLost, DeviceLost) as error:
+        _forget_frames(error)
         raise
     except InputError as error:
+        _forget_frames(error)
         raise TrialError(f"{doing}: {error}") from error
     except Exception as error:
         where = _where(error)
-        # A warm process lives on, and what an error's frames hold (batches, activations) would live on with the error.
-        traceback.clear_frames(error.__traceback__)
+        _forget_frames(error)
         if is_out_of_memory(error):
             raise OutOfMemory(f"{doing}: out of memory: {first_line(error)}") from error
         if is_peer_lost(error):
@@ -55,6 +56,11 @@ def trial_faults(doing: str) -> Iterator[None]:
         if is_shared_memory_full(error):
             raise TrialError(f"{doing}: {NO_SHARED_MEMORY}") from error
         raise TrialError(f"{doing} raised {type(error).__name__}: {_said(error)}{where}") from error
+
+
+def _forget_frames(error: BaseException) -> None:
+    """A warm process lives on, and what an error's frames hold (model, batches, activations) would live on with it."""
+    traceback.clear_frames(error.__traceback__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
