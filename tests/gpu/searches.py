@@ -108,7 +108,7 @@ def the_whole_way(setup: Setup) -> Rows:
     yield Row(what="trials", figure=json.dumps(ended), must_hold=f"{trials} complete",
               held=ended.get("complete") == trials)  # fmt: skip
     for words in (
-        ["confirm", "whole", "--top", "1", "--seeds", "2", "--json"],
+        ["confirm", "whole", "--points", "1", "--seeds", "2", "--json"],
         ["export", "whole", "-o", "best.yaml"],
         ["train", "best.yaml", "-o", "model", "--json"],
     ):
@@ -146,7 +146,7 @@ def slot_killed(setup: Setup) -> Rows:
     while not killed and driver.poll() is None and time.monotonic() < deadline:
         for child in psutil.Process(driver.pid).children(recursive=True):
             try:
-                if "ray::WarmTrial.train" in " ".join(child.cmdline()):
+                if "ray::WarmTrial" in " ".join(child.cmdline()):
                     time.sleep(1.0)
                     os.kill(child.pid, signal.SIGKILL)
                     killed = child.pid

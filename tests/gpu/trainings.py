@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from rows import Row, Rows, Setup, item, read, train
 from torch.nn import functional as F
 
-from tune_cnn.errors import OutOfMemory
+from tune_cnn.errors import MemoryTaken, OutOfMemory, TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.messages import TrainingJob
@@ -165,6 +166,33 @@ def out_of_memory(setup: Setup) -> Rows:
             must_hold="> 0.3, under 5 %",
             held=accuracy > 0.3 and reserved < 0.05,
         )
+
+
+HOLD = """
+import sys, torch
+free, total = torch.cuda.mem_get_info()
+held = torch.empty(int(free - 0.1 * total), dtype=torch.uint8, device="cuda")
+print("holds", flush=True)
+sys.stdin.readline()
+"""
+
+
+@item(60)
+def memory_of_others(setup: Setup) -> Rows:
+    """Another program holds nine tenths of the card: that is no fault of the trial's size, and is said."""
+    other = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    try:
+        holds = other.stdout.readline().strip()
+        yield Row(what="the other program", figure=holds or "failed", must_hold="holds", held=holds == "holds")
+        try:
+            train(RankTraining(), setup.job(model="dpn92", subset=20_000, batch_size=4096))
+            yield Row(what="large trial", figure="fitted", must_hold="others are named", held=False)
+        except TrialError as error:
+            held = isinstance(error, MemoryTaken)
+            yield Row(what="large trial", figure=str(error)[:200], must_hold="others are named", held=held)
+    finally:
+        other.communicate("\n")
 
 
 @item(60)

@@ -219,6 +219,7 @@ class SupervisedTraining:
             steps_per_epoch=self._steps,
             epochs=configuration.horizon,
             warmup_epochs=configuration.warmup_epochs * configuration.horizon / configuration.epochs,
+            ends=(configuration.lr_start, configuration.lr_end),
         )
         factor *= self._plateau.factor if self._plateau is not None else 1.0
         return self._peak_rate * factor * self._run.learning_rate_ratio

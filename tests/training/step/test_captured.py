@@ -58,6 +58,7 @@ def capturing(monkeypatch: pytest.MonkeyPatch) -> Again:
         {"gradient_clip": 0.1, "channels_last": True, "precision": "bf16"},
         {"batch_size": 90, "label_smoothing": 0.1, "augment": "crop_flip"},  # one size of batch
         {"strategies": {"weight_norm": True}, "momentum": 0.0},
+        {"norm_lr_ratio": 8.0, "decay_all": True, "decoupled": True, "schedule": "triangle"},
     ],
 )
 def test_captured_steps_train_to_the_same_bits(

@@ -95,12 +95,10 @@ class CapturedSteps:
 
 
 def _keep_rate_on_device(state: TrainState) -> None:
-    """All groups read it from one tensor; a number would be recorded as it is now."""
-    groups = state.optimizer.param_groups
-    if not isinstance(groups[0]["lr"], torch.Tensor):
-        rate = torch.tensor(groups[0]["lr"], dtype=torch.float32, device=state.device)
-        for group in groups:
-            group["lr"] = rate
+    """Each group reads its own from a tensor; a number would be recorded as it is now."""
+    for group in state.optimizer.param_groups:
+        if not isinstance(group["lr"], torch.Tensor):
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=state.device)
 
 
 @contextmanager

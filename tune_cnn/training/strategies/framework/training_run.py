@@ -16,6 +16,7 @@ from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
+from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.measure import measure_unknown
 from tune_cnn.training.process.process_group import ProcessGroup
@@ -118,11 +119,15 @@ class TrainingRun:
 
     def sample_batch(self) -> Batch:
         """The same training images on every rank, as many as its share of a batch, not augmented, on the device."""
-        context, images = self._context, self.train_images
+        images = self.train_images
         wanted = max(2, self.batch_size // self.group.ranks)
         count = min(wanted, len(images), self._sample_images or wanted)
-        positions_n = np.random.default_rng((self.seed, 0)).permutation(len(images))[:count].astype(np.int64)
-        raw_nchw = torch.from_numpy(images.fetch(positions_n, context.job.threads)).to(self.device)
+        return self.plain_batch(np.random.default_rng((self.seed, 0)).permutation(len(images))[:count].astype(np.int64))
+
+    def plain_batch(self, positions_n: Int64) -> Batch:
+        """These training images, normalised, not augmented, on the device."""
+        images = self.train_images
+        raw_nchw = torch.from_numpy(images.fetch(positions_n, self._context.job.threads)).to(self.device)
         normalise = Normaliser(self.facts.mean, self.facts.std, self.device, self.configuration.channels_last)
         return Batch(normalise(raw_nchw), torch.from_numpy(images.labels_n[positions_n]).to(self.device))
 
