@@ -18,6 +18,7 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.signals import terminable
+from tune_cnn.trials.cards import check_cards
 from tune_cnn.trials.cluster import connected
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[No
         ),
         terminable(),
     ):
+        for note in check_cards(resources, is_local=locations.address is None):
+            report(note)
         yield
 
 

@@ -37,7 +37,10 @@ JOIN_TIMEOUT_S = 1800.0  # torch's own for gloo: rank 0 may spend long in the us
 
 
 class RankTraining:
-    """One process of a trial's group. Lives as long as its process; what a trial computes doesn't depend on that.
+    """One process of a trial's group. Lives as long as its process, and each trial begins as in a fresh one.
+
+    So a trial computes the same bits wherever it runs on a CPU, and on a GPU where it is `deterministic`; else a GPU's
+    kernels add in any order, and cuDNN chooses among them by timing.
 
     `join` once, then for each trial `begin`, `train_epoch` until done, and whatever else is wanted, then `end`. All but
     `weights`, `end` and `abort` must be called on all ranks alike. A trial's own faults are raised as TrialError
@@ -193,7 +196,7 @@ class RankTraining:
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
         set_up_compiler(cache_dir=job.cache_dir, threads=job.cpus_per_rank)
-        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu)
+        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu, context_mib=job.context_mib)
         supported = supported_precisions(device.type == "cuda")
         if configuration.precision not in supported:
             raise TrialError(

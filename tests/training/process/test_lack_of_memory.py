@@ -7,7 +7,7 @@ from tune_cnn.errors import OutOfMemory, TrialError
 from tune_cnn.states import TrialState
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.lack_of_memory import Lack, is_out_of_memory, lack_told
-from tune_cnn.training.process.memory_cap import CONTEXT_MIB
+from tune_cnn.training.process.memory_share import CONTEXT_MIB
 from tune_cnn.trials.trainable import end_of
 
 FULL = Lack(total_mib=80_000, free_mib=200, held_mib=79_000, cap_mib=80_000, refused=False)

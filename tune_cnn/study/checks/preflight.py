@@ -9,6 +9,7 @@ from tune_cnn.metrics import Where
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.checks.adapting import adapt, joined_batches
+from tune_cnn.study.checks.device import check_device
 from tune_cnn.study.checks.shared_memory import check_shared_memory
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import versions
@@ -46,11 +47,13 @@ def inspection_call(spec: StudySpec, slots: Slots, *, cache_dir: str) -> FirstCa
 
 def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Checked:
     """Hold the spec against a node's inspection; raises InputError."""
+    of_device = check_device(spec, slots, inspection.device)
     adapted, notes = adapt(spec, inspection, cuda=slots.gpu_share > 0)
     check_shared_memory(adapted, inspection, trials=-(-slots.count // slots.nodes))
-    notes = [*inspection.data.notes, *notes, *joined_batches(spec, inspection)]
+    notes = [*of_device, *inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     info = {
-        "hardware": {**inspection.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "hardware": {**_hardware(inspection, slots), "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "context_mib": inspection.device.context_mib,
         "versions": {**versions(), **inspection.versions},
         "data": {**asdict(inspection.data), "notes": notes},  # the report tells them too
         "model": asdict(inspection.model) if inspection.model is not None else None,
@@ -58,6 +61,12 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     }
     whole = adapted.model_copy(update={"space": check_strategies(adapted.space, inspection.strategies)})
     return Checked(spec=whole, cards=inspection.strategies, info=info, notes=notes)
+
+
+def _hardware(inspection: Inspection, slots: Slots) -> dict[str, Plain]:
+    """The machine; of several ranks also whether the network lies between them, which decides a step's time."""
+    place = {} if len(slots.bundles) == 1 else {"ranks": "on one node" if slots.packed else "over several nodes"}
+    return {**inspection.hardware, **place}
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:

@@ -12,6 +12,14 @@ from tune_cnn.errors import DeviceLost, InputError, MemoryTaken, OutOfMemory, Pe
 from tune_cnn.text import printable
 from tune_cnn.training.process.lack_of_memory import is_out_of_memory, lack_behind, others_hold, own_lack
 
+# The device has no code of torch's, or the driver can't make it: a fresh process would fail in the same way.
+NO_CODE = (
+    "no kernel image is available",
+    "invalid device function",
+    "PTX was compiled",
+    "driver version is insufficient",
+)
+
 LONGEST = 500  # characters of what an error says
 NO_SHARED_MEMORY = (
     "a loader process found no room for its batch in shared memory (/dev/shm); give the container more (docker run "
@@ -73,7 +81,9 @@ def is_peer_lost(error: BaseException) -> bool:
 
 
 def breaks_context(error: BaseException) -> bool:
-    """Whether CUDA failed in a way after which nothing in this process can use the device."""
+    """Whether CUDA failed in a way after which nothing in this process can use the device, and another process may."""
+    if any(text in str(error) for text in NO_CODE):
+        return False
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from tune_cnn.errors import first_line
-from tune_cnn.training.process.memory_cap import CONTEXT_MIB
+from tune_cnn.training.process.memory_share import CONTEXT_MIB
 
 # None of these libraries has a type of exception for it. By what they write (torch 2.11 to 2.15, cuDNN 9, NCCL 2.30):
 NO_ROOM = (
