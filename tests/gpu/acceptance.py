@@ -17,14 +17,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-import searches  # noqa: E402, F401
-import speed  # noqa: E402, F401
-import torch  # noqa: E402
-import trainings  # noqa: E402, F401  (enters its items, in this order)
-from rows import ITEMS, Item, Row, Setup, read, write  # noqa: E402
+import searches  # noqa: E402, F401  (after the folders are known)
+import speed  # noqa: E402, F401  (after the folders are known)
+import torch  # noqa: E402  (after the folders are known)
+import trainings  # noqa: E402, F401  (after the folders are known)
+from rows import ITEMS, Item, Row, Setup, read, write  # noqa: E402  (after the folders are known)
 
-from tune_cnn.spec import DataSpec  # noqa: E402
+from tune_cnn.spec import DataSpec  # noqa: E402  (after the folders are known)
 
+FIRST = ("trainings", "speed", "searches")  # the shortest first: there is one limit for all
 SLOWER = 3  # a CPU that others use too
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -35,6 +36,7 @@ def main() -> int:
     if options.item:
         return _run_here(ITEMS[options.item], setup, Path(options.rows))
     wanted = [one for one in ITEMS.values() if one.alone and (setup.cuda or one.on_cpu)]
+    wanted.sort(key=lambda one: FIRST.index(one.rows.__module__))
     if options.only:
         wanted = [one for one in wanted if one.name in options.only.split(",")]
     began, rows = time.monotonic(), []
