@@ -44,6 +44,11 @@ MISTAKES = [
     ("constraints: {accuracy: {max: 0.1, min: 0.2}}", "constraints.accuracy: min must be at most max, got min=0.2"),
     ("constraints: {accuracy: {min: .nan}}", "constraints.accuracy.min: must be a finite number, got nan"),
     ("constraints: {acuracy: {min: 0.1}}", "constraints: unknown metric 'acuracy'"),
+    ("prices: {per_kwh: 0}", "prices.per_kwh: must be more than 0, got 0"),
+    ("prices: {per_kwh: .inf}", "prices.per_kwh: must be a finite number, got inf"),
+    ("prices: {usd_per_kwh: 1}", "unknown key 'prices.usd_per_kwh'; did you mean 'per_kwh'?"),
+    ("prices: {}", "prices: needs per_gpu_hour, per_kwh, carbon_g_per_kwh or more of them"),
+    ("metrics: {cost: {call: 'a:f', unit: '1', direction: min}}", "metrics: cost is a metric of the table already"),
     ("metrics: {f1: {call: f, unit: '1', direction: max}}", "metrics.f1.call: must be package.module:name, got 'f'"),
     ("metrics: {f1: {unit: '1', direction: max}}", "metrics.f1.call: is required and missing"),
     (

@@ -99,7 +99,7 @@ class Front:
         trial = self._trials[point.trial]
         study, info = self._archive.study, self._archive.study.info
         spec = self.spec.model_dump(exclude_defaults=True)
-        kept = ("data", "model", "objectives", "metrics", "training", "seed")
+        kept = ("data", "model", "objectives", "metrics", "prices", "training", "seed")
         resources = {**spec.get("resources", {}), "gpus_per_rank": trial.extra.get("gpu_share", 0.0)}
         return Export(
             study=study.name,

@@ -25,6 +25,7 @@ def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> Trainin
         data=spec.data,
         model=spec.model,
         metrics=spec.metrics,
+        prices=spec.prices,
         training=spec.training,
         ranks=spec.resources.ranks,
         gpu_share=slots.gpu_share,

@@ -7,6 +7,7 @@ from tune_cnn import metrics as table
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.metrics import Where
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.spec.prices import COST
 from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.checks.adapting import adapt, joined_batches
 from tune_cnn.study.checks.shared_memory import check_shared_memory
@@ -69,9 +70,11 @@ def check_measurable(spec: StudySpec, gpu_share: float) -> None:
                 raise ResourceError(f"{key}: {name} exists only on a GPU, and trials have none; choose another metric")
             if where is Where.WHOLE_GPU and gpu_share < 1:
                 has = "have no GPU" if not gpu_share else f"share a GPU (gpus_per_rank={gpu_share:g})"
+                todo = "leave prices.per_kwh out" if name == COST and gpu_share else "choose another metric"
+                counts = f"{name} by prices.per_kwh" if name == COST else name
                 raise ResourceError(
-                    f"{key}: {name} is counted for a whole GPU, and trials {has}; set resources.gpus_per_rank: 1 "
-                    "or choose another metric"
+                    f"{key}: {counts} is counted for a whole GPU, and trials {has}; set resources.gpus_per_rank: 1 "
+                    f"or {todo}"
                 )
 
 
