@@ -135,6 +135,12 @@ SPECS = [
     of("resources: {gpus_per_rank: 2}", "set ranks for more", "resources: {ranks: 2, cpus_per_trial: 2}"),
     of("resources: {gpus_per_rank: [0.5, 0.5]}", "leave one out", "resources: {gpus_per_rank: [0.5]}"),
     of(
+        "resources: {power_limit_w: 200, gpus_per_rank: 0}",
+        "leave one of them out",
+        "resources: {power_limit_w: 200}",
+        "resources: {gpus_per_rank: 0}",
+    ),
+    of(
         "resources: {ranks: 3, cpus_per_trial: 3}",
         "set space.batch_size, e.g. 192",
         "resources: {ranks: 3, cpus_per_trial: 3}\nspace: {batch_size: 192}",

@@ -6,7 +6,7 @@ from scripted_drivers import Script, payload, trial
 from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.trials import cluster
-from tune_cnn.trials.cluster import fit
+from tune_cnn.trials.cluster import fit, phase_slots
 from tune_cnn.trials.tune_loop import run_trials
 
 
@@ -121,6 +121,17 @@ def test_what_never_fits_is_refused_with_what_is_there(machines, resources, shar
     machines(node(8, gpus=2))
     with pytest.raises(ResourceError, match=f"asks for {asked}.*the nodes have: 8 CPUs and 2 GPUs"):
         fit(Resources(**resources), share)
+
+
+def test_a_limit_of_power_needs_a_gpu(machines):
+    """Told before anything starts; with one, the slots carry it."""
+    limited = Resources(power_limit_w=[200, 250])
+    machines(node(8))
+    with pytest.raises(ResourceError, match=r"power_limit_w: trials have no GPU whose power could be limited; leave"):
+        phase_slots(limited, limited.phases[0])
+    machines(node(8, gpus=2))
+    found = [phase_slots(limited, phase) for phase in limited.phases]
+    assert [(slots.count, slots.power_limit_w) for slots in found] == [(2, 200.0), (2, 250.0)]
 
 
 def test_gpus_on_a_machine_without_are_refused(machines):

@@ -30,6 +30,7 @@ def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> Trainin
         ranks=spec.resources.ranks,
         gpu_share=slots.gpu_share,
         slots_per_gpu=slots.slots_per_gpu,
+        power_limit_w=slots.power_limit_w,
         cpus_per_rank=int(min(bundle["CPU"] for bundle in slots.bundles)),
         split_seed=spec.seed,
         deterministic=spec.resources.deterministic,

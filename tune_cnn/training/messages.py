@@ -28,6 +28,7 @@ class TrainingJob:
     ranks: int = 1
     gpu_share: float = 0.0  # of one device, per rank; 0: train on the CPU
     slots_per_gpu: int = 1  # trials that may share the device, each with a context of its own
+    power_limit_w: float | None = None  # at which its GPUs must stand; None: whatever they have
     cpus_per_rank: int = 1  # compute threads are what the loader workers leave of them, at least one
     seed: int = 0  # of the weights, the order of the images and the augmentation
     split_seed: int = 0  # of the validation split: the study's seed

@@ -20,6 +20,7 @@ from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
+from tune_cnn.training.power.holding import check_power_limit
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
@@ -185,6 +186,8 @@ class RankTraining:
         reset_global_state(
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
+        if job.power_limit_w is not None and device.type == "cuda":
+            check_power_limit(str(torch.cuda.get_device_properties(device).uuid), job.power_limit_w)
         cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu)
         supported = supported_precisions(device.type == "cuda")
         if configuration.precision not in supported:

@@ -219,7 +219,8 @@ def confirmed(
 def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]) -> None:
     slots = phase["slots"]
     share = f", {phase['gpus_per_rank']:g} GPU a rank" if phase["gpus_per_rank"] else ""
-    _plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}\n")
+    held = f", GPUs held at {phase['power_limit_w']:g} W" if phase["power_limit_w"] else ""
+    _plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}{held}\n")
     table = _table("fits", "step [ms]", "images/s", "memory [MiB]", "trial [s]", right=True)
     table.add_column("configuration", overflow="fold")
     for probe in phase["probes"]:

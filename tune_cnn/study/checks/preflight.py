@@ -12,7 +12,7 @@ from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.checks.adapting import adapt, joined_batches
 from tune_cnn.study.checks.shared_memory import check_shared_memory
 from tune_cnn.study.jobs import user_calls
-from tune_cnn.study.machine import versions
+from tune_cnn.study.machine import of_phase, versions
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import code_key
@@ -51,7 +51,7 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     check_shared_memory(adapted, inspection, trials=-(-slots.count // slots.nodes))
     notes = [*inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     info = {
-        "hardware": {**inspection.hardware, "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "hardware": _hardware(inspection, slots),
         "versions": {**versions(), **inspection.versions},
         "data": {**asdict(inspection.data), "notes": notes},  # the report tells them too
         "model": asdict(inspection.model) if inspection.model is not None else None,
@@ -59,6 +59,12 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     }
     whole = adapted.model_copy(update={"space": check_strategies(adapted.space, inspection.strategies)})
     return Checked(spec=whole, cards=inspection.strategies, info=info, notes=notes)
+
+
+def _hardware(inspection: Inspection, slots: Slots) -> dict[str, Plain]:
+    """The node's, and the phase's. A limit at which the phase holds the GPUs says nothing of the machine."""
+    own = {k: v for k, v in inspection.hardware.items() if k != "power_limit_w" or slots.power_limit_w is None}
+    return {**own, **of_phase(slots.count, slots.gpu_share, slots.power_limit_w)}
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:

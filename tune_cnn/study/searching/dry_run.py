@@ -15,7 +15,7 @@ from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
 from tune_cnn.study.session import Report, on_ray
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.untyped import Plain
 
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
@@ -24,10 +24,11 @@ DRAWN = 6  # configurations drawn from the space, besides its smallest and large
 @left_as_found()
 def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Plain]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
-    with on_ray(spec, locations, report):
+    with on_ray(spec, locations, report) as power:
         phases = []
-        for share in spec.resources.gpu_phases:
-            slots = fit(spec.resources, share, report=report)
+        for phase in spec.resources.phases:
+            slots = phase_slots(spec.resources, phase, report=report)
+            power.hold(slots.power_limit_w)
             checked = check(spec, slots, cache_dir=locations.cache_dir)
             for note in checked.notes:
                 report(note)
@@ -41,6 +42,7 @@ def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[st
             phases.append(
                 {
                     "gpus_per_rank": slots.gpu_share,
+                    "power_limit_w": slots.power_limit_w,
                     "slots": slots.count,
                     "probes": rows,
                     "probed": len(unknown),
