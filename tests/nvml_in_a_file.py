@@ -39,6 +39,7 @@ class NvmlInAFile:
             "nvmlDeviceGetCount": lambda: len(self._node()["gpus"]),
             "nvmlDeviceGetHandleByIndex": self._by_index,
             "nvmlDeviceGetHandleByUUID": self._by_uuid,
+            "nvmlDeviceGetName": lambda handle: "NVIDIA A100-SXM4-40GB",
             "nvmlDeviceGetUUID": lambda handle: self._node()["gpus"][handle]["uuid"],
             "nvmlDeviceGetMigMode": lambda handle: (int(self._node()["gpus"][handle]["mig"]), 0),
             "nvmlDeviceGetPowerManagementLimit": lambda handle: self._node()["gpus"][handle]["limits_mw"][-1],

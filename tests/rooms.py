@@ -75,7 +75,8 @@ FLOORS: dict[str, list[set[str]]] = {
     "trials": [
         {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
         {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
-        {"cluster", "power", "trainable"},
+        {"cards", "power", "trainable"},
+        {"cluster"},
         {"dedicated", "tune_loop"},
     ],
     "records": [

@@ -70,7 +70,7 @@ def driver(node: NvmlInAFile) -> Iterator[subprocess.Popen[str]]:
     """Searches one after another in one process, all of whose processes find the made-up NVML; the last goes on."""
     environment = {
         **untouched_environment(),
-        "PYTHONPATH": os.pathsep.join([str(TESTS / "fake_nvml"), str(TESTS)]),
+        "PYTHONPATH": os.pathsep.join([str(TESTS / "nvml_in_front"), str(TESTS)]),
         "NVML_IN_A_FILE": str(node.path),
         "XDG_STATE_HOME": str(node.path.with_name("state")),
     }

@@ -138,3 +138,25 @@ def test_gpus_on_a_machine_without_are_refused(machines):
     machines(node(8))
     with pytest.raises(ResourceError, match=r"asks for 1 CPUs and 1 GPUs.*the nodes have: 8 CPUs and 0 GPUs"):
         fit(Resources(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ranks", "count", "packed"),
+    [
+        ([node(8, gpus=3), node(8, gpus=3)], 2, 2, True),
+        ([node(8, gpus=2), node(8, gpus=1), node(8, gpus=1)], 2, 1, True),
+        ([node(8, gpus=1), node(8, gpus=1)], 2, 1, False),
+        ([node(8, gpus=4), node(8, gpus=4)], 8, 1, False),
+        ([node(1, gpus=2), node(8, gpus=2)], 2, 1, True),
+        ([node(1, gpus=2), node(1, gpus=2)], 2, 1, False),
+        ([node(8, gpus=1), node(8, gpus=1)], 1, 2, True),
+    ],
+)
+def test_trials_are_all_on_one_node_each_or_all_spread(machines, nodes, ranks, count, packed):
+    """Their times don't compare, so cards rather stay idle than go to a trial that spreads; said where all do."""
+    machines(*nodes)
+    said: list[str] = []
+    slots = fit(Resources(ranks=ranks, cpus_per_trial=ranks), 1.0, report=said.append)
+    assert (slots.count, slots.packed) == (count, packed)
+    assert slots.strategy == ("STRICT_PACK" if packed else "PACK")
+    assert [f"no node holds the {ranks} ranks of a trial" in line for line in said] == [True] * (not packed)

@@ -62,6 +62,12 @@ def priced(metrics: Mapping[str, float], prices: Prices | None) -> dict[str, flo
     return found
 
 
+def measured_by(name: str, prices: Prices | None) -> str:
+    """The metric that must be measured for this one: its energy where it has a price, else the metric itself."""
+    by_energy = name == CARBON or (name == COST and prices is not None and prices.per_kwh is not None)
+    return "gpu_energy_j" if by_energy else name
+
+
 def check_priced(name: str, prices: Prices | None, *, where: str) -> None:
     """SpecError where a metric needs a price that the spec doesn't give."""
     if name == COST and (prices is None or not prices.metrics):

@@ -36,6 +36,9 @@ class Resources(SpecPart):
     slots: int | None = Field(None, ge=1, description="trials at a time at most; default: what the hardware holds")
     accelerator: Filled | None = Field(None, description="type of GPU as Ray names it, on a mixed cluster")
     deterministic: bool = Field(False, description="bit-identical repeats on a GPU, at a cost in speed")
+    capture_steps: bool = Field(
+        True, description="on a GPU, replay each training step as a CUDA graph where that can be"
+    )
     code: list[Filled] = Field(default_factory=list, description="folders or packages of yours to carry to the nodes")
     leave_out: list[Filled] = Field(
         default_factory=list,

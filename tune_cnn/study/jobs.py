@@ -34,6 +34,7 @@ def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> Trainin
         cpus_per_rank=int(min(bundle["CPU"] for bundle in slots.bundles)),
         split_seed=spec.seed,
         deterministic=spec.resources.deterministic,
+        capture_steps=spec.resources.capture_steps,
         cache_dir=locations.cache_dir,
         checkpoint_every_s=spec.resources.checkpoint_every_s,
     )

@@ -18,6 +18,7 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.signals import terminable
+from tune_cnn.trials.cards import check_cards
 from tune_cnn.trials.cluster import connected
 from tune_cnn.trials.power import AsItIs, Power, power_of, restored_limits
 
@@ -51,6 +52,8 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[Po
     ):
         for line in restored_limits(on_cluster=locations.address is not None):
             report(line)
+        for note in check_cards(resources, is_local=locations.address is None):
+            report(note)
         with power_of(resources) as power:
             yield power
 

@@ -29,11 +29,13 @@ class TrainingJob:
     gpu_share: float = 0.0  # of one device, per rank; 0: train on the CPU
     slots_per_gpu: int = 1  # trials that may share the device, each with a context of its own
     power_limit_w: float | None = None  # at which its GPUs must stand; None: whatever they have
+    context_mib: float | None = None  # of such a context, as the inspection measured it; None: it could not
     cpus_per_rank: int = 1  # compute threads are what the loader workers leave of them, at least one
     seed: int = 0  # of the weights, the order of the images and the augmentation
     split_seed: int = 0  # of the validation split: the study's seed
     data_key: str | None = None  # of the images that the study decided on; None: whatever is found counts
     deterministic: bool = False
+    capture_steps: bool = True  # on a GPU, where that can be
     cache_dir: str  # decoded images of this node
     checkpoint_dir: str | None = None  # this trial's own folder or URI; None: no checkpoints
     checkpoint_every_s: float = 30.0
@@ -71,6 +73,22 @@ class LoadersFound:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceFound:
+    """The device of a node's trials, found to work. The default: a CPU."""
+
+    name: str = "the CPU"
+    total_mib: float | None = None  # of a GPU
+    context_mib: float | None = None  # that a process takes of it beside its tensors; None: not measured
+    others: str | None = None  # in words, who else holds what of it; None: nobody
+    compute_mode: str = "default"  # or exclusive: to one process at a time; or prohibited
+    has_mps: bool = False  # NVIDIA's daemon, by which several processes are as one to the device
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # metrics that it can't give, and why
+    without_compile: str | None = None  # why torch.compile can't work; None: it can, or is not wanted
+    hardware: Mapping[str, Plain] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """What a node with a trial's resources says of the spec."""
 
@@ -79,6 +97,7 @@ class Inspection:
     strategies: Cards  # of all that the spec names
     precisions: frozenset[str]
     loaders: LoadersFound
+    device: DeviceFound = field(default_factory=DeviceFound)
     shared_memory_bytes: int | None  # that are free; None where the system has none by name
     hardware: Mapping[str, Plain]
     versions: Mapping[str, str]

@@ -21,6 +21,7 @@ from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
 from tune_cnn.training.power.holding import check_power_limit
+from tune_cnn.training.process.compiling import set_up_compiler
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
@@ -37,7 +38,10 @@ JOIN_TIMEOUT_S = 1800.0  # torch's own for gloo: rank 0 may spend long in the us
 
 
 class RankTraining:
-    """One process of a trial's group. Lives as long as its process; what a trial computes doesn't depend on that.
+    """One process of a trial's group. Lives as long as its process, and each trial begins as in a fresh one.
+
+    So a trial computes the same bits wherever it runs on a CPU, and on a GPU where it is `deterministic`; else a GPU's
+    kernels add in any order, and cuDNN chooses among them by timing.
 
     `join` once, then for each trial `begin`, `train_epoch` until done, and whatever else is wanted, then `end`. All but
     `weights`, `end` and `abort` must be called on all ranks alike. A trial's own faults are raised as TrialError
@@ -51,6 +55,7 @@ class RankTraining:
         self._resident = ResidentSets()
         self._prepared: tuple[str, ImageSets] | None = None
         self._model_facts: dict[str, ModelFacts] = {}
+        self._context_now: TrialContext | None = None
         self._trial: Trial | None = None
         self._modules = 0  # that were imported when their objects were last set aside
 
@@ -73,7 +78,7 @@ class RankTraining:
         self._set_imports_aside()
         try:
             with self._faults("start of the training"):
-                context = self._context(job)
+                context = self._context_now = self._context(job)
                 facts = self._facts_of_model(job, context.images) if job.training is None else None
                 self._trial = Trial(context, facts)
                 return self._trial.resume()
@@ -132,13 +137,17 @@ class RankTraining:
     def end(self) -> None:
         """Free what the trial holds: model, optimizer, loader processes, memory. Idempotent."""
         trial, self._trial = self._trial, None
-        if trial is None:
+        context, self._context_now = self._context_now, None
+        if context is None:
             return
         try:
-            trial.close()
+            if trial is not None:
+                trial.close()
         except TrialError as error:
             _log.warning("%s", error)  # the trial is over, whatever its generator does as it closes
-        del trial
+        finally:
+            context.close()
+        del trial, context
         gc.collect()  # a model in a reference cycle would keep its memory
         give_back_freed_memory()
         if torch.cuda.is_initialized():
@@ -188,14 +197,13 @@ class RankTraining:
         )
         if job.power_limit_w is not None and device.type == "cuda":
             check_power_limit(str(torch.cuda.get_device_properties(device).uuid), job.power_limit_w)
-        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu)
+        set_up_compiler(cache_dir=job.cache_dir, threads=job.cpus_per_rank)
+        cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu, context_mib=job.context_mib)
         supported = supported_precisions(device.type == "cuda")
         if configuration.precision not in supported:
             raise TrialError(
                 f"precision {configuration.precision}: this {device.type} device has {', '.join(sorted(supported))}"
             )
-        if configuration.loader != "device":
-            self._resident.clear()  # another trial's images would count as this one's memory
         return TrialContext(
             job=job,
             group=self._group,

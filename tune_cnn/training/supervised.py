@@ -1,5 +1,6 @@
 """The training that the package itself does: a classifier, by cross-entropy, from its configuration."""
 
+import logging
 import math
 from collections.abc import Mapping
 
@@ -7,22 +8,25 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import DIVERGED, TrialError
-from tune_cnn.training.data.order import batch_shares, epoch_order, first_and_last, steps_per_epoch
+from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
+from tune_cnn.training.step.captured import CapturedSteps, CudaGraphs, why_not_captured
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
-from tune_cnn.training.step.model import built_model, wrapped
-from tune_cnn.training.step.optimizers import make_optimizer
+from tune_cnn.training.step.model import built_model
 from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
-from tune_cnn.training.step.train_state import TrainState
+from tune_cnn.training.step.train_state import make_train_state
 from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
 from tune_cnn.untyped import Untyped
+
+_log = logging.getLogger(__name__)
 
 
 class SupervisedTraining:
@@ -36,30 +40,22 @@ class SupervisedTraining:
         self._run = TrainingRun(context, built_model(context))
         self._strategies = AppliedStrategies(self._run, configuration.strategies_on)
         self._strategies.prepare()
-        with context.timed("compile_time_s"):
-            if needs_warm_up(context):
-                sizes = batch_shares(len(context.images.train), configuration.batch_size, context.group.ranks)
-                warm_up(self.model, context, sizes)
-        if context.device.type == "cuda":
-            torch.cuda.empty_cache()  # what the copy left would count as this trial's memory
         self._peak_rate = scaled_learning_rate(configuration)
-        some_unused = bool(model_facts.unused_parameters)
-        self._train_state = TrainState(
-            model=wrapped(self.model, context, some_unused=some_unused),
-            optimizer=make_optimizer(self.model, configuration, learning_rate=self._peak_rate),
-            scaler=context.precision.scaler(context.device),
-            precision=context.precision,
-            device=context.device,
-            learning_rate=self._learning_rate,
-            label_smoothing=configuration.label_smoothing,
-            gradient_clip=configuration.gradient_clip,
-        )
         self._plateau = Plateau.over(configuration.horizon) if configuration.schedule == "plateau" else None
         self._train_gflops = 0.0  # over all ranks
         self._skipped_steps = 0
         self._loader = context.started_loader()
         self._steps = self._loader.steps  # of the epoch
+        some_unused = bool(model_facts.unused_parameters)
+        self._shapes: list[Batch] = []  # of each size of batch, without their values
+        if needs_warm_up(context):
+            with context.timed("compile_time_s"):
+                self._warm_up(some_unused)
+            context.forget_warm_up()
+        self._train_state = make_train_state(self.model, context, self._learning_rate, some_unused=some_unused)
         self._run.begin(self._train_state, self._loader, some_unused=some_unused)
+        self._captured: CapturedSteps | None = None
+        self._capture()
 
     @property
     def model(self) -> nn.Module:
@@ -78,6 +74,7 @@ class SupervisedTraining:
         with meters.training():
             sums = self._train(epoch)
             if epoch + 1 == context.job.last_epoch:
+                self._captured = None  # from here on the model may be another
                 self._strategies.finish()
         metrics = self._training_metrics(epoch, sums)
         with context.timed("eval_time_s"):
@@ -97,6 +94,37 @@ class SupervisedTraining:
             self._train(0, steps)
         return self._steps
 
+    def _warm_up(self, some_unused: bool) -> None:
+        batches = self._batches_of_each_size()
+        warm_up(self.model, self._context, batches, some_unused=some_unused)
+        self._shapes = [Batch(*(torch.empty_like(part, device="meta") for part in batch)) for batch in batches]
+
+    def _batches_of_each_size(self) -> list[Batch]:
+        """The first batch of an epoch, and the last one where it is of another size."""
+        job = self._context.job
+        positions_n = epoch_order(len(self._context.images.train), job.seed, 0)
+        return list(self._loader.epoch(0, first_and_last(positions_n, self._run.batch_size, 1)))
+
+    def _capture(self) -> None:
+        """Record the step for each size of batch, or say why it is taken kernel by kernel."""
+        context, self._captured = self._context, None
+        if context.device.type != "cuda":
+            return
+        why_not = why_not_captured(context, self.model, self._strategies.not_capturable)
+        if why_not is not None:
+            _log.info("steps are not captured: %s", why_not)
+            return
+        captured = CapturedSteps(CudaGraphs())
+        try:
+            with context.timed("compile_time_s"):
+                for shape in self._shapes:
+                    captured.capture(self._train_state, self._strategies, shape)
+        except torch.OutOfMemoryError:
+            _log.info("steps are not captured: there is no memory left for it")
+            self._train_state.optimizer.zero_grad(set_to_none=True)
+            return
+        self._captured = captured
+
     def _train(self, epoch: int, steps: int | None = None) -> EpochSums:
         """An epoch's steps, or so many of them and the last one, which may be an odd one."""
         strategies, positions_n, job = self._strategies, None, self._context.job
@@ -109,8 +137,14 @@ class SupervisedTraining:
             self._steps = steps_per_epoch(len(positions_n), self._run.batch_size, job.ranks)
         if steps is not None and positions_n is not None:
             positions_n = first_and_last(positions_n, self._run.batch_size, steps)
-        batches = self._loader.epoch(epoch, positions_n)
-        return train_steps(self._train_state, batches, self._context.meters, strategies, first_step=epoch * self._steps)
+        return train_steps(
+            self._train_state,
+            self._loader.epoch(epoch, positions_n),
+            self._context.meters,
+            strategies,
+            first_step=epoch * self._steps,
+            captured=self._captured,
+        )
 
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:
         totals = torch.stack([sums.loss, sums.loss.new_tensor(float(sums.images)), sums.skipped_steps.double()])
@@ -130,6 +164,10 @@ class SupervisedTraining:
             "inference_gflops": facts.inference_gflops,
             "train_gflops": self._train_gflops,
         }
+        if self._context.seen.cached_pct is not None:
+            metrics["compile_cached_pct"] = self._context.seen.cached_pct
+        if self._context.device.type == "cuda":
+            metrics["captured_pct"] = 100.0 * sums.captured / sums.steps
         if self._context.precision.scales_loss:
             self._skipped_steps += round(skipped) // self._context.group.ranks  # ranks skip the same steps
             metrics["skipped_steps"] = float(self._skipped_steps)
@@ -150,9 +188,12 @@ class SupervisedTraining:
 
     def state(self) -> dict[str, Untyped]:
         """All that decides how the training goes on; equal on all ranks."""
+        optimizer = self._train_state.optimizer.state_dict()
+        for group in optimizer["param_groups"]:
+            group["lr"] = float(group["lr"])  # a captured step's is a tensor of the device
         return {
             "model": self.model.state_dict(),
-            "optimizer": self._train_state.optimizer.state_dict(),
+            "optimizer": optimizer,
             "scaler": self._train_state.scaler.state_dict(),
             "plateau": self._plateau.state_dict() if self._plateau is not None else {},
             "train_gflops": self._train_gflops,
@@ -168,9 +209,7 @@ class SupervisedTraining:
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
         self._train_gflops, self._skipped_steps = state["train_gflops"], state["skipped_steps"]
-
-    def close(self) -> None:
-        self._loader.close()
+        self._capture()  # the optimizer's state has been replaced
 
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration

@@ -39,6 +39,7 @@ class Trial:
         job = context.job
         folder = job.checkpoint_dir if context.group.rank == 0 else None
         self._checkpoints = Checkpoints(folder, every_s=job.checkpoint_every_s)
+        context.bring_images()
         seed_generators(job.seed)  # of the weights: equal on all ranks
         self._training: SupervisedTraining | UserTraining = (
             UserTraining(context) if model_facts is None else SupervisedTraining(context, model_facts)
@@ -160,10 +161,9 @@ class Trial:
         return self._checkpoint_path or None
 
     def close(self) -> None:
-        try:
+        """End what the user's training holds; the context's own things end with it."""
+        if isinstance(self._training, UserTraining):
             self._training.close()
-        finally:
-            self.context.meters.close()
 
 
 def trained_as(job: TrainingJob) -> str:

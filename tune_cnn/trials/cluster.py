@@ -16,6 +16,7 @@ from tune_cnn.spec import Resources
 from tune_cnn.spec.resources import Phase
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
+from tune_cnn.trials.cards import show_slices
 from tune_cnn.trials.code import add_import_folders, carried_modules, code_folders
 from tune_cnn.trials.code_size import check_size
 from tune_cnn.trials.ray_output import kept_off_stdout
@@ -36,6 +37,15 @@ class Slots:
     slots_per_gpu: int
     power_limit_w: float | None = None  # at which the GPUs are held; None: as it is
     nodes: int = 1  # over which they are spread
+    packed: bool = True  # a trial's ranks share a node; False: no node holds them, so all trials' ranks spread
+
+    @property
+    def strategy(self) -> str:
+        """Of a trial's placement group, in Ray's word: never one trial on a node and the next over several.
+
+        Gradients travel every step, so the times of the two don't compare.
+        """
+        return "STRICT_PACK" if self.packed else "PACK"
 
 
 @contextmanager
@@ -86,6 +96,7 @@ def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> I
         folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
         # "local": else RAY_ADDRESS, where it is set, would win.
         started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpu_count()}
+        started |= show_slices()
     else:
         started |= {"address": address, "runtime_env": carried}
         Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first
@@ -141,21 +152,31 @@ def fit(
     share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
     _one_accelerator(resources, share)
     bundles = _bundles(resources, share)
-    count = _count(bundles, nodes())
+    count, packed = _placed(bundles, nodes())
     if not count and _autoscales():
-        count = _wait_for_nodes(bundles, report)
+        count, packed = _wait_for_nodes(bundles, report)
     if not count:
         raise ResourceError(_never(bundles, resources))
+    if not packed:
+        report(
+            f"no node holds the {len(bundles)} ranks of a trial, so they spread over nodes: gradients cross the "
+            "network at every step"
+        )
     limited = min(count, resources.slots) if resources.slots is not None else count
-    per_gpu = math.floor(1 / share + 1e-9) if share else 1
     return Slots(
         count=limited,
         bundles=tuple(bundles),
         gpu_share=share,
-        slots_per_gpu=per_gpu,
+        slots_per_gpu=slots_on_a_gpu(share),
         power_limit_w=power_limit_w,
         nodes=len(nodes()),
+        packed=packed,
     )
+
+
+def slots_on_a_gpu(share: float) -> int:
+    """How often a share goes into a device, whatever floats make of it."""
+    return math.floor(1 / share + 1e-9) if share else 1
 
 
 def phase_slots(resources: Resources, phase: Phase, *, report: Callable[[str], None] = lambda line: None) -> Slots:
@@ -183,11 +204,17 @@ def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
     return bundles
 
 
-def _count(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Plain]]) -> int:
-    """Trials that fit at a time, by placing their bundles first-fit; a GPU's fractions stay on one device."""
+def _placed(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Plain]]) -> tuple[int, bool]:
+    """Trials that fit at a time, and whether each has its ranks on one node: so it is where any node holds a trial."""
+    count = _count([bundles], on)
+    return (count, True) if count else (_count([[bundle] for bundle in bundles], on), len(bundles) == 1)
+
+
+def _count(parts: Sequence[Sequence[dict[str, float]]], on: Sequence[dict[str, Plain]]) -> int:
+    """Trials that fit at a time, by placing their parts first-fit: each on one node, a GPU's fractions on a device."""
     free = [_Free(cpus=node.get("CPU", 0), gpus=[1.0] * int(node.get("GPU", 0)), other=node) for node in on]
     trials = 0
-    while all(any(node.take(bundle) for node in free) for bundle in bundles):
+    while all(any(node.take_all(part) for node in free) for part in parts):
         trials += 1
     return trials
 
@@ -197,6 +224,14 @@ class _Free:
     cpus: float
     gpus: list[float]
     other: dict[str, Untyped]
+
+    def take_all(self, bundles: Sequence[dict[str, float]]) -> bool:
+        """All of them, or none."""
+        before = self.cpus, list(self.gpus)
+        if all(self.take(bundle) for bundle in bundles):
+            return True
+        self.cpus, self.gpus = before
+        return False
 
     def take(self, bundle: dict[str, float]) -> bool:
         share = bundle.get("GPU", 0.0)
@@ -247,12 +282,12 @@ def _autoscales() -> bool:
 
 def _wait_for_nodes(
     bundles: Sequence[dict[str, float]], report: Callable[[str], None], *, patience_s: float = 900
-) -> int:
+) -> tuple[int, bool]:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(b) for b in bundles])
     asked = time.monotonic()
-    while not (count := _count(bundles, nodes())) and time.monotonic() - asked < patience_s:
+    while not (placed := _placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
         report(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
         time.sleep(5)
-    return count
+    return placed

@@ -60,7 +60,7 @@ def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterat
 
     `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected.
     """
-    group = placement_group([dict(bundle) for bundle in slots.bundles], strategy="PACK")
+    group = placement_group([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy)
     if not ray.wait([ready := group.ready()], timeout=BUSY_S)[0]:
         log.warning("waiting until the cluster has room: another's work holds what the training needs")
     ray.get(ready)

@@ -9,13 +9,14 @@ from tune_cnn.spec import Resources
 from tune_cnn.training.power.holding import PowerHolder, restore_left
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders, import_folders
-from tune_cnn.trials.remote import CallLost, answer_of
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.trials.remote import answer_of, call_on_each
+from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 log = logging.getLogger(__name__)
+RESTORE = "tune_cnn.training.power.holding:restore_left"
 RELEASE_S = 20.0  # for all nodes together; what is not restored by then, the next start of a search restores
 
 
@@ -79,14 +80,14 @@ def restored_limits(*, on_cluster: bool) -> list[str]:
     """Restore the limits that killed searches have left, here or on a cluster's nodes; a line for the user on each."""
     if not on_cluster:
         return restore_left()
-    refs = [_restore.options(**_on(node)).remote(import_folders()) for node in gpu_nodes(None)]
-    answers = [answer_of(ref) for ref in refs]
-    for answer in answers:
-        if isinstance(answer, CallLost):  # its trials will meet the same, and say it
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    lines: list[str] = []
+    for answer in call_on_each(RESTORE, [{"CPU": 0, f"node:{node['NodeManagerAddress']}": 0.001} for node in nodes]):
+        if isinstance(answer, Exception):  # its trials will meet the same, and say it
             log.warning("a node was not asked for power limits that a search has left: %s", answer)
-        elif isinstance(answer, Exception):
-            raise answer
-    return [line for answer in answers if not isinstance(answer, Exception) for line in answer]
+        else:
+            lines += answer
+    return lines
 
 
 def gpu_nodes(accelerator: str | None) -> list[str]:
@@ -112,15 +113,6 @@ class _Keeper:
         self._holder.release()
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def _restore(folders: tuple[str, ...]) -> list[str]:
-    add_import_folders(folders)
-    return restore_left()
-
-
 def _keeper_on(node: str) -> Untyped:
-    return _Keeper.options(**_on(node)).remote(import_folders())  # type: ignore[attr-defined]  # Ray's decorator adds it
-
-
-def _on(node: str) -> dict[str, Plain]:
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return _Keeper.options(scheduling_strategy=there).remote(import_folders())  # type: ignore[attr-defined]  # Ray's decorator adds it

@@ -11,6 +11,7 @@ from tune_cnn.untyped import Untyped
 import ray  # isort: skip
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
+PATIENCE_S = 60.0  # for what is asked beside other work: a worker's cold start takes some 10 s
 _LOST = (NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError)
 
 
@@ -35,6 +36,14 @@ def call_on_node(path: str, bundle: Mapping[str, float], *args: object, **kwargs
     if isinstance(answer, Exception):
         raise answer from None
     return answer
+
+
+def call_on_each(path: str, bundles: Sequence[Mapping[str, float]]) -> list[Untyped]:
+    """Call a function once with each of these resources, at the same time; its error where it raised or took long."""
+    refs = [_call.options(**_options(bundle)).remote(path, (), {}, import_folders()) for bundle in bundles]
+    ready = set(ray.wait(refs, num_returns=len(refs), timeout=PATIENCE_S)[0]) if refs else set()
+    late = TimeoutError(f"no answer in {PATIENCE_S:.0f} s")
+    return [answer_of(ref) if ref in ready else late for ref in refs]
 
 
 class ActorPool:

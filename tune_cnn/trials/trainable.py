@@ -45,6 +45,7 @@ def job_of(payload: Payload, config: Mapping[str, Plain]) -> TrainingJob:
         configuration=_configuration(config["params"]),
         seed=config["seed"],
         data_key=config["data_key"],
+        context_mib=config["context_mib"],
         checkpoint_dir=folder,
         cache_dir=str(Path(payload.job.cache_dir).expanduser()),  # of this node's user
     )

@@ -1,7 +1,7 @@
 """What the hooks of Tune share: the driver, the trials that run, the slots that start, and the coordinator."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from tune_cnn.errors import TuneCnnError
@@ -17,9 +17,10 @@ class Assignment:
     params: Mapping[str, Plain]
     seed: int
     data_key: str | None = None  # of the images that it trains on
+    context_mib: float | None = None  # that a process takes of a GPU beside its tensors; None: not measured
 
     def as_config(self) -> dict[str, Plain]:
-        return {"trial": self.trial, "params": dict(self.params), "seed": self.seed, "data_key": self.data_key}
+        return {**asdict(self), "params": dict(self.params)}
 
 
 class Driver(Protocol):

@@ -54,8 +54,7 @@ def _run(make_adapter: Callable[[Untyped], TuneAdapter], payload: Payload, slots
     shared = replace(payload, coordinator=coordinator, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared),
-        # Packed: gradients travel every step, so a trial's ranks stay on one node where they fit.
-        tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy="PACK"),
+        tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy),
     )
     folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
     adapter = make_adapter(coordinator)

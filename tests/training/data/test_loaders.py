@@ -284,3 +284,12 @@ def test_normalising_in_one_kernel_gives_the_same(tmp_path, channels_last):
     one, two = normalise.in_one_kernel(raw_nchw), normalise(raw_nchw)
     assert one.dtype == torch.float32 and one.stride() == two.stride()
     torch.testing.assert_close(one, two)
+
+
+def test_a_trial_keeps_its_own_parts_resident_and_no_others(tmp_path):
+    """What another trial brought, its test split say, would count as this one's memory."""
+    sets, resident = prepared(tmp_path), ResidentSets()
+    train, test = resident.get(sets.train, CPU), resident.get(sets.test, CPU)
+    resident.keep(sets.train, sets.validation)
+    assert resident.get(sets.train, CPU) is train
+    assert resident.get(sets.test, CPU) is not test

@@ -99,6 +99,44 @@ def test_sm_activity_is_weighted_over_windows_and_short_ends_are_left_out():
     assert meter.read() == {"sm_active_pct": pytest.approx((40 * 5 + 70 * 1) / 6)}
 
 
+def test_a_trial_of_short_epochs_is_measured_over_several_of_them():
+    """Epochs of 50 ms, 20 ms apart: a value after the first, which waits for the rest of a window, then one from every
+    two of them."""
+    now_s = 100.0
+    rested: list[float] = []
+
+    def rest(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+        rested.append(seconds)
+
+    meter = SmActive(Readings(sm=[10.0, 40.0, 70.0]), clock=lambda: now_s, rest=rest)
+    read = []
+    for _ in range(5):
+        meter.enter(now_s)
+        now_s += 0.05
+        meter.leave(now_s)
+        now_s += 0.02
+        read.append(meter.read().get("sm_active_pct"))
+    assert read == pytest.approx([10.0, 10.0, (10 * 1 + 40 * 2) / 3, (10 + 40 * 2) / 3, (10 + 40 * 2 + 70 * 2) / 5])
+    assert rested == [pytest.approx(0.03)]
+    again = SmActive(Readings())
+    again.load_state_dict(meter.state_dict())
+    assert again.read() == meter.read()
+
+
+def test_a_window_of_training_alone_stands_above_those_with_pauses():
+    """A long epoch after short ones: theirs no longer count."""
+    meter = SmActive(Readings(sm=[10.0, 20.0, 80.0]), clock=lambda: 0.1, rest=lambda seconds: None)
+    meter.enter(0.0)
+    meter.leave(0.05)
+    assert meter.read() == {"sm_active_pct": 10.0}
+    for begin, end_s in ((1.0, 1.05), (2.0, 2.01), (3.0, 4.0), (5.0, 5.05)):
+        meter.enter(begin)
+        meter.leave(end_s)
+    assert meter.read() == {"sm_active_pct": 80.0}
+
+
 def test_sm_activity_is_absent_before_hopper():
     """Where there is no GPM there is no metric, and the device isn't asked."""
     meter = SmActive(Readings(gpm=False))

@@ -133,7 +133,7 @@ def test_a_record_that_tells_nothing_is_named_and_kept(node, content, caplog):
             True,
             r"must lie within 220 to 350 W for GPU-00000001",
         ),
-        ([gpu(0), gpu(1, mig=True)], True, r"GPU-00000001 .* is cut into slices \(MIG\)"),
+        ([gpu(0), gpu(1, mig=True)], True, r"GPU-00000001 .* is cut into slices \(MIG\) or one of them"),
         ([gpu(0), gpu(1, range_mw=None)], True, r"GPU-00000001 .* has no power limit to set"),
         ([gpu(0), gpu(1, always_mw=280_000)], True, r"GPU-00000001 .* was set to 200 W and stands at 280 W"),
     ],
@@ -172,9 +172,11 @@ def test_only_the_gpus_that_a_node_gives_to_searches_are_limited(node, monkeypat
     power.release()
 
 
-def test_a_slice_is_no_gpu_to_limit(node, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
-    with pytest.raises(ResourceError, match=r"MIG-1234 is a slice of a GPU \(MIG\)"):
+@pytest.mark.parametrize("names", ["", "7", "GPU-99999999"])
+def test_a_node_that_shows_no_gpu_is_refused(node, monkeypatch, names):
+    """Else nothing would be held, and every trial would end for it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+    with pytest.raises(ResourceError, match=r"NVML shows no GPU on node .*CUDA_VISIBLE_DEVICES"):
         holder().hold(200.0, [200.0])
 
 

@@ -53,6 +53,14 @@ def test_a_broken_context_is_a_lost_device():
     assert type(outcome(error)) is DeviceLost
 
 
+@pytest.mark.parametrize(
+    "said", ["no kernel image is available for execution on the device", "the provided PTX was compiled with an unsup"]
+)
+def test_a_device_without_code_is_no_lost_device(said):
+    """A fresh process would fail in the same way: the trial ends at once, not at its third start."""
+    assert type(outcome(torch.AcceleratorError(f"CUDA error: {said}"))) is TrialError
+
+
 def test_the_users_error_is_named_with_its_place():
     """What raised, what it said, where."""
     found = outcome(ZeroDivisionError("division by zero"))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tune_cnn.training.loop import step_scaled
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
 from tune_cnn.training.step.precision import PRECISIONS, supported_precisions
+from tune_cnn.training.step.train_step import step_scaled
 
 CPU = torch.device("cpu")
 
@@ -46,23 +46,26 @@ def test_a_skipped_step_is_counted_and_leaves_the_weights(fused):
     """An infinite gradient skips the step; the next one, finite, is taken and not counted."""
     weight = nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight], lr=0.1, fused=fused)
-    scaler = PRECISIONS["fp16"].scaler(CPU)
+    scaler, skipped = PRECISIONS["fp16"].scaler(CPU), torch.zeros((), dtype=torch.int64)
 
-    def step(factor: float) -> bool:
+    def step(factor: float) -> int:
         optimizer.zero_grad()
         scaler.scale((weight * factor).sum()).backward()
-        return bool(step_scaled(scaler, optimizer))
+        step_scaled(scaler, optimizer, skipped)
+        return int(skipped)
 
-    assert step(float("inf")) and weight.tolist() == [1, 1, 1]
-    assert not step(1.0) and weight.tolist() == pytest.approx([0.9] * 3)
+    assert step(float("inf")) == 1 and weight.tolist() == [1, 1, 1]
+    assert step(1.0) == 1 and weight.tolist() == pytest.approx([0.9] * 3)
+    assert step(float("inf")) == 2
 
 
 def test_precisions_without_scaling_count_no_skips():
     """And take the step whatever the gradient is."""
     weight = nn.Parameter(torch.ones(1))
     weight.grad = torch.ones(1)
-    assert step_scaled(PRECISIONS["bf16"].scaler(CPU), torch.optim.SGD([weight], lr=0.5)) == 0
-    assert weight.item() == 0.5
+    skipped = torch.zeros((), dtype=torch.int64)
+    step_scaled(PRECISIONS["bf16"].scaler(CPU), torch.optim.SGD([weight], lr=0.5), skipped)
+    assert skipped == 0 and weight.item() == 0.5
 
 
 class Shrinks(nn.Module):

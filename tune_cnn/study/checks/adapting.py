@@ -15,9 +15,10 @@ from tune_cnn.untyped import Plain
 def adapt(spec: StudySpec, inspection: Inspection, *, cuda: bool) -> tuple[StudySpec, list[str]]:
     """The spec without what can't be, and a note on each thing that is left out. Raises SpecError."""
     by_precision, notes = _drop_precisions(spec, inspection.precisions, cuda=cuda)
-    by_loader, more = _drop_loaders(by_precision, inspection.loaders)
+    by_compile, why_not = _drop_compile(by_precision, inspection.device.without_compile)
+    by_loader, more = _drop_loaders(by_compile, inspection.loaders)
     adapted, last = _drop_processes(by_loader, inspection.loaders)
-    return adapted, [*notes, *more, *last]
+    return adapted, [*notes, *why_not, *more, *last]
 
 
 def joined_batches(spec: StudySpec, inspection: Inspection) -> list[str]:
@@ -40,6 +41,15 @@ def _drop_precisions(spec: StudySpec, supported: frozenset[str], *, cuda: bool) 
     if not kept:
         raise SpecError(f"space.precision: {device} has no {lacking}; it has {', '.join(sorted(supported))}")
     return _with(spec, "precision", kept), [f"precision {lacking} is left out, because {device} does not support it"]
+
+
+def _drop_compile(spec: StudySpec, why: str | None) -> tuple[StudySpec, list[str]]:
+    compiling = spec.dimension("compile")
+    if why is None or not compiling.holds(True):
+        return spec, []
+    if not compiling.holds(False):
+        raise SpecError(f"space.compile: torch.compile can't work here: {why}, or leave compile out")
+    return _with(spec, "compile", [False]), [f"compile is left out: {why}"]
 
 
 def _drop_loaders(spec: StudySpec, found: LoadersFound) -> tuple[StudySpec, list[str]]:

@@ -10,6 +10,7 @@ from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.prices import COST
 from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.checks.adapting import adapt, joined_batches
+from tune_cnn.study.checks.device import check_device
 from tune_cnn.study.checks.shared_memory import check_shared_memory
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import of_phase, versions
@@ -20,6 +21,7 @@ from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.remote import call_on_node
 from tune_cnn.untyped import Plain
 
+POWER = "gpu_power_limit_w"  # as the inspection finds it, in a node's hardware
 INSPECT = "tune_cnn.training.inspection.node:inspect_node"
 
 
@@ -47,11 +49,13 @@ def inspection_call(spec: StudySpec, slots: Slots, *, cache_dir: str) -> FirstCa
 
 def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Checked:
     """Hold the spec against a node's inspection; raises InputError."""
+    of_device = check_device(spec, slots, inspection.device)
     adapted, notes = adapt(spec, inspection, cuda=slots.gpu_share > 0)
     check_shared_memory(adapted, inspection, trials=-(-slots.count // slots.nodes))
-    notes = [*inspection.data.notes, *notes, *joined_batches(spec, inspection)]
+    notes = [*of_device, *inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     info = {
         "hardware": _hardware(inspection, slots),
+        "context_mib": inspection.device.context_mib,
         "versions": {**versions(), **inspection.versions},
         "data": {**asdict(inspection.data), "notes": notes},  # the report tells them too
         "model": asdict(inspection.model) if inspection.model is not None else None,
@@ -62,9 +66,11 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
 
 
 def _hardware(inspection: Inspection, slots: Slots) -> dict[str, Plain]:
-    """The node's, and the phase's. A limit at which the phase holds the GPUs says nothing of the machine."""
-    own = {k: v for k, v in inspection.hardware.items() if k != "power_limit_w" or slots.power_limit_w is None}
-    return {**own, **of_phase(slots.count, slots.gpu_share, slots.power_limit_w)}
+    """The node's, and the phase's; of several ranks also whether the network lies between them, which decides a step's
+    time. A limit at which the phase holds the GPUs says nothing of the machine."""
+    own = {k: v for k, v in inspection.hardware.items() if k != POWER or slots.power_limit_w is None}
+    place = {} if len(slots.bundles) == 1 else {"ranks": "on one node" if slots.packed else "over several nodes"}
+    return {**own, **place, **of_phase(slots.count, slots.gpu_share, slots.power_limit_w)}
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:

@@ -109,7 +109,8 @@ class DedicatedTrainer:
     def __init__(self, session: Session, *, stopping: Callable[[], bool]) -> None:
         self._spec, self._locations, self._report = session.spec, session.locations, session.report
         self._trials = {trial.number: trial for trial in session.store.trials(session.study)}
-        self._data_key = session.record.info.get("data", {}).get("key")
+        info = session.record.info
+        self._data_key, self._context_mib = info.get("data", {}).get("key"), info.get("context_mib")
         self._stopping = stopping
         self._power = session.power
         self._slots: dict[Phase, Slots] = {}
@@ -163,6 +164,7 @@ class DedicatedTrainer:
             configuration=self._spec.configuration(self._trials[run.trial].params),
             seed=run.seed,
             data_key=self._data_key,
+            context_mib=self._context_mib,
             cache_dir=str(Path(self._locations.cache_dir).expanduser()),
             checkpoint_dir=self._folder(run),
             stop_epoch=run.epoch,

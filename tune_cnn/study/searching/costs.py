@@ -29,7 +29,7 @@ def setup_of(spec: StudySpec, info: Mapping[str, Plain], **slots: object) -> dic
         "model": spec.model.model_dump(),
         "training": spec.training,
         "metrics": {name: metric.call for name, metric in spec.metrics.items()},
-        "resources": spec.resources.model_dump(include={"ranks", "cpus_per_trial", "deterministic"}),
+        "resources": spec.resources.model_dump(include={"ranks", "cpus_per_trial", "deterministic", "capture_steps"}),
     }
 
 

@@ -67,6 +67,7 @@ class SearchDriver:
         study = self._store.study(self._spec.study)
         assert study is not None
         self._place, self._data_key = place_of(study.info), study.info.get("data", {}).get("key")
+        self._context_mib = study.info.get("context_mib")
         trials = self._store.trials(self._spec.study)
         self._tracker = FrontTracker(self._objectives, study.reference)
         self._trace: list[float] = []
@@ -261,7 +262,9 @@ class SearchDriver:
         searched = {key: params[key] for key in self._spec.searched if key in params}
         self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=searched)
         self._started_s[number] = time.monotonic()
-        return Assignment(trial=number, params=params, seed=seed, data_key=self._data_key)
+        return Assignment(
+            trial=number, params=params, seed=seed, data_key=self._data_key, context_mib=self._context_mib
+        )
 
     def _track(self, point: EpochPoint) -> None:
         if feasible([point], self._bounds) and self._tracker.add(point):

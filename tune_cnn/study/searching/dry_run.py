@@ -81,7 +81,8 @@ def _probe(
     many = f"{len(drawn)} configuration{'s' if len(drawn) > 1 else ''}"
     report(f"probing {many}, {STEPS} steps each" + (f", in all {slots.count} slots at once" if slots.count > 1 else ""))
     setup, probed = setup_of(checked.spec, checked.info), {}
-    with closing(open_store(locations.home, create=True)) as store, Prober(checked.spec, slots, locations) as prober:
+    prober = Prober(checked.spec, slots, locations, context_mib=checked.info["context_mib"])
+    with closing(open_store(locations.home, create=True)) as store, prober:
         for params in drawn:
             probed[cost_key(params)] = probe = prober.probe(params)
             known = to_keep(params, probe, checked.cards)

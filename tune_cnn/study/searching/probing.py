@@ -30,8 +30,11 @@ class Prober:
     Different ones at a time would take fewer rounds, and the slowest would be timed when the others have ended.
     """
 
-    def __init__(self, spec: StudySpec, slots: Slots, locations: Locations) -> None:
-        self._template = job_template(spec, slots, locations)
+    def __init__(
+        self, spec: StudySpec, slots: Slots, locations: Locations, *, context_mib: float | None = None
+    ) -> None:
+        """`context_mib`: as `preflight.check` found it."""
+        self._template = replace(job_template(spec, slots, locations), context_mib=context_mib)
         # The last rank has the fewest cores: so many times that fits wherever the trials do.
         self._pool = ActorPool(PROBE, slots.bundles[-1], slots.count * len(slots.bundles))
 

@@ -119,7 +119,8 @@ def _run(order: _Order) -> _Trained:
         notes = _surprises(order.export, checked.info)
         for note in [*checked.notes, *notes]:
             report(note)
-        job = replace(_job(order, checked.spec, slots), data_key=checked.info["data"]["key"])
+        found = {"data_key": checked.info["data"]["key"], "context_mib": checked.info["context_mib"]}
+        job = replace(_job(order, checked.spec, slots), **found)
         horizon = job.configuration.horizon
         report(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
         try:

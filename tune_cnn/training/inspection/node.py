@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,11 +14,12 @@ from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
+from tune_cnn.training.inspection.device import inspect_device
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
-from tune_cnn.training.models.registry import check_model, takes_batches_of_one
+from tune_cnn.training.models.registry import check_model, layers_without_determinism, takes_batches_of_one
 from tune_cnn.training.step.precision import supported_precisions
 from tune_cnn.untyped import Plain
 
@@ -27,7 +27,11 @@ SHARED_MEMORY = Path("/dev/shm")  # no folder of ours: where Linux keeps it
 
 
 def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
-    """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError."""
+    """Prepare the images, build the model in every shape that is searched, find the user's code. Raises InputError.
+
+    First the device, which takes no time and may make all the rest vain.
+    """
+    device = inspect_device(cuda=cuda, compiles=spec.dimension("compile").holds(True))
     folder = Path(cache_dir).expanduser()
     images = prepare(spec.data, split_seed=spec.seed, cache_dir=folder)
     if isinstance(images.train.reader, UserReader):
@@ -43,14 +47,17 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     else:
         model = _check_models(spec, data)
         _check_single(spec, data)
+        if cuda and spec.resources.deterministic:
+            check_deterministic(spec, data)
     return Inspection(
         data=data,
         model=model,
         strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
         loaders=inspect_loaders(spec, images),
+        device=device,
         shared_memory_bytes=_shared_memory_bytes(),
-        hardware=_hardware(cuda),
+        hardware={"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system(), **device.hardware},
         versions={"torch": str(torch.__version__), "torchvision": version("torchvision"), **_cuda_version(cuda)},
     )
 
@@ -64,14 +71,16 @@ def _check_batches(spec: StudySpec, data: DataFacts) -> None:
             raise SpecError(f"space.{error}") from None
 
 
-def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
-    """Build the model for each value of each of its arguments, the others at their first."""
+def _variants(spec: StudySpec) -> list[dict[str, Plain]]:
+    """The model's arguments: each value of each of them, the others at their first."""
     dimensions = {k.removeprefix("model."): d for k, d in spec.space.items() if k.startswith("model.")}
     values = {name: dimension.ends for name, dimension in dimensions.items()}
     first = {name: tried[0] for name, tried in values.items()}
-    variants: Iterable[dict[str, Plain]] = [first] + [
-        {**first, name: value} for name, tried in values.items() for value in tried[1:]
-    ]
+    return [first] + [{**first, name: value} for name, tried in values.items() for value in tried[1:]]
+
+
+def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
+    """Build the model in each of its variants."""
     facts = [
         check_model(
             spec.model.name,
@@ -81,38 +90,43 @@ def _check_models(spec: StudySpec, data: DataFacts) -> ModelFacts:
             weights=spec.model.weights,
             arguments=arguments,
         )
-        for arguments in variants
+        for arguments in _variants(spec)
     ]
     return facts[0]
+
+
+def check_deterministic(spec: StudySpec, data: DataFacts) -> None:
+    """Refuse a model with a layer that can't be deterministic on a GPU: torch would end each trial in its backward."""
+    for arguments in _variants(spec):
+        layers = layers_without_determinism(
+            spec.model.name,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            arguments=arguments,
+        )
+        if layers:
+            given = "".join(f" with {name}={value!r}" for name, value in arguments.items())
+            raise SpecError(
+                f"resources.deterministic: model {spec.model.name!r}{given} has {', '.join(layers)}, whose gradient is "
+                "not deterministic on a GPU; set deterministic: false, or choose another model"
+            )
 
 
 def _check_single(spec: StudySpec, data: DataFacts) -> None:
     """Refuse a batch of one image a rank where the model can't train on it. (What is left at an epoch's end joins.)"""
     smallest, ranks = spec.dimension("batch_size").smallest, spec.resources.ranks
-    arguments = {k.removeprefix("model."): d.ends[0] for k, d in spec.space.items() if k.startswith("model.")}
     if smallest == ranks and not takes_batches_of_one(
         spec.model.name,
         num_classes=data.num_classes,
         in_channels=data.in_channels,
         image_size=data.image_size,
-        arguments=arguments,
+        arguments=_variants(spec)[0],
     ):
         raise SpecError(
             f"space.batch_size: model {spec.model.name!r} can't train on one image a rank, as batch normalisation "
             f"needs two values a channel, got {smallest}; search batches of {2 * ranks} or more"
         )
-
-
-def _hardware(cuda: bool) -> dict[str, Plain]:
-    hardware: dict[str, Plain] = {"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system()}
-    if cuda:
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        hardware |= {
-            "gpu": properties.name,
-            "gpu_memory_mib": properties.total_memory // 2**20,
-            "compute_capability": f"{properties.major}.{properties.minor}",
-        }
-    return hardware
 
 
 def _shared_memory_bytes() -> int | None:

@@ -1,11 +1,12 @@
 """Utilisation, SM activity and energy of a GPU that one trial has to itself, within stretches of training."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tune_cnn.training.meters.meter import Meter, TimeMean
+from tune_cnn.training.meters.nvml import GPM_SHORTEST_S
 
-GPM_SHORTEST_S = 0.1  # NVIDIA's advice for the distance of two GPM samples
 GPM_LONGEST_S = 5.0  # a window is closed by then, so one failed reading costs little
 
 
@@ -57,44 +58,76 @@ class GpuUtil(Meter):
 
 class SmActive(Meter):
     """sm_active_pct: share of SMs with a warp resident, averaged by the hardware over each window and over windows by
-    their length, over the whole trial (ranks: the mean). Hopper and newer; ends of stretches shorter than
-    `GPM_SHORTEST_S` are left out.
+    the training in them, over the whole trial (ranks: the mean). Hopper and newer.
+
+    The hardware needs `GPM_SHORTEST_S` for a window. A trial whose stretches are all shorter is measured in windows
+    that span stretches, with the evaluation and the pauses between them; once it has a window of training alone, such
+    ones count alone and shorter ends of stretches are left out.
     """
 
-    def __init__(self, readings: GpuReadings) -> None:
-        self._readings = readings
+    def __init__(
+        self,
+        readings: GpuReadings,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        rest: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._readings, self._clock, self._rest = readings, clock, rest
         self.begin()
 
     def begin(self) -> None:
-        self._mean = TimeMean()
+        self._pure, self._spanning = TimeMean(), TimeMean()
+        self._is_carried = False  # the window is open since an earlier stretch
 
     def enter(self, now_s: float) -> None:
-        self._since_s = now_s
+        self._entered_s = now_s
+        if self._is_carried and self._pure.mean is None:
+            return
+        self._is_carried = False
+        self._since_s, self._trained_s = now_s, 0.0
         self._open = self._readings.start_sm_window()
 
     def sample(self, now_s: float) -> None:
         if now_s - self._since_s >= GPM_LONGEST_S:
+            self._train_until(now_s)
             self._close_window(now_s)
 
     def leave(self, now_s: float) -> None:
+        self._train_until(now_s)
         if now_s - self._since_s >= GPM_SHORTEST_S:
             self._close_window(now_s)
+        else:
+            self._is_carried = self._open
+
+    def _train_until(self, now_s: float) -> None:
+        self._trained_s += now_s - max(self._entered_s, self._since_s)
 
     def _close_window(self, now_s: float) -> None:
         value = self._readings.sm_active_pct() if self._open else None
         if value is not None:
-            self._mean.add(value, now_s - self._since_s)
-        self._since_s = now_s
+            (self._spanning if self._is_carried else self._pure).add(value, self._trained_s)
+        self._since_s, self._trained_s, self._is_carried = now_s, 0.0, False
 
     def read(self) -> dict[str, float]:
-        return {} if self._mean.mean is None else {"sm_active_pct": self._mean.mean}
+        if self._is_carried and self._pure.mean is None and self._spanning.mean is None:
+            # After the very first epoch there must be a value: an objective that is absent ends its trial.
+            self._rest(max(0.0, self._since_s + GPM_SHORTEST_S - self._clock()))
+            self._close_window(self._clock())
+        mean = self._spanning.mean if self._pure.mean is None else self._pure.mean
+        return {} if mean is None else {"sm_active_pct": mean}
 
     def state_dict(self) -> dict[str, float]:
-        return {"sm_active_weighted": self._mean.weighted, "sm_active_seconds": self._mean.seconds}
+        return {
+            "sm_active_weighted": self._pure.weighted,
+            "sm_active_seconds": self._pure.seconds,
+            "sm_active_spanning_weighted": self._spanning.weighted,
+            "sm_active_spanning_seconds": self._spanning.seconds,
+        }
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        self._mean.weighted = state.get("sm_active_weighted", 0.0)
-        self._mean.seconds = state.get("sm_active_seconds", 0.0)
+        for name, mean in (("sm_active", self._pure), ("sm_active_spanning", self._spanning)):
+            mean.weighted = state.get(f"{name}_weighted", 0.0)
+            mean.seconds = state.get(f"{name}_seconds", 0.0)
 
 
 class GpuEnergy(Meter):

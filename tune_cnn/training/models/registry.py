@@ -10,6 +10,7 @@ from tune_cnn.errors import ModelError, nearest
 from tune_cnn.spec.calls import find_call, resolve
 from tune_cnn.training.models.arguments import Factory, check_arguments
 from tune_cnn.training.models.densenet import densenet_bc_100_12
+from tune_cnn.training.models.determinism import without_determinism
 from tune_cnn.training.models.dpn import dpn92
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.lenet import lenet5
@@ -176,6 +177,24 @@ def takes_batches_of_one(
         if ":" not in name:
             return trains_on_one_image(_without_data(name, shape, None, arguments), **shape)
         return trains_on_one_image(build_model(name, **shape, arguments=arguments), **shape)
+
+
+def layers_without_determinism(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    arguments: Mapping[str, Plain] = {},
+) -> list[str]:
+    """The layers of the model, which can be built, that can't be trained bit by bit alike on a GPU."""
+    shape: dict[str, Untyped] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    with torch.random.fork_rng(devices=[]):
+        if ":" in name:
+            model = build_model(name, **shape, arguments=arguments)
+        else:
+            model = _without_data(name, shape, None, arguments)
+        return without_determinism(model, in_channels=in_channels, image_size=image_size)
 
 
 def _without_data(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pynvml
 
 from tune_cnn.errors import ResourceError
-from tune_cnn.training.meters.nvml import _sliced as is_sliced
+from tune_cnn.training.meters.cards import cards, visible
 from tune_cnn.untyped import Untyped
 
 KEY = "resources.power_limit_w"
@@ -56,30 +56,27 @@ def by_uuid(uuid: str) -> Gpu:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs that this node gives to searches: all, or those that CUDA_VISIBLE_DEVICES names. Raises NVMLError."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    else:
-        handles = [_handle(name.strip()) for name in named.split(",") if name.strip()]
-    uuids = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
-    return [
-        Gpu(uuid=uuid.decode() if isinstance(uuid, bytes) else uuid, handle=handle)
-        for uuid, handle in zip(uuids, handles, strict=True)
-    ]
+    """The GPUs that this node gives to searches: all, or those that CUDA_VISIBLE_DEVICES names.
 
-
-def _handle(name: str) -> Untyped:
-    """By CUDA's number (equal GPUs have it in NVML's order, and each trial looks at its own) or by UUID."""
-    if name.startswith("MIG-"):
-        raise ResourceError(f"{KEY}: {name} is a slice of a GPU (MIG), and only a whole one has a limit; {LEAVE_OUT}")
-    return pynvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(name)
+    ResourceError where a slice is among them, or there are none; raises NVMLError.
+    """
+    found = visible(cards(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    for card in found:
+        if card.is_cut or card.uuid.startswith("MIG-"):
+            raise ResourceError(
+                f"{KEY}: {card.uuid} on node {platform.node()} is cut into slices (MIG) or one of them, and only a "
+                f"whole GPU has a limit; {LEAVE_OUT}"
+            )
+    if not found:
+        raise ResourceError(
+            f"{KEY}: NVML shows no GPU on node {platform.node()} that trials may use; look at what nvidia-smi says and "
+            f"at CUDA_VISIBLE_DEVICES, or {LEAVE_OUT}"
+        )
+    return [by_uuid(card.uuid) for card in found]
 
 
 def check_limitable(gpu: Gpu, phases: Sequence[float]) -> None:
     """ResourceError where the GPU can't be held at one of these limits, in watts; NVMLError where NVML fails."""
-    if is_sliced(gpu.handle):
-        raise ResourceError(f"{KEY}: {gpu} is cut into slices (MIG), and only a whole GPU has a limit; {LEAVE_OUT}")
     try:
         low_mw, high_mw = gpu.range_mw
     except pynvml.NVMLError_NotSupported:

@@ -15,6 +15,14 @@ from tune_cnn.text import printable
 OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
 
 
+# The device has no code of torch's, or the driver can't make it: a fresh process would fail in the same way.
+NO_CODE = (
+    "no kernel image is available",
+    "invalid device function",
+    "PTX was compiled",
+    "driver version is insufficient",
+)
+
 LONGEST = 500  # characters of what an error says
 NO_SHARED_MEMORY = (
     "a loader process found no room for its batch in shared memory (/dev/shm); give the container more (docker run "
@@ -30,14 +38,15 @@ def trial_faults(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (TrialError, PeerLost, DeviceLost):
+    except (TrialError, PeerLost, DeviceLost) as error:
+        _forget_frames(error)
         raise
     except InputError as error:
+        _forget_frames(error)
         raise TrialError(f"{doing}: {error}") from error
     except Exception as error:
         where = _where(error)
-        # A warm process lives on, and what an error's frames hold (batches, activations) would live on with the error.
-        traceback.clear_frames(error.__traceback__)
+        _forget_frames(error)
         if is_out_of_memory(error):
             raise OutOfMemory(f"{doing}: out of memory: {first_line(error)}") from error
         if is_peer_lost(error):
@@ -47,6 +56,11 @@ def trial_faults(doing: str) -> Iterator[None]:
         if is_shared_memory_full(error):
             raise TrialError(f"{doing}: {NO_SHARED_MEMORY}") from error
         raise TrialError(f"{doing} raised {type(error).__name__}: {_said(error)}{where}") from error
+
+
+def _forget_frames(error: BaseException) -> None:
+    """A warm process lives on, and what an error's frames hold (model, batches, activations) would live on with it."""
+    traceback.clear_frames(error.__traceback__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -69,7 +83,9 @@ def is_peer_lost(error: BaseException) -> bool:
 
 
 def breaks_context(error: BaseException) -> bool:
-    """Whether CUDA failed in a way after which nothing in this process can use the device."""
+    """Whether CUDA failed in a way after which nothing in this process can use the device, and another process may."""
+    if any(text in str(error) for text in NO_CODE):
+        return False
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
 
 

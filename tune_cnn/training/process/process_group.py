@@ -135,11 +135,21 @@ class ProcessGroup:
         return values[0]
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Give every rank rank 0's buffers (running statistics differ, as each rank saw other images)."""
-        if self.ranks > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, src=0)
-            self.check()
+        """Give every rank rank 0's buffers (running statistics differ, as each rank saw other images).
+
+        Those of a type in one message: a net has hundreds of some bytes each.
+        """
+        if self.ranks == 1:
+            return
+        of_type: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in module.buffers():
+            of_type.setdefault(buffer.dtype, []).append(buffer)
+        for buffers in of_type.values():
+            flat = torch.cat([buffer.flatten() for buffer in buffers])
+            dist.broadcast(flat, src=0)
+            for buffer, values in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
+                buffer.copy_(values.view_as(buffer))
+        self.check()
 
 
 def tcp_connections(descriptors: Iterable[int] | None = None) -> dict[int, Connection]:

@@ -1,8 +1,9 @@
 """What stands around a trial on one rank while it trains."""
 
+import gc
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +20,16 @@ from tune_cnn.training.step.precision import Precision
 BESIDE_TRAINING = ("eval_time_s", "compile_time_s", "loader_start_s")
 
 
+@dataclass(kw_only=True)
+class Seen:
+    """What the warm-up saw; nothing where there was none."""
+
+    evaluation_images: int | None = None  # of a rank's pass without gradients; None: the usual number
+    cached_pct: float | None = None  # of the compiled code, that lay in the cache; None: nothing is compiled
+    draws_on_host: bool = False  # a step draws from a generator of the CPU
+    waits: str | None = None  # a step waits for the device: how torch said it
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrialContext:
     """The job, the rank's place and hardware, the prepared images and the meters."""
@@ -30,7 +41,9 @@ class TrialContext:
     resident: ResidentSets
     precision: Precision
     meters: Meters
+    seen: Seen = field(default_factory=Seen)
     times_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(BESIDE_TRAINING, 0.0))  # by metric
+    closing: ExitStack = field(default_factory=ExitStack)  # what ends with the trial, however it ends
 
     @contextmanager
     def timed(self, metric: str) -> Iterator[None]:
@@ -42,6 +55,34 @@ class TrialContext:
                 torch.cuda.synchronize(self.device)
         finally:
             self.times_s[metric] += time.monotonic() - begun
+
+    def bring_images(self) -> None:
+        """What the trial reads on the device, and nothing else, before anything of the trial lies there.
+
+        So the same trial finds the same memory, whichever came before it.
+        """
+        if self.job.configuration.loader != "device":
+            self.resident.clear()
+            return
+        with self.timed("loader_start_s"):
+            parts = (self.images.train, self.images.validation)
+            self.resident.keep(*parts)
+            for part in parts:
+                self.resident.get(part, self.device)
+
+    def forget_warm_up(self) -> None:
+        """Free what the warm-up left on the device: it would count as memory of the training."""
+        if self.device.type == "cuda":
+            gc.collect()
+            torch._C._cuda_clearCublasWorkspaces()  # they may lie within memory that is free otherwise
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """End what the trial has opened: loader processes, meters. Idempotent."""
+        try:
+            self.closing.close()
+        finally:
+            self.meters.close()
 
     def started_loader(self) -> BatchLoader:
         """This rank's loader of the training split, its processes up."""
@@ -61,5 +102,6 @@ class TrialContext:
             loader = make_loader(
                 plan, kind=configuration.loader, workers=configuration.loader_workers, resident=self.resident
             )
+            self.closing.callback(loader.close)
             loader.start()
         return loader

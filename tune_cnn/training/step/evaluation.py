@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
 from tune_cnn.training.step.context import TrialContext
 
@@ -17,18 +18,24 @@ class Evaluation:
     accuracy: float
 
 
-def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = False) -> EvaluationLoader:
-    """This rank's share of a split, or all of it.
+def evaluation_images(context: TrialContext) -> int:
+    """How many images a rank's pass takes.
 
     Twice the training batch: without gradients a pass keeps so little per image that this fits wherever training did,
-    and the peak of memory stays training's.
+    and the peak of memory stays training's. More, where the warm-up saw that more need no more.
     """
+    usual = max(1, 2 * context.job.configuration.batch_size // context.group.ranks)
+    return context.seen.evaluation_images or usual
+
+
+def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = False) -> EvaluationLoader:
+    """This rank's share of a split, or all of it."""
     group, configuration = context.group, context.job.configuration
     rank, ranks = (0, 1) if whole else (group.rank, group.ranks)
     return EvaluationLoader(
         images=images,
         facts=context.images.facts,
-        batch_size=2 * configuration.batch_size * ranks // group.ranks,
+        batch_size=evaluation_images(context) * ranks,
         rank=rank,
         ranks=ranks,
         device=context.device,
@@ -45,12 +52,24 @@ def evaluate(model: nn.Module, context: TrialContext, images: ImageSet) -> Evalu
     """
     context.group.share_buffers(model)
     sums = torch.zeros(2, dtype=torch.float64, device=context.device)  # loss, correct
-    model.eval()
-    with torch.inference_mode():
-        for images_nchw, labels_n in evaluation_loader(context, images):
-            with context.precision.autocast(context.device):
-                logits = model(images_nchw)
-            loss = F.cross_entropy(logits.float(), labels_n, reduction="sum")
-            sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels_n).sum().double()])
+    for batch in evaluation_loader(context, images):
+        sums += loss_and_correct(model, context, batch)
     loss_sum, correct = context.group.add_up(sums).tolist()
     return Evaluation(loss=loss_sum / len(images), accuracy=correct / len(images))
+
+
+def evaluate_first_and_last(model: nn.Module, context: TrialContext, images: ImageSet) -> None:
+    """The passes of the two sizes that an evaluation has, for a device to get ready for them."""
+    for batch in evaluation_loader(context, images).first_and_last():
+        loss_and_correct(model, context, batch)
+
+
+def loss_and_correct(model: nn.Module, context: TrialContext, batch: Batch) -> Tensor:
+    """The sums over a batch, in float64 on the device: cross-entropy, images that were right."""
+    images_nchw, labels_n = batch
+    model.eval()
+    with torch.inference_mode():
+        with context.precision.autocast(context.device):
+            logits = model(images_nchw)
+        loss = F.cross_entropy(logits.float(), labels_n, reduction="sum")
+        return torch.stack([loss.double(), (logits.argmax(dim=1) == labels_n).sum().double()])

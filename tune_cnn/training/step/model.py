@@ -8,7 +8,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.step.context import TrialContext
-from tune_cnn.training.step.warm_up import compiled
 from tune_cnn.untyped import Plain
 
 
@@ -33,6 +32,18 @@ def laid_out(model: nn.Module, context: TrialContext) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+def compiled(model: nn.Module, context: TrialContext) -> nn.Module:
+    """The model as a training step calls it, before any data-parallel wrapping.
+
+    Each size of batch gets code of its own (`dynamic=False`): there are two at most, and both are known beforehand.
+    """
+    if not context.job.configuration.compile:
+        return model
+    made = torch.compile(model, dynamic=False)
+    assert isinstance(made, nn.Module), "a module compiled is a module; torch's stub says a callable"
+    return made
+
+
 def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn.Module:
     """Compiled and data-parallel, where asked for. `some_unused`: some parameters get no gradient."""
     group, module = context.group, compiled(model, context)
@@ -44,4 +55,5 @@ def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn
         device_ids=[context.device] if context.device.type == "cuda" else None,
         gradient_as_bucket_view=True,
         find_unused_parameters=some_unused,
+        broadcast_buffers=False,  # no step reads them; `evaluate` shares rank 0's
     )

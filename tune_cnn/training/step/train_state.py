@@ -1,12 +1,15 @@
 """What a training step works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.model import wrapped
+from tune_cnn.training.step.optimizers import make_optimizer
 from tune_cnn.training.step.precision import Precision
 
 
@@ -22,3 +25,27 @@ class TrainState:
     learning_rate: Callable[[int], float]  # of the step, counted over the whole horizon
     label_smoothing: float
     gradient_clip: float
+    # What an epoch's steps add up to on this rank; on the device, not waited for.
+    loss_sum: Tensor = field(init=False)  # cross-entropy alone, over images
+    skipped_steps: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.skipped_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+
+
+def make_train_state(
+    model: nn.Module, context: TrialContext, learning_rate: Callable[[int], float], *, some_unused: bool
+) -> TrainState:
+    """For this bare model, as the configuration wants it. `some_unused`: some parameters get no gradient."""
+    configuration = context.job.configuration
+    return TrainState(
+        model=wrapped(model, context, some_unused=some_unused),
+        optimizer=make_optimizer(model, configuration, learning_rate=learning_rate(0)),
+        scaler=context.precision.scaler(context.device),
+        precision=context.precision,
+        device=context.device,
+        learning_rate=learning_rate,
+        label_smoothing=configuration.label_smoothing,
+        gradient_clip=configuration.gradient_clip,
+    )

@@ -1,15 +1,29 @@
 """First compile and device warm-up, on a copy that is thrown away."""
 
 import copy
-from collections.abc import Sequence
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from tune_cnn.errors import first_line
+from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.process.compiling import cached_pct
 from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.evaluation import evaluate_first_and_last, evaluation_images
+from tune_cnn.training.step.hooks import StepHooks
+from tune_cnn.training.step.train_state import make_train_state
+from tune_cnn.training.step.train_step import train_step
+from tune_cnn.untyped import Untyped
 
 PASSES = 3  # cuDNN picks its algorithm in the first; torch.compile may compile the second anew; the third is as usual
+SMALL_RATE = 1e-6  # of the copy: what it learns is of no use, but it must stay finite
+LARGEST_EVALUATION = 1024  # images of a pass: more gain nothing on any GPU
 
 
 def needs_warm_up(context: TrialContext) -> bool:
@@ -17,37 +31,82 @@ def needs_warm_up(context: TrialContext) -> bool:
     return context.job.configuration.compile or context.device.type == "cuda"
 
 
-def warm_up(model: nn.Module, context: TrialContext, batch_sizes: Sequence[int]) -> None:
-    """Train a copy of `model` a few passes on noise, in every size of batch that will come.
+def warm_up(model: nn.Module, context: TrialContext, batches: Sequence[Batch], *, some_unused: bool) -> None:
+    """Train a copy of `model` a few steps on these batches, one of every size that will come, and evaluate it.
 
-    The model itself is not touched; torch's generators are moved on, so seed them afterwards. Compiled code is found
-    again by the real model, being the same class with the same shapes. No rank waits for another here.
+    Whole steps, of all that the real ones are made of: loaded batch, model, loss scaling, clipping, optimizer. What was
+    seen meanwhile stands in `context.seen`. The model itself is not touched; torch's generators are moved on, so seed
+    them afterwards. Compiled code is found again by the real model, being the same class with the same shapes. All
+    ranks come here together, as they are one group.
     """
-    device, facts = context.device, context.images.facts
-    layout = torch.channels_last if context.job.configuration.channels_last else torch.contiguous_format
-    throw_away = copy.deepcopy(model).train()
-    compiled_model = compiled(throw_away, context)
-    scaler = context.precision.scaler(device)
-    for batch_size in batch_sizes:
-        for _ in range(PASSES):
-            images_nchw = torch.randn(batch_size, *facts.image_shape, device=device).contiguous(memory_format=layout)
-            labels_n = torch.randint(facts.num_classes, (batch_size,), device=device)
-            throw_away.zero_grad(set_to_none=True)
-            with context.precision.autocast(device):
-                logits = compiled_model(images_nchw)
-            loss = F.cross_entropy(logits.float(), labels_n, label_smoothing=context.job.configuration.label_smoothing)
-            scaler.scale(loss).backward()
+    device, seen = context.device, context.seen
+    throw_away = copy.deepcopy(model)
+    state = make_train_state(throw_away, context, lambda step: SMALL_RATE, some_unused=some_unused)
+    state.model.train()
+    before, from_cache = _host_generators(), cached_pct()
+    with _peak(device) as training:
+        for batch in batches:
+            for _ in range(PASSES):
+                train_step(state, StepHooks(), batch)
     if device.type == "cuda":
+        if context.group.ranks == 1:
+            seen.waits = _wait_for_device(lambda: train_step(state, StepHooks(), batches[0]))
+        state.optimizer.zero_grad(set_to_none=True)
+        seen.evaluation_images = _evaluation_images(throw_away, context, training.bytes)
+        evaluate_first_and_last(throw_away, context, context.images.validation)
         torch.cuda.synchronize(device)
+    seen.cached_pct = from_cache() if context.job.configuration.compile else None
+    seen.draws_on_host = before != _host_generators()
 
 
-def compiled(model: nn.Module, context: TrialContext) -> nn.Module:
-    """The model as a training step calls it, before any data-parallel wrapping.
+def _host_generators() -> tuple[object, ...]:
+    """Where the CPU's global generators stand."""
+    numpys: Untyped = np.random.get_state(legacy=True)
+    return random.getstate(), numpys[1].tobytes(), numpys[2], torch.get_rng_state().numpy().tobytes()
 
-    Each size of batch gets code of its own (`dynamic=False`): there are two at most, and both are known beforehand.
+
+def _wait_for_device(step: Callable[[], None]) -> str | None:
+    """Whether a step waits for the device, and how torch says that."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    except RuntimeError as error:
+        if "synchronizing" not in str(error):
+            raise
+        return first_line(error)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return None
+
+
+def _evaluation_images(model: nn.Module, context: TrialContext, training_bytes: int) -> int | None:
+    """Images of an evaluation's pass that need no more memory than training does; None: the usual number.
+
+    A repeat to the bit wants the number that doesn't depend on what is measured.
     """
-    if not context.job.configuration.compile:
-        return model
-    made = torch.compile(model, dynamic=False)
-    assert isinstance(made, nn.Module), "a module compiled is a module; torch's stub says a callable"
-    return made
+    usual = evaluation_images(context)
+    if context.job.deterministic or usual >= LARGEST_EVALUATION:
+        return None
+    with _peak(context.device) as usually:
+        evaluate_first_and_last(model, context, context.images.validation)
+    fitting = min(LARGEST_EVALUATION, usual * training_bytes // max(1, usually.bytes))
+    return usual * int(2 ** int(math.log2(max(1, fitting // usual))))
+
+
+@dataclass
+class _Peak:
+    bytes: int = 0
+
+
+@contextmanager
+def _peak(device: torch.device) -> Iterator[_Peak]:
+    """The most memory of the device that was in use within, above what was in use before; 0 on a CPU."""
+    found = _Peak()
+    if device.type != "cuda":
+        yield found
+        return
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    yield found
+    torch.cuda.synchronize(device)
+    found.bytes = torch.cuda.max_memory_allocated(device) - before

@@ -30,6 +30,7 @@ class GhostBatchNormStrategy(Strategy):
     paper = "Hoffer, Hubara & Soudry, 2017, https://arxiv.org/abs/1705.08741"
     saves = Saves.DATA
     sites = frozenset({Site.NORM})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "size": Knob(
             allowed=Range(low=2, high=4096),

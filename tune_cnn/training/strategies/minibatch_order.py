@@ -56,6 +56,7 @@ class MinibatchOrder(Strategy):
     paper = 'Lasky et al., "What\'s the Best Mini-batch?"'
     saves = Saves.DATA
     sites = frozenset({Site.SAMPLES})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "metric": Knob(
             allowed=Choice(values=("intensity", "colour", "edges", "perceptual")),

@@ -27,6 +27,7 @@ class RegimeAdaptation(Strategy):
     paper = "Hoffer, Hubara & Soudry, 2017, https://arxiv.org/abs/1705.08741"
     saves = Saves.DATA
     sites = frozenset({Site.HORIZON})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "base_batch": Knob(
             allowed=Range(low=1, high=65536), default=REGIME_BASE_BATCH, meaning="batch for which `epochs` is meant"

@@ -33,6 +33,7 @@ class WeightNorm(Strategy):
     paper = "Salimans & Kingma, 2016, https://arxiv.org/abs/1602.07868"
     saves = Saves.DATA
     sites = frozenset({Site.WEIGHT_PARAM})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "include_linear": Knob(
             allowed=Choice(values=(False, True)), default=False, meaning="normalise the linear layers too"

@@ -139,7 +139,6 @@ class UserTraining:
             with trial_faults(self._name):
                 close()
         self._own_meters.close()
-        self._loader.close()
 
     def _start(self, first_epoch: int) -> Iterator[Untyped]:
         context = self._context

@@ -16,8 +16,6 @@ from tune_cnn.training.data.order import joined
 from tune_cnn.training.data.readers import Int64
 
 UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
-MOST_SETS = 4  # train and validation, with and without `all_data`
-
 
 NOT_CACHED = (
     "needs the decoded images, but this data set isn't cached: its images change from one reading to the next, or take "
@@ -65,19 +63,23 @@ class ResidentSets:
         self._sets: dict[tuple[str, str, str], DeviceSet] = {}
 
     def get(self, images: ImageSet, device: torch.device) -> DeviceSet:
-        which = hashlib.sha256(images.indices.tobytes()).hexdigest()
-        key = (str(images.path), which, str(device))
+        key = (*_key(images), str(device))
         if key not in self._sets:
-            # Another data set's images are of no use to a study that has moved on.
-            self._sets = {k: s for k, s in self._sets.items() if k[0] == key[0] and k[2] == key[2]}
-            if len(self._sets) >= MOST_SETS:
-                del self._sets[next(iter(self._sets))]
             self._sets[key] = load_on_device(images, device)
         return self._sets[key]
+
+    def keep(self, *sets: ImageSet) -> None:
+        """Free all others, which would count as memory of the trial that begins."""
+        keys = {_key(images) for images in sets}
+        self._sets = {key: held for key, held in self._sets.items() if key[:2] in keys}
 
     def clear(self) -> None:
         """Free the device's memory."""
         self._sets.clear()
+
+
+def _key(images: ImageSet) -> tuple[str, str]:
+    return str(images.path), hashlib.sha256(images.indices.tobytes()).hexdigest()
 
 
 class DeviceLoader:

@@ -1,9 +1,8 @@
 """Batches for evaluation: each image exactly once over all ranks, none padded, none augmented."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from tune_cnn.training.data.augment import Normaliser
@@ -11,6 +10,8 @@ from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.loaders.workers import Images
+from tune_cnn.training.data.readers import Int64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,18 +33,36 @@ class EvaluationLoader:
     threads: int = 1  # that decode, where the set isn't cached
 
     def __iter__(self) -> Iterator[Batch]:
+        return self._batches(range(len(self)))
+
+    def first_and_last(self) -> Iterator[Batch]:
+        """The two batches whose sizes are those of all."""
+        return self._batches(sorted({0, len(self) - 1}) if len(self) else [])
+
+    def _batches(self, numbers: Iterable[int]) -> Iterator[Batch]:
         normalise = Normaliser(self.facts.mean, self.facts.std, self.device, self.channels_last)
-        share = np.arange(self.rank, len(self.images), self.ranks, dtype=np.int64)
         kept = self.resident if self.images.images is not None else None
         on_device = kept.get(self.images, self.device) if kept is not None else None
-        for start in range(0, len(share), self._size):
-            positions = share[start : start + self._size]
-            if on_device is not None:
-                raw_nchw, labels_n = on_device.take(torch.from_numpy(positions).to(self.device))
-            else:
-                raw_nchw = torch.from_numpy(self.images.fetch(positions, self.threads)).to(self.device)
-                labels_n = torch.from_numpy(self.images.labels_n[positions]).to(self.device)
+        share_n = torch.arange(
+            self.rank, len(self.images), self.ranks, device="cpu" if on_device is None else self.device
+        )
+        for number in numbers:
+            positions_n = share_n[number * self._size : (number + 1) * self._size]
+            raw_nchw, labels_n = (
+                self._fetched(positions_n.numpy()) if on_device is None else on_device.take(positions_n)
+            )
             yield Batch(normalise(raw_nchw), labels_n)
+
+    def _fetched(self, positions_n: Int64) -> Images:
+        """While the device works on the batch before, which a copy from pinned memory lets it."""
+        raw_nchw = torch.from_numpy(self.images.fetch(positions_n, self.threads))
+        labels_n = torch.from_numpy(self.images.labels_n[positions_n])
+        if self.device.type != "cuda":
+            return raw_nchw, labels_n
+        return (
+            raw_nchw.pin_memory().to(self.device, non_blocking=True),
+            labels_n.pin_memory().to(self.device, non_blocking=True),
+        )
 
     def __len__(self) -> int:
         share = len(range(self.rank, len(self.images), self.ranks))

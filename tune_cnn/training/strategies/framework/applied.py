@@ -7,13 +7,14 @@ from torch import Tensor
 from tune_cnn.spec.strategies import in_order
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.step.hooks import StepHooks
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
 from tune_cnn.untyped import Plain
 
 
-class AppliedStrategies:
+class AppliedStrategies(StepHooks):
     """Those that are on, in `Site`'s order. A step pays only for the hooks that one of them has."""
 
     def __init__(self, run: TrainingRun, on: Mapping[str, Mapping[str, Plain]]) -> None:
@@ -40,6 +41,11 @@ class AppliedStrategies:
         return bool(self._order)
 
     @property
+    def not_capturable(self) -> list[str]:
+        """The names of those that do in a step what can't be recorded and replayed."""
+        return [name for name, one in self._all.items() if not one.capturable]
+
+    @property
     def see_gradients(self) -> bool:
         """Whether gradients must be unscaled for them."""
         return bool(self._after_backward)
@@ -64,7 +70,7 @@ class AppliedStrategies:
         return batch
 
     def penalised(self, loss: Tensor) -> Tensor:
-        """What the step minimises: the cross-entropy and every penalty."""
+        """The cross-entropy and every penalty."""
         terms = [one.penalty(self._run, loss) for one in self._penalty]
         return loss + sum(term for term in terms if term is not None) if terms else loss
 

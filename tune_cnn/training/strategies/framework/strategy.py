@@ -29,6 +29,9 @@ class Strategy:
     needs: ClassVar[frozenset[str]] = frozenset()
     forbids: ClassVar[Mapping[str, str]] = {}  # names and reasons; sites say the rest
     follows: ClassVar[frozenset[str]] = frozenset()  # may be on beside these though they share a site
+    # Whether each step does the same work on the same tensors, so that it can be recorded and replayed: nothing in it
+    # is drawn or decided on the CPU, and model and optimizer stay what they are after `prepare`.
+    capturable: ClassVar[bool] = False
     # Knobs on which it depends, together with the model's arguments, whether it can act: all are tried before a search.
     decisive: ClassVar[frozenset[str]] = frozenset()
 

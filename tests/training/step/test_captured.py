@@ -1,0 +1,145 @@
+"""A captured step computes what the step itself does, and is left out where that can't be promised.
+
+The recorder here keeps the work and does it again on the same memory, as a CUDA graph does on a GPU: what these tests
+hold is what is recorded and fed. That a graph gives the same digits is shown on a GPU, by tests/gpu/acceptance.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import digits_job, same_bits, train
+
+from tune_cnn.training.process.faults import trial_faults
+from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.step.captured import CapturedSteps, Work, why_not_captured
+from tune_cnn.training.step.context import Seen
+from tune_cnn.training.supervised import SupervisedTraining
+
+
+class Again:
+    """Records work by keeping it; how often it was recorded and done."""
+
+    def __init__(self) -> None:
+        self.recorded = self.done = 0
+
+    def record(self, work: Work) -> Work:
+        self.recorded += 1
+
+        def replay() -> None:
+            self.done += 1
+            work()
+
+        return replay
+
+
+@pytest.fixture
+def capturing(monkeypatch: pytest.MonkeyPatch) -> Again:
+    """Every training captures its steps, on this CPU."""
+    recorder = Again()
+
+    def capture(self: Any) -> None:
+        self._captured = CapturedSteps(recorder)
+        for batch in self._batches_of_each_size():
+            self._captured.capture(self._train_state, self._strategies, batch)
+
+    monkeypatch.setattr(SupervisedTraining, "_capture", capture)
+    return recorder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "adamw", "schedule": "one_cycle"},
+        {"gradient_clip": 0.1, "channels_last": True, "precision": "bf16"},
+        {"batch_size": 90, "label_smoothing": 0.1, "augment": "crop_flip"},  # one size of batch
+        {"strategies": {"weight_norm": True}, "momentum": 0.0},
+    ],
+)
+def test_captured_steps_train_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """Rate, batch, odd last batch and sums are those of every step anew, and every step is a captured one."""
+    rank = RankTraining()
+    job = digits_job(tmp_path, **settings)
+    results, weights = train(rank, job)
+    recorder = Again()
+
+    def capture(self: Any) -> None:
+        self._captured = CapturedSteps(recorder)
+        for batch in self._batches_of_each_size():
+            self._captured.capture(self._train_state, self._strategies, batch)
+
+    monkeypatch.setattr(SupervisedTraining, "_capture", capture)
+    again, captured_weights = train(rank, job)
+    assert same_bits(weights, captured_weights)
+    assert [one.metrics["train_loss"] for one in results] == [one.metrics["train_loss"] for one in again]
+    steps = 2 * -(-540 // job.configuration.batch_size)
+    assert recorder.done == steps and recorder.recorded == (1 if 540 % job.configuration.batch_size == 0 else 2)
+
+
+def test_a_resumed_training_captures_the_state_that_it_loaded(tmp_path: Path, capturing: Again) -> None:
+    """The first recording was of an optimizer state that is another now."""
+    rank = RankTraining()
+    job = digits_job(tmp_path, epochs=4)
+    _, whole = train(rank, job)
+    job = replace(job, checkpoint_dir=str(tmp_path / "checkpoints"), checkpoint_every_s=0.0)
+    train(rank, job, epochs=2)
+    _, resumed = train(rank, job)
+    assert same_bits(whole, resumed)
+
+
+def test_a_batch_of_another_shape_is_not_replayed(tmp_path: Path, capturing: Again) -> None:
+    """It is trained as it comes: no step is lost, none is taken on the wrong images."""
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path))
+    training: Any = rank._current._training
+    batch = next(training._loader.epoch(0))
+    assert training._captured.replay(batch)
+    assert not training._captured.replay(type(batch)(batch.images_nchw[:7], batch.labels_n[:7]))
+    rank.end()
+
+
+class Drawing(torch.nn.Linear):
+    """A model that says of itself that its steps are alike."""
+
+    capturable = True
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen", "strategies", "said"),
+    [
+        ({}, Seen(), (), None),
+        ({"capture_steps": False}, Seen(), (), "capture_steps"),
+        ({}, Seen(draws_on_host=True), (), "random numbers on the CPU"),
+        ({}, Seen(waits="called a synchronizing CUDA operation"), (), "waits for the GPU: called"),
+        ({}, Seen(), ("s3pool",), "s3pool"),
+    ],
+)
+def test_why_steps_are_not_captured(
+    tmp_path: Path, changes: dict[str, Any], seen: Seen, strategies: Sequence[str], said: str | None
+) -> None:
+    """Each reason by itself."""
+    context = made_context(tmp_path, seen, **changes)
+    found = why_not_captured(context, torch.nn.Linear(1, 1), strategies)
+    assert found is None if said is None else said in str(found)
+
+
+def test_your_own_model_is_captured_where_its_class_says_that_it_can_be(tmp_path: Path) -> None:
+    """What it does in a step beyond tensors' work can't be seen from outside."""
+    context = made_context(tmp_path, Seen())
+    own = replace(context, job=replace(context.job, model=context.job.model.model_copy(update={"name": "lab:net"})))
+    assert "your own" in str(why_not_captured(own, torch.nn.Linear(1, 1), ()))
+    assert why_not_captured(own, Drawing(1, 1), ()) is None
+
+
+def made_context(folder: Path, seen: Seen, **changes: Any) -> Any:
+    rank = RankTraining()
+    with trial_faults("a test"):
+        context = rank._context(digits_job(folder, job=changes))
+    context.close()
+    return replace(context, seen=seen)

@@ -1,0 +1,28 @@
+"""What may act within a training step; here nothing does."""
+
+from torch import Tensor
+
+from tune_cnn.training.data.loaders.batch import Batch
+
+
+class StepHooks:
+    """The places of a step at which strategies act: `strategies.framework.applied` fills them."""
+
+    @property
+    def see_gradients(self) -> bool:
+        """Whether gradients must be unscaled for them."""
+        return False
+
+    def batch(self, batch: Batch) -> Batch:
+        """A step's images and labels as the model is to see them."""
+        return batch
+
+    def penalised(self, loss: Tensor) -> Tensor:
+        """What the step minimises."""
+        return loss
+
+    def after_backward(self) -> None:
+        """Between backward and step."""
+
+    def after_step(self) -> None:
+        """After the optimizer's step."""
