@@ -49,10 +49,15 @@ def test_a_card_that_cannot_hold_the_shares_is_refused(asked, told):
         checked(**asked)
 
 
-@pytest.mark.parametrize("asked", [{"share": 1.0}, {"share": 0.6}, {"share": 0.25, "has_mps": True}])
+@pytest.mark.parametrize("asked", [{"share": 1.0}, {"share": 0.6}, {"share": 1.0, "has_mps": True}])
 def test_one_process_on_an_exclusive_card_is_right(asked):
-    """Also where NVIDIA's MPS makes one of several."""
     assert checked(compute_mode="exclusive", **asked) == []
+
+
+def test_several_processes_are_one_to_the_card_where_mps_runs():
+    """Said, with what each has of the card."""
+    (note,) = checked(0.25, compute_mode="exclusive", has_mps=True)
+    assert note == ("NVIDIA's MPS daemon runs: 4 trials compute on NVIDIA X at the same time, each on 25% of its SMs")
 
 
 @pytest.mark.parametrize("name", ["sm_active_pct", "gpu_energy_j", "gpu_util_pct"])

@@ -17,7 +17,7 @@ def check_device(spec: StudySpec, slots: Slots, device: DeviceFound) -> list[str
         _check_mode(device, share)
         _check_memory(device, share)
     _check_meters(spec, device)
-    return [*device.notes, *_notes(device, whole=slots.gpu_share == 1)]
+    return [*device.notes, *_notes(device, share=slots.gpu_share)]
 
 
 def _check_mode(device: DeviceFound, share: float) -> None:
@@ -57,14 +57,19 @@ def _check_meters(spec: StudySpec, device: DeviceFound) -> None:
                 )
 
 
-def _notes(device: DeviceFound, *, whole: bool) -> list[str]:
+def _notes(device: DeviceFound, *, share: float) -> list[str]:
     notes = []
+    if device.has_mps and share < 1:
+        notes.append(
+            f"NVIDIA's MPS daemon runs: {slots_on_a_gpu(share)} trials compute on {device.name} at the same time, each "
+            f"on {share:.0%} of its SMs"
+        )
     if device.others is not None:
         notes.append(
             f"{device.name}: {device.others} before any trial, which are then slower and have less memory than on a "
             "GPU of their own"
         )
-    if whole:  # of a share nothing of this is measured anywhere
+    if share == 1:  # of a share nothing of this is measured anywhere
         by_reason: dict[str, list[str]] = {}
         for name, why in device.unmeasured.items():
             by_reason.setdefault(why, []).append(name)
