@@ -68,6 +68,10 @@ class OutOfMemory(TrialError):
     """The trial needs more memory than its device, or its share of one, has."""
 
 
+class MemoryTaken(TrialError):
+    """Others than the study hold the device's memory: says nothing of what the trial needs."""
+
+
 class PeerLost(RuntimeError):
     """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
 

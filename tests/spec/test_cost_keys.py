@@ -12,7 +12,7 @@ BASE = {"batch_size": 64, "learning_rate": 0.1, "loader": "batched", "loader_wor
 @pytest.mark.parametrize(
     "change",
     [{"learning_rate": 0.3}, {"epochs": 30}, {"schedule": "one_cycle"}, {"weight_decay": 0.0}, {"precision": "fp32"},
-     {"strategies.s3pool": False}],
+     {"strategies.s3pool": False}, {"norm_lr_ratio": 64.0}, {"decay_all": True}, {"decoupled": True}],
     ids=str,
 )  # fmt: skip
 def test_what_changes_numbers_alone_costs_the_same(change: dict[str, object]) -> None:

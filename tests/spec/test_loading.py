@@ -21,7 +21,7 @@ def written(folder: Path, name: str, text: str) -> Path:
 def test_every_recipe_loads_and_survives_yaml_and_json(name, tmp_path):
     """Text and stored form load as the same spec."""
     spec = load_spec(name)
-    assert spec.searched
+    assert spec.searched or spec.budget.trials == 1
     assert load_spec(written(tmp_path, "again.yaml", to_yaml(spec))) == spec
     assert parse_spec(json.loads(json.dumps(spec.model_dump()))) == spec
 
@@ -36,6 +36,16 @@ def test_the_recipes_are_what_they_say():
     assert together <= set(multi_node.searched)
     assert (multi_node.data.name, multi_node.model.name) == ("cifar10", "resnet20")
     assert (multi_node.resources.ranks, multi_node.resources.gpus_per_rank) == (1, 1)
+
+
+def test_airbench_is_one_configuration_that_beat_airbench_starts_from():
+    """Every value of the recipe lies in the space around it, whatever is changed there."""
+    recipe, around = load_spec("airbench"), load_spec("beat_airbench")
+    assert not recipe.searched and around.warm_start == ["airbench"]
+    params = recipe.configuration({}).params()
+    assert all(dimension.holds(params[key]) for key, dimension in around.searched.items())
+    assert {key: params[key] for key in around.fixed} == around.fixed
+    assert (recipe.data, recipe.model, recipe.objectives) == (around.data, around.model, around.objectives)
 
 
 def test_values_keep_their_kind_on_the_way_out_and_back(spec, tmp_path):

@@ -32,6 +32,8 @@ def test_the_schema_accepts_every_recipe(name):
     "good",
     [
         {"sampler": "gp"},
+        {"stopper": "none"},
+        {"stopper": {"boldness": 0.2}},
         {"sampler": {"name": "tpe", "n_startup_trials": 4}},
         {"warm_start": "best.yaml"},
         {"data": {"subset": 100}},

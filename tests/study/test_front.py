@@ -14,6 +14,7 @@ from tune_cnn.spec import load_spec, parse_spec
 from tune_cnn.study.export import read_config, read_export
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.startup import warm_params
+from tune_cnn.training.strategies.framework.registry import cards_of
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_truncated_export_is_never_trained(exported: Path, tmp_path: Path) -> No
 
 
 def test_warm_start_takes_exports_specs_and_studies(exported: Path, home: Path, tmp_path: Path) -> None:
-    """All three give configurations that lie in the space and are asked first."""
+    """All of them give configurations that lie in the space and are asked first."""
     (tmp_path / "one.yaml").write_text(yaml.safe_dump({**SPEC, "space": {"epochs": 2, "learning_rate": 0.2}}))
     found = {
         source: warm_params(source, locations(home))
@@ -89,6 +90,18 @@ def test_warm_start_takes_exports_specs_and_studies(exported: Path, home: Path, 
         search = Search(parse_spec(SPEC))
         assert search.queue(params)
         assert search.ask(0)["learning_rate"] == params["learning_rate"]
+
+
+def test_warm_start_takes_a_recipe_of_one_configuration(home: Path) -> None:
+    """airbench is where beat_airbench starts; a recipe with a choice is taken for a study, and there is none."""
+    spec = load_spec("beat_airbench")
+    (params,) = warm_params("airbench", locations(home))
+    search = Search(spec, cards=cards_of(["whitening", "lookahead"]))
+    assert search.queue(params)
+    found = search.ask(0)
+    assert spec.configuration(found).params() == params
+    with pytest.raises(SpecError, match="'joint' is no file"):
+        warm_params("joint", locations(home))
 
 
 def test_warm_start_that_leads_nowhere_is_told_before_the_study_exists(command: Command, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ VARIANTS = {
     "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "gradient_clip": 1.0},
     "bf16": {"precision": "bf16"},
     "augmented": {"augment": "crop_flip", "label_smoothing": 0.1},
+    "in_turn": {"augment": "crop_flip", "flips": "alternating", "shift": 0.2, "shift_fill": "mirror"},
+    "own_rates": {"schedule": "triangle", "decoupled": True, "decay_all": True, "norm_lr_ratio": 8.0},
     "channels_last": {"channels_last": True, "model": "resnet20", "batch_size": 256},
     "batched": {"loader": "batched"},
     "stream": {"loader": "stream"},

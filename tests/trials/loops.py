@@ -2,12 +2,14 @@
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import DeviceLost, OutOfMemory, SpecError, TrialError
 from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.trials import ranks
 
 
 class SleepingLoop:
@@ -77,6 +79,27 @@ class SleepingLoop:
 
     def abort(self) -> None:
         self.aborted = True
+
+
+class HangingLoop(SleepingLoop):
+    """Once, rank 1 dies and rank 0 waits for it in a call that no abort ends, as in a driver that hangs."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(rank)
+        ranks.ABORT_S = 0.5  # in this process
+
+    def train_epoch(self) -> EpochResult:
+        marker = Path(self.arguments["marker"])
+        if marker.exists():
+            return super().train_epoch()
+        if self.rank == 1:
+            marker.touch()
+            os._exit(1)
+        threading.Event().wait()
+        raise AssertionError("nothing ends it")
+
+    def abort(self) -> None:
+        threading.Event().wait()
 
 
 class StaggeredLoop(SleepingLoop):

@@ -16,7 +16,13 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
     "loader_workers": ("loader", frozenset({"batched", "stream"})),
     "momentum": ("optimizer", frozenset({"sgd"})),
     "nesterov": ("optimizer", frozenset({"sgd"})),
+    "decoupled": ("optimizer", frozenset({"sgd"})),
     "lr_base_batch": ("lr_rule", frozenset({"sqrt", "linear"})),
+    "lr_start": ("schedule", frozenset({"triangle"})),
+    "lr_end": ("schedule", frozenset({"triangle"})),
+    "flips": ("augment", frozenset({"flip", "crop_flip"})),
+    "shift": ("augment", frozenset({"crop", "crop_flip"})),
+    "shift_fill": ("augment", frozenset({"crop", "crop_flip"})),
 }
 # Keys with free endings: `model.width` is the argument `width` of the model's factory.
 OPEN_PREFIXES = ("model.", "training.")
@@ -35,19 +41,41 @@ class Configuration(BaseModel):
     learning_rate: float = Field(0.1, gt=0, description="peak learning rate for `lr_base_batch` images")
     lr_rule: Literal["none", "sqrt", "linear"] = Field("none", description="how the rate grows with the batch")
     lr_base_batch: int = Field(128, ge=1, description="batch for which `learning_rate` is meant")
-    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up; with one_cycle its rise (0: 30 % of epochs)")
-    schedule: Literal["one_cycle", "cosine", "step", "plateau"] = Field(
-        "cosine", description="step: a tenth at 1/2 and 3/4; plateau: a tenth after epochs/10 without a lower val_loss"
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="linear warm-up; with one_cycle and triangle their rise (0: 30 % of epochs)"
     )
+    schedule: Literal["one_cycle", "triangle", "cosine", "step", "plateau"] = Field(
+        "cosine",
+        description="triangle: straight up to the peak, straight down; step: a tenth at 1/2 and 3/4; "
+        "plateau: a tenth after epochs/10 without a lower val_loss",
+    )
+    lr_start: float = Field(0.2, gt=0, le=1, description="rate of the first step, as a share of the peak")
+    lr_end: float = Field(0.07, ge=0, le=1, description="rate after the last step, as a share of the peak")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="update rule")
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the last update that the next one keeps")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
-    weight_decay: float = Field(5e-4, ge=0, description="decay of the weights, norms and biases excepted")
+    decoupled: bool = Field(
+        False,
+        description="rate and decay are meant with what momentum adds to a step, and the decay doesn't grow with the "
+        "rate: each can be changed alone",
+    )
+    weight_decay: float = Field(
+        5e-4, ge=0, description="decay of the weights; of norms and biases too with `decay_all`"
+    )
+    decay_all: bool = Field(False, description="norms, biases and other vectors decay as fast as the weights")
+    norm_lr_ratio: float = Field(
+        1.0, gt=0, description="learning rate of the norms' scales and shifts, over that of the weights"
+    )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     augment: Literal["none", "flip", "crop", "crop_flip"] = Field(
-        "none", description="per image: mirror at random, shift by up to an eighth of the side, or both"
+        "none", description="per image: mirror it, shift it, or both"
     )
+    flips: Literal["random", "alternating"] = Field(
+        "random", description="alternating: each image is mirrored in every second epoch, a random half in the first"
+    )
+    shift: float = Field(0.125, gt=0, le=0.5, description="largest shift, as a share of the side; at least one pixel")
+    shift_fill: Literal["black", "mirror"] = Field("black", description="what stands where a shift leaves nothing")
     loader: Loader = Field("device", description="where the images lie and who fetches a batch")
     loader_workers: int = Field(0, ge=0, description="processes of one rank's loader")
     precision: Precision = Field("fp32", description="tf32 and fp16 need a CUDA device")

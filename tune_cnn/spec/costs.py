@@ -10,14 +10,21 @@ from tune_cnn.untyped import Plain
 # What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
 FREE = frozenset(
     {
+        "decay_all",
+        "decoupled",
         "epochs",
+        "flips",
         "label_smoothing",
         "learning_rate",
         "lr_base_batch",
+        "lr_end",
         "lr_rule",
+        "lr_start",
         "momentum",
         "nesterov",
+        "norm_lr_ratio",
         "schedule",
+        "shift",
         "warmup_epochs",
         "weight_decay",
     }

@@ -21,9 +21,10 @@ def spec_schema() -> dict[str, Plain]:
         "additionalProperties": False,
     }
     properties["extends"] = {"type": "string", "description": "a recipe or a file that this one changes"}
-    sampler, warm = properties["sampler"], properties["warm_start"]
-    names = schema["$defs"]["SamplerSpec"]["properties"]["name"]["enum"]
-    properties["sampler"] = {**_told(sampler), "anyOf": [{"type": "string", "enum": names}, _untold(sampler)]}
+    warm = properties["warm_start"]
+    for key, of in (("sampler", "SamplerSpec"), ("stopper", "StopperSpec")):  # a name alone will do
+        section, names = properties[key], schema["$defs"][of]["properties"]["name"]["enum"]
+        properties[key] = {**_told(section), "anyOf": [{"type": "string", "enum": names}, _untold(section)]}
     properties["warm_start"] = {**_told(warm), "anyOf": [{"type": "string"}, _untold(warm)]}
     # What a file leaves out may come from the one that it extends.
     for part in (schema, schema["$defs"]["DataSpec"], schema["$defs"]["ModelSpec"]):

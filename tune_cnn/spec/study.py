@@ -69,7 +69,8 @@ class StudySpec(SpecPart):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="of the split, the sampler and, by trial, the training")
     warm_start: list[str] = Field(
-        default_factory=list, description="exports, specs with one configuration, or names of studies to start from"
+        default_factory=list,
+        description="exports, specs or recipes with one configuration, or names of studies to start from",
     )
 
     @field_validator("study")

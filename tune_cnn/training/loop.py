@@ -48,6 +48,7 @@ def train_steps(
             replayed += 1
         else:
             train_step(state, hooks, batch)
+        hooks.after_step()
         steps += 1
         images += len(batch.labels_n)
         meters.step(len(batch.labels_n))

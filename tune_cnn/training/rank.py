@@ -67,9 +67,10 @@ class RankTraining:
         """Form the group that the trials to come train in, or keep it where it stands already.
 
         timeout_s: the longest that a rank waits for the others, here and in every gloo collective. After an abort
-        all ranks must join again, under another `init_method` (what rank 0's `listen` gives, or file:///path).
+        all ranks must join again, under another `init_method`, which rank 0's `listen` gives.
         """
-        self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
+        with trial_faults("joining the ranks"):
+            self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
 
     def begin(self, job: TrainingJob) -> int:
         """Make everything anew for a trial; the number of epochs that its newest checkpoint has already trained."""
@@ -169,7 +170,7 @@ class RankTraining:
     def abort(self) -> None:
         """From another thread: end a collective in which this rank waits for a peer that has died or given up.
 
-        The waiting call raises PeerLost. All ranks must join again.
+        The waiting call raises PeerLost. All ranks must join again. May never return; see `ProcessGroup.abort`.
         """
         self._group.abort()
 

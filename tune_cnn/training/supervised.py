@@ -13,7 +13,7 @@ from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_
 from tune_cnn.training.loop import EpochSums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
-from tune_cnn.training.step.captured import CapturedSteps, CudaGraphs, why_not_captured
+from tune_cnn.training.step.captured import CapturedSteps, recorder_for, why_not_captured
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
@@ -55,7 +55,8 @@ class SupervisedTraining:
         self._train_state = make_train_state(self.model, context, self._learning_rate, some_unused=some_unused)
         self._run.begin(self._train_state, self._loader, some_unused=some_unused)
         self._captured: CapturedSteps | None = None
-        self._capture()
+        with context.timed("compile_time_s"):
+            self._capture()
 
     @property
     def model(self) -> nn.Module:
@@ -108,27 +109,29 @@ class SupervisedTraining:
     def _capture(self) -> None:
         """Record the step for each size of batch, or say why it is taken kernel by kernel."""
         context, self._captured = self._context, None
-        if context.device.type != "cuda":
+        recorder = recorder_for(context.device)
+        if recorder is None:
             return
         why_not = why_not_captured(context, self.model, self._strategies.not_capturable)
         if why_not is not None:
             _log.info("steps are not captured: %s", why_not)
             return
-        captured = CapturedSteps(CudaGraphs())
+        captured = CapturedSteps(recorder)
         try:
-            with context.timed("compile_time_s"):
-                for shape in self._shapes:
-                    captured.capture(self._train_state, self._strategies, shape)
+            for shape in self._shapes:
+                captured.capture(self._train_state, self._strategies, shape)
         except torch.OutOfMemoryError:
             _log.info("steps are not captured: there is no memory left for it")
             self._train_state.optimizer.zero_grad(set_to_none=True)
             return
-        self._captured = captured
+        self._captured, self._captured_of = captured, self._run.rebuilt
 
     def _train(self, epoch: int, steps: int | None = None) -> EpochSums:
         """An epoch's steps, or so many of them and the last one, which may be an odd one."""
         strategies, positions_n, job = self._strategies, None, self._context.job
         strategies.start_epoch(epoch)
+        if self._captured is not None and self._captured_of != self._run.rebuilt:
+            self._capture()
         self._steps = self._loader.steps
         if strategies.orders or steps is not None:
             positions_n = epoch_order(len(self._context.images.train), job.seed, epoch)
@@ -209,7 +212,8 @@ class SupervisedTraining:
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
         self._train_gflops, self._skipped_steps = state["train_gflops"], state["skipped_steps"]
-        self._capture()  # the optimizer's state has been replaced
+        with self._context.timed("compile_time_s"):
+            self._capture()  # the optimizer's state has been replaced
 
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration
@@ -219,6 +223,7 @@ class SupervisedTraining:
             steps_per_epoch=self._steps,
             epochs=configuration.horizon,
             warmup_epochs=configuration.warmup_epochs * configuration.horizon / configuration.epochs,
+            ends=(configuration.lr_start, configuration.lr_end),
         )
         factor *= self._plateau.factor if self._plateau is not None else 1.0
         return self._peak_rate * factor * self._run.learning_rate_ratio

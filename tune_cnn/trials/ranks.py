@@ -1,6 +1,7 @@
 """A trial's ranks: rank 0 in the Trainable's own process, the others as actors on the trial's other bundles."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -20,6 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 log = logging.getLogger(__name__)
 
 TRAINING = "tune_cnn.training.rank:RankTraining"
+ABORT_S = 20.0  # an abort takes milliseconds, unless NCCL or the driver hangs in it
 
 
 class Rank(Protocol):
@@ -100,11 +102,11 @@ class RankGroup:
             log.warning("rank 0 could not free its last trial: %s", error)
 
     def close(self) -> None:
-        """End the other ranks, at once; never waits for them. The group can't be called again."""
+        """End the other ranks, never waiting for them. The group can't be called again."""
+        if self._others:
+            _abort(self._own.abort)  # first: NCCL may wait long for a peer that is gone
         for other in self._others:
             ray.kill(other)
-        if self._others:
-            self._own.abort()
 
 
 class _PeerWatch:
@@ -125,7 +127,7 @@ class _PeerWatch:
                 ray.get(done)
             except RayError as error:
                 self._errors.append(_unwrapped(error))
-                self._abort()
+                _abort(self._abort)
 
     def end(self, *, patience_s: float = 0.0) -> list[Exception]:
         """Stop watching and return what the other ranks raised, having given them so long to say it."""
@@ -133,6 +135,20 @@ class _PeerWatch:
         self._ended.set()
         self._thread.join()
         return self._errors
+
+
+def _abort(abort: Callable[[], None]) -> None:
+    """Abort in a thread of its own; where that takes too long, this process is given up, which Tune replaces.
+
+    Rank 0 then waits in a call that nothing can end: for a peer that died while NCCL connected them, or in a driver
+    that hangs.
+    """
+    thread = threading.Thread(target=abort, name="abort", daemon=True)
+    thread.start()
+    thread.join(ABORT_S)
+    if thread.is_alive():
+        log.error("a rank was lost, and this one could not be freed in %.0f s: its process is given up", ABORT_S)
+        os._exit(1)
 
 
 def _first_cause(errors: list[Exception]) -> Exception:

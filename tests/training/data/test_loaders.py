@@ -56,6 +56,17 @@ def test_every_kind_delivers_the_same_bits(tmp_path, kind, workers):
     assert not _same(*epochs)
 
 
+@pytest.mark.parametrize(("kind", "workers"), [("batched", 2), ("stream", 0), ("stream", 2)])
+def test_every_kind_flips_in_turn_and_fills_alike(tmp_path, kind, workers):
+    """Alternating flips, a shift of another size and mirrored edges reach every kind of loader."""
+    sets = prepared(tmp_path)
+    ways = {"flips": "alternating", "shift": 0.3, "shift_fill": "mirror"}
+    wanted = _epoch(_loader(sets, **ways), 1)
+    assert _same(_epoch(_loader(sets, kind, workers, **ways), 1), wanted)
+    for key in ways:
+        assert not _same(_epoch(_loader(sets, **{name: ways[name] for name in ways if name != key}), 1), wanted), key
+
+
 @pytest.mark.parametrize(("kind", "workers"), KINDS)
 def test_every_kind_reads_folders_alike(tmp_path, kind, workers):
     """`stream` decodes the files, the others take the cache: the same pixels."""

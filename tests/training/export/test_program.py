@@ -30,9 +30,12 @@ class Images:
         return self.images_nchw[positions]
 
 
-def test_a_program_takes_pixels_of_any_number_of_images_and_gives_the_models_logits() -> None:
-    """Normalisation is inside, dropout and batch norm are as in evaluation; the model itself stays as it was."""
-    model = build_model("small_cnn", num_classes=4, in_channels=3, image_size=(12, 10))
+@pytest.mark.parametrize(("name", "arguments"), [("small_cnn", {}), ("airbench94", {"width": 4, "views": 6})])
+def test_a_program_takes_pixels_of_any_number_of_images_and_gives_the_models_logits(
+    name: str, arguments: dict[str, int]
+) -> None:
+    """Normalisation and averaged views are inside, dropout and batch norm as in evaluation; the model stays."""
+    model = build_model(name, num_classes=4, in_channels=3, image_size=(12, 10), arguments=arguments)
     model = nn.Sequential(model, nn.Dropout(0.5)).to(memory_format=torch.channels_last).train()
     made = export(model, FACTS, Images(), CPU)  # type: ignore[arg-type]  # it has what export reads
     program = torch.export.load(io.BytesIO(made.pt2)).module()

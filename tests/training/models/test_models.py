@@ -14,7 +14,8 @@ from tune_cnn.training.models.measure import IMAGES, WeightsOnMeta, measure, tak
 from tune_cnn.training.models.registry import build_model, check_model, find_model, model_names
 from tune_cnn.training.models.resnet import shortcut_a
 
-# name, channels, side, parameters: LeNet-5 and DenseNet-BC to the last one; He et al. give 0.27, 0.46 and 0.85 M
+# name, channels, side, parameters: LeNet-5 and DenseNet-BC to the last one; He et al. give 0.27, 0.46 and 0.85 M,
+# Jordan 1.97 M
 PAPERS = [
     ("lenet5", 1, 28, 61_706),
     ("resnet8", 3, 32, 75_290),  # not in the paper: counted layer by layer
@@ -23,6 +24,7 @@ PAPERS = [
     ("resnet56", 3, 32, 853_018),
     ("densenet_bc_100_12", 3, 32, 769_162),
     ("dpn92", 3, 32, 34_236_634),
+    ("airbench94", 3, 32, 1_972_792),
 ]
 
 

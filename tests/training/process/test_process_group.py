@@ -117,3 +117,94 @@ def test_abort_from_another_thread_ends_a_collective_that_would_hang(two_process
     """The peer lives on and never comes; both can join again."""
     found = two_processes.call(waits_for_a_peer, two_processes.address(), two_processes.address())
     assert found == [("", 2.0), ("PeerLost", 2.0)]
+
+
+def joins_alone(rank: int, address: str) -> str:
+    """Rank 0 joins; the other dies of something else before it does, and whoever looks after them aborts rank 0."""
+    if rank == 1:
+        return ""
+    group = ProcessGroup(0)
+    threading.Timer(0.5, group.abort).start()
+    with pytest.raises(PeerLost) as caught:
+        joined(0, address, group)
+    return str(caught.value)
+
+
+def joins(rank: int, address: str) -> float:
+    group = joined(rank, address)
+    total = float(group.add_up(torch.ones(1)).item())
+    group.leave()
+    return total
+
+
+def test_a_rank_that_waits_to_join_is_freed_when_its_peer_has_failed(two_processes):
+    """At once, not after the half hour that imports and downloads may take; the next group stands."""
+    said, _ = two_processes.call(joins_alone, two_processes.address(), timeout_s=30)
+    assert said == "rank 0: the group of 2 ranks was aborted; join again"
+    assert two_processes.call(joins, two_processes.address()) == [2.0, 2.0]
+
+
+def test_an_abort_before_a_rank_begins_to_join_counts():
+    """A peer may fail that early. It counts once: the group can be joined anew."""
+    group = ProcessGroup()
+    address = group.listen("127.0.0.1")
+    group.abort()
+    with pytest.raises(PeerLost, match="was aborted"):
+        group.join(ranks=2, init_method=address, cuda=False, timeout_s=600)
+    with pytest.raises(PeerLost, match=r"rank 0: ranks \[1\] have not come to join in 1 s"):
+        group.join(ranks=2, init_method=group.listen("127.0.0.1"), cuda=False, timeout_s=1)
+
+
+def joins_with_its_gpu(rank: int, address: str) -> str:
+    group = ProcessGroup(rank)
+    try:
+        group.join(ranks=2, init_method=address, cuda=rank == 1, timeout_s=600)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what a process without a GPU says")
+def test_a_device_that_cannot_be_used_is_told_to_all_ranks_before_they_connect(two_processes):
+    """In NCCL the others would wait for it for ever."""
+    told, own = two_processes.call(joins_with_its_gpu, two_processes.address(), timeout_s=30)
+    assert told.startswith("PeerLost: rank 0: rank 1 can't join: its device can't be used: ")
+    assert not own.startswith("PeerLost") and told.endswith(own.partition(": ")[2].splitlines()[0])
+
+
+def dies_while_connecting(rank: int, address: str) -> str:
+    if rank == 1:  # says that it is ready, and is gone then
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        torch.distributed.TCPStore(host, int(port), wait_for_workers=False).set("ready/1", "")
+        return ""
+    with pytest.raises(PeerLost) as caught, trial_faults("joining the ranks"):
+        ProcessGroup(0).join(ranks=2, init_method=address, cuda=False, timeout_s=2)
+    return str(caught.value)
+
+
+def test_after_a_join_that_failed_halfway_another_one_stands(two_processes):
+    """Torch numbers its groups: ranks that count differently would look for each other under different names."""
+    said, _ = two_processes.call(dies_while_connecting, two_processes.address(), timeout_s=60)
+    assert said.startswith("joining the ranks: ")
+    assert two_processes.call(joins, two_processes.address()) == [2.0, 2.0]
+
+
+def never_gets_ready(rank: int, address: str, next_address: str) -> str:
+    group = joined(rank, address)
+    said = ""
+    if rank == 0:
+        threading.Timer(0.5, group.abort).start()
+        with pytest.raises(PeerLost) as caught:
+            group.agree("data-parallel training")
+        said = str(caught.value)
+    else:
+        time.sleep(2)
+        group.abort()
+    joined(rank, next_address, group).leave()
+    return said
+
+
+def test_ranks_agree_that_all_are_ready_and_an_abort_ends_the_wait(two_processes):
+    """The one that waited says for what; both join again."""
+    said, _ = two_processes.call(never_gets_ready, two_processes.address(), two_processes.address(), timeout_s=60)
+    assert said.startswith("rank 0: not every rank is ready for data-parallel training: ")

@@ -13,11 +13,14 @@ import pytest
 import torch
 from ranks import digits_job, same_bits, train
 
+from tune_cnn.spec.strategies import Saves, Site
+from tune_cnn.training import supervised
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.step.captured import CapturedSteps, Work, why_not_captured
+from tune_cnn.training.step.captured import Work, why_not_captured
 from tune_cnn.training.step.context import Seen
-from tune_cnn.training.supervised import SupervisedTraining
+from tune_cnn.training.strategies.framework.strategy import Strategy
+from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 
 
 class Again:
@@ -37,17 +40,12 @@ class Again:
 
 
 @pytest.fixture
-def capturing(monkeypatch: pytest.MonkeyPatch) -> Again:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Again:
     """Every training captures its steps, on this CPU."""
-    recorder = Again()
-
-    def capture(self: Any) -> None:
-        self._captured = CapturedSteps(recorder)
-        for batch in self._batches_of_each_size():
-            self._captured.capture(self._train_state, self._strategies, batch)
-
-    monkeypatch.setattr(SupervisedTraining, "_capture", capture)
-    return recorder
+    made = Again()
+    monkeypatch.setattr(supervised, "needs_warm_up", lambda context: True)
+    monkeypatch.setattr(supervised, "recorder_for", lambda device: made)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -58,31 +56,52 @@ def capturing(monkeypatch: pytest.MonkeyPatch) -> Again:
         {"gradient_clip": 0.1, "channels_last": True, "precision": "bf16"},
         {"batch_size": 90, "label_smoothing": 0.1, "augment": "crop_flip"},  # one size of batch
         {"strategies": {"weight_norm": True}, "momentum": 0.0},
+        {"norm_lr_ratio": 8.0, "decay_all": True, "decoupled": True, "schedule": "triangle"},
     ],
 )
-def test_captured_steps_train_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
-) -> None:
+def test_captured_steps_train_to_the_same_bits(tmp_path: Path, recorder: Again, settings: dict[str, Any]) -> None:
     """Rate, batch, odd last batch and sums are those of every step anew, and every step is a captured one."""
     rank = RankTraining()
     job = digits_job(tmp_path, **settings)
-    results, weights = train(rank, job)
-    recorder = Again()
-
-    def capture(self: Any) -> None:
-        self._captured = CapturedSteps(recorder)
-        for batch in self._batches_of_each_size():
-            self._captured.capture(self._train_state, self._strategies, batch)
-
-    monkeypatch.setattr(SupervisedTraining, "_capture", capture)
+    results, weights = train(rank, replace(job, capture_steps=False))
+    assert recorder.recorded == 0
     again, captured_weights = train(rank, job)
     assert same_bits(weights, captured_weights)
     assert [one.metrics["train_loss"] for one in results] == [one.metrics["train_loss"] for one in again]
-    steps = 2 * -(-540 // job.configuration.batch_size)
-    assert recorder.done == steps and recorder.recorded == (1 if 540 % job.configuration.batch_size == 0 else 2)
+    size = job.configuration.batch_size
+    assert recorder.done == 2 * -(-540 // size) and recorder.recorded == (1 if 540 % size == 0 else 2)
 
 
-def test_a_resumed_training_captures_the_state_that_it_loaded(tmp_path: Path, capturing: Again) -> None:
+class Renews(Strategy):
+    """Makes the optimizer anew for the second epoch."""
+
+    paper = "Nobody, 2026"
+    saves = Saves.TIME
+    sites = frozenset({Site.SHAPE})
+    capturable = True
+
+    def start_epoch(self, run: TrainingRun, epoch: int) -> None:
+        if epoch == 1:
+            run.replace_model(run.model, {}, by=self.name, change={"exported": False})
+
+    def rebuild(self, model: torch.nn.Module, change: Change) -> torch.nn.Module:
+        return model
+
+
+@pytest.mark.parametrize(
+    ("strategy", "recorded"), [("whitening", 2), ("lookahead", 2), ("s3pool", 2), (f"{__name__}:Renews", 4)]
+)
+def test_strategies_act_beside_captured_steps(tmp_path: Path, recorder: Again, strategy: str, recorded: int) -> None:
+    """What they do before and after a step is not recorded; a model that one of them replaced is recorded anew."""
+    rank = RankTraining()
+    job = digits_job(tmp_path, model="small_cnn", strategies={strategy: True})
+    _, weights = train(rank, replace(job, capture_steps=False))
+    _, captured_weights = train(rank, job)
+    assert same_bits(weights, captured_weights)
+    assert recorder.recorded == recorded and recorder.done == 2 * 9
+
+
+def test_a_resumed_training_captures_the_state_that_it_loaded(tmp_path: Path, recorder: Again) -> None:
     """The first recording was of an optimizer state that is another now."""
     rank = RankTraining()
     job = digits_job(tmp_path, epochs=4)
@@ -93,7 +112,7 @@ def test_a_resumed_training_captures_the_state_that_it_loaded(tmp_path: Path, ca
     assert same_bits(whole, resumed)
 
 
-def test_a_batch_of_another_shape_is_not_replayed(tmp_path: Path, capturing: Again) -> None:
+def test_a_batch_of_another_shape_is_not_replayed(tmp_path: Path, recorder: Again) -> None:
     """It is trained as it comes: no step is lost, none is taken on the wrong images."""
     rank = RankTraining()
     rank.begin(digits_job(tmp_path))

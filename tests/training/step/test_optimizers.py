@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.step.optimizers import make_optimizer, parameter_groups, set_learning_rate
+from tune_cnn.training.step.schedules import scaled_learning_rate
 
 
 class WithTable(nn.Module):
@@ -33,6 +34,44 @@ def test_norms_biases_and_scalars_are_not_decayed():
     assert decayed["weight_decay"] == 0.1 and rest["weight_decay"] == 0.0
     assert names(model, decayed) == {"convolution.weight", "head.weight"}
     assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_norms_may_learn_at_a_rate_of_their_own(decay_all):
+    """It follows the schedule; weights, biases and scalars keep theirs. Decay, where asked for, is the same for all."""
+    model = WithTable()
+    configuration = Configuration(norm_lr_ratio=64.0, decay_all=decay_all, weight_decay=0.1)
+    optimizer = make_optimizer(model, configuration, learning_rate=0.5)
+    for rate in (0.5, 0.25):
+        set_learning_rate(optimizer, rate)
+        weights, norms, vectors = optimizer.param_groups
+        assert names(model, weights) == {"convolution.weight", "head.weight"} and weights["lr"] == rate
+        assert names(model, norms) == {"norm.weight", "norm.bias", "batch_norm.weight", "batch_norm.bias"}
+        assert names(model, vectors) == {"convolution.bias", "head.bias", "scale"} and vectors["lr"] == rate
+        assert norms["lr"] == 64 * rate
+        shares = [group["lr"] * group["weight_decay"] for group in (weights, norms, vectors)]
+        assert shares == pytest.approx([rate * 0.1] * 3 if decay_all else [rate * 0.1, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.85])
+@pytest.mark.parametrize("rate", [0.01, 0.04])
+def test_decoupled_rate_and_decay_say_what_a_step_does(rate, momentum, nesterov):
+    """Under a steady gradient it moves weights by the rate; alone the decay takes its share, whatever the rate."""
+    configuration = Configuration(
+        decoupled=True, learning_rate=rate, momentum=momentum, nesterov=nesterov, weight_decay=0.001
+    )
+    for gradient, expected in ((1.0, rate), (0.0, 0.001)):
+        layer = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(layer.weight, 1.0 if gradient == 0 else 0.0)
+        still = configuration if gradient == 0 else configuration.model_copy(update={"weight_decay": 0.0})
+        optimizer = make_optimizer(layer, still, learning_rate=scaled_learning_rate(still))
+        for _ in range(100):
+            before = layer.weight.item()
+            layer.weight.grad = torch.full_like(layer.weight, gradient)
+            optimizer.step()
+        step = before - layer.weight.item()
+        assert step / (1.0 if gradient else before) == pytest.approx(expected, rel=0.02)
 
 
 def test_frozen_parameters_are_left_out():

@@ -1,5 +1,6 @@
 """Learning-rate schedules give the rates that torch's own schedulers give, and what the spec says of them."""
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import SGD
@@ -59,6 +60,19 @@ def test_step_is_a_tenth_at_half_and_at_three_quarters():
     assert factors("step") == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("warmup_epochs", "top"), [(0.0, int(0.3 * TOTAL)), (2.0, 2 * STEPS), (8.0, TOTAL)])
+def test_triangle_rises_and_falls_in_straight_lines(warmup_epochs, top):
+    """Through its start, its peak at the end of the rise, and towards its end, which the step after the last has."""
+    found = [
+        learning_rate_factor(
+            "triangle", step, steps_per_epoch=STEPS, epochs=EPOCHS, warmup_epochs=warmup_epochs, ends=(0.2, 0.07)
+        )
+        for step in range(TOTAL)
+    ]
+    places, heights = ([0, top, TOTAL], [0.2, 1.0, 0.07]) if top < TOTAL else ([0, TOTAL], [0.2, 1.0])
+    assert found == pytest.approx(np.interp(range(TOTAL), places, heights).tolist())
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "step", "plateau"])
 def test_warm_up_is_linear_up_to_the_peak(schedule):
     """The last step of the warm-up has the peak rate; the schedule goes on from there."""
@@ -68,7 +82,7 @@ def test_warm_up_is_linear_up_to_the_peak(schedule):
     assert max(found) == 1.0
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step", "plateau"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "triangle", "cosine", "step", "plateau"])
 @pytest.mark.parametrize("warmup_epochs", [0.0, 0.01, 0.5, 1.0, 5.0])
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (1, 2), (2, 1), (3, 5)])
 def test_every_horizon_has_a_rate_for_every_step(schedule, warmup_epochs, steps, epochs):

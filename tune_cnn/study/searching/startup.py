@@ -11,8 +11,8 @@ from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.search.search import Past, Search
-from tune_cnn.spec import StudySpec, parse_spec
-from tune_cnn.spec.loading import spec_of_export
+from tune_cnn.spec import StudySpec, load_spec, parse_spec
+from tune_cnn.spec.loading import recipe_names, spec_of_export
 from tune_cnn.spec.parts import Budget
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import StudyState, TrialState
@@ -214,10 +214,12 @@ def teach_costs(searcher: Search, store: Store, setup: Mapping[str, Plain]) -> N
 
 
 def warm_params(source: str, locations: Locations) -> list[dict[str, Plain]]:
-    """Configurations to start from: an export, a spec without a choice, or the front of another study."""
+    """Configurations to start from: an export, a spec or recipe without a choice, or the front of another study."""
     if Path(source).expanduser().is_file():
         spec = parse_spec(spec_of_export(read_config(source).as_dict()), source)
         return [spec.configuration({}).params()]
+    if source in recipe_names() and not (recipe := load_spec(source)).searched:
+        return [recipe.configuration({}).params()]
     try:
         front = Front(read_archive(source, locations.home, locations.tracking_uri))
     except InputError as error:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tune_cnn.training.data.order import Augmentation, largest_shift
+from tune_cnn.training.data.order import Augmentation
 from tune_cnn.training.data.readers import Uint8
 
 
@@ -17,18 +17,20 @@ class AugmentationOnDevice:
     dy_n: torch.Tensor | None
     dx_n: torch.Tensor | None
     flip_n: torch.Tensor | None
+    mirror_fill: bool
 
     @classmethod
     def of(cls, augmentation: Augmentation, device: torch.device) -> "AugmentationOnDevice":
         values = (augmentation.dy_n, augmentation.dx_n, augmentation.flip_n)
         dy_n, dx_n, flip_n = (None if value is None else torch.from_numpy(value).to(device) for value in values)
-        return cls(dy_n=dy_n, dx_n=dx_n, flip_n=flip_n)
+        return cls(dy_n=dy_n, dx_n=dx_n, flip_n=flip_n, mirror_fill=augmentation.mirror_fill)
 
     def __getitem__(self, where: slice) -> "AugmentationOnDevice":
         return AugmentationOnDevice(
             dy_n=None if self.dy_n is None else self.dy_n[where],
             dx_n=None if self.dx_n is None else self.dx_n[where],
             flip_n=None if self.flip_n is None else self.flip_n[where],
+            mirror_fill=self.mirror_fill,
         )
 
 
@@ -36,7 +38,8 @@ def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation | Augmen
     """uint8 in, uint8 out, on the images' device.
 
     Shifted first, then mirrored, as torchvision's RandomCrop and RandomHorizontalFlip stand in its recipes.
-    What a shift leaves empty is black (0 in uint8), as RandomCrop's padding is.
+    What a shift leaves empty is black (0 in uint8), as RandomCrop's padding is, or shows the image mirrored at its edge
+    as `padding_mode="reflect"` does.
     """
     dy_n, dx_n, flip_n = augmentation.dy_n, augmentation.dx_n, augmentation.flip_n
     if dy_n is None and dx_n is None and flip_n is None:
@@ -48,18 +51,28 @@ def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation | Augmen
     if flip_n is not None:
         columns = torch.where(_column(flip_n, device), columns.flip(1), columns)
     if dy_n is not None and dx_n is not None:
-        pad_y, pad_x = largest_shift(height), largest_shift(width)
-        images_nchw = F.pad(images_nchw, (pad_x, pad_x, pad_y, pad_y))
-        rows = rows + pad_y - _column(dy_n, device)
-        columns = columns + pad_x - _column(dx_n, device)
+        rows, columns = rows - _column(dy_n, device), columns - _column(dx_n, device)
+        if augmentation.mirror_fill:
+            rows, columns = _mirrored(rows, height), _mirrored(columns, width)
+        else:
+            images_nchw = F.pad(images_nchw, (1, 1, 1, 1))  # all that lies outside is black: one pixel of it will do
+            rows, columns = rows.clamp(-1, height) + 1, columns.clamp(-1, width) + 1
     each = torch.arange(count, device=device)[:, None, None, None]
     channel = torch.arange(channels, device=device)[None, :, None, None]
     return images_nchw[each, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def augment_image(image_chw: Uint8, dy: int, dx: int, flip: bool) -> Uint8:
+def _mirrored(places: torch.Tensor, size: int) -> torch.Tensor:
+    """Places outside of 0 … size - 1, mirrored at the first and the last, which aren't repeated."""
+    return (size - 1 - (size - 1 - places.abs()).abs()).clamp(0)
+
+
+def augment_image(image_chw: Uint8, dy: int, dx: int, flip: bool, mirror_fill: bool = False) -> Uint8:
     """What `augment_batch` does, to one image: for loaders that work image by image. Always a copy."""
     _, height, width = image_chw.shape
+    if mirror_fill:
+        rows, columns = (_mirrored(torch.arange(size) - by, size).numpy() for size, by in ((height, dy), (width, dx)))
+        return np.ascontiguousarray(image_chw[:, rows[:, None], columns[::-1] if flip else columns])
     out = np.zeros_like(image_chw)
     out[:, max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = image_chw[
         :, max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)

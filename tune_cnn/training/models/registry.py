@@ -8,6 +8,7 @@ from torch import nn
 
 from tune_cnn.errors import ModelError, nearest
 from tune_cnn.spec.calls import find_call, resolve
+from tune_cnn.training.models.airbench import airbench94
 from tune_cnn.training.models.arguments import Factory, check_arguments
 from tune_cnn.training.models.densenet import densenet_bc_100_12
 from tune_cnn.training.models.determinism import without_determinism
@@ -35,6 +36,7 @@ OURS: dict[str, Factory] = {
     "resnet56": resnet56,
     "densenet_bc_100_12": densenet_bc_100_12,
     "dpn92": dpn92,
+    "airbench94": airbench94,
 }
 
 USUAL_SIDES = (8, 16, 28, 32, 64, 96, 128, 224, 256, 299)

@@ -8,12 +8,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tune_cnn.errors import DeviceLost, InputError, OutOfMemory, PeerLost, TrialError, first_line
+from tune_cnn.errors import DeviceLost, InputError, MemoryTaken, OutOfMemory, PeerLost, TrialError, first_line
 from tune_cnn.text import printable
-
-# Neither CUDA's libraries nor the CPU's allocator have a type of exception for it.
-OUT_OF_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
-
+from tune_cnn.training.process.lack_of_memory import is_out_of_memory, lack_behind, others_hold, own_lack
 
 # The device has no code of torch's, or the driver can't make it: a fresh process would fail in the same way.
 NO_CODE = (
@@ -47,8 +44,7 @@ def trial_faults(doing: str) -> Iterator[None]:
     except Exception as error:
         where = _where(error)
         _forget_frames(error)
-        if is_out_of_memory(error):
-            raise OutOfMemory(f"{doing}: out of memory: {first_line(error)}") from error
+        _raise_lack_of_memory(doing, error)
         if is_peer_lost(error):
             raise PeerLost(f"{doing}: {first_line(error)}") from error
         if breaks_context(error):
@@ -63,12 +59,14 @@ def _forget_frames(error: BaseException) -> None:
     traceback.clear_frames(error.__traceback__)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no room."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in said for text in OUT_OF_MEMORY)
-    )
+def _raise_lack_of_memory(doing: str, error: Exception) -> None:
+    """MemoryTaken where others hold what the error lacked, OutOfMemory where the trial itself needs too much."""
+    lack = lack_behind(error)
+    if not is_out_of_memory(error, lack):
+        return
+    if lack is not None and lack.is_others_doing:
+        raise MemoryTaken(f"{doing}: {others_hold(lack)}") from error
+    raise OutOfMemory(f"{doing}: {own_lack(error, lack)}") from error
 
 
 def is_shared_memory_full(error: BaseException) -> bool:

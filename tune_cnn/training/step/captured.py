@@ -43,6 +43,11 @@ class CudaGraphs:
         return graph.replay
 
 
+def recorder_for(device: torch.device) -> Recorder | None:
+    """None where steps are taken at once anyway."""
+    return CudaGraphs() if device.type == "cuda" else None
+
+
 def why_not_captured(context: TrialContext, model: nn.Module, strategies: Sequence[str]) -> str | None:
     """Why the steps of this training are not captured, though it runs on a GPU; None: they can be.
 
@@ -95,12 +100,10 @@ class CapturedSteps:
 
 
 def _keep_rate_on_device(state: TrainState) -> None:
-    """All groups read it from one tensor; a number would be recorded as it is now."""
-    groups = state.optimizer.param_groups
-    if not isinstance(groups[0]["lr"], torch.Tensor):
-        rate = torch.tensor(groups[0]["lr"], dtype=torch.float32, device=state.device)
-        for group in groups:
-            group["lr"] = rate
+    """Each group reads its own from a tensor; a number would be recorded as it is now."""
+    for group in state.optimizer.param_groups:
+        if not isinstance(group["lr"], torch.Tensor):
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=state.device)
 
 
 @contextmanager

@@ -96,6 +96,9 @@ class TrialContext:
                 ranks=self.group.ranks,
                 seed=self.job.seed,
                 augment=configuration.augment,
+                flips=configuration.flips,
+                shift=configuration.shift,
+                shift_fill=configuration.shift_fill,
                 device=self.device,
                 channels_last=configuration.channels_last,
             )

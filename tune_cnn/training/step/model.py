@@ -49,6 +49,7 @@ def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn
     group, module = context.group, compiled(model, context)
     if group.ranks == 1:
         return module
+    group.agree("data-parallel training")
     # DDP averages gradients over ranks, whose shares of a batch are equal: the mean over the global batch.
     return DistributedDataParallel(
         module,

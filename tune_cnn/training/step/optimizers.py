@@ -23,7 +23,12 @@ def make_optimizer(model: nn.Module, configuration: Configuration, *, learning_r
     (torch's fused SGD makes its momentum in the first step, uninitialised, and doesn't write it where loss scaling
     skips that step: the next one would take what lay there for momentum.)
     """
-    groups = parameter_groups(model, configuration.weight_decay)
+    groups = parameter_groups(
+        model,
+        decay_of_step(configuration),
+        decay_all=configuration.decay_all,
+        norm_lr_ratio=configuration.norm_lr_ratio,
+    )
     parameters = [parameter for group in groups for parameter in group["params"]]
     if not parameters:
         raise TrialError("the model has no parameter that learns (all have requires_grad=False)")
@@ -37,6 +42,7 @@ def make_optimizer(model: nn.Module, configuration: Configuration, *, learning_r
         optimizer = SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
     for parameter in parameters:
         optimizer.state[parameter] = first_state(configuration.optimizer, parameter, momentum=momentum, fused=fused)
+    set_learning_rate(optimizer, learning_rate)
     return optimizer
 
 
@@ -48,13 +54,33 @@ def first_state(optimizer: str, parameter: nn.Parameter, *, momentum: float, fus
     return {"momentum_buffer": torch.zeros_like(parameter)} if momentum > 0 else {}
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Untyped]]:
-    """Two groups: weights with weight decay; norms, biases and other vectors and scalars without."""
+def decay_of_step(configuration: Configuration) -> float:
+    """torch's `weight_decay`, which a step multiplies by its learning rate; a `decoupled` one doesn't grow with it."""
+    if not configuration.decoupled:
+        return configuration.weight_decay
+    return configuration.weight_decay / configuration.learning_rate
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, *, decay_all: bool = False, norm_lr_ratio: float = 1.0
+) -> list[dict[str, Untyped]]:
+    """Weights with weight decay; norms, biases and other vectors and scalars without, or with the same.
+
+    Each group's `lr_ratio` is its share of the learning rate. `norm_lr_ratio`: that of the norms' parameters, whose
+    decay of a step, rate times decay, stays that of the weights.
+    """
     of_norms = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters()}
     learning = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in learning if p.ndim > 1 and id(p) not in of_norms]
-    rest = [p for p in learning if p.ndim <= 1 or id(p) in of_norms]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    norms = [p for p in learning if id(p) in of_norms]
+    weights = [p for p in learning if p.ndim > 1 and id(p) not in of_norms]
+    vectors = [p for p in learning if p.ndim <= 1 and id(p) not in of_norms]
+    rest_decay = weight_decay if decay_all else 0.0
+    groups: list[dict[str, Untyped]] = [{"params": weights, "weight_decay": weight_decay, "lr_ratio": 1.0}]
+    if norm_lr_ratio == 1.0:
+        vectors = [p for p in learning if p.ndim <= 1 or id(p) in of_norms]
+    else:
+        groups.append({"params": norms, "weight_decay": rest_decay / norm_lr_ratio, "lr_ratio": norm_lr_ratio})
+    groups.append({"params": vectors, "weight_decay": rest_decay, "lr_ratio": 1.0})
     return [group for group in groups if group["params"]]
 
 
@@ -66,9 +92,10 @@ def carry_state(optimizer: Optimizer, states: Mapping[nn.Parameter, Mapping[str,
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """For the next step, rounded to float32: a captured step reads it from a tensor, and computes the same."""
-    rounded = float(np.float32(learning_rate))
+    """Each group's share of it, for the next step, rounded to float32: a captured step reads it from a tensor, and
+    computes the same."""
     for group in optimizer.param_groups:
+        rounded = float(np.float32(learning_rate * group["lr_ratio"]))
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rounded)
         else:

@@ -9,27 +9,42 @@ from tune_cnn.spec import Configuration
 ONE_CYCLE_START = 1 / 25  # the defaults of torch's OneCycleLR
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 ONE_CYCLE_RISE = 0.3
+TRIANGLE_ENDS = (0.2, 0.07)
 DROP = 0.1
 
 
 def scaled_learning_rate(configuration: Configuration) -> float:
-    """The peak rate for the batch in use: `lr_rule` carries it there from `lr_base_batch` images."""
+    """The peak rate for the batch in use: `lr_rule` carries it there from `lr_base_batch` images.
+
+    Under a steady gradient momentum, Nesterov's too, moves a weight 1 / (1 - momentum) times as far a step as the rate
+    says; a `decoupled` rate is meant with that in it.
+    """
     ratio = configuration.batch_size / configuration.lr_base_batch
     power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[configuration.lr_rule]
-    return configuration.learning_rate * math.pow(ratio, power)
+    rate = configuration.learning_rate * math.pow(ratio, power)
+    return rate * (1 - configuration.momentum) if configuration.decoupled else rate
 
 
 def learning_rate_factor(
-    schedule: str, step: int, *, steps_per_epoch: int, epochs: int, warmup_epochs: float = 0.0
+    schedule: str,
+    step: int,
+    *,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup_epochs: float = 0.0,
+    ends: tuple[float, float] = TRIANGLE_ENDS,
 ) -> float:
     """The factor on the peak rate for `step`, counted from 0 over the whole horizon of `epochs`.
 
+    ends: of `triangle`, the factor of the first step and the one that it would have after the last.
     A warm-up longer than the horizon fills it. `plateau` depends on the validation loss and so is 1 here: see Plateau.
     """
     total = steps_per_epoch * epochs
     rise = min(round(warmup_epochs * steps_per_epoch), total)
     if schedule == "one_cycle":
         return _one_cycle(step, total, rise if warmup_epochs > 0 else ONE_CYCLE_RISE * total)
+    if schedule == "triangle":
+        return _triangle(step, total, rise if warmup_epochs > 0 else int(ONE_CYCLE_RISE * total), ends)
     if step < rise:
         return (step + 1) / rise
     if schedule == "cosine":
@@ -46,6 +61,14 @@ def _one_cycle(step: int, total: int, rise: float) -> float:
     if step <= top:
         return _between(ONE_CYCLE_START, 1.0, step / top) if top > 0 else 1.0
     return _between(1.0, ONE_CYCLE_END, (step - top) / (last - top))
+
+
+def _triangle(step: int, total: int, top: int, ends: tuple[float, float]) -> float:
+    """Straight up to the peak at step `top`, and straight down."""
+    start, end = ends
+    if step < top:
+        return start + (1 - start) * step / top
+    return 1 + (end - 1) * (step - top) / (total - top)
 
 
 def _between(start: float, end: float, share: float) -> float:

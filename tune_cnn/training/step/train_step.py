@@ -30,7 +30,6 @@ def train_step(state: TrainState, hooks: StepHooks, batch: Batch) -> None:
         learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(learning, state.gradient_clip)
     step_scaled(scaler, optimizer, state.skipped_steps)
-    hooks.after_step()
     state.loss_sum.add_(loss.detach(), alpha=len(labels_n))
 
 

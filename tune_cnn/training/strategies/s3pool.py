@@ -30,6 +30,7 @@ class S3PoolStrategy(Strategy):
     paper = "Zhai et al., 2016, https://arxiv.org/abs/1611.05138"
     saves = Saves.DATA
     sites = frozenset({Site.POOL})
+    capturable = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "grid": Knob(
             allowed=Range(low=2, high=64),

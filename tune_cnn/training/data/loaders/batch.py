@@ -10,7 +10,7 @@ import torch
 from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
-from tune_cnn.training.data.order import EpochOrder, Request, epoch_requests, padding, steps_per_epoch
+from tune_cnn.training.data.order import SHIFT, EpochOrder, Request, epoch_requests, padding, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.untyped import Untyped
 
@@ -96,6 +96,9 @@ class Plan:
     augment: str
     device: torch.device
     channels_last: bool
+    flips: str = "random"
+    shift: float = SHIFT
+    shift_fill: str = "black"
 
     def __post_init__(self) -> None:
         check_batch(self.facts, self.batch_size, self.ranks)
@@ -123,6 +126,9 @@ class Plan:
             rank=self.rank,
             ranks=self.ranks,
             seed=self.seed,
+            flips=self.flips,
+            shift=self.shift,
+            shift_fill=self.shift_fill,
         )
         return epoch_requests(order, epoch, positions_n)
 

@@ -61,6 +61,7 @@ def single_images(plan: Plan, request: Request) -> list[OneRow]:
         request.augmentation.flip_n,
     )
     values = [[0] * len(request.positions_n) if column is None else column.tolist() for column in columns]
+    values.append([request.augmentation.mirror_fill] * len(request.positions_n))
     return [OneRow(*row) for row in zip(*values, strict=True)]
 
 

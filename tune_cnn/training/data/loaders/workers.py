@@ -34,6 +34,7 @@ class OneRow(NamedTuple):
     dy: int
     dx: int
     flip: bool
+    mirror_fill: bool
 
 
 class WholeBatches(Dataset[Images]):
@@ -70,5 +71,5 @@ class SingleImages(Dataset[Images]):
         self.reader = reader
 
     def __getitem__(self, request: OneRow) -> Images:
-        image_chw = augment_image(self.reader.image(request.row), request.dy, request.dx, request.flip)
-        return torch.from_numpy(image_chw), torch.tensor(request.label)
+        row, label, dy, dx, flip, mirror_fill = request
+        return torch.from_numpy(augment_image(self.reader.image(row), dy, dx, flip, mirror_fill)), torch.tensor(label)

@@ -29,8 +29,9 @@ class Strategy:
     needs: ClassVar[frozenset[str]] = frozenset()
     forbids: ClassVar[Mapping[str, str]] = {}  # names and reasons; sites say the rest
     follows: ClassVar[frozenset[str]] = frozenset()  # may be on beside these though they share a site
-    # Whether each step does the same work on the same tensors, so that it can be recorded and replayed: nothing in it
-    # is drawn or decided on the CPU, and model and optimizer stay what they are after `prepare`.
+    # Whether each step does the same work on the same tensors, so that it can be recorded and replayed: `penalty` and
+    # `after_backward` draw and decide nothing on the CPU, and every epoch's shapes are the first one's. (`batch` and
+    # `after_step` stand outside the recording; a replaced model is recorded anew.)
     capturable: ClassVar[bool] = False
     # Knobs on which it depends, together with the model's arguments, whether it can act: all are tried before a search.
     decisive: ClassVar[frozenset[str]] = frozenset()

@@ -16,6 +16,7 @@ from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
+from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.measure import measure_unknown
 from tune_cnn.training.process.process_group import ProcessGroup
@@ -40,6 +41,7 @@ class TrainingRun:
         self.model = model  # bare: neither compiled nor data-parallel
         self.epoch = 0  # from 0: the one that is trained or about to be
         self.batch_size = context.job.configuration.batch_size  # over all ranks, as it is now
+        self.rebuilt = 0  # how often model and optimizer have been made anew
         self.learning_rate_ratio = 1.0  # on what the schedule gives
         self.changes: list[Change] = []  # of the model's structure, from the factory's model on
         self.strategies: Mapping[str, Untyped] = {}  # all that are on, by name
@@ -118,11 +120,15 @@ class TrainingRun:
 
     def sample_batch(self) -> Batch:
         """The same training images on every rank, as many as its share of a batch, not augmented, on the device."""
-        context, images = self._context, self.train_images
+        images = self.train_images
         wanted = max(2, self.batch_size // self.group.ranks)
         count = min(wanted, len(images), self._sample_images or wanted)
-        positions_n = np.random.default_rng((self.seed, 0)).permutation(len(images))[:count].astype(np.int64)
-        raw_nchw = torch.from_numpy(images.fetch(positions_n, context.job.threads)).to(self.device)
+        return self.plain_batch(np.random.default_rng((self.seed, 0)).permutation(len(images))[:count].astype(np.int64))
+
+    def plain_batch(self, positions_n: Int64) -> Batch:
+        """These training images, normalised, not augmented, on the device."""
+        images = self.train_images
+        raw_nchw = torch.from_numpy(images.fetch(positions_n, self._context.job.threads)).to(self.device)
         normalise = Normaliser(self.facts.mean, self.facts.std, self.device, self.configuration.channels_last)
         return Batch(normalise(raw_nchw), torch.from_numpy(images.labels_n[positions_n]).to(self.device))
 
@@ -192,6 +198,7 @@ class TrainingRun:
         train_state = self._train_state
         if train_state is None:
             return
+        self.rebuilt += 1
         former: Mapping[Untyped, Untyped] = train_state.optimizer.state
         model.zero_grad(set_to_none=True)  # DDP's gradients lie in its own buckets
         train_state.model = model
