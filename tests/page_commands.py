@@ -53,6 +53,7 @@ class Checker:
             "export": _export,
             "umask": _umask,
             "openssl": _openssl,
+            "nvidia-cuda-mps-control": _mps,
         }
 
     def check(self, words: Sequence[str]) -> None:
@@ -185,9 +186,11 @@ def _export(words: list[str]) -> None:
 
 
 def _known_variable(assigned: str) -> None:
-    """NAME=VALUE: a variable that our code names, or one of those that numeric libraries read."""
+    """NAME=VALUE: a variable that our code names, or one that numeric libraries or NVIDIA's daemon read."""
     name = assigned.partition("=")[0]
-    assert name == "OMP_NUM_THREADS" or any(name in file.read_text(encoding="utf-8") for file in CODE), name
+    assert name in {"OMP_NUM_THREADS", "CUDA_MPS_LOG_DIRECTORY"} or any(
+        name in file.read_text(encoding="utf-8") for file in CODE
+    ), name
 
 
 def _umask(words: list[str]) -> None:
@@ -196,3 +199,7 @@ def _umask(words: list[str]) -> None:
 
 def _openssl(words: list[str]) -> None:
     assert words == ["rand", "-base64", "24"], words
+
+
+def _mps(words: list[str]) -> None:
+    assert words == ["-d"], words

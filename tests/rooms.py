@@ -42,7 +42,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "spec": [
         {"calls", "configuration", "messages", "renamed", "yaml_text"},
         {"costs", "dimensions", "parts"},
-        {"plain", "space"},
+        {"plain", "prices", "resources", "space"},
         {"strategies", "study"},
         {"loading", "schema"},
         {"documentation"},
@@ -62,7 +62,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "training": [
         {"data", "models", "meters", "process"},
-        {"messages"},
+        {"messages", "power"},
         {"surgery", "image_scores", "export", "checkpoint", "reduction"},
         {"step"},
         {"strategies", "user_code"},
@@ -75,7 +75,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "trials": [
         {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
         {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
-        {"cards", "trainable"},
+        {"cards", "power", "trainable"},
         {"cluster"},
         {"dedicated", "tune_loop"},
     ],

@@ -94,6 +94,8 @@ METRICS: dict[str, Metric] = _table(
     ("sm_active_pct", "%", _MAX, _MEAN, _WHOLE, _LIN, "share of SMs with a warp resident (NVML GPM)"),
     ("gpu_energy_j", "J", _MIN, _SUM, _WHOLE, _LOG, "energy of the trial's GPUs while training"),
     ("gpu_seconds", "s", _MIN, _SUM, _CUDA, _LOG, "GPU share times training time: the price of a fraction"),
+    ("cost", "1", _MIN, _SAME, _CUDA, _LOG, "of the trial's GPUs while training, by `prices`: energy, hours or both"),
+    ("carbon_g", "g", _MIN, _SAME, _WHOLE, _LOG, "CO2 equivalent of gpu_energy_j, by prices.carbon_g_per_kwh"),
     ("captured_pct", "%", _MAX, _MEAN, _CUDA, _LIN, "training steps of the last epoch replayed as a CUDA graph"),
     ("cpu_util_pct", "%", _MAX, _SUM, _ANY, _LIN, "CPU time of ranks and loader workers per second of training"),
     ("cotenants", "1", _MIN, _SAME, _ANY, _LIN, "other trials on the same hardware meanwhile"),

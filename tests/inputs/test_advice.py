@@ -47,6 +47,19 @@ SPECS = [
     of("study: 3", "put it in quotes", "study: '3'"),
     of("objectives: [accuracy, accuracy]", "leave one out", "objectives: [accuracy]"),
     of("constraints: {peak_memory_mib: {}}", "{max: 20000}", "constraints: {peak_memory_mib: {max: 20000}}"),
+    of(
+        "objectives: [accuracy, cost]",
+        "set prices.per_gpu_hour (of a whole GPU), prices.per_kwh (of its energy) or both",
+        "objectives: [accuracy, cost]\nprices: {per_gpu_hour: 2}",
+        "objectives: [accuracy, cost]\nprices: {per_kwh: 0.3}",
+        "objectives: [accuracy, cost]\nprices: {per_gpu_hour: 2, per_kwh: 0.3, currency: EUR}",
+    ),
+    of(
+        "objectives: [accuracy, carbon_g]",
+        "set prices.carbon_g_per_kwh",
+        "objectives: [accuracy, carbon_g]\nprices: {carbon_g_per_kwh: 400}",
+    ),
+    of("prices: {currency: EUR}", "{per_kwh: 0.30}", "prices: {per_kwh: 0.30}"),
     of("metrics: {f1: {unit: '1', direction: max}}", "give package.module:name of", OWN_METRIC),
     of(f"training: 'a:t'\n{OWN_METRIC}", "leave it out", "training: 'a:t'\nmetrics: {f1: {unit: '1', direction: max}}"),
     of("metrics: {accuracy: {call: 'a:f', unit: '1', direction: max}}", "choose another name", OWN_METRIC),
@@ -121,6 +134,12 @@ SPECS = [
     ),
     of("resources: {gpus_per_rank: 2}", "set ranks for more", "resources: {ranks: 2, cpus_per_trial: 2}"),
     of("resources: {gpus_per_rank: [0.5, 0.5]}", "leave one out", "resources: {gpus_per_rank: [0.5]}"),
+    of(
+        "resources: {power_limit_w: 200, gpus_per_rank: 0}",
+        "leave one of them out",
+        "resources: {power_limit_w: 200}",
+        "resources: {gpus_per_rank: 0}",
+    ),
     of(
         "resources: {ranks: 3, cpus_per_trial: 3}",
         "set space.batch_size, e.g. 192",

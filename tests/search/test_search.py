@@ -320,6 +320,20 @@ def test_each_share_of_a_gpu_has_its_own_costs_memory_and_trials(spec):
         assert {search.ask(number)["batch_size"] for number in (7, 8, 9)} == {64, 128, 256}
 
 
+def test_less_power_is_another_part_of_the_hardware(spec):
+    """What an epoch takes at 200 W says nothing of 300 W, and what was tried there may be tried here."""
+    space = {"batch_size": [64, 128], "epochs": 1}
+    point = EpochPoint(trial=0, epoch=1, metrics={"accuracy": 0.5, "train_time_s": 9.0})
+    params = {"batch_size": 64, "epochs": 1}
+    past = Past(params=params, state=TrialState.COMPLETE, points=[point], gpu_share=1.0, power_limit_w=200.0)
+    search = Search(spec(space), past=[past])
+    search.begin_phase(1.0, 300.0)
+    assert search.epoch_time_s(params) is None
+    assert {search.ask(number)["batch_size"] for number in (7, 8)} == {64, 128}
+    search.begin_phase(1.0, 200.0)
+    assert search.epoch_time_s(params) == 9.0
+
+
 def test_arguments_reach_the_sampler_and_wrong_ones_are_refused(spec):
     """A multivariate of false takes the groups along; what Optuna refuses is a SpecError."""
     with warnings.catch_warnings():

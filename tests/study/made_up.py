@@ -1,7 +1,7 @@
 """Studies in a store without a search, and commands run in this process."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,19 @@ def spec_with(**changes: Any) -> StudySpec:
 
 
 def make_study(
-    home: Path, name: str = "made-up", *, points: bool = True, data_key: str | None = "k" * 64, **changes: Any
+    home: Path,
+    name: str = "made-up",
+    *,
+    points: bool = True,
+    data_key: str | None = "k" * 64,
+    ran: Mapping[str, Any] | None = None,
+    costs: Mapping[str, float] | None = None,
+    **changes: Any,
 ) -> None:
     """A finished study of three trials; trial 1's last epoch is the most accurate, trial 0's first the fastest.
 
-    `data_key`: of the images that it was searched on; None where it is to go on with any.
+    `data_key`: of the images that it was searched on; None where it is to go on with any. `ran`: what the trials ran
+    on. `costs`: further metrics of every point.
     """
     store = Store(home)
     try:
@@ -44,9 +52,10 @@ def make_study(
         info = {"data": {"key": data_key}, "hardware": {"cpu": "some"}, "versions": {"torch": "0"}}
         store.create_study(name, spec.model_dump(), info=info)
         for trial, curve in CURVES.items() if points else ():
-            store.add_trial(name, trial, PARAMS, seed=trial, extra={"gpu_share": 0.0})
+            store.add_trial(name, trial, PARAMS, seed=trial, extra={"gpu_share": 0.0, **(ran or {})})
             for epoch, (accuracy, seconds) in enumerate(curve, start=1):
                 metrics = {"accuracy": accuracy, "train_time_s": seconds, "peak_memory_mib": 100.0 * (trial + 1)}
+                metrics |= costs or {}
                 store.add_point(name, trial, epoch, metrics)
             store.end_trial(name, trial, TrialState.COMPLETE)
         store.update_study(name, state=StudyState.FINISHED)

@@ -124,6 +124,24 @@ def test_names_stay_within_128_characters(tmp_path: Path) -> None:
     assert other["config"]["study"] != first["config"]["study"]
 
 
+def test_an_export_has_the_power_limit_of_its_trial(tmp_path: Path) -> None:
+    """Of the study's phases, the one in which the point was made: `train` holds the GPU there."""
+    limits = {"power_limit_w": [200, 250]}
+    make_study(tmp_path, "limited", ran={"gpu_share": 1.0, "power_limit_w": 250.0}, resources=limits)
+    Study("limited", home=tmp_path).front().best(max_time_s=1).to_yaml(tmp_path / "limited.yaml")
+    (phase,) = load_spec(tmp_path / "limited.yaml").resources.phases
+    assert (phase.gpus_per_rank, phase.power_limit_w) == (1.0, 250.0)
+
+
+def test_an_export_keeps_the_prices_that_its_objectives_are_reckoned_by(tmp_path: Path) -> None:
+    """Else `train` would refuse it: `cost` needs a price."""
+    objectives = ["accuracy", "train_time_s", "cost"]
+    make_study(tmp_path, "priced", costs={"cost": 0.5}, objectives=objectives, prices={"per_gpu_hour": 2.0})
+    text = Study("priced", home=tmp_path).front().best(max_time_s=1).to_yaml(tmp_path / "priced.yaml")
+    spec = load_spec(tmp_path / "priced.yaml")
+    assert spec.prices is not None and spec.prices.per_gpu_hour == 2.0, text
+
+
 @pytest.mark.parametrize(
     ("preference", "said"),
     [

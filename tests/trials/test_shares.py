@@ -1,12 +1,16 @@
 """How trials share GPUs: declared ones here, scheduled by Ray as real ones are."""
 
+import os
+
 import pytest
 from scripted_drivers import Script, payload, trial
 
 from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
+from tune_cnn.training.process.mps import PIPES, SM_SHARE_PCT
 from tune_cnn.trials import cluster
-from tune_cnn.trials.cluster import fit
+from tune_cnn.trials.cluster import fit, phase_slots
+from tune_cnn.trials.trainable import WarmTrial
 from tune_cnn.trials.tune_loop import run_trials
 
 
@@ -20,6 +24,17 @@ def test_four_quarters_train_on_one_gpu_and_the_fifth_waits(one_ray):
     assert {point.metrics["cotenants"] for point in first} == {3.0}
     assert fifth.metrics["began"] > min(point.metrics["ended"] for point in first)
     assert fifth.pid in {point.pid for point in first}
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.25, "25"), (1.0, None)])
+def test_a_slots_process_has_its_share_of_the_sms_where_mps_runs(tmp_path, monkeypatch, share, told):
+    """From its set-up on, as CUDA reads it when it starts in the process."""
+    (tmp_path / "control").touch()
+    monkeypatch.setenv(PIPES, str(tmp_path))
+    monkeypatch.delenv(SM_SHARE_PCT, raising=False)
+    slot = WarmTrial.__new__(WarmTrial)
+    slot.setup({}, payload(gpu_share=share))
+    assert os.environ.pop(SM_SHARE_PCT, None) == told
 
 
 def test_shares_are_searched_one_after_another(one_ray):
@@ -121,6 +136,17 @@ def test_what_never_fits_is_refused_with_what_is_there(machines, resources, shar
     machines(node(8, gpus=2))
     with pytest.raises(ResourceError, match=f"asks for {asked}.*the nodes have: 8 CPUs and 2 GPUs"):
         fit(Resources(**resources), share)
+
+
+def test_a_limit_of_power_needs_a_gpu(machines):
+    """Told before anything starts; with one, the slots carry it."""
+    limited = Resources(power_limit_w=[200, 250])
+    machines(node(8))
+    with pytest.raises(ResourceError, match=r"power_limit_w: trials have no GPU whose power could be limited; leave"):
+        phase_slots(limited, limited.phases[0])
+    machines(node(8, gpus=2))
+    found = [phase_slots(limited, phase) for phase in limited.phases]
+    assert [(slots.count, slots.power_limit_w) for slots in found] == [(2, 200.0), (2, 250.0)]
 
 
 def test_gpus_on_a_machine_without_are_refused(machines):

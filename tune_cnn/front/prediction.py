@@ -78,7 +78,7 @@ def _exp(power: float) -> float:
 
 def _possible(metric: Metric | None) -> tuple[float, float]:
     """What the metric can't go beyond; the table's are all positive, of the users' own nothing is known."""
-    if metric is None or METRICS.get(metric.name) is not metric:
+    if metric is None or metric.name not in METRICS:
         return -math.inf, math.inf
     if metric.scale is Scale.ERROR:
         return 0.0, 1.0

@@ -43,6 +43,7 @@ class Past:
     state: TrialState
     points: Sequence[EpochPoint] = field(default_factory=tuple)
     gpu_share: float = 0.0
+    power_limit_w: float | None = None
 
 
 class Search:
@@ -64,7 +65,7 @@ class Search:
         self._changing = [STRATEGIES + name for name, card in (cards or {}).items() if card.changes_cost]
         self._candidates = Candidates(self._space, self._horizon)
         self._observations = Observations(spec, reference)
-        self._shares: dict[float, OnShare] = {}
+        self._shares: dict[tuple[float, float | None], OnShare] = {}
         self._here = self._on(0.0)
         ended = list(past)
         self._taken = len(ended)
@@ -91,9 +92,10 @@ class Search:
 
     # Configurations
 
-    def begin_phase(self, gpu_share: float) -> None:
-        """The trials from now on run on this share of a GPU; costs, memory and what was tried are those of it."""
-        self._here = self._on(gpu_share)
+    def begin_phase(self, gpu_share: float, power_limit_w: float | None = None) -> None:
+        """The trials from now on run on this share of a GPU, at this limit of its power; costs, memory and what was
+        tried are those of it."""
+        self._here = self._on(gpu_share, power_limit_w)
 
     def queue(self, params: Mapping[str, Plain]) -> bool:
         """Have `ask` give this configuration next, unless it was tried; False where it lies outside the space."""
@@ -222,10 +224,11 @@ class Search:
         self._running[number] = (trial, self._start_observation(trial.params, params, points, self._here))
         return params
 
-    def _on(self, gpu_share: float) -> OnShare:
-        if gpu_share not in self._shares:
-            self._shares[gpu_share] = OnShare(memory=MemoryModel(self._candidates.costly_d))
-        return self._shares[gpu_share]
+    def _on(self, gpu_share: float, power_limit_w: float | None = None) -> OnShare:
+        part = (gpu_share, power_limit_w)
+        if part not in self._shares:
+            self._shares[part] = OnShare(memory=MemoryModel(self._candidates.costly_d))
+        return self._shares[part]
 
     def _start_observation(
         self, encoded: Encoded, params: Mapping[str, Plain], points: Sequence[EpochPoint], share: OnShare
@@ -320,7 +323,7 @@ class Search:
                 log.debug("a past trial is not told to the sampler: %s", error)
                 self._observations.end(None)
                 continue
-            share = self._on(past.gpu_share)
+            share = self._on(past.gpu_share, past.power_limit_w)
             observation = self._start_observation(encoded, past.params, past.points, share)
             self._observations.end(observation)
             self._learn_memory(share, observation, past.state, past.points)

@@ -1,4 +1,4 @@
-"""The parts of a study's spec: data, model, metrics and bounds, resources, budget, sampler."""
+"""The parts of a study's spec: data, model, metrics and bounds, budget, sampler."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tune_cnn.errors import SpecError, StudyError, nearest
-from tune_cnn.spec.messages import shown
 from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
 
@@ -132,69 +131,6 @@ class UserMetric(SpecPart):
     )
     unit: str = Field(description="unit to show, `1` for a share or a count")
     direction: Literal["max", "min"] = Field(description="which way is better")
-
-
-class Resources(SpecPart):
-    """What one trial gets; fixed for the study."""
-
-    ranks: int = Field(1, ge=1, description="processes of a trial's data-parallel group")
-    gpus_per_rank: float | list[float] | None = Field(
-        None, description="0, a fraction or 1; a list runs as successive phases; default 1 where there are GPUs, else 0"
-    )
-    cpus_per_trial: int = Field(1, ge=1, description="cores of one trial: ranks, their threads and loader workers")
-    slots: int | None = Field(None, ge=1, description="trials at a time at most; default: what the hardware holds")
-    accelerator: Filled | None = Field(None, description="type of GPU as Ray names it, on a mixed cluster")
-    deterministic: bool = Field(False, description="bit-identical repeats on a GPU, at a cost in speed")
-    capture_steps: bool = Field(
-        True, description="on a GPU, replay each training step as a CUDA graph where that can be"
-    )
-    code: list[Filled] = Field(default_factory=list, description="folders or packages of yours to carry to the nodes")
-    leave_out: list[Filled] = Field(
-        default_factory=list,
-        description="files in your code that stay here, by patterns as in .gitignore",
-    )
-    checkpoint_every_s: float = Field(30.0, ge=0, description="shortest time between two checkpoints of a trial")
-
-    @field_validator("code")
-    @classmethod
-    def _absolute(cls, paths: list[str]) -> list[str]:
-        return [absolute(path) for path in paths]
-
-    @field_validator("gpus_per_rank", mode="before")
-    @classmethod
-    def _shares(cls, raw: object) -> Plain:
-        shares = raw if isinstance(raw, list) else [] if raw is None else [raw]
-        if isinstance(raw, list) and not raw:
-            raise ValueError("a list needs at least one value, got []")
-        for share in shares:
-            if isinstance(share, bool) or not isinstance(share, int | float):
-                raise ValueError(f"must be 0, a fraction, 1, or a list of these, got {shown(raw)}")
-            if not 0 <= share <= 1:
-                raise ValueError(
-                    f"must be 0, a fraction or 1, got {shown(share)}; a rank trains on one GPU: set ranks for more"
-                )
-        if len(set(shares)) < len(shares):
-            raise ValueError(f"a value stands twice in {shown(raw)}; each is a phase of its own, leave one out")
-        return raw
-
-    @property
-    def gpu_phases(self) -> list[float | None]:
-        return list(self.gpus_per_rank) if isinstance(self.gpus_per_rank, list) else [self.gpus_per_rank]
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        for share in self.gpu_phases:
-            if self.ranks > 1 and share is not None and 0 < share < 1:
-                raise SpecError(
-                    f"resources: ranks={self.ranks} needs whole GPUs, got gpus_per_rank={share}; "
-                    "NCCL refuses two ranks on one GPU. Set ranks: 1 or gpus_per_rank: 1."
-                )
-        if self.cpus_per_trial < self.ranks:
-            raise SpecError(
-                f"resources: {self.ranks} ranks need at least a core each, got cpus_per_trial={self.cpus_per_trial}; "
-                f"set cpus_per_trial: {self.ranks} or more, or fewer ranks"
-            )
-        return self
 
 
 class Budget(SpecPart):

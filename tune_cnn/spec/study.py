@@ -19,7 +19,6 @@ from tune_cnn.spec.parts import (
     ConfirmSpec,
     DataSpec,
     ModelSpec,
-    Resources,
     SamplerSpec,
     SpecPart,
     StopperSpec,
@@ -28,6 +27,8 @@ from tune_cnn.spec.parts import (
     check_data_name,
     study_name,
 )
+from tune_cnn.spec.prices import Prices, check_priced
+from tune_cnn.spec.resources import Resources
 from tune_cnn.spec.space import parse_space, space_out
 from tune_cnn.untyped import Plain
 
@@ -48,6 +49,7 @@ class StudySpec(SpecPart):
     )
     constraints: dict[str, Bound] = Field(default_factory=dict, description="bounds on metrics")
     metrics: dict[str, UserMetric] = Field(default_factory=dict, description="metrics of your own")
+    prices: Prices | None = Field(None, description="what `cost` and `carbon_g` are reckoned by")
     training: Call | None = Field(None, description="your own training generator, package.module:name")
     space: dict[str, Plain] = Field(default_factory=dict, description="what a trial trains, and what of it is searched")
     resources: Resources = Field(default_factory=Resources, description="what one trial gets")
@@ -102,10 +104,12 @@ class StudySpec(SpecPart):
 
     @property
     def user_metrics(self) -> dict[str, table.Metric]:
-        return {
+        """What the spec itself says of metrics: the user's own, and the table's `cost` in the user's currency."""
+        own = {
             name: table.user_metric(name, unit=m.unit, direction=m.direction, call=m.call)
             for name, m in self.metrics.items()
         }
+        return own | (self.prices.metrics if self.prices is not None else {})
 
     @property
     def objective_metrics(self) -> list[table.Metric]:
@@ -136,7 +140,12 @@ class StudySpec(SpecPart):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         check_data_name(self.data.name)
+        _check_names(self.metrics)
         _check_metrics(self.objectives, list(self.constraints), self.user_metrics)
+        for name in self.objectives:
+            check_priced(name, self.prices, where="objectives")
+        for name in self.constraints:
+            check_priced(name, self.prices, where="constraints")
         _check_calls(self.metrics, self.training)
         if self.training is None and any(key.startswith("training.") for key in self.space):
             raise SpecError(
@@ -158,7 +167,7 @@ def _is_file_like(source: str) -> bool:
     return "/" in source or Path(source).suffix in {".yaml", ".yml", ".json"} or source.startswith("~")
 
 
-def _check_metrics(objectives: list[str], constraints: list[str], own: Mapping[str, table.Metric]) -> None:
+def _check_names(own: Mapping[str, UserMetric]) -> None:
     for name in own:
         if name in table.METRICS:
             raise SpecError(f"metrics: {name} is a metric of the table already; choose another name")
@@ -168,6 +177,9 @@ def _check_metrics(objectives: list[str], constraints: list[str], own: Mapping[s
             raise SpecError(
                 f"metrics: a name is 1 to 64 of A-Z a-z 0-9 _ - and starts with a letter, got {shown(name)}"
             )
+
+
+def _check_metrics(objectives: list[str], constraints: list[str], own: Mapping[str, table.Metric]) -> None:
     for name in objectives:
         if objectives.count(name) > 1:
             raise SpecError(f"objectives: each may stand once, got {name} twice; leave one out")

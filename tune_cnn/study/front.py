@@ -99,8 +99,9 @@ class Front:
         trial = self._trials[point.trial]
         study, info = self._archive.study, self._archive.study.info
         spec = self.spec.model_dump(exclude_defaults=True)
-        kept = ("data", "model", "objectives", "metrics", "training", "seed")
-        resources = {**spec.get("resources", {}), "gpus_per_rank": trial.extra.get("gpu_share", 0.0)}
+        kept = ("data", "model", "objectives", "metrics", "prices", "training", "seed")
+        phase = {"gpus_per_rank": trial.extra.get("gpu_share", 0.0), "power_limit_w": trial.extra.get("power_limit_w")}
+        resources = {**spec.get("resources", {}), **{k: v for k, v in phase.items() if v is not None}}
         return Export(
             study=study.name,
             config={

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from tune_cnn.untyped import Plain
 
 CONFIRMED_ON = "confirmed_on"  # in a study's info: the machine that each of its points was last confirmed on
+HELD_POWER = "held_power_limit_w"  # of a phase, in a study's hardware; the GPUs' own limit is not in it then
+OF_PHASE = {"slots", "gpus_per_rank", HELD_POWER}
 PACKAGES = ("tune-cnn", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
@@ -27,9 +29,15 @@ def key_of(trial: int, epoch: int) -> str:
 
 
 def machine_of(info: Mapping[str, Plain]) -> dict[str, dict[str, Plain]]:
-    """Hardware and versions, of what `preflight.check` found; slots and shares are a search's, not the machine's."""
-    hardware = {k: v for k, v in info.get("hardware", {}).items() if k not in {"slots", "gpus_per_rank"}}
+    """Hardware and versions, of what `preflight.check` found; slots, shares and limits are a phase's, not its."""
+    hardware = {k: v for k, v in info.get("hardware", {}).items() if k not in OF_PHASE}
     return {"hardware": hardware, "versions": dict(info.get("versions", {}))}
+
+
+def of_phase(slots: Plain, gpu_share: Plain, power_limit_w: Plain) -> dict[str, Plain]:
+    """A phase as it stands in a study's hardware; a limit only where the GPUs are held at one."""
+    held = {} if power_limit_w is None else {HELD_POWER: power_limit_w}
+    return {"slots": slots, "gpus_per_rank": gpu_share, **held}
 
 
 def differences(then: Mapping[str, Plain], here: Mapping[str, Plain]) -> list[str]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tune_cnn.errors import InputError, StoreError, StudyError
@@ -20,6 +20,7 @@ from tune_cnn.study.locations import Locations
 from tune_cnn.study.signals import terminable
 from tune_cnn.trials.cards import check_cards
 from tune_cnn.trials.cluster import connected
+from tune_cnn.trials.power import AsItIs, Power, power_of, restored_limits
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,11 @@ Report = Callable[[str], None]  # takes a line for the user
 
 
 @contextmanager
-def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[None]:
-    """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change."""
+def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[Power]:
+    """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change.
+
+    Gives the power of the study's GPUs, which end as they were; what killed searches have left is restored before.
+    """
     check_uri(locations.tracking_uri)  # before anything is started for it
     report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
     resources = spec.resources
@@ -46,9 +50,12 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[No
         ),
         terminable(),
     ):
+        for line in restored_limits(on_cluster=locations.address is not None):
+            report(line)
         for note in check_cards(resources, is_local=locations.address is None):
             report(note)
-        yield
+        with power_of(resources) as power:
+            yield power
 
 
 @dataclass(kw_only=True)
@@ -59,6 +66,7 @@ class Session:
     spec: StudySpec
     locations: Locations
     report: Report
+    power: Power = field(default_factory=AsItIs)  # of the GPUs, from when Ray is connected
     outbox: Outbox | None = None  # None: before the delivery begins, or where it can't
 
     @property

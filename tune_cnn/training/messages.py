@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_cnn.spec import Configuration, DataSpec, ModelSpec, UserMetric
+from tune_cnn.spec import Configuration, DataSpec, ModelSpec, Prices, UserMetric
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.training.data.facts import DataFacts
@@ -23,10 +23,12 @@ class TrainingJob:
     data: DataSpec
     model: ModelSpec
     metrics: Mapping[str, UserMetric] = field(default_factory=dict)  # the user's own, by name
+    prices: Prices | None = None  # of energy and hardware, where the study reckons with them
     training: str | None = None  # the user's own generator, package.module:name
     ranks: int = 1
     gpu_share: float = 0.0  # of one device, per rank; 0: train on the CPU
     slots_per_gpu: int = 1  # trials that may share the device, each with a context of its own
+    power_limit_w: float | None = None  # at which its GPUs must stand; None: whatever they have
     context_mib: float | None = None  # of such a context, as the inspection measured it; None: it could not
     cpus_per_rank: int = 1  # compute threads are what the loader workers leave of them, at least one
     seed: int = 0  # of the weights, the order of the images and the augmentation

@@ -20,6 +20,7 @@ from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
+from tune_cnn.training.power.holding import check_power_limit
 from tune_cnn.training.process.compiling import set_up_compiler
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.global_state import reset_global_state
@@ -195,6 +196,8 @@ class RankTraining:
         reset_global_state(
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
+        if job.power_limit_w is not None and device.type == "cuda":
+            check_power_limit(str(torch.cuda.get_device_properties(device).uuid), job.power_limit_w)
         set_up_compiler(cache_dir=job.cache_dir, threads=job.cpus_per_rank)
         cap_memory(device, share=job.gpu_share, slots=job.slots_per_gpu, context_mib=job.context_mib)
         supported = supported_precisions(device.type == "cuda")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from tune_cnn.errors import InputError, TrialError
+from tune_cnn.spec.prices import priced
 from tune_cnn.training.checkpoint import Checkpoints
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.training.meters.hardware import by_hardware, place
@@ -105,6 +106,7 @@ class Trial:
         self._epochs_trained += 1
         of_ranks = group.gather(self._with_costs(metrics))
         reduced = reduce_metrics(of_ranks)
+        reduced = priced(reduced, job.prices) | reduced  # a metric of the user's own goes before ours
         self._reduced.append(reduced)
         if group.share(self._checkpoints.due()):  # its time is told with the next epoch
             self.write_checkpoint()

@@ -46,7 +46,7 @@ def slices_of(found: Sequence[Card]) -> list[str] | None:
 
 def check_cards(resources: Resources, *, is_local: bool) -> list[str]:
     """ResourceError where a node mixes cards of two types; notes on what else Ray doesn't see. Needs Ray connected."""
-    if all(share == 0 for share in resources.gpu_phases):
+    if all(phase.gpus_per_rank == 0 for phase in resources.phases):
         return []
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = [node for node in nodes if node.get("GPU", 0) >= 1 and _is_of_type(node, resources.accelerator)]

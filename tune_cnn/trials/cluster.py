@@ -13,6 +13,7 @@ from joblib import cpu_count  # by affinity and by a container's quota
 
 from tune_cnn.errors import ResourceError, TuneCnnError, first_line
 from tune_cnn.spec import Resources
+from tune_cnn.spec.resources import Phase
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
 from tune_cnn.trials.cards import show_slices
@@ -34,6 +35,7 @@ class Slots:
     bundles: tuple[dict[str, float], ...]  # of one trial: one for each rank
     gpu_share: float  # of one device, for each rank
     slots_per_gpu: int
+    power_limit_w: float | None = None  # at which the GPUs are held; None: as it is
     nodes: int = 1  # over which they are spread
     packed: bool = True  # a trial's ranks share a node; False: no node holds them, so all trials' ranks spread
 
@@ -139,7 +141,13 @@ def accelerators() -> set[str]:
     return found if has_gpus() else set()
 
 
-def fit(resources: Resources, gpu_share: float | None, *, report: Callable[[str], None] = lambda line: None) -> Slots:
+def fit(
+    resources: Resources,
+    gpu_share: float | None,
+    *,
+    power_limit_w: float | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Slots:
     """How many trials fit at a time; ResourceError where not one ever will. An autoscaling cluster is waited for."""
     share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
     _one_accelerator(resources, share)
@@ -160,6 +168,7 @@ def fit(resources: Resources, gpu_share: float | None, *, report: Callable[[str]
         bundles=tuple(bundles),
         gpu_share=share,
         slots_per_gpu=slots_on_a_gpu(share),
+        power_limit_w=power_limit_w,
         nodes=len(nodes()),
         packed=packed,
     )
@@ -168,6 +177,17 @@ def fit(resources: Resources, gpu_share: float | None, *, report: Callable[[str]
 def slots_on_a_gpu(share: float) -> int:
     """How often a share goes into a device, whatever floats make of it."""
     return math.floor(1 / share + 1e-9) if share else 1
+
+
+def phase_slots(resources: Resources, phase: Phase, *, report: Callable[[str], None] = lambda line: None) -> Slots:
+    """The same for a phase; ResourceError where it limits the power of GPUs and there are none."""
+    slots = fit(resources, phase.gpus_per_rank, power_limit_w=phase.power_limit_w, report=report)
+    if slots.power_limit_w is not None and not slots.gpu_share:
+        raise ResourceError(
+            "resources.power_limit_w: trials have no GPU whose power could be limited; leave it out, or use --address "
+            "with a cluster that has GPUs"
+        )
+    return slots
 
 
 def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:

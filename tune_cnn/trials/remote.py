@@ -30,7 +30,7 @@ class CallLost(TuneCnnError):
 def call_on_node(path: str, bundle: Mapping[str, float], *args: object, **kwargs: object) -> Untyped:
     """The result of `package.module:function`; what it raised is raised here as it was, or TuneCnnError."""
     task = _call.options(**_options(bundle), max_retries=1)
-    answer = _answer(task.remote(path, args, kwargs, import_folders()))
+    answer = answer_of(task.remote(path, args, kwargs, import_folders()))
     if isinstance(answer, CallLost):
         raise TuneCnnError(f"{path.partition(':')[2]} on a node with a trial's resources: {answer}") from None
     if isinstance(answer, Exception):
@@ -43,7 +43,7 @@ def call_on_each(path: str, bundles: Sequence[Mapping[str, float]]) -> list[Unty
     refs = [_call.options(**_options(bundle)).remote(path, (), {}, import_folders()) for bundle in bundles]
     ready = set(ray.wait(refs, num_returns=len(refs), timeout=PATIENCE_S)[0]) if refs else set()
     late = TimeoutError(f"no answer in {PATIENCE_S:.0f} s")
-    return [_answer(ref) if ref in ready else late for ref in refs]
+    return [answer_of(ref) if ref in ready else late for ref in refs]
 
 
 class ActorPool:
@@ -62,7 +62,7 @@ class ActorPool:
         self._members = [member or self._hire() for member in self._members]
         loaded = [member.load.remote(self._path) for member in self._members]
         ray.wait(loaded, num_returns=len(loaded))  # imports take seconds: the first would end before the last began
-        answers = [_answer(ref) for ref in [m.call.remote(self._path, args, kwargs) for m in self._members]]
+        answers = [answer_of(ref) for ref in [m.call.remote(self._path, args, kwargs) for m in self._members]]
         for number, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 self._dismiss(number)
@@ -105,7 +105,7 @@ def _options(bundle: Mapping[str, float]) -> dict[str, Untyped]:
     return {"num_cpus": bundle.get("CPU", 1), "num_gpus": bundle.get("GPU", 0), "resources": other or None}
 
 
-def _answer(ref: Untyped) -> Untyped:
+def answer_of(ref: Untyped) -> Untyped:
     """What was returned, or the error that was raised, as it was raised there."""
     try:
         return ray.get(ref)

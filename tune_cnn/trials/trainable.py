@@ -10,6 +10,7 @@ from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError, first_line
 from tune_cnn.spec import Configuration
 from tune_cnn.states import TrialState
 from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.process.mps import cap_sms
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders
@@ -68,6 +69,7 @@ class WarmTrial(tune.Trainable):
     def setup(self, config: dict[str, Plain], payload: Payload | None = None) -> None:
         assert payload is not None
         add_import_folders(payload.import_folders)
+        cap_sms(payload.job.gpu_share)  # nothing has touched CUDA in this process yet
         self._payload = payload
         self._slot = uuid.uuid4().hex
         self._group: RankGroup | None = None

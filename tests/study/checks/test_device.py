@@ -49,10 +49,15 @@ def test_a_card_that_cannot_hold_the_shares_is_refused(asked, told):
         checked(**asked)
 
 
-@pytest.mark.parametrize("asked", [{"share": 1.0}, {"share": 0.6}, {"share": 0.25, "has_mps": True}])
+@pytest.mark.parametrize("asked", [{"share": 1.0}, {"share": 0.6}, {"share": 1.0, "has_mps": True}])
 def test_one_process_on_an_exclusive_card_is_right(asked):
-    """Also where NVIDIA's MPS makes one of several."""
     assert checked(compute_mode="exclusive", **asked) == []
+
+
+def test_several_processes_are_one_to_the_card_where_mps_runs():
+    """Said, with what each has of the card."""
+    (note,) = checked(0.25, compute_mode="exclusive", has_mps=True)
+    assert note == ("NVIDIA's MPS daemon runs: 4 trials compute on NVIDIA X at the same time, each on 25% of its SMs")
 
 
 @pytest.mark.parametrize("name", ["sm_active_pct", "gpu_energy_j", "gpu_util_pct"])
@@ -67,6 +72,26 @@ def test_a_constraint_that_the_card_cannot_give_is_named_too():
     slots = Slots(count=1, bundles=({"CPU": 1.0},), gpu_share=1.0, slots_per_gpu=1)
     with pytest.raises(ResourceError, match="constraints: gpu_energy_j can't be measured"):
         check_device(spec, slots, replace(CARD, unmeasured={"gpu_energy_j": "it is virtual"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "prices", "refused"),
+    [
+        ("cost", {"per_kwh": 0.3}, True),
+        ("carbon_g", {"carbon_g_per_kwh": 400.0}, True),
+        ("cost", {"per_gpu_hour": 2.0}, False),
+    ],
+)
+def test_what_is_reckoned_from_an_energy_that_the_card_cannot_give_is_named(name, prices, refused):
+    """By hours alone a cost needs none."""
+    spec = spec_with(resources={"gpus_per_rank": 1}, objectives=["accuracy", name], prices=prices)
+    slots = Slots(count=1, bundles=({"CPU": 1.0},), gpu_share=1.0, slots_per_gpu=1)
+    card = replace(CARD, unmeasured={"gpu_energy_j": "it is virtual"})
+    if refused:
+        with pytest.raises(ResourceError, match=f"{name} is reckoned from gpu_energy_j, which can't be measured on"):
+            check_device(spec, slots, card)
+    else:
+        check_device(spec, slots, card)
 
 
 def test_what_is_absent_or_shared_is_said_once():

@@ -17,6 +17,7 @@ from tune_cnn.spec.costs import Cost
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import checked_with
+from tune_cnn.study.machine import machine_of, of_phase
 from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.hooks import raise_failure
@@ -207,6 +208,20 @@ def test_a_search_knows_what_was_measured_before_it(tmp_path: Path) -> None:
     another = {**INFO, "hardware": {**INFO["hardware"], "cpu": "another"}}
     teach_costs(elsewhere, store, setup_of(spec, another, slots=TWO_SLOTS.count, gpus_per_rank=TWO_SLOTS.gpu_share))
     assert elsewhere.epoch_time_s(params) is None
+    store.close()
+
+
+def test_costs_at_another_power_limit_are_others(tmp_path: Path) -> None:
+    """They are found again at theirs alone; the machine is the same one."""
+    spec, held = spec_with(), {**INFO, "hardware": {**INFO["hardware"], **of_phase(2, 1.0, 200.0)}}
+    store = Store(tmp_path)
+    known = KnownCost(
+        params={"epochs": 2, "batch_size": 64, "learning_rate": 0.3}, cost=Cost(step_time_s=0.5, steps_per_epoch=10)
+    )
+    store.costs.keep(setup_of(spec, held), [known])
+    found = {w: len(store.costs.known(setup_of(spec, held, **of_phase(2, 1.0, w)))) for w in (200.0, 250.0)}
+    assert found == {200.0: 1, 250.0: 0}
+    assert machine_of(held) == machine_of(INFO)
     store.close()
 
 

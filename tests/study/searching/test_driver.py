@@ -44,6 +44,22 @@ def test_resume_takes_up_unfinished_trials_first(make: Make, store: Store) -> No
     assert second.next() is None
 
 
+def test_a_trial_has_the_power_limit_of_its_phase_and_goes_on_there(make: Make, store: Store) -> None:
+    """An unfinished one waits for the phase that it was begun in."""
+    limits = {"gpus_per_rank": 1, "power_limit_w": [200, 250]}
+    first = make(resources=limits)
+    first.begin_phase(1.0, 2, power_limit_w=250.0, last_number=None)
+    unfinished = first.next()
+    assert unfinished is not None
+    first.end(unfinished.trial, TrialState.INTERRUPTED, None)
+    assert store.trials("made-up")[0].extra["power_limit_w"] == 250.0
+    second = make(resources=limits)
+    second.begin_phase(1.0, 2, power_limit_w=200.0, last_number=1)
+    assert second.next() is None
+    second.begin_phase(1.0, 2, power_limit_w=250.0, last_number=None)
+    assert second.next() == unfinished
+
+
 def test_a_grown_budget_goes_on_where_it_ended(make: Make) -> None:
     """Finished trials are not repeated when the budget grows."""
     first = make()

@@ -219,7 +219,8 @@ def confirmed(
 def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]) -> None:
     slots = phase["slots"]
     share = f", {phase['gpus_per_rank']:g} GPU a rank" if phase["gpus_per_rank"] else ""
-    _plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}\n")
+    held = f", GPUs held at {phase['power_limit_w']:g} W" if phase["power_limit_w"] else ""
+    _plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}{held}\n")
     table = _table("fits", "step [ms]", "images/s", "memory [MiB]", "trial [s]", right=True)
     table.add_column("configuration", overflow="fold")
     for probe in phase["probes"]:
@@ -233,6 +234,8 @@ def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]
         table.add_row(*map(Text, (fits, *shown, told)))
     if phase["probes"]:
         console.print(table)
+    if phase["sharing"]:
+        _plain(console, f"\n{sharing(phase['sharing'])}")
     if phase["trials_per_hour"]:
         hours = phase["budget_hours"]
         budget = f"; the budget takes {duration(hours * 3600)}" if hours is not None else ""
@@ -241,6 +244,21 @@ def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]
             f"\nAbout {phase['trials_per_hour']:,.0f} trials an hour{budget}. "
             "This counts every trial to its horizon; a stopper that ends trials early makes room for more.",
         )
+
+
+def sharing(found: Mapping[str, Plain]) -> str:
+    """Whether trials should share a GPU, by the one configuration that was probed in both ways."""
+    share, alone, shared = f"gpus_per_rank: {found['gpus_per_rank']:g}", found["alone"], found["shared"]
+    if shared is None:
+        return f"With {share} one configuration did not train: {found['reason']}"
+    many, before = shared["trials_per_hour"], alone["trials_per_hour"]
+    longer = shared["trial_s"] / alone["trial_s"]
+    more = f"set {share} for more of them, whose times are then those of a shared GPU"
+    return (
+        f"With {share} one configuration makes {many:,.0f} trials an hour in place of {before:,.0f} "
+        f"({many / before:.2g} times as many), each of which takes {longer:.2g} times as long: "
+        f"{more if many > before else 'leave them a GPU each'}."
+    )
 
 
 def _counts(trials: Mapping[str, int]) -> str:

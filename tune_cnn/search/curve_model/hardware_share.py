@@ -9,7 +9,7 @@ from tune_cnn.search.curve_model.memory_model import MemoryModel
 
 @dataclass(kw_only=True, eq=False)
 class OnShare:
-    """A configuration takes other seconds, and other ones fit, on a whole GPU than on a quarter of it."""
+    """A configuration takes other seconds on a quarter of a GPU than on a whole one, and on less power; others fit."""
 
     memory: MemoryModel
     costs: CostModel = field(default_factory=CostModel)

@@ -2,6 +2,7 @@
 
 from tune_cnn.errors import ResourceError
 from tune_cnn.spec import StudySpec
+from tune_cnn.spec.prices import measured_by
 from tune_cnn.training.messages import DeviceFound
 from tune_cnn.training.process.memory_share import CONTEXT_MIB, memory_fraction
 from tune_cnn.trials.cluster import Slots, slots_on_a_gpu
@@ -11,12 +12,12 @@ def check_device(spec: StudySpec, slots: Slots, device: DeviceFound) -> list[str
     """ResourceError where trials of a phase can't train on it; notes on what the user should know of it."""
     if not slots.gpu_share:
         return list(device.notes)
-    shares = [slots.gpu_share if share is None else share for share in spec.resources.gpu_phases]
+    shares = [phase.gpus_per_rank or slots.gpu_share for phase in spec.resources.phases]
     for share in {slots.gpu_share, *shares} - {0}:
         _check_mode(device, share)
         _check_memory(device, share)
     _check_meters(spec, device)
-    return [*device.notes, *_notes(device, whole=slots.gpu_share == 1)]
+    return [*device.notes, *_notes(device, share=slots.gpu_share)]
 
 
 def _check_mode(device: DeviceFound, share: float) -> None:
@@ -47,21 +48,28 @@ def _check_memory(device: DeviceFound, share: float) -> None:
 def _check_meters(spec: StudySpec, device: DeviceFound) -> None:
     for key, names in (("objectives", spec.objectives), ("constraints", list(spec.constraints))):
         for name in names:
-            if name in device.unmeasured:
+            measured = measured_by(name, spec.prices)
+            if measured in device.unmeasured:
+                what = name if measured == name else f"{name} is reckoned from {measured}, which"
                 raise ResourceError(
-                    f"{key}: {name} can't be measured on {device.name}: {device.unmeasured[name]}; choose another "
-                    "metric, or a GPU that has it"
+                    f"{key}: {what} can't be measured on {device.name}: "
+                    f"{device.unmeasured[measured]}; choose another metric, or a GPU that has it"
                 )
 
 
-def _notes(device: DeviceFound, *, whole: bool) -> list[str]:
+def _notes(device: DeviceFound, *, share: float) -> list[str]:
     notes = []
+    if device.has_mps and share < 1:
+        notes.append(
+            f"NVIDIA's MPS daemon runs: {slots_on_a_gpu(share)} trials compute on {device.name} at the same time, each "
+            f"on {share:.0%} of its SMs"
+        )
     if device.others is not None:
         notes.append(
             f"{device.name}: {device.others} before any trial, which are then slower and have less memory than on a "
             "GPU of their own"
         )
-    if whole:  # of a share nothing of this is measured anywhere
+    if share == 1:  # of a share nothing of this is measured anywhere
         by_reason: dict[str, list[str]] = {}
         for name, why in device.unmeasured.items():
             by_reason.setdefault(why, []).append(name)

@@ -7,12 +7,13 @@ from tune_cnn import metrics as table
 from tune_cnn.errors import ResourceError, StudyError
 from tune_cnn.metrics import Where
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.spec.prices import COST
 from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.checks.adapting import adapt, joined_batches
 from tune_cnn.study.checks.device import check_device
 from tune_cnn.study.checks.shared_memory import check_shared_memory
 from tune_cnn.study.jobs import user_calls
-from tune_cnn.study.machine import versions
+from tune_cnn.study.machine import of_phase, versions
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import code_key
@@ -20,6 +21,7 @@ from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.remote import call_on_node
 from tune_cnn.untyped import Plain
 
+POWER = "gpu_power_limit_w"  # as the inspection finds it, in a node's hardware
 INSPECT = "tune_cnn.training.inspection.node:inspect_node"
 
 
@@ -52,7 +54,7 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
     check_shared_memory(adapted, inspection, trials=-(-slots.count // slots.nodes))
     notes = [*of_device, *inspection.data.notes, *notes, *joined_batches(spec, inspection)]
     info = {
-        "hardware": {**_hardware(inspection, slots), "slots": slots.count, "gpus_per_rank": slots.gpu_share},
+        "hardware": _hardware(inspection, slots),
         "context_mib": inspection.device.context_mib,
         "versions": {**versions(), **inspection.versions},
         "data": {**asdict(inspection.data), "notes": notes},  # the report tells them too
@@ -64,9 +66,13 @@ def checked_with(spec: StudySpec, slots: Slots, inspection: Inspection) -> Check
 
 
 def _hardware(inspection: Inspection, slots: Slots) -> dict[str, Plain]:
-    """The machine; of several ranks also whether the network lies between them, which decides a step's time."""
+    """The node's, and the phase's; of several ranks also whether the network lies between them, which decides a step's
+    time. A limit at which the phase holds the GPUs says nothing of the machine."""
+    own = {k: v for k, v in inspection.hardware.items() if k != POWER or slots.power_limit_w is None}
     place = {} if len(slots.bundles) == 1 else {"ranks": "on one node" if slots.packed else "over several nodes"}
-    return {**inspection.hardware, **place}
+    if 0 < slots.gpu_share < 1:  # how the trials of a GPU share it decides a step's time
+        place["gpu_sharing"] = "MPS" if inspection.device.has_mps else "time slices"
+    return {**own, **place, **of_phase(slots.count, slots.gpu_share, slots.power_limit_w)}
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:
@@ -78,9 +84,11 @@ def check_measurable(spec: StudySpec, gpu_share: float) -> None:
                 raise ResourceError(f"{key}: {name} exists only on a GPU, and trials have none; choose another metric")
             if where is Where.WHOLE_GPU and gpu_share < 1:
                 has = "have no GPU" if not gpu_share else f"share a GPU (gpus_per_rank={gpu_share:g})"
+                todo = "leave prices.per_kwh out" if name == COST and gpu_share else "choose another metric"
+                counts = f"{name} by prices.per_kwh" if name == COST else name
                 raise ResourceError(
-                    f"{key}: {name} is counted for a whole GPU, and trials {has}; set resources.gpus_per_rank: 1 "
-                    "or choose another metric"
+                    f"{key}: {counts} is counted for a whole GPU, and trials {has}; set resources.gpus_per_rank: 1 "
+                    f"or {todo}"
                 )
 
 

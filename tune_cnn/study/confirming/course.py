@@ -11,14 +11,14 @@ from tune_cnn.states import RunState
 from tune_cnn.study.archive import open_store, read_archive, spec_of
 from tune_cnn.study.checks.preflight import check, check_measurable
 from tune_cnn.study.checks.resume import check_confirmable
-from tune_cnn.study.confirming.plan import plan, settings
+from tune_cnn.study.confirming.plan import phase_of, plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
 from tune_cnn.study.failures import nothing_confirmed
 from tune_cnn.study.front import Front
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.session import Report, Session, on_ray
 from tune_cnn.study.signals import ENDING, interruptible
-from tune_cnn.trials.cluster import fit
+from tune_cnn.trials.cluster import phase_slots
 from tune_cnn.untyped import Plain
 
 
@@ -67,7 +67,7 @@ def confirm(
 
 
 def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResult:
-    stack.enter_context(on_ray(session.spec, session.locations, session.report))
+    session.power = stack.enter_context(on_ray(session.spec, session.locations, session.report))
     here = _as_searched(session, runs)
     session.begin_delivery()
     stopped = False
@@ -97,10 +97,11 @@ def _as_searched(session: Session, runs: list[SeedRun]) -> Mapping[str, Plain]:
     What was found here.
     """
     spec = session.spec
-    shares = {trial.number: float(trial.extra.get("gpu_share", 0.0)) for trial in session.store.trials(session.study)}
-    for share in sorted({shares[run.trial] for run in runs}):
-        slots = fit(spec.resources, share, report=session.report)
+    phases = {trial.number: phase_of(trial) for trial in session.store.trials(session.study)}
+    for phase in dict.fromkeys(phases[run.trial] for run in runs):
+        slots = phase_slots(spec.resources, phase, report=session.report)
         check_measurable(spec, slots.gpu_share)
+    session.power.hold(slots.power_limit_w)
     checked = check(spec, replace(slots, count=1), cache_dir=session.locations.cache_dir)
     check_confirmable(session, checked.spec, checked.info)
     return checked.info

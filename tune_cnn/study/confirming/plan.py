@@ -9,8 +9,10 @@ from tune_cnn.front.hypervolume import reference_point
 from tune_cnn.front.representatives import representatives
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.records.rows import TrialRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import ConfirmSpec
+from tune_cnn.spec.resources import Phase
 from tune_cnn.states import RunState
 from tune_cnn.study.archive import feasible_points
 from tune_cnn.study.seeds import confirm_seed
@@ -30,15 +32,21 @@ def plan(archive: StudyArchive, spec: StudySpec, wanted: ConfirmSpec) -> list[Se
     """The runs that `wanted` comes to, those that have ended among them; InputError where there is no front.
 
     Seed by seed over all candidates: a machine that grows slower then shows in every interval, not in one mean. By
-    shares of a GPU within a seed: another share takes another process.
+    shares of a GPU, and the power that it may take, within a seed: another one takes another process.
     """
     seeds = {trial.number: trial.seed for trial in archive.trials}
-    share = {trial.number: trial.extra.get("gpu_share", 0.0) for trial in archive.trials}
+    phases = {trial.number: phase_of(trial) for trial in archive.trials}
+    order = {phase: at for at, phase in enumerate(dict.fromkeys(phases.values()))}
     return [
         SeedRun(trial=p.trial, epoch=p.epoch, number=number, seed=confirm_seed(seeds[p.trial], p.epoch, number))
         for number in range(wanted.seeds)
-        for p in sorted(candidates(archive, spec, wanted.points), key=lambda p: share[p.trial])
+        for p in sorted(candidates(archive, spec, wanted.points), key=lambda p: order[phases[p.trial]])
     ]
+
+
+def phase_of(trial: TrialRecord) -> Phase:
+    """The share of a GPU, and the power, that a trial was searched with."""
+    return Phase(gpus_per_rank=float(trial.extra.get("gpu_share", 0.0)), power_limit_w=trial.extra.get("power_limit_w"))
 
 
 def candidates(archive: StudyArchive, spec: StudySpec, count: int) -> list[EpochPoint]:

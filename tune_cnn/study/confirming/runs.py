@@ -9,13 +9,15 @@ from tune_cnn.errors import TrialError
 from tune_cnn.front.confirmed import SeedRun, run_end
 from tune_cnn.metrics import METRICS, Metric
 from tune_cnn.reports.numbers import quantity
+from tune_cnn.spec.resources import Phase
 from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
+from tune_cnn.study.confirming.plan import phase_of
 from tune_cnn.study.jobs import job_template, loop_of
 from tune_cnn.study.session import Session
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
-from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
@@ -110,7 +112,8 @@ class DedicatedTrainer:
         info = session.record.info
         self._data_key, self._context_mib = info.get("data", {}).get("key"), info.get("context_mib")
         self._stopping = stopping
-        self._slots: dict[float, Slots] = {}
+        self._power = session.power
+        self._slots: dict[Phase, Slots] = {}
         self._root = f"{session.locations.checkpoints(session.study)}/confirm"
 
     def forget(self) -> None:
@@ -118,8 +121,8 @@ class DedicatedTrainer:
         remove(self._root)
 
     def train(self, run: SeedRun) -> SeedRun | None:
-        share = float(self._trials[run.trial].extra.get("gpu_share", 0.0))
-        slots = self._slots_of(share)  # what can't be had is no fault of the run's
+        slots = self._slots_of(phase_of(self._trials[run.trial]))  # what can't be had is no fault of the run's
+        self._power.hold(slots.power_limit_w)
         for attempt in range(LOST_AT_MOST + 1):
             try:
                 job = self._job(run, slots)
@@ -149,10 +152,10 @@ class DedicatedTrainer:
         remove(self._folder(run))
         return replace(run, state=state, reason=reason, metrics=metrics if state is RunState.COMPLETE else {})
 
-    def _slots_of(self, share: float) -> Slots:
-        if share not in self._slots:
-            self._slots[share] = fit(self._spec.resources, share, report=self._report)
-        return self._slots[share]
+    def _slots_of(self, phase: Phase) -> Slots:
+        if phase not in self._slots:
+            self._slots[phase] = phase_slots(self._spec.resources, phase, report=self._report)
+        return self._slots[phase]
 
     def _job(self, run: SeedRun, slots: Slots) -> TrainingJob:
         return replace(

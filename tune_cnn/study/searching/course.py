@@ -34,7 +34,7 @@ from tune_cnn.study.searching.startup import (
 )
 from tune_cnn.study.session import Session, on_ray
 from tune_cnn.study.signals import interruptible
-from tune_cnn.trials.cluster import Slots, fit, nodes
+from tune_cnn.trials.cluster import Slots, nodes, phase_slots
 from tune_cnn.trials.code import add_import_folders, code_folders
 from tune_cnn.trials.tune_loop import open_and_run, run_trials
 
@@ -95,10 +95,11 @@ def _only_failed(store: Store, study: str) -> bool:
 def _connect(session: Session, stack: ExitStack) -> list[Slots]:
     """Join or start Ray until the stack closes; the slots of each phase, ResourceError where there can be none."""
     spec, locations, report = session.spec, session.locations, session.report
-    stack.enter_context(on_ray(spec, locations, report))
-    phases = [fit(spec.resources, share, report=report) for share in spec.resources.gpu_phases]
+    session.power = stack.enter_context(on_ray(spec, locations, report))
+    phases = [phase_slots(spec.resources, phase, report=report) for phase in spec.resources.phases]
     for slots in phases:
         check_measurable(spec, slots.gpu_share)
+    session.power.hold(phases[0].power_limit_w)
     if locations.storage is None and len(nodes()) > 1:
         report("checkpoints stay on each node's own disk, and a trial that moves begins again: see --storage")
     return phases
@@ -128,6 +129,7 @@ def _run_phases(session: Session, startup: Startup) -> SearchDriver:
     for number, slots in enumerate(phases[1:], start=2):
         startup.begin_phase(number)
         if driver.trials_to_run != 0 and not driver.stopping:
+            session.power.hold(slots.power_limit_w)
             run_trials(driver, payload_of(spec, slots, locations), slots, at_most=driver.trials_to_run)
     return driver
 

@@ -59,6 +59,7 @@ class SearchDriver:
         self._over = over
         self._shown_s = 0.0
         self._phase_end: int | None = None
+        self._phase: dict[str, float | None] = {"gpu_share": 0.0}
         self._load()
 
     def _load(self) -> None:
@@ -100,7 +101,7 @@ class SearchDriver:
         params = self.search.ask(number, within_s=self._budget.hours_left_s)
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
-        ran = {"gpu_share": self.gpu_share, "slots": self.slots, "place": self._place}
+        ran = {"slots": self.slots, "place": self._place, **self._phase}
         self._store.add_trial(self._spec.study, number, params, seed=seed, extra=ran)
         return self._start(number, params, seed)
 
@@ -161,16 +162,17 @@ class SearchDriver:
 
     # What the search's course asks
 
-    gpu_share: float = 0.0
-
     def fail(self, error: Exception) -> None:
         log.debug("the search stops", exc_info=error)
         self.failure = self.failure or error
 
-    def begin_phase(self, gpu_share: float, slots: int, *, last_number: int | None) -> None:
-        """A phase of one GPU fraction: hands out trials up to `last_number`, or to the end of the budget."""
-        self.gpu_share, self.slots, self._phase_end = gpu_share, slots, last_number
-        self.search.begin_phase(gpu_share)
+    def begin_phase(
+        self, gpu_share: float, slots: int, *, power_limit_w: float | None = None, last_number: int | None
+    ) -> None:
+        """A phase of one GPU fraction and power: hands out trials up to `last_number`, or to the budget's end."""
+        self._phase = {"gpu_share": gpu_share, "power_limit_w": power_limit_w}
+        self.slots, self._phase_end = slots, last_number
+        self.search.begin_phase(gpu_share, power_limit_w)
 
     @property
     def trials_to_run(self) -> int | None:
@@ -251,8 +253,9 @@ class SearchDriver:
         return self._start(trial.number, trial.params, trial.seed)
 
     def _of_this_phase(self, trial: TrialRecord) -> bool:
-        """Whether an unfinished trial had the GPU share of this phase, or the study knows only one."""
-        return len(self._spec.resources.gpu_phases) == 1 or trial.extra.get("gpu_share") == self.gpu_share
+        """Whether an unfinished trial had the GPU share and the power of this phase, or the study knows only one."""
+        one = len(self._spec.resources.phases) == 1
+        return one or all(trial.extra.get(name) == value for name, value in self._phase.items())
 
     def _start(self, number: int, params: Mapping[str, Plain], seed: int) -> Assignment:
         epochs = self._spec.configuration(params).horizon

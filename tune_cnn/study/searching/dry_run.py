@@ -13,9 +13,10 @@ from tune_cnn.study.checks.preflight import Checked, check
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
+from tune_cnn.study.searching.sharing import ProbeIn, compare
 from tune_cnn.study.session import Report, on_ray
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.untyped import Plain
 
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
@@ -24,10 +25,11 @@ DRAWN = 6  # configurations drawn from the space, besides its smallest and large
 @left_as_found()
 def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Plain]:
     """Only the probed costs are kept. Raises what a search would raise before its first trial."""
-    with on_ray(spec, locations, report):
+    with on_ray(spec, locations, report) as power:
         phases = []
-        for share in spec.resources.gpu_phases:
-            slots = fit(spec.resources, share, report=report)
+        for phase in spec.resources.phases:
+            slots = phase_slots(spec.resources, phase, report=report)
+            power.hold(slots.power_limit_w)
             checked = check(spec, slots, cache_dir=locations.cache_dir)
             for note in checked.notes:
                 report(note)
@@ -41,10 +43,12 @@ def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[st
             phases.append(
                 {
                     "gpus_per_rank": slots.gpu_share,
+                    "power_limit_w": slots.power_limit_w,
                     "slots": slots.count,
                     "probes": rows,
                     "probed": len(unknown),
                     **_pace(rows, slots.count, spec),
+                    "sharing": compare(checked.spec, slots, rows, _once_more(checked, locations, report)),
                 }
             )
     return {
@@ -86,6 +90,17 @@ def _probe(
             known = to_keep(params, probe, checked.cards)
             store.costs.keep(setup, [known] if known is not None else [])
     return probed
+
+
+def _once_more(checked: Checked, locations: Locations, report: Report) -> ProbeIn:
+    """Probes a configuration in other slots than those of the phase; what it costs there is not kept."""
+
+    def probe(params: Params, slots: Slots) -> Probe:
+        report(f"probing one configuration once more, in {slots.count} slots, {slots.slots_per_gpu} on a GPU")
+        with Prober(checked.spec, slots, locations, context_mib=checked.info["context_mib"]) as prober:
+            return prober.probe(params)
+
+    return probe
 
 
 def _stored(setup: Mapping[str, Plain], locations: Locations) -> dict[str, Probe]:

@@ -24,6 +24,7 @@ from tune_cnn.study.failures import is_paused, may_go_well
 from tune_cnn.study.front import Front
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.machine import of_phase
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.session import Report, Session
@@ -71,6 +72,7 @@ def search_of(session: Session, cards: Cards, warm: Sequence[Mapping[str, Plain]
             state=t.state,
             points=points.get(t.number, []),
             gpu_share=t.extra.get("gpu_share", 0.0),
+            power_limit_w=t.extra.get("power_limit_w"),
         )
         for t in trials
         if t.state.has_ended
@@ -161,8 +163,14 @@ class Startup:
         """The driver hands out the trials of this phase, from 1, and the search learns what is known of its costs."""
         assert self.checked is not None, "the study is open"
         spec, slots, driver = self._session.spec, self.phases[number - 1], self.opened
-        driver.begin_phase(slots.gpu_share, slots.count, last_number=last_of_phase(spec, number, len(self.phases)))
-        setup = setup_of(spec, self.checked.info, slots=slots.count, gpus_per_rank=slots.gpu_share)
+        driver.begin_phase(
+            slots.gpu_share,
+            slots.count,
+            power_limit_w=slots.power_limit_w,
+            last_number=last_of_phase(spec, number, len(self.phases)),
+        )
+        phase = of_phase(slots.count, slots.gpu_share, slots.power_limit_w)
+        setup = setup_of(spec, self.checked.info, **phase)
         teach_costs(driver.search, self._session.store, setup)
 
     def _open_study(self, checked: Checked) -> None:

@@ -23,7 +23,7 @@ from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials.checkpoints import remove
-from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
@@ -112,8 +112,9 @@ def train(
 def _run(order: _Order) -> _Trained:
     """Train on Ray, alone on the hardware; TuneCnnError where the training fails."""
     spec, locations, report = order.spec, order.locations, order.report
-    with on_ray(spec, locations, report):
-        slots = fit(spec.resources, spec.resources.gpu_phases[0], report=report)
+    with on_ray(spec, locations, report) as power:
+        slots = phase_slots(spec.resources, spec.resources.phases[0], report=report)
+        power.hold(slots.power_limit_w)
         checked = check(spec, replace(slots, count=1), cache_dir=locations.cache_dir)
         notes = _surprises(order.export, checked.info)
         for note in [*checked.notes, *notes]:

@@ -4,7 +4,7 @@ It is touched here, once, so that what is wrong with it is said before the first
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from tune_cnn.training.inspection.compiler import why_no_compiling
 from tune_cnn.training.messages import DeviceFound
 from tune_cnn.training.meters.cards import Card, Driver, cards, driver
 from tune_cnn.training.meters.nvml import lacking
+from tune_cnn.training.process.mps import mps_runs
 from tune_cnn.untyped import Plain
 
 MIB = 2**20
@@ -48,7 +49,7 @@ def inspect_device(*, cuda: bool, compiles: bool) -> DeviceFound:
         context_mib=_context_mib(card) if card is not None and fresh else None,
         others=others_words(card) if card is not None and fresh else None,
         compute_mode=card.compute_mode if card is not None else "default",
-        has_mps=_mps_pipe(os.environ).exists(),
+        has_mps=mps_runs(),
         unmeasured=lacking(card.uuid if card is not None else str(properties.uuid)),
         without_compile=why_no_compiling(capability=capability) if compiles else None,
         hardware=_hardware(properties, card, has),
@@ -196,11 +197,6 @@ def others_words(card: Card) -> str | None:
     if not words and (card.used_mib is None or card.used_mib < FOREIGN_MIB):
         return None
     return f"{held} of it {'are' if card.used_mib is not None else 'is'} held by {' and '.join(words) or 'others'}"
-
-
-def _mps_pipe(environment: Mapping[str, str]) -> Path:
-    """Where NVIDIA's MPS daemon listens."""
-    return Path(environment.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control"
 
 
 def _hardware(properties: "torch._C._CudaDeviceProperties", card: Card | None, has: Driver) -> dict[str, Plain]:

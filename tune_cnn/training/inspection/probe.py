@@ -6,11 +6,13 @@ from pathlib import Path
 from tune_cnn.errors import OutOfMemory, TrialError
 from tune_cnn.spec.costs import Cost
 from tune_cnn.training.messages import Probe, TrainingJob
+from tune_cnn.training.process.mps import cap_sms
 from tune_cnn.training.rank import RankTraining
 
 
 def probe_job(job: TrainingJob, *, steps: int) -> Probe:
     """Probe a job in this process, as one rank with its share of the batch."""
+    cap_sms(job.gpu_share)  # in the first probe of this process, whose others have the same share
     share = job.configuration.model_copy(update={"batch_size": max(1, job.configuration.batch_size // job.ranks)})
     alone = replace(job, configuration=share, ranks=1, cache_dir=str(Path(job.cache_dir).expanduser()))
     rank = RankTraining()
