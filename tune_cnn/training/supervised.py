@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from tune_cnn.errors import DIVERGED, TrialError
+from tune_cnn.errors import DIVERGED, TrialError, first_line
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, train_steps
@@ -15,7 +15,7 @@ from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.step.captured import CapturedSteps, recorder_for, why_not_captured
 from tune_cnn.training.step.context import TrialContext
-from tune_cnn.training.step.evaluation import evaluate
+from tune_cnn.training.step.evaluation import Evaluation, evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
 from tune_cnn.training.step.model import built_model
 from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
@@ -79,13 +79,27 @@ class SupervisedTraining:
                 self._strategies.finish()
         metrics = self._training_metrics(epoch, sums)
         with context.timed("eval_time_s"):
-            evaluation = evaluate(self.model, context, context.images.validation)
+            evaluation = self._evaluated()
             _check_finite("val_loss", evaluation.loss, epoch)
             metrics |= {"val_loss": evaluation.loss, "accuracy": evaluation.accuracy}
             metrics |= measure_metrics(self._user_metrics, self.model, context)
         if self._plateau is not None:
             self._plateau.observe(evaluation.loss)
         return metrics
+
+    def _evaluated(self) -> Evaluation:
+        """On the validation split. Captured steps keep the memory that they work in: they are given up if it lacks here."""
+        context = self._context
+        try:
+            return evaluate(self.model, context, context.images.validation)
+        except torch.OutOfMemoryError as error:
+            if self._captured is None:
+                raise
+            _log.warning("steps are captured no more: %s", first_line(error))
+            self._captured = None
+            self._train_state.optimizer.zero_grad(set_to_none=True)
+        context.forget_warm_up()
+        return evaluate(self.model, context, context.images.validation)
 
     def probe(self, steps: int) -> int:
         """Train that many steps of the first epoch, on the meters; returns how many steps an epoch has."""
@@ -120,8 +134,9 @@ class SupervisedTraining:
         try:
             for shape in self._shapes:
                 captured.capture(self._train_state, self._strategies, shape)
-        except torch.OutOfMemoryError:
-            _log.info("steps are not captured: there is no memory left for it")
+        except RuntimeError as error:
+            # They are taken kernel by kernel then: for want of memory, or of what a graph can't hold.
+            _log.warning("steps are not captured: %s", first_line(error))
             self._train_state.optimizer.zero_grad(set_to_none=True)
             return
         self._captured, self._captured_of = captured, self._run.rebuilt

@@ -13,6 +13,7 @@ import pytest
 import torch
 from ranks import digits_job, same_bits, train
 
+from tune_cnn.errors import OutOfMemory
 from tune_cnn.spec.strategies import Saves, Site
 from tune_cnn.training import supervised
 from tune_cnn.training.process.faults import trial_faults
@@ -121,6 +122,47 @@ def test_a_batch_of_another_shape_is_not_replayed(tmp_path: Path, recorder: Agai
     assert training._captured.replay(batch)
     assert not training._captured.replay(type(batch)(batch.images_nchw[:7], batch.labels_n[:7]))
     rank.end()
+
+
+def test_an_evaluation_that_lacks_memory_ends_the_capturing(
+    tmp_path: Path, recorder: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that fits without captured steps is not lost to what they hold. Without them the lack is the trial's."""
+    lacking, real = [2], supervised.evaluate
+
+    def evaluate(*arguments: Any) -> Any:
+        lacking[0] -= 1
+        if lacking[0] == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(*arguments)
+
+    monkeypatch.setattr(supervised, "evaluate", evaluate)
+    rank = RankTraining()
+    job = digits_job(tmp_path, epochs=3)
+    results, weights = train(rank, job)
+    assert recorder.done == 2 * 9 and len(results) == 3
+    lacking[0] = 2
+    with pytest.raises(OutOfMemory):
+        train(rank, replace(job, capture_steps=False))
+    lacking[0] = 0
+    assert same_bits(weights, train(rank, job)[1])
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), RuntimeError("operation not permitted")])
+def test_steps_that_cannot_be_captured_are_taken_as_they_come(
+    tmp_path: Path, recorder: Again, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    """With the same weights in the end."""
+    rank = RankTraining()
+    job = digits_job(tmp_path)
+    _, weights = train(rank, job)
+
+    class Refusing:
+        def record(self, work: Work) -> Work:
+            raise error
+
+    monkeypatch.setattr(supervised, "recorder_for", lambda device: Refusing())
+    assert same_bits(weights, train(rank, job)[1])
 
 
 class Drawing(torch.nn.Linear):

@@ -47,7 +47,7 @@ def test_it_steps_on_what_the_loader_gives(tmp_path: Path, monkeypatch: pytest.M
     real_ones = {(tuple(b.images_nchw.shape), b.images_nchw.stride()) for b in training._loader.epoch(0)}
     rank.end()
     assert set(stepped) == real_ones and len(real_ones) == 2
-    assert len(stepped) == 2 * PASSES
+    assert len(stepped) == 2 * PASSES + 1  # and one more, which is watched
 
 
 class Draws(nn.Module):
@@ -81,3 +81,14 @@ def test_draws_on_the_cpu_are_seen(tmp_path: Path, draw: Any, draws: bool) -> No
     warm_up(Draws(draw), rank._current.context, training._batches_of_each_size(), some_unused=False)
     assert rank._current.context.seen.draws_on_host == draws
     rank.end()
+
+
+@pytest.mark.parametrize(
+    ("usual", "usual_mib", "room_mib", "images"),
+    [(64, 4, 64, 1024), (64, 4, 20, 256), (64, 4, 3, 64), (600, 4, 64, 600), (2, 0, 64, 1024), (48, 1, 1000, 768)],
+)
+def test_an_evaluation_takes_the_images_that_there_is_room_for(
+    usual: int, usual_mib: int, room_mib: int, images: int
+) -> None:
+    """Never fewer than usual, and no more than gain anything."""
+    assert warming.fitting_images(usual, usual_mib * 2**20, room_mib * 2**20) == images

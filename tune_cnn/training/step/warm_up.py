@@ -1,7 +1,6 @@
 """First compile and device warm-up, on a copy that is thrown away."""
 
 import copy
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from tune_cnn.untyped import Untyped
 PASSES = 3  # cuDNN picks its algorithm in the first; torch.compile may compile the second anew; the third is as usual
 SMALL_RATE = 1e-6  # of the copy: what it learns is of no use, but it must stay finite
 LARGEST_EVALUATION = 1024  # images of a pass: more gain nothing on any GPU
+LITTLE_BYTES = 64 * 2**20  # that an evaluation may take, however little training does
 
 
 def needs_warm_up(context: TrialContext) -> bool:
@@ -43,20 +43,20 @@ def warm_up(model: nn.Module, context: TrialContext, batches: Sequence[Batch], *
     throw_away = copy.deepcopy(model)
     state = make_train_state(throw_away, context, lambda step: SMALL_RATE, some_unused=some_unused)
     state.model.train()
-    before, from_cache = _host_generators(), cached_pct()
+    from_cache = cached_pct()
     with _peak(device) as training:
         for batch in batches:
             for _ in range(PASSES):
                 train_step(state, StepHooks(), batch)
+    seen.cached_pct = from_cache() if context.job.configuration.compile else None
+    before = _host_generators()
+    seen.waits = _wait_for_device(lambda: train_step(state, StepHooks(), batches[0]), context)
+    seen.draws_on_host = before != _host_generators()
     if device.type == "cuda":
-        if context.group.ranks == 1:
-            seen.waits = _wait_for_device(lambda: train_step(state, StepHooks(), batches[0]))
         state.optimizer.zero_grad(set_to_none=True)
         seen.evaluation_images = _evaluation_images(throw_away, context, training.bytes)
         evaluate_first_and_last(throw_away, context, context.images.validation)
         torch.cuda.synchronize(device)
-    seen.cached_pct = from_cache() if context.job.configuration.compile else None
-    seen.draws_on_host = before != _host_generators()
 
 
 def _host_generators() -> tuple[object, ...]:
@@ -65,8 +65,12 @@ def _host_generators() -> tuple[object, ...]:
     return random.getstate(), numpys[1].tobytes(), numpys[2], torch.get_rng_state().numpy().tobytes()
 
 
-def _wait_for_device(step: Callable[[], None]) -> str | None:
-    """Whether a step waits for the device, and how torch says that."""
+def _wait_for_device(step: Callable[[], None], context: TrialContext) -> str | None:
+    """Take a step; how torch says that it waited for the device, where it did. (Not asked of a rank among others: one
+    that gave up in the middle of a step would leave them waiting.)"""
+    if context.device.type != "cuda" or context.group.ranks > 1:
+        step()
+        return None
     torch.cuda.set_sync_debug_mode("error")
     try:
         step()
@@ -80,7 +84,7 @@ def _wait_for_device(step: Callable[[], None]) -> str | None:
 
 
 def _evaluation_images(model: nn.Module, context: TrialContext, training_bytes: int) -> int | None:
-    """Images of an evaluation's pass that need no more memory than training does; None: the usual number.
+    """Images of an evaluation's pass for which there is room; None: the usual number.
 
     A repeat to the bit wants the number that doesn't depend on what is measured.
     """
@@ -89,8 +93,15 @@ def _evaluation_images(model: nn.Module, context: TrialContext, training_bytes: 
         return None
     with _peak(context.device) as usually:
         evaluate_first_and_last(model, context, context.images.validation)
-    fitting = min(LARGEST_EVALUATION, usual * training_bytes // max(1, usually.bytes))
-    return usual * int(2 ** int(math.log2(max(1, fitting // usual))))
+    # What a captured step works in is its own for good: an evaluation's memory comes on top.
+    room = max(LITTLE_BYTES, training_bytes // 4 if context.job.capture_steps else training_bytes)
+    return fitting_images(usual, usually.bytes, room)
+
+
+def fitting_images(usual: int, usual_bytes: int, room_bytes: int) -> int:
+    """The usual number, doubled as often as its memory goes into the room, up to `LARGEST_EVALUATION`."""
+    times = min(LARGEST_EVALUATION // usual, room_bytes // max(1, usual_bytes))
+    return usual << (max(1, times).bit_length() - 1)
 
 
 @dataclass
