@@ -88,7 +88,7 @@ class SupervisedTraining:
         return metrics
 
     def _evaluated(self) -> Evaluation:
-        """On the validation split. Captured steps keep the memory that they work in: they are given up if it lacks here."""
+        """On the validation split. Captured steps hold the memory that they work in: they are given up if it lacks."""
         context = self._context
         try:
             return evaluate(self.model, context, context.images.validation)

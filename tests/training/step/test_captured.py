@@ -109,8 +109,10 @@ def test_a_resumed_training_captures_the_state_that_it_loaded(tmp_path: Path, re
     _, whole = train(rank, job)
     job = replace(job, checkpoint_dir=str(tmp_path / "checkpoints"), checkpoint_every_s=0.0)
     train(rank, job, epochs=2)
+    before = recorder.recorded
     _, resumed = train(rank, job)
     assert same_bits(whole, resumed)
+    assert recorder.recorded - before == 4  # for both sizes of batch, at the start and once more for what was loaded
 
 
 def test_a_batch_of_another_shape_is_not_replayed(tmp_path: Path, recorder: Again) -> None:
