@@ -217,7 +217,7 @@ except Exception as error:
 
 @item(90, on_cpu=True)
 def two_ranks(setup: Setup) -> Rows:
-    """On one card, if NCCL allows it: if not, both ranks say so within their bound, and none hangs. By gloo on a CPU."""
+    """On one card, if NCCL allows it: if not, both ranks say so in time, and none hangs. By gloo on a CPU."""
     device, paths = "cuda" if setup.cuda else "cpu", [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     words = [sys.executable, "-c", TWO_RANKS]
