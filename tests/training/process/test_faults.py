@@ -47,9 +47,18 @@ def test_a_failed_collective_is_a_lost_peer(error):
     assert type(outcome(error)) is PeerLost
 
 
-def test_a_broken_context_is_a_lost_device():
-    """The process is of no more use, so no trial's end may hide it."""
-    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA driver error: unspecified launch failure"),
+        RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
+        RuntimeError("Triton Error [CUDA]: misaligned address"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+    ],
+)
+def test_a_broken_context_is_a_lost_device(error):
+    """Whoever says it: the process is of no more use, so no trial's end may hide it."""
     assert type(outcome(error)) is DeviceLost
 
 

@@ -220,6 +220,10 @@ def test_a_proximal_step_shortens_every_norm_by_as_much_and_ends_at_zero():
     assert not model[0].weight[2].any() and model[0].weight[1].any()
     lengths = read.transpose(0, 1).flatten(1).norm(dim=1)
     torch.testing.assert_close(model[2].weight.transpose(0, 1).flatten(1).norm(dim=1), (lengths - 0.05).clamp(min=0))
+    held = model[0].weight.detach().clone()
+    model[0].weight.requires_grad_(False)
+    GroupNorms(model, graph).shrink(model, 0.05)
+    assert torch.equal(model[0].weight, held)  # a frozen layer stays as it is
 
 
 @pytest.mark.parametrize(

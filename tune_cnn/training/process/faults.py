@@ -13,6 +13,16 @@ from tune_cnn.text import printable
 from tune_cnn.training.process.lack_of_memory import is_out_of_memory, lack_behind, others_hold, own_lack
 
 # The device has no code of torch's, or the driver can't make it: a fresh process would fail in the same way.
+# What the runtime, the driver and Triton write where a kernel has ended the context.
+BROKEN = (
+    "CUDA error",
+    "CUDA driver error",
+    "illegal memory access",
+    "misaligned address",
+    "device-side assert",
+    "unspecified launch failure",
+    "illegal instruction",
+)
 NO_CODE = (
     "no kernel image is available",
     "invalid device function",
@@ -82,9 +92,11 @@ def is_peer_lost(error: BaseException) -> bool:
 
 def breaks_context(error: BaseException) -> bool:
     """Whether CUDA failed in a way after which nothing in this process can use the device, and another process may."""
-    if any(text in str(error) for text in NO_CODE):
+    said = str(error)
+    if any(text in said for text in NO_CODE):
         return False
-    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
+    broken = any(text in said for text in BROKEN)
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and broken)
 
 
 def _said(error: BaseException) -> str:

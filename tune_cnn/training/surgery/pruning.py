@@ -149,6 +149,8 @@ class GroupNorms:
         with torch.no_grad():
             for name, axes in self._index.items():
                 weight = model.get_parameter(name)
+                if not weight.requires_grad:  # its gradient would not move it either
+                    continue
                 for axis, (index, channels) in axes.items():
                     others = [other for other in range(weight.ndim) if other != axis]
                     squared = weight.float().square().sum(others)
