@@ -10,6 +10,7 @@ from study.made_up import session_of, spec_with
 from study.searching.drivers import Make
 from tune_cnn.records.store import Store
 from tune_cnn.search.search import Past, Search
+from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.driver import SearchDriver
 
 
@@ -39,7 +40,7 @@ def make(store: Store) -> Make:
             forget=(forgotten if forgotten is not None else []).append,
             over=over,
         )
-        driver.begin_phase(0.0, 2, last_number=None)
+        driver.begin_phase(0.0, 2, end=PhaseEnd())
         return driver
 
     return start

@@ -1,5 +1,6 @@
 """What a search spends: budgets of trials, hours and epochs, the smallest growth, and a truthful time left."""
 
+import math
 import time
 from pathlib import Path
 from string import ascii_lowercase
@@ -13,7 +14,7 @@ from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.spec.parts import Budget
 from tune_cnn.states import TrialState
 from tune_cnn.study.checks.preflight import check_unchanged
-from tune_cnn.study.searching.budget import GROWTH_TRIALS, BudgetTracker
+from tune_cnn.study.searching.budget import GROWTH_TRIALS, BudgetTracker, PhaseEnd
 from tune_cnn.study.searching.startup import why_nothing_left
 
 
@@ -147,3 +148,27 @@ def test_a_search_that_grew_too_slowly_has_ended_for_later_starts_too(tmp_path: 
     assert why(tmp_path / "none", 9, min_growth_pct_per_hour=None) is None
     assert "the budget is spent" in (why(tmp_path / "spent", 3) or "")
     assert why(tmp_path / "grown", 3, budget={"trials": 9}) is None  # its budget ended it
+
+
+def test_phases_share_trials_and_hours_evenly() -> None:
+    """Each ends at its part of whichever comes first; the last one has what is left."""
+    budget = Budget(trials=10, hours=3)
+    ends = [PhaseEnd.of(budget, number, 3) for number in (1, 2, 3)]
+    assert [end.trials for end in ends] == [3, 6, math.inf]
+    assert [end.searched_s for end in ends] == [3600, 7200, math.inf]
+    assert ends[0].last_number(1, searched_s=3599.0) == 3
+    assert ends[0].last_number(1, searched_s=3600.0) == 1  # it hands out no more
+    assert PhaseEnd.of(Budget(epochs=5), 1, 2).last_number(7, searched_s=1e9) == math.inf
+    assert PhaseEnd.of(budget, 1, 1).last_number(7, searched_s=1e9) == math.inf
+
+
+def test_a_phase_whose_hours_are_spent_hands_out_no_more(make: Make) -> None:
+    """The trials that run go on; the next phase hands out others."""
+    driver = make(budget={"hours": 2})
+    first = driver.next()
+    assert first is not None
+    driver.begin_phase(0.0, 2, end=PhaseEnd(searched_s=0.0))
+    assert driver.next() is None and driver.trials_to_run == 0
+    assert not epoch(driver, first.trial, 1, 0.9, 1.0)
+    driver.begin_phase(0.0, 2, end=PhaseEnd())
+    assert driver.next() is not None

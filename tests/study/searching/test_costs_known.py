@@ -18,6 +18,7 @@ from tune_cnn.states import TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import checked_with
 from tune_cnn.study.machine import machine_of, of_phase
+from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.costs import keep_costs, of_trials, place_of, setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.hooks import raise_failure
@@ -184,7 +185,7 @@ def _train(store: Store, info: Mapping[str, Any], *, train_time_s: float, slots:
     nothing: list[object] = []
     session = session_of(store, spec)
     driver = SearchDriver(session, Search(spec), slots=slots, show=nothing.append, forget=nothing.append)
-    driver.begin_phase(0.0, slots, last_number=None)
+    driver.begin_phase(0.0, slots, end=PhaseEnd())
     trial = driver.next()
     assert trial is not None
     driver.point(trial.trial, 1, {"accuracy": 0.5, "train_time_s": train_time_s}, None)

@@ -1,14 +1,38 @@
 """What a search has spent of its budget, whether it is worth going on, and how long it will still take."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tune_cnn.spec.parts import Budget
 
 # Ended trials over which the hypervolume's growth is judged: with fewer, one lucky trial would decide.
 GROWTH_TRIALS = 10
 RECENT = 20  # ended trials whose durations say how long the next ones take
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseEnd:
+    """Where a phase hands out no more trials, whichever comes first; those that run go on to their end."""
+
+    trials: float = math.inf
+    searched_s: float = math.inf
+
+    @classmethod
+    def of(cls, budget: Budget, number: int, phases: int) -> "PhaseEnd":
+        """Phases, counted from 1, share trials and hours evenly; the last one has all that is left."""
+        if number == phases:
+            return cls()
+        return cls(
+            trials=math.inf if budget.trials is None else budget.trials * number // phases,
+            searched_s=math.inf if budget.hours is None else budget.hours * 3600 * number / phases,
+        )
+
+    def last_number(self, next_number: int, searched_s: float) -> float:
+        """Of the trials that it hands out, where the next one would be that one."""
+        return next_number if searched_s >= self.searched_s else self.trials
 
 
 class BudgetTracker:

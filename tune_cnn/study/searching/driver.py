@@ -12,7 +12,7 @@ from tune_cnn.reports.progress import Progress, RunningTrial
 from tune_cnn.search.search import Search
 from tune_cnn.states import TrialState
 from tune_cnn.study.failures import AlikeFailures
-from tune_cnn.study.searching.budget import BudgetTracker
+from tune_cnn.study.searching.budget import BudgetTracker, PhaseEnd
 from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.searching.hooks import never_raises
 from tune_cnn.study.seeds import trial_seed
@@ -58,7 +58,7 @@ class SearchDriver:
         self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
         self._over = over
         self._shown_s = 0.0
-        self._phase_end: int | None = None
+        self._phase_end = PhaseEnd()
         self._phase: dict[str, float | None] = {"gpu_share": 0.0}
         self._load()
 
@@ -166,12 +166,10 @@ class SearchDriver:
         log.debug("the search stops", exc_info=error)
         self.failure = self.failure or error
 
-    def begin_phase(
-        self, gpu_share: float, slots: int, *, power_limit_w: float | None = None, last_number: int | None
-    ) -> None:
-        """A phase of one GPU fraction and power: hands out trials up to `last_number`, or to the budget's end."""
+    def begin_phase(self, gpu_share: float, slots: int, *, power_limit_w: float | None = None, end: PhaseEnd) -> None:
+        """A phase of one GPU fraction and power: hands out trials up to its end, or to the budget's."""
         self._phase = {"gpu_share": gpu_share, "power_limit_w": power_limit_w}
-        self.slots, self._phase_end = slots, last_number
+        self.slots, self._phase_end = slots, end
         self.search.begin_phase(gpu_share, power_limit_w)
 
     @property
@@ -280,8 +278,8 @@ class SearchDriver:
 
     @property
     def _last_number(self) -> float:
-        whole = self._spec.budget.trials if self._spec.budget.trials is not None else float("inf")
-        return min(whole, self._phase_end) if self._phase_end is not None else whole
+        of_phase = self._phase_end.last_number(self._next_number, self._budget.searched_s)
+        return min(self._spec.budget.trials or float("inf"), of_phase)
 
     def _message(self, waiting: bool) -> str | None:
         if waiting:

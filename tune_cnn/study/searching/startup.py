@@ -25,6 +25,7 @@ from tune_cnn.study.front import Front
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import of_phase
+from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.session import Report, Session
@@ -167,7 +168,7 @@ class Startup:
             slots.gpu_share,
             slots.count,
             power_limit_w=slots.power_limit_w,
-            last_number=last_of_phase(spec, number, len(self.phases)),
+            end=PhaseEnd.of(spec.budget, number, len(self.phases)),
         )
         phase = of_phase(slots.count, slots.gpu_share, slots.power_limit_w)
         setup = setup_of(spec, self.checked.info, **phase)
@@ -226,10 +227,3 @@ def warm_params(source: str, locations: Locations) -> list[dict[str, Plain]]:
         raise SpecError(f"warm_start: {source!r} is no file; {error}") from None
     seen = {point.trial: front.params(point) for point in front.points}
     return [front.spec.configuration(params).params() for params in seen.values()]
-
-
-def last_of_phase(spec: StudySpec, number: int, phases: int) -> int | None:
-    """Phases share the budget of trials evenly; a study without one gives each phase all until time is up."""
-    if phases == 1 or spec.budget.trials is None:
-        return None
-    return spec.budget.trials * number // phases
