@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec
-from tune_cnn.training.data.augment import largest_shift
+from tune_cnn.training.data.order import largest_shift
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining

@@ -32,7 +32,13 @@ def test_conflicts_are_mutual_and_have_a_reason(rows):
     for name, row in rows.items():
         for other, why in row["conflicts"].items():
             assert why and rows[other]["conflicts"][name] == why
-    assert set(rows["weight_norm"]["conflicts"]) == {"kernel_rescaling", "net2net", "prunetrain"}
+    assert set(rows["weight_norm"]["conflicts"]) == {
+        "kernel_rescaling",
+        "lookahead",
+        "net2net",
+        "prunetrain",
+        "whitening",
+    }
     assert "prunetrain" not in rows["net2net"]["conflicts"]  # it follows, though both change the shape
 
 

@@ -34,6 +34,7 @@ from tune_cnn.records.mlflow.environment import (
     secrets_of,
     shown_uri,
 )
+from tune_cnn.records.mlflow.tables import make_tables
 from tune_cnn.spec import DataSpec
 from tune_cnn.untyped import Plain, Untyped
 
@@ -274,6 +275,7 @@ def _one_creates(tracking_uri: str) -> Iterator[None]:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        make_tables(path)
         yield
     finally:
         os.close(lock)
