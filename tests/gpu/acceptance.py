@@ -6,6 +6,7 @@ With --cpu it runs what says something without a GPU, so that the script itself 
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,10 @@ def main() -> int:
     failed = sum(not row.held for _, row in rows)
     print(f"{len(rows)} rows, {failed} did not hold, in {time.monotonic() - began:.0f} s")
     _write_out(Path(options.out), rows)
+    if failed:
+        print(f"what the items wrote, and their logs: {setup.folder}")
+    else:
+        shutil.rmtree(setup.folder)
     return 1 if failed else 0
 
 
