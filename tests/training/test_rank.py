@@ -1,6 +1,7 @@
 """A rank trains what its job says, the same bits each time, alone or among others, resumed or not."""
 
 import math
+import os
 import threading
 import weakref
 from dataclasses import replace
@@ -337,3 +338,28 @@ def test_a_trial_that_fails_at_its_start_keeps_nothing(rank, folder, monkeypatch
         rank.begin(digits_job(folder, loader="batched", loader_workers=2, job={"cpus_per_rank": 3}))
     assert made[0]() is None and caught.value is not None
     assert loaders == [loaders[0]] and loaders[0]._context is None  # its processes have ended
+
+
+def test_a_trial_begins_with_its_own_images_alone_on_the_device(rank, folder):
+    """Training and validation split: a test of the trial before brought a third part, which would count as memory."""
+    train(rank, digits_job(folder, epochs=1))
+    rank.begin(digits_job(folder, epochs=1))
+    rank.train_epoch()
+    rank.test()
+    assert len(rank._resident._sets) == 3
+    rank.begin(digits_job(folder, epochs=1))
+    assert len(rank._resident._sets) == 2
+    rank.begin(digits_job(folder, epochs=1, loader="batched"))
+    assert not rank._resident._sets
+
+
+def test_a_trial_compiles_into_the_nodes_cache_on_its_own_cores(rank, folder, monkeypatch):
+    """And a point says how much of its code lay there."""
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):
+        monkeypatch.setenv(name, "")  # what the trial sets is taken back after the test
+        monkeypatch.delenv(name)
+    rank.begin(digits_job(folder, epochs=1, job={"cpus_per_rank": 3}))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "cache" / "compiled")
+    assert os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == "3"
+    rank._current.context.seen.cached_pct = 50.0  # as a warm-up that compiles finds it
+    assert rank.train_epoch().metrics["compile_cached_pct"] == 50.0
