@@ -12,7 +12,6 @@ from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.data.order import (
     EpochOrder,
-    batch_shares,
     epoch_requests,
     first_and_last,
     joining,
@@ -59,7 +58,9 @@ def test_one_image_a_rank_joins_the_batch_before_it(images, batch, ranks, sizes)
 @pytest.mark.parametrize(("images", "batch", "ranks", "sizes"), SHARES)
 def test_what_warms_up_is_what_comes(images, batch, ranks, sizes):
     """A device, and compiled code, are warmed up with every size of batch: one of an image that joins would fail."""
-    assert list(batch_shares(images, batch, ranks)) == list(dict.fromkeys(sizes))
+    order = EpochOrder(images=images, image_size=(8, 8), augment="none", batch_size=batch, rank=0, ranks=ranks, seed=0)
+    requests = epoch_requests(order, 0, first_and_last(np.arange(images), batch, 2))
+    assert {len(request.positions_n) for request in requests} == set(sizes)
 
 
 @pytest.mark.parametrize(("images", "batch", "ranks", "sizes"), SHARES)

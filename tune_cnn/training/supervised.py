@@ -115,10 +115,11 @@ class SupervisedTraining:
         self._shapes = [Batch(*(torch.empty_like(part, device="meta") for part in batch)) for batch in batches]
 
     def _batches_of_each_size(self) -> list[Batch]:
-        """The first batch of an epoch, and the last one where it is of another size."""
+        """A batch of each size that an epoch has: of two whole ones, as what is left over may join the second."""
         job = self._context.job
         positions_n = epoch_order(len(self._context.images.train), job.seed, 0)
-        return list(self._loader.epoch(0, first_and_last(positions_n, self._run.batch_size, 1)))
+        batches = self._loader.epoch(0, first_and_last(positions_n, self._run.batch_size, 2))
+        return list({batch.images_nchw.shape: batch for batch in batches}.values())
 
     def _capture(self) -> None:
         """Record the step for each size of batch, or say why it is taken kernel by kernel."""

@@ -29,8 +29,11 @@ def test_a_warmed_up_training_ends_with_the_same_bits(
     assert results[-1].metrics["compile_time_s"] > 0
 
 
+@pytest.mark.parametrize("batch_size", [64, 77])  # of 540 images: 28 are left; one is left, and joins
 @pytest.mark.parametrize("loader", ["device", "batched", "stream"])
-def test_it_steps_on_what_the_loader_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str) -> None:
+def test_it_steps_on_what_the_loader_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str, batch_size: int
+) -> None:
     """Sizes and strides of the real batches, the odd last one among them: else code is compiled for others."""
     stepped: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     real = warming.train_step
@@ -42,7 +45,7 @@ def test_it_steps_on_what_the_loader_gives(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(warming, "train_step", noting)
     monkeypatch.setattr("tune_cnn.training.supervised.needs_warm_up", lambda context: True)
     rank = RankTraining()
-    rank.begin(digits_job(tmp_path, loader=loader, channels_last=True))
+    rank.begin(digits_job(tmp_path, loader=loader, channels_last=True, batch_size=batch_size))
     training: Any = rank._current._training
     real_ones = {(tuple(b.images_nchw.shape), b.images_nchw.stride()) for b in training._loader.epoch(0)}
     rank.end()

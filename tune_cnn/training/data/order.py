@@ -65,13 +65,6 @@ def joining(images: int, batch_size: int, ranks: int) -> int:
     return rest if rest <= ranks < batch_size <= images else 0
 
 
-def batch_shares(images: int, batch_size: int, ranks: int) -> tuple[int, ...]:
-    """The sizes of batch that one rank sees in an epoch: of all but the last one, and of the last where it differs."""
-    whole = steps_per_epoch(images, batch_size, ranks) - 1
-    last = images + padding(images, batch_size, ranks) - whole * batch_size
-    return tuple(dict.fromkeys([*[batch_size // ranks] * bool(whole), last // ranks]))
-
-
 def padding(images: int, batch_size: int, ranks: int) -> int:
     """Images that the last batch repeats so that the ranks share it evenly."""
     return -(images % batch_size) % ranks
