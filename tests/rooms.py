@@ -72,10 +72,10 @@ FLOORS: dict[str, list[set[str]]] = {
         {"inspection"},
     ],
     "trials": [
-        {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
-        {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
-        {"cards", "power", "trainable"},
-        {"cluster"},
+        {"checkpoints", "code", "first_call", "leaving", "losses", "node_health", "placing", "ray_settings"},
+        {"address", "code_size", "coordinator", "fleet", "ranks", "ray_output", "remote"},
+        {"cards", "nodes_in_use", "power", "trainable"},
+        {"cluster", "tune_adapter"},
         {"dedicated", "tune_loop"},
     ],
     "records": [

@@ -6,6 +6,7 @@ from scripted_drivers import Script, cpu_slots, payload, trial
 
 from tune_cnn.trials import tune_loop
 from tune_cnn.trials.cluster import connected
+from tune_cnn.trials.losses import RETRIES, Loss
 from tune_cnn.trials.tune_loop import run_trials
 
 
@@ -49,7 +50,7 @@ def test_a_process_that_dies_once_is_replaced_and_no_slot_is_lost(one_ray, tmp_p
 
 def test_a_process_that_is_lost_every_time_fails_its_trial(one_ray, monkeypatch, capfd):
     """What broke a CUDA context is tried again in a fresh process as well; Ray's own words stay off the screen."""
-    monkeypatch.setattr(tune_loop, "MAX_FAILURES", 1)
+    monkeypatch.setitem(RETRIES, Loss.PROCESS, 1)
     script = Script([trial(fault="die"), trial(fault="cuda"), trial(), trial()])
     with connected(None, code=[], calls=[]):
         run_trials(script, payload(), cpu_slots(2))
@@ -91,7 +92,7 @@ def test_what_tune_writes_holds_nothing_of_the_conductors(one_ray, tmp_path, mon
     """Its searcher, stopper and callbacks are pickled into a folder; a driver knows the store's password."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(tune_loop.shutil, "rmtree", lambda *args, **kwargs: None)
-    monkeypatch.setattr(tune_loop, "MAX_FAILURES", 0)
+    monkeypatch.setitem(RETRIES, Loss.PROCESS, 0)
     script = Script([trial(), trial(fault="die")], secret="hunter2-correct-horse")
     run_trials(script, payload(), cpu_slots(1))
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -19,6 +19,7 @@ from tune_cnn.trials.address import check_address
 from tune_cnn.trials.cards import show_slices
 from tune_cnn.trials.code import add_import_folders, carried_modules, code_folders
 from tune_cnn.trials.code_size import check_size
+from tune_cnn.trials.placing import placed
 from tune_cnn.trials.ray_output import kept_off_stdout
 from tune_cnn.untyped import Plain, Untyped
 
@@ -152,7 +153,7 @@ def fit(
     share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
     _one_accelerator(resources, share)
     bundles = _bundles(resources, share)
-    count, packed = _placed(bundles, nodes())
+    count, packed = placed(bundles, nodes())
     if not count and _autoscales():
         count, packed = _wait_for_nodes(bundles, report)
     if not count:
@@ -204,47 +205,6 @@ def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
     return bundles
 
 
-def _placed(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Plain]]) -> tuple[int, bool]:
-    """Trials that fit at a time, and whether each has its ranks on one node: so it is where any node holds a trial."""
-    count = _count([bundles], on)
-    return (count, True) if count else (_count([[bundle] for bundle in bundles], on), len(bundles) == 1)
-
-
-def _count(parts: Sequence[Sequence[dict[str, float]]], on: Sequence[dict[str, Plain]]) -> int:
-    """Trials that fit at a time, by placing their parts first-fit: each on one node, a GPU's fractions on a device."""
-    free = [_Free(cpus=node.get("CPU", 0), gpus=[1.0] * int(node.get("GPU", 0)), other=node) for node in on]
-    trials = 0
-    while all(any(node.take_all(part) for node in free) for part in parts):
-        trials += 1
-    return trials
-
-
-@dataclass
-class _Free:
-    cpus: float
-    gpus: list[float]
-    other: dict[str, Untyped]
-
-    def take_all(self, bundles: Sequence[dict[str, float]]) -> bool:
-        """All of them, or none."""
-        before = self.cpus, list(self.gpus)
-        if all(self.take(bundle) for bundle in bundles):
-            return True
-        self.cpus, self.gpus = before
-        return False
-
-    def take(self, bundle: dict[str, float]) -> bool:
-        share = bundle.get("GPU", 0.0)
-        device = next((i for i, left in enumerate(self.gpus) if left >= share - 1e-9), None) if share else -1
-        named = all(key in self.other for key in bundle if key.startswith("accelerator_type:"))
-        if self.cpus < bundle["CPU"] or device is None or not named:
-            return False
-        self.cpus -= bundle["CPU"]
-        if device >= 0:
-            self.gpus[device] -= share
-        return True
-
-
 def _one_accelerator(resources: Resources, share: float) -> None:
     kinds = accelerators()
     if not share:
@@ -287,7 +247,7 @@ def _wait_for_nodes(
 
     request_resources(bundles=[dict(b) for b in bundles])
     asked = time.monotonic()
-    while not (placed := _placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
+    while not (found := placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
         report(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
         time.sleep(5)
-    return placed
+    return found

@@ -1,18 +1,37 @@
-"""The slots' coordinator: who is up, who trains beside whom, and whether all should end at their epoch."""
+"""The slots' coordinator: who is up, who trains beside whom and where, and who should end at the epoch."""
 
 import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 10_000  # calls that may wait in the coordinator at a time: two a slot, and Ray's own bound is 1,000
+ANSWER_S = 5.0  # longest wait of Tune's loop for the coordinator, which is on the driver's own node: it takes 2 ms
+
+
+class Begin(Enum):
+    """What a slot that wants to begin a trial is told."""
+
+    TRAIN = auto()
+    OVER = auto()  # the search wants no more of them
+    LEAVE = auto()  # its node takes no trials any more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
     cotenants: int  # most other trials that shared this trial's hardware since its last pulse
     draining: bool  # the search wants to end: keep a checkpoint and stop
+    is_going: bool  # its node is: keep a checkpoint and go on elsewhere
 
 
 @dataclass
@@ -61,6 +80,10 @@ class SlotCoordinator:
         self._all_up = asyncio.Event()
         self._occupancy = Occupancy()
         self._draining = False
+        self._going: dict[str, float] = {}  # nodes, and until when they are up; 0: nobody said
+        self._aside: frozenset[str] = frozenset()  # nodes that take no trials
+        self._news = asyncio.Condition()  # of nodes that are going
+        self._nodes: dict[int, tuple[str, ...]] = {}  # on which a trial has begun
         self._assigned: dict[str, asyncio.Future[Untyped]] = {}  # by slot; what it trains first, None: nothing
 
     async def assign(self, slot: str, config: object) -> None:
@@ -77,13 +100,33 @@ class SlotCoordinator:
     def _of(self, slot: str) -> "asyncio.Future[Untyped]":
         return self._assigned.setdefault(slot, asyncio.get_running_loop().create_future())
 
-    async def begin(self, slot: str, trial: int, place: str) -> bool:
-        """A slot is up and begins a trial, once all slots are up; False where the search wants no more of them."""
+    async def begin(self, slot: str, trial: int, nodes: Sequence[str], place: str) -> Begin:
+        """A slot is up and begins a trial, once all slots are up."""
         await self._arrive(slot)
         if self._draining:
-            return False
+            return Begin.OVER
+        self._nodes[trial] = tuple(nodes)
+        if not self._aside.isdisjoint(nodes) or not self._going.keys().isdisjoint(nodes):
+            return Begin.LEAVE
         self._occupancy.active(trial, place)
-        return True
+        return Begin.TRAIN
+
+    async def keep_off(self, going: Mapping[str, float], aside: Collection[str]) -> None:
+        """These nodes take no trials; those that are going have their trials leave."""
+        async with self._news:
+            self._going, self._aside = dict(going), frozenset(aside)
+            self._news.notify_all()
+
+    async def notice(self, nodes: Sequence[str]) -> float:
+        """Wait until one of the nodes is going; until when it is up, in seconds since 1970, 0 where nobody said."""
+        async with self._news:
+            await self._news.wait_for(lambda: not self._going.keys().isdisjoint(nodes))
+        return min((self._going[node] for node in nodes if self._going.get(node)), default=0.0)
+
+    async def left(self, trial: int) -> tuple[str, ...]:
+        """A trial has left its slot; the nodes on which it had begun."""
+        self._occupancy.idle(trial)
+        return self._nodes.pop(trial, ())
 
     async def _arrive(self, slot: str) -> None:
         """Wait, bounded, until all slots are up.
@@ -105,13 +148,48 @@ class SlotCoordinator:
         if len(self._up) >= self._expected:
             self._all_up.set()
 
-    async def idle(self, trial: int | None) -> None:
-        if trial is not None:
-            self._occupancy.idle(trial)
-
     async def pulse(self, trial: int) -> Pulse:
-        return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining)
+        is_going = not self._going.keys().isdisjoint(self._nodes.get(trial, ()))
+        return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining, is_going=is_going)
 
     async def drain(self) -> None:
         self._draining = True
         self._all_up.set()
+
+
+class Coordinator:
+    """The same from the driver's side, which waits for nothing but where a trial was."""
+
+    def __init__(self, slots: int, patience_s: float) -> None:
+        """On the driver's own node: Ray puts an actor without CPUs on any, and the search would end with that one."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = SlotCoordinator.options(max_concurrency=MOST_WAITING, scheduling_strategy=here)  # type: ignore[attr-defined]  # Ray's decorator adds it
+        self.actor: Untyped = options.remote(slots, patience_s)  # what the slots call
+
+    def assign(self, slot: str, config: object) -> None:
+        self.actor.assign.remote(slot, config)
+
+    def expect(self, slots: int) -> None:
+        self.actor.expect.remote(slots)
+
+    def keep_off(self, going: Mapping[str, float], aside: Collection[str]) -> None:
+        self.actor.keep_off.remote(dict(going), tuple(aside))
+
+    def idle(self, trial: int) -> None:
+        """A trial has left its slot."""
+        self.actor.left.remote(trial)
+
+    def left(self, trial: int) -> tuple[str, ...]:
+        """The same, and the nodes on which it had begun; none where it had not."""
+        try:
+            nodes: tuple[str, ...] = ray.get(self.actor.left.remote(trial), timeout=ANSWER_S)
+        except RayError as error:  # its timeout too
+            log.debug("where trial %s was is not known: %s", trial, error)
+            return ()
+        return nodes
+
+    def drain(self) -> None:
+        self.actor.drain.remote()
+
+    def end(self) -> None:
+        ray.kill(self.actor)

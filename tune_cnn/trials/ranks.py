@@ -53,6 +53,9 @@ class RankActor:
         add_import_folders(import_folders)
         self._rank = make_rank(path, rank)
 
+    def node(self) -> str:
+        return node_id()
+
     def call(self, method: str, *args: object, **kwargs: object) -> Untyped:
         result = getattr(self._rank, method)(*args, **kwargs)
         return None if method in {"weights", "program"} else result  # equal on all ranks; rank 0's own is kept
@@ -94,6 +97,19 @@ class RankGroup:
         watch.end()
         return result
 
+    def nodes(self) -> tuple[str, ...]:
+        """Ray's ids of the nodes that the ranks are on, rank 0's first."""
+        return tuple(dict.fromkeys([node_id(), *ray.get([other.node.remote() for other in self._others])]))
+
+    @property
+    def leave(self) -> Callable[[], None] | None:
+        """From another thread: have the ranks write a checkpoint at their next step and leave the epoch there.
+
+        None where the training can't.
+        """
+        found: Callable[[], None] | None = getattr(self._own, "leave", None)
+        return found
+
     def free(self) -> None:
         """Let rank 0 drop what the last trial held, whatever state it is in."""
         try:
@@ -107,6 +123,12 @@ class RankGroup:
             _abort(self._own.abort)  # first: NCCL may wait long for a peer that is gone
         for other in self._others:
             ray.kill(other)
+
+
+def node_id() -> str:
+    """Ray's id of the node that this process is on."""
+    here: str = ray.get_runtime_context().get_node_id()
+    return here
 
 
 class _PeerWatch:

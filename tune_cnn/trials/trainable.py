@@ -14,7 +14,9 @@ from tune_cnn.training.process.mps import cap_sms
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders
+from tune_cnn.trials.coordinator import Begin
 from tune_cnn.trials.first_call import FirstCall
+from tune_cnn.trials.leaving import Notice, SlotLeft
 from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
 from tune_cnn.untyped import Plain, Untyped
 
@@ -23,6 +25,8 @@ from ray import tune
 from ray.exceptions import OutOfMemoryError
 
 log = logging.getLogger(__name__)
+
+GOING = "its node is going"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +66,9 @@ def _configuration(params: Mapping[str, Plain]) -> Configuration:
 class WarmTrial(tune.Trainable):
     """Imports, ranks, process group and images survive from trial to trial; everything else is made anew.
 
-    A trial's own end (complete, failed, infeasible, interrupted) is *returned*; only a lost process or a broken
-    CUDA context is raised, which Tune retries in a fresh process, from the last checkpoint.
+    A trial's own end (complete, failed, infeasible, interrupted) is *returned*. Only a lost process, a broken CUDA
+    context and a slot that takes no trials are raised: Tune ends the process, and the trial goes on in another one,
+    from the last checkpoint.
     """
 
     def setup(self, config: dict[str, Plain], payload: Payload | None = None) -> None:
@@ -73,6 +78,9 @@ class WarmTrial(tune.Trainable):
         self._payload = payload
         self._slot = uuid.uuid4().hex
         self._group: RankGroup | None = None
+        self._nodes: tuple[str, ...] = ()  # that the ranks are on
+        self._notice: Notice | None = None
+        self._is_going = False  # a node of this slot's is
         self._assigned, self._begun = config, False
         self._former: list[tuple[int, dict[str, float]]] = []  # epochs that the resumed checkpoint tells of
 
@@ -91,10 +99,16 @@ class WarmTrial(tune.Trainable):
                 ended = self._begin()
                 if ended is not None:
                     return ended
-            assert self._group is not None
-            return self._report(self._group.call("train_epoch"))
+            elif self._is_going:
+                raise SlotLeft(GOING, self._nodes)
+            assert self._group is not None and self._notice is not None
+            with self._notice.epoch():
+                result = self._group.call("train_epoch")
+            if not isinstance(result, EpochResult):  # it has left the epoch, with a checkpoint
+                raise SlotLeft(GOING, self._nodes)
+            return self._report(result)
         except Exception as error:
-            if lost(error):
+            if lost(error) or isinstance(error, SlotLeft):
                 raise
             log.debug("trial %s ended", self._assigned["trial"], exc_info=True)
             return self._end(*end_of(error))
@@ -144,15 +158,25 @@ class WarmTrial(tune.Trainable):
                 bundles=payload.bundles,
                 import_folders=payload.import_folders,
             )
+            self._nodes = nodes = self._group.nodes()
+            self._notice = Notice(lambda: ray.get(payload.coordinator.notice.remote(nodes)), self._group.leave)
         return self._group
 
     def _begin(self) -> dict[str, Plain] | None:
         """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
         payload = self._payload
         group = self._make_group()
-        if not ray.get(payload.coordinator.begin.remote(self._slot, self._assigned["trial"], _place())):
+        if not set(self._nodes).isdisjoint(self._assigned["not_on"]):
+            raise SlotLeft("it was lost on this node before", self._nodes)
+        begin = payload.coordinator.begin.remote(self._slot, self._assigned["trial"], self._nodes, _place())
+        told = ray.get(begin)
+        if told is Begin.OVER:
             return self._end(TrialState.INTERRUPTED, None)
+        if told is Begin.LEAVE:
+            raise SlotLeft("its node takes no trials any more", self._nodes)
         self._begun = True
+        assert self._notice is not None
+        self._notice.forget_epochs()
         job = job_of(payload, self._assigned)
         done = group.call("begin", job)
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
@@ -168,15 +192,18 @@ class WarmTrial(tune.Trainable):
             "metrics": list({**result.metrics, "cotenants": float(pulse.cotenants), **result.system}.items()),
             "checkpoint": result.checkpoint,
             "former": self._take_former(),
+            "nodes": self._nodes,
             "end": None,
             "done": result.done,
         }
         if result.done:
             report["end"] = (TrialState.COMPLETE, None)
-        elif pulse.draining:
+        elif pulse.draining or pulse.is_going:
+            self._is_going = pulse.is_going
             assert self._group is not None
             report["checkpoint"] = self._group.call("checkpoint") if self._payload.checkpoints else None
-            report |= {"end": (TrialState.INTERRUPTED, None), "done": True}
+            if pulse.draining:
+                report |= {"end": (TrialState.INTERRUPTED, None), "done": True}
         return report
 
     def _end(self, state: TrialState, reason: str | None) -> dict[str, Plain]:
@@ -187,6 +214,7 @@ class WarmTrial(tune.Trainable):
             "trial": self._assigned["trial"],
             "metrics": None,
             "former": self._take_former(),
+            "nodes": self._nodes,
             "end": (state, reason),
             "done": True,
         }
