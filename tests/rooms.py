@@ -83,7 +83,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"rows"},
         {"database"},
         {"change_log", "lease", "costs", "document", "front_history"},
-        {"confirmations"},
+        {"confirmations", "nodes"},
         {"store"},
         {"mlflow"},
         {"outbox"},
@@ -99,7 +99,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"main"},
     ],
     "study": [
-        {"hints", "signals", "machine", "seeds"},
+        {"hints", "nodes", "signals", "machine", "seeds"},
         {"locations", "archive", "export", "failures", "catalog"},
         {"jobs", "front"},
         {"report"},

@@ -61,6 +61,11 @@ class SleepingLoop:
             raise DeviceLost("training: CUDA error: an illegal memory access was encountered")
         if fault == "die":
             os._exit(1)
+        if fault == "die on a node":
+            import ray
+
+            if ray.get_runtime_context().get_node_id() == self.arguments["node"]:
+                os._exit(1)
         if fault == "die once" and not Path(self.arguments["marker"]).exists():
             Path(self.arguments["marker"]).touch()
             os._exit(1)

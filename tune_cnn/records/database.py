@@ -69,12 +69,12 @@ class Database:
                 f"{self.shown}: was written by a newer tune_cnn (its schema is {version}, ours {tables.VERSION}); "
                 "update tune_cnn, or choose another home"
             )
-        if version is None:
+        if version != tables.VERSION:
             with self.write() as connection:
                 if self._engine.dialect.name == "postgresql":  # two that start at once: one creates, one waits
                     connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(tables.PREFIX))))
-                if self._version(connection) is None:
-                    tables.metadata.create_all(connection)
+                if self._version(connection) != tables.VERSION:
+                    tables.metadata.create_all(connection)  # those that are not there
                     connection.execute(insert(tables.schema).values(version=tables.VERSION))
 
     def _version(self, connection: Connection) -> int | None:

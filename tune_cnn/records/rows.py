@@ -76,6 +76,19 @@ class Change:
     made_ms: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class NodeRecord:
+    """What happened to a node of the cluster, or to a trial there."""
+
+    at: datetime
+    node: str  # Ray's id of it
+    host: str
+    happened: str  # a word of `trials.node_health.Happened`
+    trial: int | None = None
+    why: str | None = None
+    ratio: float | None = None  # of an ended trial's time to what was expected
+
+
 LONGEST_TEXT = 20_000  # characters: what an error says may be the whole of a batch
 
 

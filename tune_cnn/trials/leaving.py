@@ -3,8 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -28,36 +27,25 @@ class SlotLeft(Exception):
 
 
 class Notice:
-    """Hears in a thread that a node of this slot's is going, and has the epoch left where it would end too late."""
+    """Hears in a thread that a node of this slot's is going, and has the training leave an epoch that ends too late."""
 
-    def __init__(self, wait: Callable[[], float], leave: Callable[[], None] | None) -> None:
+    def __init__(self, wait: Callable[[], float], leave: Callable[..., None] | None) -> None:
         """`wait` returns when a node is going, with the time until which it is up (seconds since 1970, 0: nobody said).
 
-        `leave` has the training write a checkpoint at its next step and leave the epoch; None: it can't.
+        `leave(within_s=…)` has the training write a checkpoint and leave, after the epoch if that ends within so many
+        seconds; None: it can't.
         """
         self._wait, self._leave = wait, leave
-        self.is_given = False
-        self._until_s = 0.0
-        self._began_s: float | None = None  # the epoch that is being trained, on the monotonic clock
-        self._took_s: float | None = None  # the last whole epoch
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._listen, name="notice", daemon=True)
-        self._thread.start()
+        self._until_s: float | None = None  # None: no node is going
+        threading.Thread(target=self._listen, name="notice", daemon=True).start()
 
-    @contextmanager
-    def epoch(self) -> Iterator[None]:
-        """While an epoch is trained."""
-        with self._lock:
-            self._began_s = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._took_s, self._began_s = time.monotonic() - self._began_s, None
+    def tell(self) -> None:
+        """Tell the training of the notice, if there was one: again for each trial, which forgets what came before.
 
-    def forget_epochs(self) -> None:
-        """Another trial begins, whose epochs take what they take."""
-        self._took_s = None
+        A node of which nobody said until when it is up waits for the epoch's end.
+        """
+        if self._leave is not None and self._until_s:
+            self._leave(within_s=max(0.0, self._until_s - time.time() - CHECKPOINT_S))
 
     def _listen(self) -> None:
         try:
@@ -65,18 +53,4 @@ class Notice:
         except Exception as error:  # the search has ended, and its coordinator with it
             log.debug("no notice will come: %s", error)
             return
-        with self._lock:
-            self.is_given = True
-            if (
-                self._leave is not None
-                and self._began_s is not None
-                and self._is_late(time.monotonic() - self._began_s)
-            ):
-                self._leave()
-
-    def _is_late(self, trained_s: float) -> bool:
-        """Whether the epoch, trained for so long, would end after the node, or too close to it for a checkpoint."""
-        if not self._until_s:
-            return False
-        left_s = self._until_s - time.time() - CHECKPOINT_S
-        return self._took_s is None or self._took_s - trained_s > left_s
+        self.tell()

@@ -1,6 +1,7 @@
 """Which nodes lose the trials that others train, and which are slow. Plain, so that it can be tried without Ray."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,23 +88,29 @@ def _why(losses: Sequence[NodeEvent], ended_on: Mapping[int, str]) -> str | None
 
 
 def slow_nodes(ratios: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Nodes whose epochs take longer than elsewhere, by how much; `ratios`: of trials' times to what was expected.
-
-    Named where the medians lie apart by SLOWER and a rank test (Mann and Whitney, 1947) hardly leaves it to chance.
-    """
+    """Nodes whose trials take longer than elsewhere, by how much; `ratios`: of their times to what was expected."""
     found = {}
     for node, mine in ratios.items():
         others = [ratio for other, theirs in ratios.items() if other != node for ratio in theirs]
-        if len(mine) < LEAST_TRIALS or len(others) < LEAST_TRIALS:
-            continue
-        slower = median(mine) / median(others)
-        if slower >= SLOWER and _rank_z(mine, others) >= SURE_Z:
-            found[node] = slower
+        if (by := slower(mine, others)) is not None:
+            found[node] = by
     return found
+
+
+def slower(mine: Sequence[float], others: Sequence[float]) -> float | None:
+    """How much slower a node is than the others; None: it is not, or too few trials say so.
+
+    It is where the medians lie apart by SLOWER, and a rank test (Mann and Whitney, 1947) hardly leaves it to chance.
+    """
+    if len(mine) < LEAST_TRIALS or len(others) < LEAST_TRIALS:
+        return None
+    by = median(mine) / median(others)
+    return by if by >= SLOWER and _rank_z(mine, others) >= SURE_Z else None
 
 
 def _rank_z(mine: Sequence[float], others: Sequence[float]) -> float:
     """How many standard deviations the pairs in which mine is the larger lie above a half of all pairs."""
-    larger = sum((a > b) + (a == b) / 2 for a in mine for b in others)
+    ordered = sorted(others)
+    larger = sum((bisect_left(ordered, one) + bisect_right(ordered, one)) / 2 for one in mine)
     n, m = len(mine), len(others)
     return (larger - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)

@@ -102,12 +102,12 @@ class RankGroup:
         return tuple(dict.fromkeys([node_id(), *ray.get([other.node.remote() for other in self._others])]))
 
     @property
-    def leave(self) -> Callable[[], None] | None:
-        """From another thread: have the ranks write a checkpoint at their next step and leave the epoch there.
+    def leave(self) -> Callable[..., None] | None:
+        """From another thread, `leave(within_s=…)`: have the ranks write a checkpoint and leave the epoch.
 
         None where the training can't.
         """
-        found: Callable[[], None] | None = getattr(self._own, "leave", None)
+        found: Callable[..., None] | None = getattr(self._own, "leave", None)
         return found
 
     def free(self) -> None:

@@ -101,9 +101,8 @@ class WarmTrial(tune.Trainable):
                     return ended
             elif self._is_going:
                 raise SlotLeft(GOING, self._nodes)
-            assert self._group is not None and self._notice is not None
-            with self._notice.epoch():
-                result = self._group.call("train_epoch")
+            assert self._group is not None
+            result = self._group.call("train_epoch")
             if not isinstance(result, EpochResult):  # it has left the epoch, with a checkpoint
                 raise SlotLeft(GOING, self._nodes)
             return self._report(result)
@@ -175,10 +174,10 @@ class WarmTrial(tune.Trainable):
         if told is Begin.LEAVE:
             raise SlotLeft("its node takes no trials any more", self._nodes)
         self._begun = True
-        assert self._notice is not None
-        self._notice.forget_epochs()
         job = job_of(payload, self._assigned)
         done = group.call("begin", job)
+        assert self._notice is not None
+        self._notice.tell()
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
             self._former = [(past.epoch, dict(past.metrics)) for past in group.call("history")]
         return self._end(TrialState.COMPLETE, None) if done >= job.last_epoch else None
