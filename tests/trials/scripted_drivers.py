@@ -66,7 +66,8 @@ class Script:
 
     def back(self, trial: int) -> None:
         self.came_back.append(trial)
-        self._left.insert(0, (trial, self._params[trial]))
+        before = next((at for at, (left, _) in enumerate(self._left) if left not in self._params), len(self._left))
+        self._left.insert(before, (trial, self._params[trial]))
 
     def on_node(self, event: NodeEvent) -> None:
         self.node_events.append(event)
