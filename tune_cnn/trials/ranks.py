@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tune_cnn.errors import DeviceLost, PeerLost
 from tune_cnn.spec.calls import resolve
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
 from tune_cnn.untyped import Untyped
@@ -31,7 +31,8 @@ class Rank(Protocol):
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None: ...
     def begin(self, job: TrainingJob) -> int: ...
     def history(self) -> list[EpochResult]: ...
-    def train_epoch(self) -> EpochResult: ...
+    def train_epoch(self) -> EpochResult | LeftEpoch: ...
+    def leave(self, *, within_s: float = 0.0) -> None: ...
     def checkpoint(self) -> str | None: ...
     def weights(self) -> dict[str, Untyped]: ...
     def test(self) -> dict[str, float]: ...
@@ -93,6 +94,13 @@ class RankGroup:
             raise cause from error
         watch.end()
         return result
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        """From another thread, while `train_epoch` is called: have it return a LeftEpoch at the next step.
+
+        An epoch that ends within so many seconds is trained to its end first.
+        """
+        self._own.leave(within_s=within_s)
 
     def free(self) -> None:
         """Let rank 0 drop what the last trial held, whatever state it is in."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError, first_line
 from tune_cnn.spec import Configuration
 from tune_cnn.states import TrialState
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.process.mps import cap_sms
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
@@ -92,7 +92,10 @@ class WarmTrial(tune.Trainable):
                 if ended is not None:
                     return ended
             assert self._group is not None
-            return self._report(self._group.call("train_epoch"))
+            result: EpochResult | LeftEpoch = self._group.call("train_epoch")
+            if isinstance(result, LeftEpoch):
+                return {**self._end(TrialState.INTERRUPTED, None), "checkpoint": result.checkpoint}
+            return self._report(result)
         except Exception as error:
             if lost(error):
                 raise
