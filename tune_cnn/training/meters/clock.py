@@ -63,8 +63,8 @@ class TrainClock(Meter):
         return {
             "train_time_s": self.train_time_s,
             "epoch_time_s": self._epoch_time_s,
-            "epoch_steps": self._epoch_steps,
-            "epoch_images": self._epoch_images,
+            "epoch_steps": float(self._epoch_steps),
+            "epoch_images": float(self._epoch_images),
         }
 
     def load_state_dict(self, state: Mapping[str, Untyped]) -> None:
