@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import DeviceLost, OutOfMemory, SpecError, TrialError
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.trials import ranks
 
 
@@ -19,6 +19,11 @@ class SleepingLoop:
         self.rank = rank
         self.trials = 0  # that this process has begun
         self.aborted = False
+        self.asked = threading.Event()  # to leave
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        self.within_s = within_s
+        self.asked.set()
 
     def listen(self, host: str) -> str:
         return f"{host} of rank {self.rank}"
@@ -28,6 +33,7 @@ class SleepingLoop:
 
     def begin(self, job: TrainingJob) -> int:
         self.job, self.epoch = job, 0
+        self.asked.clear()
         self.arguments: dict[str, Any] = dict(job.configuration.training)
         self.trials += 1
         return 0
@@ -35,9 +41,12 @@ class SleepingLoop:
     def history(self) -> list[EpochResult]:
         return []
 
-    def train_epoch(self) -> EpochResult:
-        began = time.time()
-        time.sleep(self.arguments.get("seconds", 0.02))
+    def train_epoch(self) -> EpochResult | LeftEpoch:
+        began, seconds = time.time(), self.arguments.get("seconds", 0.02)
+        if self.asked.wait(seconds) and (rest := seconds - (time.time() - began)) > self.within_s:
+            return LeftEpoch(epoch=self.epoch, step=0, checkpoint=self.checkpoint())
+        elif self.asked.is_set():
+            time.sleep(max(0.0, rest))
         if self.rank == self.arguments.get("rank", 0):
             self._fail(self.arguments.get("fault", ""))
         self.epoch += 1
@@ -93,7 +102,7 @@ class HangingLoop(SleepingLoop):
         super().__init__(rank)
         ranks.ABORT_S = 0.5  # in this process
 
-    def train_epoch(self) -> EpochResult:
+    def train_epoch(self) -> EpochResult | LeftEpoch:
         marker = Path(self.arguments["marker"])
         if marker.exists():
             return super().train_epoch()

@@ -12,11 +12,12 @@ import torch._dynamo  # every optimizer imports it when it is made: here the slo
 from torch import Tensor
 
 from tune_cnn.errors import PeerLost, TrialError
+from tune_cnn.training.between_steps import Leaving
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.export.program import export
-from tune_cnn.training.messages import EpochResult, Program, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
@@ -57,6 +58,7 @@ class RankTraining:
         self._model_facts: dict[str, ModelFacts] = {}
         self._context_now: TrialContext | None = None
         self._trial: Trial | None = None
+        self._leaving = Leaving()
         self._modules = 0  # that were imported when their objects were last set aside
 
     def listen(self, host: str) -> str:
@@ -75,13 +77,14 @@ class RankTraining:
     def begin(self, job: TrainingJob) -> int:
         """Make everything anew for a trial; the number of epochs that its newest checkpoint has already trained."""
         self.end()
+        self._leaving.forget()
         assert self._group.ranks == job.ranks, "join the group of all ranks before the trial"
         self._set_imports_aside()
         try:
             with self._faults("start of the training"):
                 context = self._context_now = self._context(job)
                 facts = self._facts_of_model(job, context.images) if job.training is None else None
-                self._trial = Trial(context, facts)
+                self._trial = Trial(context, facts, self._leaving)
                 return self._trial.resume()
         except BaseException:
             self.end()
@@ -91,10 +94,22 @@ class RankTraining:
         """What the epochs so far gave, those before the resume among them."""
         return self._current.history()
 
-    def train_epoch(self) -> EpochResult:
-        """Train one epoch, evaluate it, write a checkpoint where one is due; equal on all ranks."""
+    def train_epoch(self) -> EpochResult | LeftEpoch:
+        """Train one epoch, evaluate it, write checkpoints where they are due; equal on all ranks.
+
+        A LeftEpoch where rank 0 was told to `leave`: there is nothing more to train then before the next `begin`.
+        """
         with self._faults("training"):
             return self._current.train_epoch()
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        """On rank 0, from another thread: have `train_epoch` write a checkpoint at the trial's next step and return.
+
+        An epoch that ends within so many seconds is trained to its end first, and the next one is left before it
+        begins. The user's own training has no steps that we know of: it is left between epochs. What was told before
+        `begin` is of the trial before.
+        """
+        self._leaving.ask(within_s)
 
     def probe(self, steps: int) -> tuple[dict[str, float], int]:
         """What some steps and one evaluation cost, and the steps of an epoch; `end` the trial afterwards."""

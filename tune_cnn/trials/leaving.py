@@ -29,11 +29,11 @@ class SlotLeft(Exception):
 class Notice:
     """Hears in a thread that a node of this slot's is going, and has the training leave an epoch that ends too late."""
 
-    def __init__(self, wait: Callable[[], float], leave: Callable[..., None] | None) -> None:
+    def __init__(self, wait: Callable[[], float], leave: Callable[..., None]) -> None:
         """`wait` returns when a node is going, with the time until which it is up (seconds since 1970, 0: nobody said).
 
         `leave(within_s=…)` has the training write a checkpoint and leave, after the epoch if that ends within so many
-        seconds; None: it can't.
+        seconds.
         """
         self._wait, self._leave = wait, leave
         self._until_s: float | None = None  # None: no node is going
@@ -44,7 +44,7 @@ class Notice:
 
         A node of which nobody said until when it is up waits for the epoch's end.
         """
-        if self._leave is not None and self._until_s:
+        if self._until_s:
             self._leave(within_s=max(0.0, self._until_s - time.time() - CHECKPOINT_S))
 
     def _listen(self) -> None:

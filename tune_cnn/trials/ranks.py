@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tune_cnn.errors import DeviceLost, PeerLost
 from tune_cnn.spec.calls import resolve
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders
 from tune_cnn.untyped import Untyped
@@ -31,7 +31,8 @@ class Rank(Protocol):
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None: ...
     def begin(self, job: TrainingJob) -> int: ...
     def history(self) -> list[EpochResult]: ...
-    def train_epoch(self) -> EpochResult: ...
+    def train_epoch(self) -> EpochResult | LeftEpoch: ...
+    def leave(self, *, within_s: float = 0.0) -> None: ...
     def checkpoint(self) -> str | None: ...
     def weights(self) -> dict[str, Untyped]: ...
     def test(self) -> dict[str, float]: ...
@@ -101,14 +102,12 @@ class RankGroup:
         """Ray's ids of the nodes that the ranks are on, rank 0's first."""
         return tuple(dict.fromkeys([node_id(), *ray.get([other.node.remote() for other in self._others])]))
 
-    @property
-    def leave(self) -> Callable[..., None] | None:
-        """From another thread, `leave(within_s=…)`: have the ranks write a checkpoint and leave the epoch.
+    def leave(self, *, within_s: float = 0.0) -> None:
+        """From another thread, while `train_epoch` is called: have it return a LeftEpoch at the next step.
 
-        None where the training can't.
+        An epoch that ends within so many seconds is trained to its end first.
         """
-        found: Callable[..., None] | None = getattr(self._own, "leave", None)
-        return found
+        self._own.leave(within_s=within_s)
 
     def free(self) -> None:
         """Let rank 0 drop what the last trial held, whatever state it is in."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError, first_line
 from tune_cnn.spec import Configuration
 from tune_cnn.states import TrialState
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.process.mps import cap_sms
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.checkpoints import folder_of
@@ -102,8 +102,8 @@ class WarmTrial(tune.Trainable):
             elif self._is_going:
                 raise SlotLeft(GOING, self._nodes)
             assert self._group is not None
-            result = self._group.call("train_epoch")
-            if not isinstance(result, EpochResult):  # it has left the epoch, with a checkpoint
+            result: EpochResult | LeftEpoch = self._group.call("train_epoch")
+            if isinstance(result, LeftEpoch):
                 raise SlotLeft(GOING, self._nodes)
             return self._report(result)
         except Exception as error:
