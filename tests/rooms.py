@@ -27,7 +27,7 @@ BELOW: dict[str, set[str]] = {
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "text", "metrics", "spec"},
-    "trials": {"errors", "untyped", "as_found", "states", "spec", "training"},
+    "trials": {"errors", "untyped", "as_found", "files", "states", "spec", "training"},
     "records": {"errors", "untyped", "states", "text", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
 }
@@ -60,6 +60,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"importances"},
     ],
     "training": [
+        {"progress"},
         {"data", "models", "meters", "process"},
         {"messages", "power"},
         {"surgery", "image_scores", "export", "checkpoint", "reduction"},
@@ -72,7 +73,11 @@ FLOORS: dict[str, list[set[str]]] = {
         {"inspection"},
     ],
     "trials": [
-        {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
+        {"checkpoints", "code", "first_call", "ray_settings", "stalls"},
+        {"node_processes", "waiting"},
+        {"beats", "stall_round"},
+        {"stalls_heard"},
+        {"tune_adapter"},
         {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
         {"cards", "power", "trainable"},
         {"cluster"},

@@ -1,12 +1,17 @@
-"""The slots' coordinator: who is up, who trains beside whom, and whether all should end at their epoch."""
+"""The slots' coordinator: who is up, who trains beside whom, whether all should end at their epoch, and who stands
+still."""
 
 import asyncio
 from dataclasses import dataclass, field
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.stall_round import StallRound, Told
+from tune_cnn.trials.stalls import Beat
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
+
+MOST_CALLS = 10_000  # at a time: each slot may wait in one for long, and Ray's 1,000 would hold up everybody's beats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +55,30 @@ class Occupancy:
         return sum(one.place == place for one in self.trials.values()) - 1
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class SlotCoordinator:
-    """One actor a search; asynchronous, so that waiting slots block nobody."""
+    """One actor a search; asynchronous, so that waiting slots block nobody.
 
-    def __init__(self, slots: int, patience_s: float) -> None:
+    Where its process is lost, Ray makes it anew. It then knows nothing, and needs little: beats and pulses say again
+    who trains where, nobody is waited for, and the driver tells the rest once more (`tune_adapter`).
+    """
+
+    def __init__(self, slots: int, patience_s: float, stall_timeout_s: float | None = None) -> None:
         self._expected = slots
         self._patience_s = patience_s
         self._up: set[str] = set()
         self._all_up = asyncio.Event()
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            self._all_up.set()
+        self._round = StallRound(stall_timeout_s)
         self._occupancy = Occupancy()
         self._draining = False
         self._assigned: dict[str, asyncio.Future[Untyped]] = {}  # by slot; what it trains first, None: nothing
 
     async def assign(self, slot: str, config: object) -> None:
         """Tell a slot that was started before anybody knew what it would train."""
-        self._of(slot).set_result(config)
+        if not self._of(slot).done():  # Ray repeats a call whose answer was lost
+            self._of(slot).set_result(config)
 
     async def is_assigned(self, slot: str) -> bool:
         return self._of(slot).done()
@@ -109,9 +122,19 @@ class SlotCoordinator:
         if trial is not None:
             self._occupancy.idle(trial)
 
-    async def pulse(self, trial: int) -> Pulse:
+    async def pulse(self, trial: int, place: str) -> Pulse:
+        if trial not in self._occupancy.trials:
+            self._occupancy.active(trial, place)
         return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining)
 
     async def drain(self) -> None:
         self._draining = True
         self._all_up.set()
+
+    async def beat(self, beat: Beat) -> float:
+        """A rank tells how it stands; in how many seconds it should again."""
+        return self._round.hear(beat)
+
+    async def told(self, known: int) -> Told:
+        """What stood still and was ended, from that number on."""
+        return self._round.told(known)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.states import TrialState
+from tune_cnn.trials.stalls_heard import StallsHeard
 from tune_cnn.untyped import Plain, Untyped
 
 
@@ -53,8 +54,17 @@ class TuneAdapter:
     train. The first of them calls what the payload asks for; `opening` makes the driver of its answer.
     """
 
-    def __init__(self, driver: Driver | None, slots: int, coordinator: Untyped, opening: Opening | None = None) -> None:
+    def __init__(
+        self,
+        driver: Driver | None,
+        slots: int,
+        coordinator: Untyped,
+        opening: Opening | None = None,
+        *,
+        stalls_folder: str | None = None,
+    ) -> None:
         self.driver = driver
+        self.stalls = StallsHeard(coordinator, stalls_folder, revived=self._tell_again)
         self.slots = slots
         self.coordinator = coordinator
         self.running: dict[str, int] = {}  # Tune's id of a trial -> ours
@@ -64,6 +74,8 @@ class TuneAdapter:
         self._starting: list[str] = []  # Tune's ids of those that are yet to be told
         self._lost_for: dict[str, str] = {}  # why Tune's trials last lost their process
         self._handed_out = 0
+        self._assigned: dict[str, dict[str, Plain] | None] = {}  # what the slots that were starting were told
+        self._stalled: set[str] = set()  # Tune's trials that have stood still once
         self._draining = False
 
     def config(self, tune_id: str) -> dict[str, Plain] | None:
@@ -91,12 +103,18 @@ class TuneAdapter:
         starting, self._starting = self._starting, []
         for tune_id in starting:
             assignment = self._next(tune_id)
-            self.coordinator.assign.remote(tune_id, None if assignment is None else assignment.as_config())
+            self._assigned[tune_id] = None if assignment is None else assignment.as_config()
+            self.coordinator.assign.remote(tune_id, self._assigned[tune_id])
 
-    def lost(self, tune_id: str, why: str) -> None:
-        """A trial's process died; Tune tries again, or gives up next."""
-        self._lost_for[tune_id] = why
+    def lost(self, tune_id: str, why: str) -> bool:
+        """A trial's process died; Tune tries again, or gives up next. True where that is the last time that it may:
+        a trial that has stood still is tried once more."""
+        stalled = self.stalls.why(self.running.get(tune_id))
+        self._lost_for[tune_id] = stalled or why
         self.coordinator.idle.remote(self.running.get(tune_id))
+        if stalled is not None:
+            self._stalled.add(tune_id)
+        return tune_id in self._stalled
 
     def give_up(self, tune_id: str, *, tries: int) -> None:
         """A trial's process died, time and again."""
@@ -108,9 +126,19 @@ class TuneAdapter:
                 self.open(TuneCnnError(f"no process of a slot could be started: {why}"))
         self.end(tune_id, TrialState.FAILED, why)
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """True where nothing can go on, so that all trials are to be ended at once."""
+        self.stalls.tick()
         if self.driver is not None and self.driver.tick() and not self._draining:
             self._draining = self.finished = True  # no new trials; those that run end at their epoch
+            self.coordinator.drain.remote()
+        return self.stalls.lost is not None
+
+    def _tell_again(self) -> None:
+        """The coordinator was made anew."""
+        for tune_id, config in self._assigned.items():
+            self.coordinator.assign.remote(tune_id, config)
+        if self._draining:
             self.coordinator.drain.remote()
 
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:

@@ -13,7 +13,7 @@ from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
-from tune_cnn.trials.coordinator import SlotCoordinator
+from tune_cnn.trials.coordinator import MOST_CALLS, SlotCoordinator
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
 from tune_cnn.trials.tune_adapter import Driver, Opening, TuneAdapter
@@ -32,7 +32,12 @@ PATIENCE_S = 120.0  # longest wait for all slots to come up: a cold start is abo
 def run_trials(driver: Driver, payload: Payload, slots: Slots, *, at_most: int | None = None) -> None:
     """Run the driver's trials, `slots.count` at a time, until it has no more. Blocks; needs Ray connected."""
     expected = min(slots.count, at_most) if at_most is not None else slots.count
-    _run(lambda coordinator: TuneAdapter(driver, slots.count, coordinator), payload, slots, expected)
+    _run(
+        lambda coordinator: TuneAdapter(driver, slots.count, coordinator, stalls_folder=payload.stalls),
+        payload,
+        slots,
+        expected,
+    )
 
 
 def open_and_run(opening: Opening, payload: Payload, slots: Slots) -> None:
@@ -43,14 +48,19 @@ def open_and_run(opening: Opening, payload: Payload, slots: Slots) -> None:
     """
     assert payload.first is not None
     adapter = _run(
-        lambda coordinator: TuneAdapter(None, slots.count, coordinator, opening), payload, slots, slots.count
+        lambda coordinator: TuneAdapter(None, slots.count, coordinator, opening, stalls_folder=payload.stalls),
+        payload,
+        slots,
+        slots.count,
     )
     if adapter.error is not None:
         raise adapter.error
 
 
 def _run(make_adapter: Callable[[Untyped], TuneAdapter], payload: Payload, slots: Slots, expected: int) -> TuneAdapter:
-    coordinator = SlotCoordinator.remote(expected, PATIENCE_S)  # type: ignore[attr-defined]  # Ray's decorator adds it
+    coordinator = SlotCoordinator.options(max_concurrency=MOST_CALLS).remote(  # type: ignore[attr-defined]  # Ray adds it
+        expected, PATIENCE_S, payload.stall_timeout_s
+    )
     shared = replace(payload, coordinator=coordinator, bundles=list(slots.bundles), import_folders=import_folders())
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared),
@@ -79,6 +89,8 @@ def _run(make_adapter: Callable[[Untyped], TuneAdapter], payload: Payload, slots
         adapter.close()
         ray.kill(coordinator)
         shutil.rmtree(folder, ignore_errors=True)
+    if adapter.stalls.lost is not None:
+        raise adapter.stalls.lost
     return adapter
 
 
@@ -158,8 +170,7 @@ class _Listener(_DriverOnly, tune.Stopper):
         return stop or ended is not None
 
     def stop_all(self) -> bool:
-        self.adapter.tick()
-        return False  # running trials end at their epoch, not at once
+        return self.adapter.tick()  # running trials end at their epoch, not at once, unless nothing can go on
 
 
 class _InOrder(_DriverOnly, FIFOScheduler):
@@ -179,7 +190,8 @@ class _InOrder(_DriverOnly, FIFOScheduler):
         trial.run_metadata.metric_n_steps.clear()
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        self.adapter.lost(trial.trial_id, _why(trial))
+        if self.adapter.lost(trial.trial_id, _why(trial)):
+            trial.max_failures = trial.run_metadata.num_failures  # this loss is survived, the next one is not
 
 
 def _why(trial: Trial) -> str:
