@@ -1,6 +1,7 @@
 """Training loops without torch, for tests of scheduling: they sleep instead of training."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -61,6 +62,11 @@ class SleepingLoop:
             raise DeviceLost("training: CUDA error: an illegal memory access was encountered")
         if fault == "die":
             os._exit(1)
+        if fault == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if fault == "freeze once" and not Path(self.arguments["marker"]).exists():
+            Path(self.arguments["marker"]).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
         if fault == "die once" and not Path(self.arguments["marker"]).exists():
             Path(self.arguments["marker"]).touch()
             os._exit(1)

@@ -171,8 +171,8 @@ class StallWatch:
         last = max(ranks, key=lambda heard: heard.idle_s(now_s)).beat
         who = f"rank {last.rank} of {last.ranks}" if last.ranks > 1 else "it"
         return (
-            f"{STALLED} no progress for {idle_s:.0f} s, of at most {allowed_s:.0f}; {who} is {last.moved.doing} on "
-            f"{last.process.host}, process {last.process.pid}"
+            f"{STALLED} no progress for {idle_s:.0f} s, where {allowed_s:.0f} are allowed; {who} is "
+            f"{last.moved.doing} on {last.process.host}, process {last.process.pid}"
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from tune_cnn.errors import TuneCnnError
+from tune_cnn.errors import STALLED, TuneCnnError
 from tune_cnn.states import TrialState
 from tune_cnn.trials.stalls_heard import StallsHeard
 from tune_cnn.untyped import Plain, Untyped
@@ -118,7 +118,8 @@ class TuneAdapter:
 
     def give_up(self, tune_id: str, *, tries: int) -> None:
         """A trial's process died, time and again."""
-        why = f"given up after {tries} tries: {self._lost_for.get(tune_id, 'no reason was given')}"
+        said = self._lost_for.get(tune_id, "no reason was given")
+        why = f"{said}; it was the second time" if said.startswith(STALLED) else f"given up after {tries} tries: {said}"
         if tune_id in self._starting:  # the first of them is the one that was asked
             asked = self._starting.index(tune_id) == 0
             self._starting.remove(tune_id)
