@@ -27,7 +27,7 @@ BELOW: dict[str, set[str]] = {
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "text", "metrics", "spec"},
-    "trials": {"errors", "untyped", "as_found", "states", "spec", "training"},
+    "trials": {"errors", "untyped", "as_found", "files", "states", "spec", "training"},
     "records": {"errors", "untyped", "states", "text", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
 }
@@ -60,6 +60,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"importances"},
     ],
     "training": [
+        {"progress"},
         {"data", "models", "meters", "process"},
         {"messages", "power"},
         {"surgery", "image_scores", "export", "checkpoint", "reduction"},
@@ -73,9 +74,12 @@ FLOORS: dict[str, list[set[str]]] = {
         {"inspection"},
     ],
     "trials": [
-        {"checkpoints", "code", "first_call", "leaving", "losses", "node_health", "placing", "ray_settings"},
-        {"address", "code_size", "coordinator", "fleet", "ranks", "ray_output", "remote"},
-        {"cards", "nodes_in_use", "power", "trainable"},
+        {"checkpoints", "code", "first_call", "losses", "node_health", "placing", "ray_settings", "stalls"},
+        {"fleet", "node_processes", "waiting"},
+        {"beats", "leaving", "stall_round"},
+        {"stalls_heard"},
+        {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
+        {"cards", "coordinated", "nodes_in_use", "power", "trainable"},
         {"cluster", "tune_adapter"},
         {"dedicated", "tune_loop"},
     ],

@@ -76,6 +76,21 @@ class PeerLost(RuntimeError):
     """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
 
 
+class Unreachable(PeerLost):
+    """Ranks can't connect to each other over the network as it is: which address was tried, and what to set."""
+
+
+STALLED = "stalled:"
+"""How the reason of a trial begins whose processes were ended because they stood still."""
+
+
+class Stalled(PeerLost):
+    """A rank has stood still or was frozen, so its trial's processes are ended: tried once more, in fresh ones.
+
+    What it says begins with `STALLED`.
+    """
+
+
 class DeviceLost(RuntimeError):
     """The device's context is broken, so this process can't train anything any more; a fresh one may."""
 

@@ -1,6 +1,7 @@
 """Training loops without torch, for tests of scheduling: they sleep instead of training."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -43,10 +44,11 @@ class SleepingLoop:
 
     def train_epoch(self) -> EpochResult | LeftEpoch:
         began, seconds = time.time(), self.arguments.get("seconds", 0.02)
-        if self.asked.wait(seconds) and (rest := seconds - (time.time() - began)) > self.within_s:
-            return LeftEpoch(epoch=self.epoch, step=0, checkpoint=self.checkpoint())
-        elif self.asked.is_set():
-            time.sleep(max(0.0, rest))
+        if self.asked.wait(seconds):
+            rest = max(0.0, seconds - (time.time() - began))
+            if rest > self.within_s:
+                return LeftEpoch(epoch=self.epoch, step=0, checkpoint=self.checkpoint())
+            time.sleep(rest)
         if self.rank == self.arguments.get("rank", 0):
             self._fail(self.arguments.get("fault", ""))
         self.epoch += 1
@@ -75,6 +77,11 @@ class SleepingLoop:
 
             if ray.get_runtime_context().get_node_id() == self.arguments["node"]:
                 os._exit(1)
+        if fault == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if fault == "freeze once" and not Path(self.arguments["marker"]).exists():
+            Path(self.arguments["marker"]).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
         if fault == "die once" and not Path(self.arguments["marker"]).exists():
             Path(self.arguments["marker"]).touch()
             os._exit(1)

@@ -36,6 +36,14 @@ class Coordinator:
     def drain(self) -> None:
         pass
 
+    def stalled(self, trial: int) -> str | None:
+        return None
+
+    def tick(self) -> None:
+        pass
+
+    lost = None
+
 
 class Tune:
     """Asks as Tune does: for one more trial, until there is no room for one."""
@@ -150,7 +158,7 @@ def test_a_stalled_trial_is_tried_once_more():
     for _ in range(2):
         tune.start("a")
         tune.lose(0, "stalled: no step for 60 s")
-    assert tune.script.ends[0][1] == "given up after 2 tries: stalled: no step for 60 s"
+    assert tune.script.ends[0][1] == "stalled: no step for 60 s; it was the second time"
 
 
 def test_while_no_node_takes_trials_nothing_is_over():

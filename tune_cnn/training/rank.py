@@ -28,6 +28,7 @@ from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
 from tune_cnn.training.process.memory_cap import cap_memory
 from tune_cnn.training.process.process_group import ProcessGroup
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.step.precision import PRECISIONS, supported_precisions
@@ -35,7 +36,10 @@ from tune_cnn.training.strategies.framework.training_run import Change
 from tune_cnn.training.trial import Trial
 
 _log = logging.getLogger(__name__)
-JOIN_TIMEOUT_S = 1800.0  # torch's own for gloo: rank 0 may spend long in the user's metrics while the others wait
+JOIN_TIMEOUT_S = 600.0  # ranks start together; importing torch on a cold network disk takes minutes
+# Of a gloo collective: none ends a wait that the watch over the ranks (trials.stalls) allows, which knows what each
+# does: rank 0 may be in the user's metrics while the others wait for it.
+COLLECTIVE_S = 86400.0
 
 
 class RankTraining:
@@ -68,20 +72,23 @@ class RankTraining:
     def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float = JOIN_TIMEOUT_S) -> None:
         """Form the group that the trials to come train in, or keep it where it stands already.
 
-        timeout_s: the longest that a rank waits for the others, here and in every gloo collective. After an abort
-        all ranks must join again, under another `init_method`, which rank 0's `listen` gives.
+        timeout_s: the longest that a rank waits for the others to come. After an abort all ranks must join again,
+        under another `init_method`, which rank 0's `listen` gives.
         """
-        with trial_faults("joining the ranks"):
-            self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
+        with PROGRESS.doing(Doing.JOINING), trial_faults("joining the ranks"):
+            self._group.join(
+                ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s, collective_timeout_s=COLLECTIVE_S
+            )
 
     def begin(self, job: TrainingJob) -> int:
         """Make everything anew for a trial; the number of epochs that its newest checkpoint has already trained."""
+        PROGRESS.begin(compiles=job.configuration.compile)
         self.end()
         self._leaving.forget()
         assert self._group.ranks == job.ranks, "join the group of all ranks before the trial"
         self._set_imports_aside()
         try:
-            with self._faults("start of the training"):
+            with PROGRESS.doing(Doing.STARTING), self._faults("start of the training"):
                 context = self._context_now = self._context(job)
                 facts = self._facts_of_model(job, context.images) if job.training is None else None
                 self._trial = Trial(context, facts, self._leaving)
@@ -99,7 +106,7 @@ class RankTraining:
 
         A LeftEpoch where rank 0 was told to `leave`: there is nothing more to train then before the next `begin`.
         """
-        with self._faults("training"):
+        with PROGRESS.doing(Doing.TRAINING), self._faults("training"):
             return self._current.train_epoch()
 
     def leave(self, *, within_s: float = 0.0) -> None:
@@ -113,12 +120,12 @@ class RankTraining:
 
     def probe(self, steps: int) -> tuple[dict[str, float], int]:
         """What some steps and one evaluation cost, and the steps of an epoch; `end` the trial afterwards."""
-        with self._faults("probe"):
+        with PROGRESS.doing(Doing.STARTING), self._faults("probe"):
             return self._current.probe(steps)
 
     def checkpoint(self) -> str | None:
         """Write a checkpoint now; its path, or None where the trial has no folder or can't be resumed here."""
-        with self._faults("checkpoint"):
+        with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("checkpoint"):
             return self._group.share(self._current.write_checkpoint()) or None
 
     def weights(self) -> dict[str, Tensor]:
@@ -131,7 +138,7 @@ class RankTraining:
     def program(self) -> Program:
         """The model as it is, as a program that needs none of our code; TrialError where it can't be one."""
         context = self._current.context
-        with self._faults("export"):
+        with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("export"):
             return export(self._current.model, context.images.facts, context.images.test, context.device)
 
     def changes(self) -> list[Change]:
@@ -145,7 +152,7 @@ class RankTraining:
         """
         if not self._current.shows_model:
             return {}
-        with self._faults("test"):
+        with PROGRESS.doing(Doing.EVALUATING), self._faults("test"):
             context = self._current.context
             result = evaluate(self._current.model, context, context.images.test)
             return {"test_accuracy": result.accuracy, "test_loss": result.loss}

@@ -14,6 +14,7 @@ from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.meters.hardware import by_hardware, place
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.process.seeding import seed_generators
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.reduction import reduce_metrics
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
@@ -173,6 +174,7 @@ class Trial:
     def _total_time_s(self) -> float:
         return self._former_s + time.monotonic() - self._begun_s
 
+    @PROGRESS.doing(Doing.CHECKPOINTING)
     def write_checkpoint(self) -> str | None:
         """The path of the newest checkpoint now, on rank 0; None where there is none."""
         group = self.context.group

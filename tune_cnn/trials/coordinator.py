@@ -1,22 +1,19 @@
-"""The slots' coordinator: who is up, who trains beside whom and where, and who should end at the epoch."""
+"""The slots' coordinator: who is up, who trains beside whom and where, who should end at the epoch, and who stands
+still."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.stall_round import StallRound, Told
+from tune_cnn.trials.stalls import Beat
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
-from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-log = logging.getLogger(__name__)
-
-MOST_WAITING = 10_000  # calls that may wait in the coordinator at a time: two a slot, and Ray's own bound is 1,000
-ANSWER_S = 5.0  # longest wait of Tune's loop for the coordinator, which is on the driver's own node: it takes 2 ms
+MOST_CALLS = 10_000  # at a time: each slot may wait in one for long, and Ray's 1,000 would hold up everybody's beats
 
 
 class Begin(Enum):
@@ -69,15 +66,22 @@ class Occupancy:
         return sum(one.place == place for one in self.trials.values()) - 1
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class SlotCoordinator:
-    """One actor a search; asynchronous, so that waiting slots block nobody."""
+    """One actor a search; asynchronous, so that waiting slots block nobody.
 
-    def __init__(self, slots: int, patience_s: float) -> None:
+    Where its process is lost, Ray makes it anew. It then knows nothing, and needs little: beats and pulses say again
+    who trains where, nobody is waited for, and the driver tells the rest once more (`tune_adapter`).
+    """
+
+    def __init__(self, slots: int, patience_s: float, stall_timeout_s: float | None = None) -> None:
         self._expected = slots
         self._patience_s = patience_s
         self._up: set[str] = set()
         self._all_up = asyncio.Event()
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            self._all_up.set()
+        self._round = StallRound(stall_timeout_s)
         self._occupancy = Occupancy()
         self._draining = False
         self._going: dict[str, float] = {}  # nodes, and until when they are up; 0: nobody said
@@ -88,7 +92,8 @@ class SlotCoordinator:
 
     async def assign(self, slot: str, config: object) -> None:
         """Tell a slot that was started before anybody knew what it would train."""
-        self._of(slot).set_result(config)
+        if not self._of(slot).done():  # Ray repeats a call whose answer was lost
+            self._of(slot).set_result(config)
 
     async def is_assigned(self, slot: str) -> bool:
         return self._of(slot).done()
@@ -148,48 +153,21 @@ class SlotCoordinator:
         if len(self._up) >= self._expected:
             self._all_up.set()
 
-    async def pulse(self, trial: int) -> Pulse:
-        is_going = not self._going.keys().isdisjoint(self._nodes.get(trial, ()))
+    async def pulse(self, trial: int, nodes: Sequence[str], place: str) -> Pulse:
+        if trial not in self._occupancy.trials:
+            self._occupancy.active(trial, place)
+            self._nodes[trial] = tuple(nodes)
+        is_going = not self._going.keys().isdisjoint(nodes)
         return Pulse(cotenants=self._occupancy.pulse(trial), draining=self._draining, is_going=is_going)
 
     async def drain(self) -> None:
         self._draining = True
         self._all_up.set()
 
+    async def beat(self, beat: Beat) -> float:
+        """A rank tells how it stands; in how many seconds it should again."""
+        return self._round.hear(beat)
 
-class Coordinator:
-    """The same from the driver's side, which waits for nothing but where a trial was."""
-
-    def __init__(self, slots: int, patience_s: float) -> None:
-        """On the driver's own node: Ray puts an actor without CPUs on any, and the search would end with that one."""
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        options = SlotCoordinator.options(max_concurrency=MOST_WAITING, scheduling_strategy=here)  # type: ignore[attr-defined]  # Ray's decorator adds it
-        self.actor: Untyped = options.remote(slots, patience_s)  # what the slots call
-
-    def assign(self, slot: str, config: object) -> None:
-        self.actor.assign.remote(slot, config)
-
-    def expect(self, slots: int) -> None:
-        self.actor.expect.remote(slots)
-
-    def keep_off(self, going: Mapping[str, float], aside: Collection[str]) -> None:
-        self.actor.keep_off.remote(dict(going), tuple(aside))
-
-    def idle(self, trial: int) -> None:
-        """A trial has left its slot."""
-        self.actor.left.remote(trial)
-
-    def left(self, trial: int) -> tuple[str, ...]:
-        """The same, and the nodes on which it had begun; none where it had not."""
-        try:
-            nodes: tuple[str, ...] = ray.get(self.actor.left.remote(trial), timeout=ANSWER_S)
-        except RayError as error:  # its timeout too
-            log.debug("where trial %s was is not known: %s", trial, error)
-            return ()
-        return nodes
-
-    def drain(self) -> None:
-        self.actor.drain.remote()
-
-    def end(self) -> None:
-        ray.kill(self.actor)
+    async def told(self, known: int) -> Told:
+        """What stood still and was ended, from that number on."""
+        return self._round.told(known)

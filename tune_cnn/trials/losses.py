@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-STALLED = "stalled:"  # so begins the reason of a trial whose ranks took no step any more
+from tune_cnn.errors import STALLED
 
 
 class Loss(StrEnum):
@@ -35,6 +35,8 @@ class Losses:
         mine[loss] += 1
         if mine[loss] <= RETRIES[loss]:
             return None
+        if loss is Loss.STALLED:
+            return f"{why}; it was the second time"
         return f"given up after {mine.total()} tries: {why}"
 
     def forget(self, trial: int) -> None:

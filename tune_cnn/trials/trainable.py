@@ -11,13 +11,16 @@ from tune_cnn.spec import Configuration
 from tune_cnn.states import TrialState
 from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.process.mps import cap_sms
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders
 from tune_cnn.trials.coordinator import Begin
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.leaving import Notice, SlotLeft
-from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.trials.ranks import TRAINING, RankGroup, Watched, lost
+from tune_cnn.trials.waiting import answered, answered_some_time
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -25,6 +28,8 @@ from ray import tune
 from ray.exceptions import OutOfMemoryError
 
 log = logging.getLogger(__name__)
+COORDINATOR = "the slots' coordinator"
+BEGIN_S = 300.0  # it lets a trial wait until all slots are up, two minutes at most (tune_loop.PATIENCE_S)
 
 GOING = "its node is going"
 
@@ -38,6 +43,8 @@ class Payload:
     bundles: list[dict[str, float]]
     checkpoints: str | None = None  # folder or URI of all trials' checkpoints
     loop: str = TRAINING
+    stall_timeout_s: float | None = None  # of a step; None: by the trial's own
+    stalls: str | None = None  # folder on the driver's machine for the stacks of what stood still
     first: FirstCall | None = None  # what is asked before there is a driver
     import_folders: tuple[str, ...] = ()  # where the driver finds the user's modules
 
@@ -83,6 +90,7 @@ class WarmTrial(tune.Trainable):
         self._is_going = False  # a node of this slot's is
         self._assigned, self._begun = config, False
         self._former: list[tuple[int, dict[str, float]]] = []  # epochs that the resumed checkpoint tells of
+        Beats(payload.coordinator, self._slot, rank=0, ranks=payload.job.ranks, trial=lambda: self._assigned["trial"])
 
     def reset_config(self, new_config: dict[str, Plain]) -> bool:
         # Only stores: an error here would break the search (no retry, the searcher is never told).
@@ -120,11 +128,13 @@ class WarmTrial(tune.Trainable):
     def _be_assigned(self) -> dict[str, Plain] | None:
         """Started before it was known what to train: import all, answer the first call, and wait to be told."""
         coordinator, slot = self._payload.coordinator, self._assigned["slot"]
-        if self._assigned["first"] and not ray.get(coordinator.is_assigned.remote(slot)):
+        if self._assigned["first"] and not answered(coordinator.is_assigned.remote(slot), COORDINATOR):
             self._assigned = {**self._assigned, "first": False}
             return {"trial": None, "metrics": None, "end": None, "done": False, "answer": self._first_answer()}
         self._warm_up()
-        assigned = ray.get(coordinator.assignment.remote(slot))
+        assigned = answered_some_time(
+            coordinator.assignment.remote(slot), COORDINATOR, there=lambda: coordinator.is_assigned.remote(slot)
+        )
         if assigned is None:
             return self._end(TrialState.INTERRUPTED, None)
         self._assigned = assigned
@@ -136,7 +146,8 @@ class WarmTrial(tune.Trainable):
         assert first is not None
         self._warm_up()
         try:
-            return first()
+            with PROGRESS.doing(Doing.STARTING):
+                return first()
         except Exception as error:
             return error
 
@@ -150,16 +161,27 @@ class WarmTrial(tune.Trainable):
         payload = self._payload
         if self._group is None:
             cuda = payload.job.gpu_share > 0
-            self._group = RankGroup(
-                payload.loop,
-                ranks=payload.job.ranks,
-                cuda=cuda,
-                bundles=payload.bundles,
-                import_folders=payload.import_folders,
-            )
-            self._nodes = nodes = self._group.nodes()
-            self._notice = Notice(lambda: ray.get(payload.coordinator.notice.remote(nodes)), self._group.leave)
+            with PROGRESS.doing(Doing.STARTING):
+                self._group = RankGroup(
+                    payload.loop,
+                    ranks=payload.job.ranks,
+                    cuda=cuda,
+                    bundles=payload.bundles,
+                    import_folders=payload.import_folders,
+                    watched=Watched(coordinator=payload.coordinator, slot=self._slot),
+                )
+            self._nodes = self._group.nodes()
+            self._notice = Notice(self._going, self._group.leave)
         return self._group
+
+    def _going(self) -> float:
+        """Wait until a node of this slot's is going; until when it is up."""
+        coordinator = self._payload.coordinator
+        waited = coordinator.notice.remote(self._nodes)
+        until_s: float = answered_some_time(
+            waited, COORDINATOR, there=lambda: coordinator.is_assigned.remote(self._slot)
+        )
+        return until_s
 
     def _begin(self) -> dict[str, Plain] | None:
         """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
@@ -167,8 +189,8 @@ class WarmTrial(tune.Trainable):
         group = self._make_group()
         if not set(self._nodes).isdisjoint(self._assigned["not_on"]):
             raise SlotLeft("it was lost on this node before", self._nodes)
-        begin = payload.coordinator.begin.remote(self._slot, self._assigned["trial"], self._nodes, _place())
-        told = ray.get(begin)
+        began = payload.coordinator.begin.remote(self._slot, self._assigned["trial"], self._nodes, _place())
+        told = answered(began, COORDINATOR, within_s=BEGIN_S)
         if told is Begin.OVER:
             return self._end(TrialState.INTERRUPTED, None)
         if told is Begin.LEAVE:
@@ -183,7 +205,9 @@ class WarmTrial(tune.Trainable):
         return self._end(TrialState.COMPLETE, None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Plain]:
-        pulse = ray.get(self._payload.coordinator.pulse.remote(self._assigned["trial"]))
+        pulse = answered(
+            self._payload.coordinator.pulse.remote(self._assigned["trial"], self._nodes, _place()), COORDINATOR
+        )
         report: dict[str, Plain] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.states import TrialState
-from tune_cnn.trials.coordinator import Coordinator
+from tune_cnn.trials.coordinated import Coordinator
 from tune_cnn.trials.losses import RETRIES, Loss, Losses
 from tune_cnn.trials.node_health import NodeEvent
 from tune_cnn.trials.nodes_in_use import NodesInUse
@@ -135,6 +135,7 @@ class TuneAdapter:
         if trial is None:
             self._lost_start(tune_id, why)
             return
+        why = self.coordinator.stalled(trial) or why
         where = self.coordinator.left(trial) or tuple(nodes)
         loss = self.nodes.lost(trial, where, why, broke=broke)
         self._freed = where if loss in {Loss.PROCESS, Loss.STALLED} else ()
@@ -152,11 +153,14 @@ class TuneAdapter:
             self.nodes.moved(trial, nodes, why)
             self._come_back(trial)
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """True where nothing can go on, so that all trials are to be ended at once."""
+        self.coordinator.tick()
         self.nodes.tick()
         if self.driver is not None and self.driver.tick() and not self._draining:
             self._draining = self.finished = True  # no new trials; those that run end at their epoch
             self.coordinator.drain()
+        return self.coordinator.lost is not None
 
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
         assert self.driver is not None

@@ -13,7 +13,7 @@ from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
-from tune_cnn.trials.coordinator import Coordinator
+from tune_cnn.trials.coordinated import Coordinator
 from tune_cnn.trials.fleet import FleetWatch, node_of_actor
 from tune_cnn.trials.leaving import SlotLeft
 from tune_cnn.trials.nodes_in_use import NodesInUse
@@ -62,13 +62,17 @@ MakeAdapter = Callable[[Coordinator, NodesInUse], TuneAdapter]
 
 def _run(make_adapter: MakeAdapter, payload: Payload, slots: Slots, expected: int) -> TuneAdapter:
     with FleetWatch() as fleet:
-        coordinator = Coordinator(expected, PATIENCE_S)
+        coordinator = Coordinator(
+            expected, PATIENCE_S, stall_timeout_s=payload.stall_timeout_s, stalls_folder=payload.stalls
+        )
         try:
             nodes = NodesInUse(fleet, slots.bundles, packed=slots.packed, keep_off=coordinator.keep_off)
             adapter = make_adapter(coordinator, nodes)
             _run_tune(adapter, replace(payload, coordinator=coordinator.actor, bundles=list(slots.bundles)), slots)
         finally:
             coordinator.end()
+    if coordinator.lost is not None:
+        raise coordinator.lost
     return adapter
 
 
@@ -175,8 +179,7 @@ class _Listener(_DriverOnly, tune.Stopper):
         return ended is not None
 
     def stop_all(self) -> bool:
-        self.adapter.tick()
-        return False  # running trials end at their epoch, not at once
+        return self.adapter.tick()  # running trials end at their epoch, not at once, unless nothing can go on
 
 
 class _InOrder(_DriverOnly, FIFOScheduler):

@@ -16,6 +16,7 @@ from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.seeding import seed_generators
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluation_loader
 from tune_cnn.training.step.model import built_model
@@ -106,7 +107,7 @@ class UserTraining:
         for meters in self.meters:
             meters.epoch()
         self._checkpoint.saved = None  # belongs to an earlier epoch
-        with trial_faults(self._name), around.training():
+        with trial_faults(self._name), PROGRESS.doing(Doing.USERS_TRAINING), around.training():
             if self._generator is None:
                 self._generator = self._start(epoch)
             try:

@@ -12,6 +12,7 @@ from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.order import SHIFT, EpochOrder, Request, epoch_requests, padding, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.progress import PROGRESS
 from tune_cnn.untyped import Untyped
 
 T = TypeVar("T")
@@ -50,7 +51,9 @@ class Batches(Iterator[Batch]):
         self._awaited = awaited
 
     def __next__(self) -> Batch:
-        return next(self._batches)
+        batch = next(self._batches)
+        PROGRESS.moved()
+        return batch
 
     @property
     def waited_s(self) -> float:
