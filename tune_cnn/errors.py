@@ -91,6 +91,10 @@ class Stalled(PeerLost):
     """
 
 
+HARDWARE = "hardware fault:"
+"""In what a DeviceLost says, where the driver tells that the device itself is at fault."""
+
+
 class DeviceLost(RuntimeError):
     """The device's context is broken, so this process can't train anything any more; a fresh one may."""
 

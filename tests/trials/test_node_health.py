@@ -54,6 +54,11 @@ def test_a_device_that_broke_once_is_enough_if_its_trial_ended_elsewhere():
     assert told(("a", 1, "broke"), ("a", 2, "ended"), ("b", 1, "ended")) == {}
 
 
+def test_a_device_that_the_driver_says_is_at_fault_is_enough_by_itself():
+    broke = NodeEvent(node="a", host="h", happened=Happened.BROKE, trial=1, why="CUDA error; hardware fault: Xid 79")
+    assert Suspicion([broke]).suspects() == {"a": "its device broke under trial 1 (CUDA error; hardware fault: Xid 79)"}
+
+
 def test_nodes_that_go_are_not_suspect():
     """Neither those that were announced nor those that just went."""
     assert told(("a", 1, "gone"), ("a", 2, "gone"), ("a", 3, "moved"), ("a", 4, "moved")) == {}

@@ -11,13 +11,14 @@ import torch
 import torch._dynamo  # every optimizer imports it when it is made: here the slots do, all at once and off any clock
 from torch import Tensor
 
-from tune_cnn.errors import PeerLost, TrialError
+from tune_cnn.errors import DeviceLost, PeerLost, TrialError
 from tune_cnn.training.between_steps import Leaving
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.export.program import export
 from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
+from tune_cnn.training.meters.device_errors import DeviceErrors
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
@@ -63,6 +64,7 @@ class RankTraining:
         self._context_now: TrialContext | None = None
         self._trial: Trial | None = None
         self._leaving = Leaving()
+        self._device_errors: DeviceErrors | None = None
         self._modules = 0  # that were imported when their objects were last set aside
 
     def listen(self, host: str) -> str:
@@ -207,6 +209,9 @@ class RankTraining:
             with trial_faults(doing):
                 yield
             self._group.check()
+        except DeviceLost as error:
+            told = self._device_errors.in_words() if self._device_errors is not None else None
+            raise DeviceLost(f"{error}; {told}" if told is not None else str(error)) from error
         except Exception as error:
             if self._group.aborted and not isinstance(error, PeerLost):
                 raise PeerLost(f"{doing}: the group was aborted: {error}") from error
@@ -218,6 +223,8 @@ class RankTraining:
         reset_global_state(
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
+        if self._device_errors is None and device.type == "cuda":
+            self._device_errors = DeviceErrors.watched(str(torch.cuda.get_device_properties(device).uuid))
         if job.power_limit_w is not None and device.type == "cuda":
             check_power_limit(str(torch.cuda.get_device_properties(device).uuid), job.power_limit_w)
         set_up_compiler(cache_dir=job.cache_dir, threads=job.cpus_per_rank)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
+from tune_cnn.errors import HARDWARE
+
 LOST_IN_A_ROW = 2  # trials in whose processes a node is suspect: one lost process may be anybody's kill
 SLOWER = 1.2  # a node's steps against those of the others, from which on it is called slow
 LEAST_TRIALS = 5  # of a node, and of all others, before their times are compared
@@ -41,8 +43,8 @@ class Suspicion:
     """Which nodes lose what others train.
 
     Counted are the losses since a trial last ended there. Those of a trial that was lost on another node too are its
-    own fault. What is left is the node's: a broken device of a trial that has ended elsewhere since, or the processes
-    of several trials, one after the other.
+    own fault. What is left is the node's: a broken device that the driver says is at fault or whose trial has ended
+    elsewhere since, or the processes of several trials, one after the other.
     """
 
     def __init__(self, events: Iterable[NodeEvent] = ()) -> None:
@@ -78,6 +80,8 @@ def _why(losses: Sequence[NodeEvent], ended_on: Mapping[int, str]) -> str | None
     trials = list(dict.fromkeys(event.trial for event in losses if event.trial is not None))
     elsewhere = {trial: ended_on[trial] for trial in trials if trial in ended_on}
     for event in losses:
+        if event.happened is Happened.BROKE and HARDWARE in (event.why or ""):
+            return f"its device broke under trial {event.trial} ({event.why})"
         if event.happened is Happened.BROKE and event.trial in elsewhere:
             return f"its device broke under trial {event.trial} ({event.why}), which ended on {elsewhere[event.trial]}"
     if len(trials) < LOST_IN_A_ROW:
