@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import DeviceLost, OutOfMemory, SpecError, TrialError
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.trials import ranks
 
 
@@ -30,14 +30,23 @@ class SleepingLoop:
         self.job, self.epoch = job, 0
         self.arguments: dict[str, Any] = dict(job.configuration.training)
         self.trials += 1
+        self.left = False
         return 0
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        self.left = True
 
     def history(self) -> list[EpochResult]:
         return []
 
-    def train_epoch(self) -> EpochResult:
+    def train_epoch(self) -> EpochResult | LeftEpoch:
         began = time.time()
-        time.sleep(self.arguments.get("seconds", 0.02))
+        if self.arguments.get("leave_after") == self.epoch:
+            threading.Timer(0.1, self.leave).start()
+        while not self.left and time.time() < began + self.arguments.get("seconds", 0.02):
+            time.sleep(0.01)
+        if self.left:
+            return LeftEpoch(epoch=self.epoch, step=7, checkpoint=f"{self.job.checkpoint_dir}/{self.epoch}-7")
         if self.rank == self.arguments.get("rank", 0):
             self._fail(self.arguments.get("fault", ""))
         self.epoch += 1
@@ -88,7 +97,7 @@ class HangingLoop(SleepingLoop):
         super().__init__(rank)
         ranks.ABORT_S = 0.5  # in this process
 
-    def train_epoch(self) -> EpochResult:
+    def train_epoch(self) -> EpochResult | LeftEpoch:
         marker = Path(self.arguments["marker"])
         if marker.exists():
             return super().train_epoch()

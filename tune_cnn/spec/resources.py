@@ -44,7 +44,12 @@ class Resources(SpecPart):
         default_factory=list,
         description="files in your code that stay here, by patterns as in .gitignore",
     )
-    checkpoint_every_s: float = Field(30.0, ge=0, description="shortest time between two checkpoints of a trial")
+    checkpoint_every_s: float = Field(
+        30.0,
+        ge=0,
+        description="shortest time between two checkpoints of a trial, within long epochs too; 0: after each epoch, "
+        "and there alone",
+    )
 
     @field_validator("code")
     @classmethod
