@@ -60,7 +60,7 @@ def leave_at(rank: RankTraining, step: int) -> None:
             rank.leave()
         return then(now, of)
 
-    between.then = telling  # type: ignore[method-assign]
+    between.then = telling  # type: ignore[method-assign]  # of this one alone
 
 
 def left_within(

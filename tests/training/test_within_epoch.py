@@ -9,8 +9,10 @@ import torch
 from brisk import flat
 from ranks import COMPUTED, Processes, digits_job, kept, leave_at, same_bits, train
 
+from tune_cnn.spec.strategies import Saves, Site
 from tune_cnn.training.messages import EpochResult, LeftEpoch
 from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.strategies.framework.strategy import Strategy
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +27,23 @@ def rank():
     training.end()
 
 
+class Centred(torch.nn.Module):
+    """Its training reads what it has seen on its rank, as batch normalisation's doesn't."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(values))
+
+    def forward(self, inputs):
+        if self.training:
+            self.centre.lerp_(inputs.detach().mean(0), 0.1)
+        return inputs - self.centre
+
+
 def with_dropout(*, num_classes, in_channels, image_size):
     pixels = in_channels * image_size[0] * image_size[1]
     layers = [torch.nn.Flatten(), torch.nn.Dropout(0.2), torch.nn.Linear(pixels, 16), torch.nn.BatchNorm1d(16)]
-    return torch.nn.Sequential(*layers, torch.nn.Linear(16, num_classes))
+    return torch.nn.Sequential(*layers, Centred(16), torch.nn.Linear(16, num_classes))
 
 
 DROPOUT = {"model": f"{__name__}:with_dropout"}
@@ -186,6 +201,32 @@ def test_writing_is_no_training(rank, folder, tmp_path):
     result = rank.train_epoch()
     assert taken.is_set()
     assert result.metrics["checkpoint_time_s"] >= 5.0
+
+
+class Forgetful(Strategy):
+    """A user's own, whose author hasn't thought of going on within an epoch."""
+
+    paper = "Nobody, 2026, https://arxiv.org/abs/0000.00000"
+    saves = Saves.DATA
+    sites = frozenset({Site.STEP})
+
+    def start_epoch(self, run, epoch):
+        self.factor = 1.0 + epoch
+
+    def penalty(self, run, loss):
+        return 0.01 * self.factor * loss
+
+
+def test_with_a_strategy_that_cannot_go_on_within_an_epoch_it_is_left_between_them(rank, folder, tmp_path, caplog):
+    """And said, once: what it made at the epoch's start would be missing in silence."""
+    caplog.set_level("INFO", "tune_cnn")
+    rank.begin(digits_job(folder, strategies={f"{__name__}:Forgetful": True}, job=kept(tmp_path)))
+    leave_at(rank, 1)
+    assert isinstance(rank.train_epoch(), EpochResult)
+    rank.leave()
+    left = rank.train_epoch()
+    assert isinstance(left, LeftEpoch) and (left.epoch, left.step) == (1, 0) and left.checkpoint is not None
+    assert "checkpoints are written between epochs alone" in caplog.text and "Forgetful" in caplog.text
 
 
 def test_left_without_a_step_taken_since_the_checkpoint_it_names_that_one(rank, folder, tmp_path):

@@ -44,10 +44,12 @@ class SleepingLoop:
 
     def train_epoch(self) -> EpochResult | LeftEpoch:
         began, seconds = time.time(), self.arguments.get("seconds", 0.02)
+        if self.arguments.get("leave_after") == self.epoch:
+            threading.Timer(0.1, self.leave).start()
         if self.asked.wait(seconds):
             rest = max(0.0, seconds - (time.time() - began))
             if rest > self.within_s:
-                return LeftEpoch(epoch=self.epoch, step=0, checkpoint=self.checkpoint())
+                return LeftEpoch(epoch=self.epoch, step=7, checkpoint=f"{self.job.checkpoint_dir}/{self.epoch}-7")
             time.sleep(rest)
         if self.rank == self.arguments.get("rank", 0):
             self._fail(self.arguments.get("fault", ""))

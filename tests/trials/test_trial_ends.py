@@ -81,6 +81,14 @@ def test_draining_ends_trials_at_their_epoch_with_a_checkpoint(one_ray, tmp_path
         assert last.epoch < 10
 
 
+def test_a_trial_that_is_left_within_an_epoch_is_interrupted(one_ray):
+    """It has no point of that epoch, and its process goes on with the next trial."""
+    script = Script([trial(epochs=3, seconds=600.0, leave_after=0), trial()])
+    run_trials(script, payload(), cpu_slots(1))
+    assert script.ends == {0: ("interrupted", None), 1: ("complete", None)}
+    assert script.of(0) == [] and len(script.pids()) == 1
+
+
 def test_a_search_drained_before_it_begins_starts_nothing(one_ray):
     script = Script([trial(epochs=1000) for _ in range(3)], drain_after=0)
     run_trials(script, payload(), cpu_slots(2))

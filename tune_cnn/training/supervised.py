@@ -41,6 +41,8 @@ class SupervisedTraining:
         self._run = TrainingRun(context, built_model(context))
         self._strategies = AppliedStrategies(self._run, configuration.strategies_on)
         self._strategies.prepare()
+        if names := self._strategies.only_between_epochs:
+            _log.info("checkpoints are written between epochs alone: %s has no resume_epoch", ", ".join(names))
         self._peak_rate = scaled_learning_rate(configuration)
         self._plateau = Plateau.over(configuration.horizon) if configuration.schedule == "plateau" else None
         self._train_gflops = 0.0  # over all ranks

@@ -39,6 +39,10 @@ class Notice:
         self._until_s: float | None = None  # None: no node is going
         threading.Thread(target=self._listen, name="notice", daemon=True).start()
 
+    @property
+    def is_given(self) -> bool:
+        return self._until_s is not None
+
     def tell(self) -> None:
         """Tell the training of the notice, if there was one: again for each trial, which forgets what came before.
 

@@ -112,7 +112,9 @@ class WarmTrial(tune.Trainable):
             assert self._group is not None
             result: EpochResult | LeftEpoch = self._group.call("train_epoch")
             if isinstance(result, LeftEpoch):
-                raise SlotLeft(GOING, self._nodes)
+                if self._notice is not None and self._notice.is_given:
+                    raise SlotLeft(GOING, self._nodes)
+                return {**self._end(TrialState.INTERRUPTED, None), "checkpoint": result.checkpoint}
             return self._report(result)
         except Exception as error:
             if lost(error) or isinstance(error, SlotLeft):
