@@ -49,8 +49,7 @@ def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: First
         bundles=[],
         checkpoints=locations.checkpoints(spec.study),
         first=first,
-        stall_timeout_s=spec.resources.stall_timeout_s,
-        stalls=str(stalls_folder(spec, locations)),
+        **stalls_of(spec, locations),
         **loop_of(locations),
     )
 
@@ -58,6 +57,11 @@ def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: First
 def stalls_folder(spec: StudySpec, locations: Locations) -> Path:
     """Where the stacks of trials that stood still are kept, on this machine."""
     return locations.folder(spec.study).absolute() / "stalls"
+
+
+def stalls_of(spec: StudySpec, locations: Locations) -> dict[str, Plain]:
+    """How long a training may stand still, and where its stacks go then, as keywords."""
+    return {"stall_timeout_s": spec.resources.stall_timeout_s, "stalls": str(stalls_folder(spec, locations))}
 
 
 def loop_of(locations: Locations) -> dict[str, Plain]:

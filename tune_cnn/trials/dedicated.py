@@ -8,10 +8,14 @@ from dataclasses import replace
 from tune_cnn.errors import TrialError, first_line
 from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import add_import_folders, import_folders
-from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.trials.coordinator import SlotCoordinator
+from tune_cnn.trials.ranks import HERE_S, TRAINING, RankGroup, Watched, lost
+from tune_cnn.trials.stalls_heard import StallsHeard
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -22,6 +26,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 log = logging.getLogger(__name__)
 
 BUSY_S = 20.0  # a cluster with room gives it at once
+SAID_S = 600.0  # a wait for room may rightly take hours, and is told of so often
+POLL_S = 0.2
 PACK = "tune_cnn.training.export.weights:pack"
 
 
@@ -40,10 +46,24 @@ class DedicatedActor:
     """Rank 0 and, through it, all ranks of one training after another."""
 
     def __init__(
-        self, path: str, job: TrainingJob, bundles: Sequence[Mapping[str, float]], folders: Sequence[str]
+        self,
+        path: str,
+        job: TrainingJob,
+        bundles: Sequence[Mapping[str, float]],
+        folders: Sequence[str],
+        watched: Watched,
     ) -> None:
         add_import_folders(folders)
-        self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles, import_folders=folders)
+        Beats(watched.coordinator, watched.slot, rank=0, ranks=job.ranks, trial=lambda: job.trial)
+        with PROGRESS.doing(Doing.STARTING):
+            self._group = RankGroup(
+                path,
+                ranks=job.ranks,
+                cuda=job.gpu_share > 0,
+                bundles=bundles,
+                import_folders=folders,
+                watched=watched,
+            )
 
     def call(self, method: str, *args: object) -> Untyped:
         return self._group.call(method, *args)
@@ -55,32 +75,43 @@ class DedicatedActor:
 
 
 @contextmanager
-def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["Dedicated"]:
+def dedicated(
+    job: TrainingJob,
+    slots: Slots,
+    *,
+    loop: str = TRAINING,
+    stall_timeout_s: float | None = None,
+    stalls: str | None = None,
+) -> Iterator["Dedicated"]:
     """Ranks in a placement group of their own, warm from training to training; ended when the block ends.
 
-    `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected.
+    `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected. stall_timeout_s, stalls:
+    as in `trainable.Payload`.
     """
     group = placement_group([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy)
     if not ray.wait([ready := group.ready()], timeout=BUSY_S)[0]:
         log.warning("waiting until the cluster has room: another's work holds what the training needs")
-    ray.get(ready)
+        while not ray.wait([ready], timeout=SAID_S)[0]:
+            log.warning("waiting until the cluster has room, still")
+    coordinator = SlotCoordinator.remote(1, 0.0, stall_timeout_s)  # type: ignore[attr-defined]  # Ray's decorator adds it
     first = slots.bundles[0]
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
     )
     actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
         num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
-    ).remote(loop, job, list(slots.bundles), import_folders())
+    ).remote(loop, job, list(slots.bundles), import_folders(), Watched(coordinator=coordinator, slot="dedicated"))
     try:
-        yield Dedicated(actor)
+        yield Dedicated(actor, StallsHeard(coordinator, stalls), job.trial)
     finally:
         ray.kill(actor)
+        ray.kill(coordinator)
         remove_placement_group(group)
 
 
 class Dedicated:
-    def __init__(self, actor: Untyped) -> None:
-        self._actor = actor
+    def __init__(self, actor: Untyped, stalls: StallsHeard, trial: int) -> None:
+        self._actor, self._stalls, self._trial = actor, stalls, trial
 
     def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
@@ -125,8 +156,12 @@ class Dedicated:
         return self._get(self._actor.call.remote(method, *args))
 
     def _get(self, ref: Untyped) -> Untyped:
+        while not ray.wait([ref], timeout=POLL_S)[0]:  # however long it takes: who stands still is ended
+            self._stalls.tick()
+            if self._stalls.lost is not None:
+                raise self._stalls.lost
         try:
-            return ray.get(ref)
+            return ray.get(ref, timeout=HERE_S)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             if isinstance(cause, OutOfMemoryError):
@@ -137,7 +172,8 @@ class Dedicated:
         except OutOfMemoryError:
             raise _node_full() from None
         except RayActorError as error:
-            raise ProcessLost(f"the training's process was lost: {first_line(error)}") from None
+            why = self._stalls.why(self._trial) or first_line(error)
+            raise ProcessLost(f"the training's process was lost: {why}") from None
 
 
 def _node_full() -> MemoryError:

@@ -13,7 +13,7 @@ from tune_cnn.spec.resources import Phase
 from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
 from tune_cnn.study.confirming.plan import phase_of
-from tune_cnn.study.jobs import job_template, loop_of
+from tune_cnn.study.jobs import job_template, loop_of, stalls_of
 from tune_cnn.study.session import Session
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
@@ -126,7 +126,8 @@ class DedicatedTrainer:
         for attempt in range(LOST_AT_MOST + 1):
             try:
                 job = self._job(run, slots)
-                with dedicated(job, alone(slots), **loop_of(self._locations)) as training:
+                how = {**loop_of(self._locations), **stalls_of(self._spec, self._locations)}
+                with dedicated(job, alone(slots), **how) as training:
                     return self._trained(run, job, training)
             except ProcessLost as error:
                 if attempt == LOST_AT_MOST:
