@@ -7,15 +7,18 @@ from dataclasses import replace
 
 from tune_cnn.errors import TrialError, first_line
 from tune_cnn.spec.calls import resolve
-from tune_cnn.training.messages import EpochResult, Program, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
 from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import add_import_folders, import_folders
-from tune_cnn.trials.coordinator import SlotCoordinator
+from tune_cnn.trials.coordinated import Coordinator
+from tune_cnn.trials.fleet import FleetWatch, node_of_actor
+from tune_cnn.trials.leaving import Notice
+from tune_cnn.trials.losses import Loss, loss_of
 from tune_cnn.trials.ranks import HERE_S, TRAINING, RankGroup, Watched, lost
-from tune_cnn.trials.stalls_heard import StallsHeard
+from tune_cnn.trials.waiting import answered_some_time
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -28,11 +31,16 @@ log = logging.getLogger(__name__)
 BUSY_S = 20.0  # a cluster with room gives it at once
 SAID_S = 600.0  # a wait for room may rightly take hours, and is told of so often
 POLL_S = 0.2
+GOING = "the training's node is going"
 PACK = "tune_cnn.training.export.weights:pack"
 
 
 class ProcessLost(TrialError):
-    """A process of the training has died or can't use its device any more; a fresh one may."""
+    """A process of the training has died, can't use its device any more or has left its node; a fresh one may go on."""
+
+    def __init__(self, said: str, loss: Loss = Loss.PROCESS) -> None:
+        super().__init__(said)
+        self.loss = loss
 
 
 def alone(slots: Slots) -> Slots:
@@ -64,9 +72,26 @@ class DedicatedActor:
                 import_folders=folders,
                 watched=watched,
             )
+        nodes, coordinator = self._group.nodes(), watched.coordinator
+
+        def going() -> float:
+            answer = coordinator.notice.remote(nodes)
+            until_s: float = answered_some_time(
+                answer, "the coordinator", there=lambda: coordinator.is_assigned.remote(watched.slot)
+            )
+            return until_s
+
+        self._notice = Notice(going, self._group.leave)
 
     def call(self, method: str, *args: object) -> Untyped:
-        return self._group.call(method, *args)
+        result = self._group.call(method, *args)
+        if method == "begin":
+            self._notice.tell()
+        return result
+
+    def is_going(self) -> bool:
+        """Whether a node of its ranks is."""
+        return self._notice.is_given
 
     def packed_weights(self) -> bytes:
         """The model's weights as the bytes of a safetensors file."""
@@ -93,41 +118,49 @@ def dedicated(
         log.warning("waiting until the cluster has room: another's work holds what the training needs")
         while not ray.wait([ready], timeout=SAID_S)[0]:
             log.warning("waiting until the cluster has room, still")
-    coordinator = SlotCoordinator.remote(1, 0.0, stall_timeout_s)  # type: ignore[attr-defined]  # Ray's decorator adds it
     first = slots.bundles[0]
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
     )
-    actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
-        num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
-    ).remote(loop, job, list(slots.bundles), import_folders(), Watched(coordinator=coordinator, slot="dedicated"))
-    try:
-        yield Dedicated(actor, StallsHeard(coordinator, stalls), job.trial)
-    finally:
-        ray.kill(actor)
-        ray.kill(coordinator)
-        remove_placement_group(group)
+    with FleetWatch() as fleet:
+        coordinator = Coordinator(1, 0.0, stall_timeout_s=stall_timeout_s, stalls_folder=stalls)
+        watched = Watched(coordinator=coordinator.actor, slot="dedicated")
+        actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
+            num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
+        ).remote(loop, job, list(slots.bundles), import_folders(), watched)
+        try:
+            yield Dedicated(actor, coordinator, fleet, job.trial)
+        finally:
+            ray.kill(actor)
+            coordinator.end()
+            remove_placement_group(group)
 
 
 class Dedicated:
-    def __init__(self, actor: Untyped, stalls: StallsHeard, trial: int) -> None:
-        self._actor, self._stalls, self._trial = actor, stalls, trial
+    def __init__(self, actor: Untyped, coordinator: Coordinator, fleet: FleetWatch, trial: int) -> None:
+        self._actor, self._coordinator, self._fleet, self._trial = actor, coordinator, fleet, trial
+        self._going: Mapping[str, float] = {}
 
     def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
         Where `told` answers True, the training ends there, with a checkpoint; the result is then not `done`.
-        After a failure a group of several ranks is ended: it takes a new `dedicated` to go on.
+        After a failure a group of several ranks is ended: it takes a new `dedicated` to go on. ProcessLost, with a
+        checkpoint, where a node of the ranks is going.
         """
         done = self._call("begin", job)
         result: EpochResult | None = self._call("history")[-1] if done else None
         while result is None or not (result.done or done >= job.last_epoch):
-            result = self._call("train_epoch")
-            assert result is not None
-            done = result.epoch
+            trained: EpochResult | LeftEpoch = self._call("train_epoch")
+            if isinstance(trained, LeftEpoch):
+                raise ProcessLost(GOING, Loss.MOVED)
+            result, done = trained, trained.epoch
             if told(result) and not result.done:
                 self._call("checkpoint")
                 break
+            if not result.done and self._get(self._actor.is_going.remote()):
+                self._call("checkpoint")
+                raise ProcessLost(GOING, Loss.MOVED)
         return result
 
     def test(self) -> dict[str, float]:
@@ -157,9 +190,7 @@ class Dedicated:
 
     def _get(self, ref: Untyped) -> Untyped:
         while not ray.wait([ref], timeout=POLL_S)[0]:  # however long it takes: who stands still is ended
-            self._stalls.tick()
-            if self._stalls.lost is not None:
-                raise self._stalls.lost
+            self._tick()
         try:
             return ray.get(ref, timeout=HERE_S)
         except RayTaskError as error:
@@ -172,8 +203,23 @@ class Dedicated:
         except OutOfMemoryError:
             raise _node_full() from None
         except RayActorError as error:
-            why = self._stalls.why(self._trial) or first_line(error)
-            raise ProcessLost(f"the training's process was lost: {why}") from None
+            why = self._coordinator.stalled(self._trial) or first_line(error)
+            raise ProcessLost(f"the training's process was lost: {why}", self._loss(error, why)) from None
+
+    def _tick(self) -> None:
+        self._coordinator.tick()
+        if self._coordinator.lost is not None:
+            raise self._coordinator.lost
+        going = self._fleet.now.going
+        if going.keys() != self._going.keys():
+            self._going = going
+            self._coordinator.keep_off(going, ())
+
+    def _loss(self, error: RayActorError, why: str) -> Loss:
+        now, node = self._fleet.look(), node_of_actor(error.actor_id)
+        if node in now.going:
+            return Loss.MOVED
+        return loss_of(why, node_is_gone=node is not None and node not in now.hosts)
 
 
 def _node_full() -> MemoryError:
