@@ -186,9 +186,10 @@ def _export(words: list[str]) -> None:
 
 
 def _known_variable(assigned: str) -> None:
-    """NAME=VALUE: a variable that our code names, or one that numeric libraries or NVIDIA's daemon read."""
+    """NAME=VALUE: a variable that our code names, or one that numeric libraries, NVIDIA's daemon or Ray's GCS read."""
     name = assigned.partition("=")[0]
-    assert name in {"OMP_NUM_THREADS", "CUDA_MPS_LOG_DIRECTORY"} or any(
+    rays = {"RAY_health_check_timeout_ms", "RAY_health_check_failure_threshold"}
+    assert name in {"OMP_NUM_THREADS", "CUDA_MPS_LOG_DIRECTORY"} | rays or any(
         name in file.read_text(encoding="utf-8") for file in CODE
     ), name
 
