@@ -81,14 +81,8 @@ class Unreachable(PeerLost):
 
 
 STALLED = "stalled:"
-"""How the reason of a trial begins whose processes were ended because they stood still."""
-
-
-class Stalled(PeerLost):
-    """A rank has stood still or was frozen, so its trial's processes are ended: tried once more, in fresh ones.
-
-    What it says begins with `STALLED`.
-    """
+"""How the reason of a trial begins whose processes were ended because one stood still or was frozen: such a trial is
+tried once more, in fresh ones."""
 
 
 HARDWARE = "hardware fault:"

@@ -153,6 +153,7 @@ def test_many_ranks_tell_less_often():
     watch = StallWatch()
     for slot in range(800):
         watch.hear(Beat(**{**vars(beat()), "slot": str(slot)}), 0.0)
+    watch.look(0.0)
     assert watch.beat_every_s == 4.0 and watch.silent_s == 20.0
     assert StallWatch(timeout_s=3.0).beat_every_s == 0.75
     assert StallWatch(timeout_s=3.0).silent_s == 3.0

@@ -42,6 +42,7 @@ class Progress:
         self._batch_s: float | None = None  # of training, when the last one came; None: another phase lies between
         self._longest_s: float | None = None
         self._compiles = False
+        self._in_steps = False
 
     def begin(self, *, compiles: bool) -> None:
         """A trial begins: what the last one's steps took says nothing of this one's."""
@@ -50,7 +51,7 @@ class Progress:
     def moved(self) -> None:
         """A batch has come, or another piece of work that may be one of many."""
         now_s = self._clock()
-        if self._doing in {Doing.TRAINING, Doing.USERS_TRAINING}:
+        if self._in_steps:
             if self._batch_s is not None:
                 self._longest_s = max(self._longest_s or 0.0, now_s - self._batch_s)
             self._batch_s = now_s
@@ -77,6 +78,7 @@ class Progress:
 
     def _enter(self, what: Doing) -> None:
         self._doing, self._moved_s, self._batch_s = what, self._clock(), None
+        self._in_steps = what in (Doing.TRAINING, Doing.USERS_TRAINING)
 
 
 PROGRESS = Progress()

@@ -101,12 +101,13 @@ class StallWatch:
     timeout_s: float | None = None
     _heard: dict[str, dict[int, _Heard]] = field(default_factory=dict)  # by slot and rank
     _looked_s: float | None = None
+    _ranks: int = 0
 
     @property
     def beat_every_s(self) -> float:
-        """So often a rank should tell of itself, by how many they are."""
-        ranks = sum(map(len, self._heard.values()))
-        return max(min(BEAT_S, (self.timeout_s or BEAT_S * BEATS_IN_BOUND) / BEATS_IN_BOUND), ranks / BEATS_PER_S)
+        """So often a rank should tell of itself, by how many they were when they were last looked at."""
+        usual_s = min(BEAT_S, (self.timeout_s or BEAT_S * BEATS_IN_BOUND) / BEATS_IN_BOUND)
+        return max(usual_s, self._ranks / BEATS_PER_S)
 
     @property
     def silent_s(self) -> float:
@@ -133,21 +134,22 @@ class StallWatch:
     def look(self, now_s: float) -> list[Suspicion]:
         """Whom to suspect now. To be asked every second: a longer gap means that nobody could be heard meanwhile."""
         gap_s = 0.0 if self._looked_s is None else now_s - self._looked_s
-        self._looked_s = now_s
+        self._looked_s, self._ranks = now_s, sum(map(len, self._heard.values()))
+        silent_s = self.silent_s
         if gap_s > GAP_S:
             for heard in self._all():
                 heard.at_s += gap_s
-        return [found for slot in self._heard if (found := self._suspect(slot, now_s)) is not None]
+        return [found for slot in self._heard if (found := self._suspect(slot, now_s, silent_s)) is not None]
 
     def _all(self) -> Iterable[_Heard]:
         return (heard for ranks in self._heard.values() for heard in ranks.values())
 
-    def _suspect(self, slot: str, now_s: float) -> Suspicion | None:
+    def _suspect(self, slot: str, now_s: float, silent_s: float) -> Suspicion | None:
         ranks = self._heard[slot]
         silent = [
             rank
             for rank, heard in ranks.items()
-            if now_s - heard.at_s > self.silent_s and now_s - heard.looked_s > max(self.silent_s, LOOK_AGAIN_S)
+            if now_s - heard.at_s > silent_s and now_s - heard.looked_s > max(silent_s, LOOK_AGAIN_S)
         ]
         why = self._why(list(ranks.values()), now_s)
         if why is None and not silent:
@@ -162,16 +164,16 @@ class StallWatch:
         They go in step: where one hangs, the others wait for it in a collective at once, and where one is in a phase
         that takes long, the others rightly wait as long.
         """
-        doing = [one for heard in ranks if (one := bound_s(heard.beat.moved, self.timeout_s)) is not None]
-        if not doing:
-            return None
-        idle_s, allowed_s = min(heard.idle_s(now_s) for heard in ranks), max(doing)
-        if idle_s <= allowed_s:
+        idle_s = min(heard.idle_s(now_s) for heard in ranks)
+        if idle_s <= min(LEAST_S, self.timeout_s or LEAST_S):
+            return None  # whatever they do: thousands are looked at every second
+        allowed = [one for heard in ranks if (one := bound_s(heard.beat.moved, self.timeout_s)) is not None]
+        if not allowed or idle_s <= max(allowed):
             return None
         last = max(ranks, key=lambda heard: heard.idle_s(now_s)).beat
         who = f"rank {last.rank} of {last.ranks}" if last.ranks > 1 else "it"
         return (
-            f"{STALLED} no progress for {idle_s:.0f} s, where {allowed_s:.0f} are allowed; {who} is "
+            f"{STALLED} no progress for {idle_s:.0f} s, where {max(allowed):.0f} are allowed; {who} is "
             f"{last.moved.doing} on {last.process.host}, process {last.process.pid}"
         )
 
