@@ -28,7 +28,7 @@ from tune_cnn.training.rank import RankTraining
 
 QUESTIONS, MESSAGES = 100_000, 300
 LEFT_AT = 3  # steps
-MODELS = ("small_cnn", "resnet20", "resnet18")
+MODELS = ("small_cnn", "resnet20")
 
 
 def command_line() -> argparse.ArgumentParser:
