@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from brisk import flat
-from ranks import COMPUTED, Processes, digits_job, kept, leave_at, same_bits, train
+from ranks import COMPUTED, Processes, digits_job, kept, leave_at, left_within, same_bits, train
 
 from tune_cnn.spec.strategies import Saves, Site
 from tune_cnn.training.messages import EpochResult, LeftEpoch
@@ -94,6 +94,20 @@ def test_a_training_that_is_left_within_an_epoch_ends_in_the_same_bits(variant, 
         fresh.end()
     assert [epoch for epoch, _ in steps] == list(range(len(results)))
     assert same_bits(left_weights, weights)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("capture_steps", [True, False])
+def test_on_a_gpu_the_same_holds_of_deterministic_trainings(capture_steps, rank, folder, tmp_path):
+    """With loss scaling, and dropout from the device's generator, captured or not."""
+    fields = {"gpu_share": 1.0, "deterministic": True, "capture_steps": capture_steps}
+    job = digits_job(folder, precision="fp16", augment="crop_flip", job=fields, **DROPOUT)
+    results, weights = train(rank, job)
+    left_results, left_weights, _ = left_within(replace(job, **kept(tmp_path)))
+    assert same_bits(left_weights, weights)
+    told = [[one.metrics[key] for key in (*COMPUTED, "skipped_steps")] for one in (*results, *left_results)]
+    assert told[: len(results)] == told[len(results) :]
 
 
 def one_of_two(number: int, address: str, jobs, folder: str) -> dict[str, object]:

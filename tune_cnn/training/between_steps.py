@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from tune_cnn.training.process.process_group import ProcessGroup
 
-AGREE_EVERY_S = 1.0  # ranks ask each other so often: a message of some 0.3 ms, and none in the steps between
+AGREE_EVERY_S = 1.0  # ranks ask each other so often: a message of a few ms at most, and none in the steps between
 
 
 class Then(Enum):

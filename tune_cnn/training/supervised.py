@@ -231,6 +231,7 @@ class SupervisedTraining:
 
     def state(self) -> dict[str, Untyped]:
         """All that decides how the training goes on; equal on all ranks, but for `state_of_rank`."""
+        assert self._interrupted is None, "what was loaded within an epoch stands on disk; a step is taken first"
         optimizer = self._train_state.optimizer.state_dict()
         for group in optimizer["param_groups"]:
             group["lr"] = float(group["lr"])  # a captured step's is a tensor of the device
