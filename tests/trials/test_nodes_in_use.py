@@ -23,7 +23,7 @@ def cluster(*names: str, going: Mapping[str, float] | None = None) -> Nodes:
 class Fleet:
     now: Nodes
 
-    def look(self) -> Nodes:
+    def look(self, at: Collection[str]) -> Nodes:
         return self.now
 
 

@@ -216,7 +216,8 @@ class Dedicated:
             self._coordinator.keep_off(going, ())
 
     def _loss(self, error: RayActorError, why: str) -> Loss:
-        now, node = self._fleet.look(), node_of_actor(error.actor_id)
+        node = node_of_actor(error.actor_id)
+        now = self._fleet.look(() if node is None else (node,))
         if node in now.going:
             return Loss.MOVED
         return loss_of(why, node_is_gone=node is not None and node not in now.hosts)

@@ -16,8 +16,8 @@ class Fleet(Protocol):
 
     now: Nodes
 
-    def look(self) -> Nodes:
-        """Ask at once."""
+    def look(self, at: Collection[str]) -> Nodes:
+        """Ask at once, and these nodes themselves."""
 
 
 class NodesInUse:
@@ -94,7 +94,7 @@ class NodesInUse:
 
     def lost(self, trial: int, nodes: Sequence[str], why: str, *, broke: bool) -> Loss:
         """A trial has lost its process there, or its device where it `broke`; what that was."""
-        now = self._fleet.look()
+        now = self._fleet.look(nodes)
         self.tick()
         if any(node in self._going for node in nodes):
             self._note_trial(trial, nodes, Happened.MOVED, why)
