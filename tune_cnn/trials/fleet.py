@@ -57,7 +57,7 @@ def ask() -> Nodes:
 
 
 def answers(raylet: tuple[str, int]) -> bool:
-    """Whether Ray's process on a node takes connections: Ray itself may call a node alive for a minute after its end."""
+    """Whether Ray's process on a node takes connections: Ray may call a node alive for a minute after its end."""
     try:
         socket.create_connection(raylet, timeout=CONNECT_S).close()
     except OSError:
