@@ -18,6 +18,7 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "untyped": set(),
     "as_found": set(),
+    "owner": set(),
     "started": set(),
     "text": set(),
     "states": set(),
@@ -27,8 +28,8 @@ BELOW: dict[str, set[str]] = {
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "text", "metrics", "spec"},
-    "trials": {"errors", "untyped", "as_found", "states", "spec", "training"},
-    "records": {"errors", "untyped", "states", "text", "metrics", "spec", "front", "training"},
+    "trials": {"errors", "untyped", "as_found", "owner", "states", "spec", "training"},
+    "records": {"errors", "untyped", "owner", "states", "text", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
 }
 BELOW["study"] = set(BELOW)
@@ -72,7 +73,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"inspection"},
     ],
     "trials": [
-        {"checkpoints", "code", "first_call", "ray_settings", "tune_adapter"},
+        {"checkpoints", "code", "first_call", "leftovers", "ray_settings", "tune_adapter"},
         {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
         {"cards", "power", "trainable"},
         {"cluster"},

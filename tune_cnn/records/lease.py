@@ -1,18 +1,15 @@
 """One search per study, and one outbox: a lease with an expiry, kept alive by a thread while its owner works."""
 
-import os
-import platform
 import threading
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Literal
 
-import psutil
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from tune_cnn.errors import StoreError, StudyError
+from tune_cnn.owner import Owner, this_process
 from tune_cnn.records.database import Database
 from tune_cnn.records.rows import from_json, from_ms, to_json
 from tune_cnn.records.tables import leases, studies
@@ -20,46 +17,6 @@ from tune_cnn.untyped import Untyped
 
 Role = Literal["search", "outbox"]
 _DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered to MLflow"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Owner:
-    """A process that can be told from every other, as far as one machine can."""
-
-    host: str
-    machine: str  # boot and PID namespace: only there does a PID mean anything
-    pid: int
-    born_s: float  # PIDs come back; start times don't
-
-    @property
-    def is_dead(self) -> bool:
-        """Known for certain to be gone; False where it can't be known from here."""
-        if self.machine != _machine():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            # a zombie is dead too: in a container without init nobody reaps what was killed
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.born_s) > 1.0
-        except psutil.NoSuchProcess:
-            return True
-        except psutil.Error:
-            return False
-
-
-def this_process() -> Owner:
-    return Owner(
-        host=platform.node(), machine=_machine(), pid=os.getpid(), born_s=psutil.Process(os.getpid()).create_time()
-    )
-
-
-def _machine() -> str:
-    parts = [platform.node()]
-    with suppress(OSError):  # Linux; elsewhere the host's name has to do
-        parts += [
-            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            str(Path("/proc/self/ns/pid").readlink()),
-        ]
-    return "|".join(parts)
 
 
 class Lease:
