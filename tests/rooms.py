@@ -27,7 +27,7 @@ BELOW: dict[str, set[str]] = {
     "spec": {"errors", "untyped", "started", "text", "metrics"},
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
-    "training": {"errors", "untyped", "files", "text", "metrics", "spec"},
+    "training": {"errors", "untyped", "files", "owner", "text", "metrics", "spec"},
     "trials": {"errors", "untyped", "as_found", "owner", "states", "spec", "training"},
     "records": {"errors", "untyped", "owner", "states", "text", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
@@ -74,7 +74,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "trials": [
         {"checkpoints", "code", "first_call", "leftovers", "ray_settings", "tune_adapter"},
-        {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
+        {"address", "code_size", "coordinator", "guardian", "ranks", "ray_output", "remote", "watch"},
         {"cards", "power", "trainable"},
         {"cluster"},
         {"dedicated", "tune_loop"},

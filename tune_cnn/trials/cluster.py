@@ -2,16 +2,17 @@
 
 import math
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from joblib import cpu_count  # by affinity and by a container's quota
 
 from tune_cnn.errors import ResourceError, TuneCnnError, first_line
+from tune_cnn.owner import write_owner
 from tune_cnn.spec import Resources
 from tune_cnn.spec.resources import Phase
 from tune_cnn.trials import ray_settings  # (before ray)
@@ -19,6 +20,8 @@ from tune_cnn.trials.address import check_address
 from tune_cnn.trials.cards import show_slices
 from tune_cnn.trials.code import add_import_folders, carried_modules, code_folders
 from tune_cnn.trials.code_size import check_size
+from tune_cnn.trials.guardian import guarded
+from tune_cnn.trials.leftovers import PREFIX, VARIABLE
 from tune_cnn.trials.ray_output import kept_off_stdout
 from tune_cnn.untyped import Plain, Untyped
 
@@ -90,27 +93,40 @@ class _JobConfig(JobConfig):
 def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> Iterator[None]:
     started: dict[str, Untyped] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
     started["job_config"] = _JobConfig()
-    folder: str | None = None
+    folder: Path | None = None
     if address is None:
         ray_settings.make_token()
-        folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_folder_for_sockets()))
+        write_owner(folder)
         # "local": else RAY_ADDRESS, where it is set, would win.
-        started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpu_count()}
+        started |= {"address": "local", "_temp_dir": str(folder), "include_dashboard": False, "num_cpus": cpu_count()}
         started |= show_slices()
     else:
         started |= {"address": address, "runtime_env": carried}
         Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first
-    try:
+    with guarded(folder) as value:
+        if address is not None:
+            carried["env_vars"][VARIABLE] = value
         try:
-            ray.init(**started)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = f"the Ray cluster at {address}" if address else "a Ray on this machine"
-            raise TuneCnnError(f"{where} can't be reached or started: {first_line(error)}") from error
+            with _marked_as(value):
+                try:
+                    ray.init(**started)
+                except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                    where = f"the Ray cluster at {address}" if address else "a Ray on this machine"
+                    raise TuneCnnError(f"{where} can't be reached or started: {first_line(error)}") from error
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _marked_as(value: str) -> Iterator[None]:
+    """What is started meanwhile is known as this search's, and all that it starts in turn."""
+    os.environ[VARIABLE] = value
+    try:
         yield
     finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        del os.environ[VARIABLE]
 
 
 def _carried(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]) -> dict[str, Plain]:

@@ -20,6 +20,7 @@ from tune_cnn.owner import marks_the_dead, owner_of, process
 from tune_cnn.untyped import Untyped
 
 PREFIX = "tune_cnn-"
+_FOLDERS = (PREFIX, "pymp-")  # ours, and multiprocessing's own, in which loader processes' sockets lie
 VARIABLE = "TUNE_CNN_RAY"  # in the environment of a search's processes: the driver's mark, and its Ray's folder
 _SHARED_MEMORY = Path("/dev/shm")
 _SEMAPHORE = f"sem.{PREFIX}"
@@ -147,7 +148,7 @@ def _kill(pid: int, mark: str | None) -> bool:
 def _folders() -> Iterator[Path]:
     for place in {Path(tempfile.gettempdir()), Path("/tmp")}:
         with suppress(OSError):
-            yield from (path for path in sorted(place.iterdir()) if path.name.startswith(PREFIX) and path.is_dir())
+            yield from (path for path in sorted(place.iterdir()) if path.name.startswith(_FOLDERS) and path.is_dir())
 
 
 def _semaphores() -> Iterator[Leftover]:

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tune_cnn.errors import DeviceLost
+from tune_cnn.owner import write_owner
 from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.coordinator import SlotCoordinator
+from tune_cnn.trials.leftovers import PREFIX
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
 from tune_cnn.trials.tune_adapter import Driver, Opening, TuneAdapter
@@ -56,7 +58,8 @@ def _run(make_adapter: Callable[[Untyped], TuneAdapter], payload: Payload, slots
         tune.with_parameters(WarmTrial, payload=shared),
         tune.PlacementGroupFactory([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy),
     )
-    folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}tune-")
+    write_owner(Path(folder))
     adapter = make_adapter(coordinator)
     try:
         tuner = tune.Tuner(
