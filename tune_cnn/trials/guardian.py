@@ -27,8 +27,8 @@ END_S = 15.0  # for what is killed and removed at an orderly end
 def guarded(folder: Path | None) -> Iterator[str]:
     """While this lasts, whatever ends this process also ends what it has started for a search.
 
-    Gives the value of `leftovers.VARIABLE` by which processes are known as this search's. `folder`: of a Ray that is started
-    here, removed at the end; None where a cluster is joined.
+    Gives the value of `leftovers.VARIABLE` by which processes are known as this search's. `folder`: of a Ray that is
+    started here, removed at the end; None where a cluster is joined.
     """
     owner = this_process()
     value = f"{owner.mark} {folder or ''}"

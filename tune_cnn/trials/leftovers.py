@@ -16,7 +16,7 @@ from typing import Literal
 
 import psutil
 
-from tune_cnn.owner import marks_the_dead, owner_of, process
+from tune_cnn.owner import Owner, marks_the_dead, owner_of, process
 from tune_cnn.untyped import Untyped
 
 PREFIX = "tune_cnn-"
@@ -24,6 +24,7 @@ _FOLDERS = (PREFIX, "pymp-")  # ours, and multiprocessing's own, in which loader
 VARIABLE = "TUNE_CNN_RAY"  # in the environment of a search's processes: the driver's mark, and its Ray's folder
 _SHARED_MEMORY = Path("/dev/shm")
 _SEMAPHORE = f"sem.{PREFIX}"
+ROUNDS = 200  # of 50 ms: a process ends within seconds of its kill, unless its device hangs
 TRACKERS_S = 3.0  # for multiprocessing's resource trackers, which take semaphores away once their processes are gone
 
 
@@ -43,7 +44,8 @@ class Leftover:
 def find_leftovers() -> list[Leftover]:
     """Processes first: what they write into goes after them. Only this user's, and nothing of other machines."""
     folders = {folder: owner for folder in _folders() if (owner := owner_of(folder)) is not None and owner.is_dead}
-    found = [_of_process(one) for one in _marked(marks_the_dead) + _writing_into(list(folders))]
+    processes = _marked(marks_the_dead) + _writing_into(list(folders))
+    found = [left for one in processes if (left := _of_process(one)) is not None]
     for folder, owner in folders.items():
         what, whose = f"the folder {folder}", f"process {owner.pid} on {owner.host}"
         found.append(Leftover(kind="folder", what=what, owner=whose, since_s=_changed_s(folder), path=folder))
@@ -79,19 +81,19 @@ def remove_leftovers() -> str | None:
 
 def end_processes(value: str, folder: Path | None) -> None:
     """Kill all processes with this value of VARIABLE, and those that a Ray runs in `folder`, until there are none."""
-    deadline_s = time.monotonic() + TRACKERS_S
-    for _ in range(200):  # a raylet that is still there may start another process meanwhile
+    patient_until_s = time.monotonic() + TRACKERS_S
+    killed: dict[int, Owner] = {}
+    for _ in range(ROUNDS):  # a raylet that is still there may start another process meanwhile
         left = _marked(lambda mark: True, value=value) + ([] if folder is None else _writing_into([folder]))
-        others = [one for one in left if not _is_tracker(_command(one))]
-        if not left or (not others and time.monotonic() > deadline_s):
-            break
-        for one in others:
+        late = time.monotonic() > patient_until_s
+        for one in left:
             with suppress(psutil.Error):
-                one.kill()
+                if late or not _is_tracker(_command(one)):
+                    killed[one.pid] = process(one.pid)
+                    one.kill()
+        if not left and all(owner.is_dead for owner in killed.values()):
+            return  # one that is ending has no environment any more, and still lives
         time.sleep(0.05)
-    for one in left:
-        with suppress(psutil.Error):
-            one.kill()
 
 
 def _marked(wanted: Untyped, *, value: str | None = None) -> list[psutil.Process]:
@@ -120,13 +122,14 @@ def _writing_into(folders: Sequence[Path]) -> list[psutil.Process]:
     return found
 
 
-def _of_process(one: psutil.Process) -> Leftover:
-    mark, command, whose = None, "?", "unknown"
-    with suppress(psutil.Error, OSError):
-        mark, command = process(one.pid).mark, _command(one)
-        whose = f"process {one.environ().get(VARIABLE, '?-?').split('-')[1]}"
+def _of_process(one: psutil.Process) -> Leftover | None:
+    try:
+        mark, command, said = process(one.pid).mark, _command(one), one.environ().get(VARIABLE, "")
+        since_s = one.create_time()
+    except (psutil.Error, OSError):  # it has ended meanwhile
+        return None
     what = f"process {one.pid} ({command[:60].strip()})"
-    since_s = one.create_time()
+    whose = f"process {said.split('-')[1]}" if said else "a search's Ray"
     return Leftover(kind="process", what=what, owner=whose, since_s=since_s, pid=one.pid, mark=mark)
 
 
