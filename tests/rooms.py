@@ -76,6 +76,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checkpoints", "code", "first_call", "leftovers", "ray_settings", "tune_adapter"},
         {"address", "code_size", "coordinator", "guardian", "ranks", "ray_output", "remote", "watch"},
         {"cards", "power", "trainable"},
+        {"joining"},
         {"cluster"},
         {"dedicated", "tune_loop"},
     ],
@@ -101,6 +102,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"hints", "signals", "machine", "seeds"},
+        {"leaving"},
         {"locations", "archive", "export", "failures", "catalog"},
         {"jobs", "front"},
         {"report"},

@@ -25,7 +25,12 @@ class Owner:
     @property
     def is_dead(self) -> bool:
         """Known for certain to be gone; False where it can't be known from here."""
-        return self.machine == machine() and _is_gone(self.pid, self.born_s)
+        return self.is_here and _is_gone(self.pid, self.born_s)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its PID means anything in this process."""
+        return self.machine == machine()
 
     @property
     def mark(self) -> str:

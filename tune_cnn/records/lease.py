@@ -3,7 +3,8 @@
 import threading
 import uuid
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -17,6 +18,17 @@ from tune_cnn.untyped import Untyped
 
 Role = Literal["search", "outbox"]
 _DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered to MLflow"}
+
+
+ALONE = "alone_until_ms"  # beside a lease's owner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """An outbox that goes on delivering after its search has ended."""
+
+    owner: Owner
+    until: datetime
 
 
 class Lease:
@@ -62,6 +74,22 @@ class Lease:
         """Whether anybody holds it at this moment; asked without a wish to have it."""
         held = self._held(connection)
         return held is not None and self._lives(held, self._database.now_ms(connection))
+
+    def go_on_alone(self, seconds: float) -> None:
+        """Say that its owner goes on by itself, beside no search and for so long at most: who comes next may end it."""
+        with self._database.write() as connection:
+            self.check(connection)
+            until_ms = self._database.now_ms(connection) + round(seconds * 1000)
+            owner = to_json({**asdict(this_process()), ALONE: until_ms})
+            connection.execute(update(leases).where(self._mine).values(owner=owner))
+
+    def alone(self, connection: Connection) -> Alone | None:
+        """Who holds it and goes on by itself; None where nobody does so at this moment."""
+        held = self._held(connection)
+        if held is None or not self._lives(held, self._database.now_ms(connection)):
+            return None
+        until_ms = from_json(held.owner).get(ALONE)
+        return None if until_ms is None else Alone(owner=_owner(held), until=from_ms(until_ms))
 
     def renew(self) -> None:
         """Put the expiry off. Raises StudyError where somebody else holds the lease now."""
@@ -121,4 +149,4 @@ class Lease:
 
 
 def _owner(row: Row[Untyped]) -> Owner:
-    return Owner(**from_json(row.owner))
+    return Owner(**{name: value for name, value in from_json(row.owner).items() if name != ALONE})

@@ -1,0 +1,73 @@
+"""Where Ray doesn't answer any more: what is still done before this process ends, as nothing can wake its main thread.
+
+Tune's loop, and Ray's own shutdown, may wait for Ray in compiled code for ever.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tune_cnn.errors import Interrupted, TuneCnnError
+from tune_cnn.study.hints import again
+from tune_cnn.text import printable
+from tune_cnn.trials.watch import Silence, Watch, watched
+
+STEP_S = 10.0  # for one of the last steps: a commit takes milliseconds, unless the disk hangs too
+
+
+class Leaving:
+    """The watch over Ray while a search is on it, and the steps of an end that Ray has no part in."""
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], object]] = []
+        self._watch: Watch | None = None
+        self._is_hurried = False
+
+    def first(self, step: Callable[[], object]) -> None:
+        """Do this before the steps that are known already; each in a thread of its own, with a bound."""
+        self._steps.insert(0, step)
+
+    def hurry(self) -> None:
+        """The user wants to stop: Ray's silence is borne for seconds now, and said."""
+        self._is_hurried = True
+        if self._watch is not None:
+            self._watch.hurry()
+
+    @contextmanager
+    def watching(self, address: str | None, say: Callable[[str], None]) -> Iterator[None]:
+        """Watch the Ray that is connected, until the block has ended and Ray has been left."""
+        with watched(address, say=say, lost=lambda silence, seconds: self._leave(lost(silence, seconds, address))) as w:
+            self._watch = w
+            try:
+                yield
+            finally:
+                self._watch = None
+
+    def _leave(self, message: str) -> None:
+        for step in self._steps:
+            thread = threading.Thread(target=_tried, args=(step,), daemon=True)
+            thread.start()
+            thread.join(STEP_S)
+        sys.stderr.write(printable(f"Error: {message}", keep="\n") + "\n")
+        sys.stdout.flush()
+        os._exit(
+            (Interrupted if self._is_hurried else TuneCnnError).exit_code
+        )  # the guardian ends what this process has started
+
+
+def lost(silence: Silence, silent_s: float, address: str | None) -> str:
+    """The message of such an end."""
+    todo = "" if address is None else "start the cluster again where it is gone (`ray start --head`), then "
+    return (
+        f"{silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. What was stored is "
+        f"kept, and the same command goes on from there: {todo}{again()}"
+    )
+
+
+def _tried(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception as error:
+        sys.stderr.write(printable(f"{error}", keep="\n") + "\n")
