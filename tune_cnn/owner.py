@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+SAME_S = 0.1  # two processes of one PID are farther apart; Linux counts in hundredths
 FILE = "owner.json"  # in a folder that we make outside a home: whose it is
 
 
@@ -34,8 +35,8 @@ class Owner:
 
     @property
     def mark(self) -> str:
-        """The owner in a name: `MACHINE-PID-BORN`, at most 40 letters, digits and hyphens."""
-        return f"{_short(self.machine)}-{self.pid}-{round(self.born_s)}"
+        """The owner in a name: `MACHINE-PID-BORN`, of letters, digits and hyphens."""
+        return f"{_short(self.machine)}-{self.pid}-{round(self.born_s * 100)}"
 
 
 def this_process() -> Owner:
@@ -50,10 +51,10 @@ def process(pid: int) -> Owner:
 def marks_the_dead(mark: str) -> bool:
     """Whether an owner's mark is one of this machine, and that process gone for certain."""
     short, _, rest = mark.partition("-")
-    pid, _, born_s = rest.partition("-")
-    if short != _short(machine()) or not (pid.isdecimal() and born_s.isdecimal()):
+    pid, _, born_cs = rest.partition("-")
+    if short != _short(machine()) or not (pid.isdecimal() and born_cs.isdecimal()):
         return False
-    return _is_gone(int(pid), float(born_s))
+    return _is_gone(int(pid), int(born_cs) / 100)
 
 
 def write_owner(folder: Path) -> None:
@@ -95,7 +96,7 @@ def _is_gone(pid: int, born_s: float) -> bool:
     except psutil.Error:
         return False
     # a zombie is dead too: in a container without init nobody reaps what was killed
-    return state in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} or abs(born_now_s - born_s) > 1.0
+    return state in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} or abs(born_now_s - born_s) > SAME_S
 
 
 def _state_and_birth(pid: int) -> tuple[str, float]:

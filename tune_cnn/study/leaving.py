@@ -29,6 +29,14 @@ class Leaving:
         """Do this before the steps that are known already; each in a thread of its own, with a bound."""
         self._steps.insert(0, step)
 
+    def unheard(self, signals: int) -> None:
+        """The user's signals reach nobody: the main thread waits in a call of Ray's."""
+        if signals > 1:
+            self._is_hurried = True
+            self._leave("Interrupted; what was stored is kept.")
+        sys.stderr.write("Ending where Ray answers within seconds, and without it else. Ctrl-C again ends at once.\n")
+        self.hurry()
+
     def hurry(self) -> None:
         """The user wants to stop: Ray's silence is borne for seconds now, and said."""
         self._is_hurried = True
@@ -50,7 +58,7 @@ class Leaving:
             thread = threading.Thread(target=_tried, args=(step,), daemon=True)
             thread.start()
             thread.join(STEP_S)
-        sys.stderr.write(printable(f"Error: {message}", keep="\n") + "\n")
+        sys.stderr.write(printable(message, keep="\n") + "\n")
         sys.stdout.flush()
         os._exit(
             (Interrupted if self._is_hurried else TuneCnnError).exit_code
@@ -61,7 +69,7 @@ def lost(silence: Silence, silent_s: float, address: str | None) -> str:
     """The message of such an end."""
     todo = "" if address is None else "start the cluster again where it is gone (`ray start --head`), then "
     return (
-        f"{silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. What was stored is "
+        f"Error: {silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. What was stored is "
         f"kept, and the same command goes on from there: {todo}{again()}"
     )
 

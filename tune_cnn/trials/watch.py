@@ -171,8 +171,8 @@ class _Asker:
 
     def _ask_raylet(self) -> Silence | None:
         async def agents() -> Untyped:
-            answer = RayletClient(*self._raylet).async_get_agent_pids(round(ASKED_S * 1000))
-            return await asyncio.wait_for(answer, ASKED_S + 1)
+            client = RayletClient(*self._raylet)  # kept until it has answered: what it asked would go with it
+            return await asyncio.wait_for(client.async_get_agent_pids(round(ASKED_S * 1000)), ASKED_S + 1)
 
         try:
             asyncio.run(agents())

@@ -82,7 +82,7 @@ def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResu
 
     session.leaving.first(session.leave_outbox)
     try:
-        with interruptible(stop):
+        with interruptible(stop, unheard=session.leaving.unheard):
             whole = confirm_planned(session, runs, here=here, stopping=lambda: stopped)
         result = _result(session)
         session.drain()

@@ -146,7 +146,7 @@ def _confirm(session: Session, startup: Startup, driver: SearchDriver) -> None:
     except ResourceError as error:  # the search itself has gone well
         session.report(f"nothing is confirmed here: {error}")
         return
-    with interruptible(lambda: interrupt(driver, session)):
+    with interruptible(lambda: interrupt(driver, session), unheard=session.leaving.unheard):
         confirm_planned(session, runs, here=checked.info, stopping=lambda: driver.interrupted)
 
 

@@ -160,7 +160,7 @@ class Startup:
         session.leaving.first(lambda: session.give_up(at_once=False))
         session.leaving.first(self._display.close)
         self.shown.enter_context(self._display)
-        self.shown.enter_context(interruptible(lambda: interrupt(driver, session)))
+        self.shown.enter_context(interruptible(lambda: interrupt(driver, session), unheard=session.leaving.unheard))
         return driver
 
     def begin_phase(self, number: int) -> None:
