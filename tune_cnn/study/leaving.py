@@ -15,6 +15,7 @@ from tune_cnn.text import printable
 from tune_cnn.trials.watch import Silence, Watch, watched
 
 STEP_S = 10.0  # for one of the last steps: a commit takes milliseconds, unless the disk hangs too
+AT_ONCE_S = 2.0  # the same, for a user who doesn't want to wait
 
 
 class Leaving:
@@ -24,6 +25,7 @@ class Leaving:
         self._steps: list[Callable[[], object]] = []
         self._watch: Watch | None = None
         self._is_hurried = False
+        self._lock = threading.Lock()
 
     def first(self, step: Callable[[], object]) -> None:
         """Do this before the steps that are known already; each in a thread of its own, with a bound."""
@@ -33,7 +35,7 @@ class Leaving:
         """The user's signals reach nobody: the main thread waits in a call of Ray's."""
         if signals > 1:
             self._is_hurried = True
-            self._leave("Interrupted; what was stored is kept.")
+            self._leave("Interrupted; what was stored is kept.", step_s=AT_ONCE_S)
         sys.stderr.write("Ending where Ray answers within seconds, and without it else. Ctrl-C again ends at once.\n")
         self.hurry()
 
@@ -53,24 +55,24 @@ class Leaving:
             finally:
                 self._watch = None
 
-    def _leave(self, message: str) -> None:
-        for step in self._steps:
-            thread = threading.Thread(target=_tried, args=(step,), daemon=True)
-            thread.start()
-            thread.join(STEP_S)
-        sys.stderr.write(printable(message, keep="\n") + "\n")
-        sys.stdout.flush()
-        os._exit(
-            (Interrupted if self._is_hurried else TuneCnnError).exit_code
-        )  # the guardian ends what this process has started
+    def _leave(self, message: str, *, step_s: float = STEP_S) -> None:
+        with self._lock:  # the watch and a signal may come to it at the same time
+            for step in self._steps:
+                thread = threading.Thread(target=_tried, args=(step,), daemon=True)
+                thread.start()
+                thread.join(step_s)
+            sys.stderr.write(printable(message, keep="\n") + "\n")
+            sys.stdout.flush()
+            # The guardian ends what this process has started.
+            os._exit((Interrupted if self._is_hurried else TuneCnnError).exit_code)
 
 
 def lost(silence: Silence, silent_s: float, address: str | None) -> str:
     """The message of such an end."""
     todo = "" if address is None else "start the cluster again where it is gone (`ray start --head`), then "
     return (
-        f"Error: {silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. What was stored is "
-        f"kept, and the same command goes on from there: {todo}{again()}"
+        f"Error: {silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. What was stored "
+        f"is kept, and the same command goes on from there: {todo}{again()}"
     )
 
 
