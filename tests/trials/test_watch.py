@@ -25,7 +25,7 @@ def test_a_silence_is_said_once_and_ends_in_time(silence: Silence, said_s: float
     patience = Patience()
     said = looks(patience, silence, until_s=ends_s - 5)
     assert [at for at, _ in said] == [said_s]
-    assert said[0][1].startswith(f"X has not answered for {said_s} s; the search ends in ")
+    assert said[0][1].startswith(f"X has not answered for {said_s} s; the search ends within ")
     assert not patience.is_over
     assert patience.look(None, 5.0) == "Ray answers again" and patience.look(None, 5.0) is None
     looks(patience, silence, until_s=ends_s - 5)
@@ -50,6 +50,6 @@ def test_who_wants_to_stop_waits_for_seconds() -> None:
     early.look(silent("X"), 5.0)
     assert early.is_over
     looks(late, silent("X"), until_s=5)
-    assert late.hurry() == "X has not answered for 5 s, so this ends in 5 s if it stays so"
+    assert late.hurry() == "X has not answered for 5 s, so this ends within 12 s if it stays so"
     late.look(silent("X"), 5.0)
     assert late.is_over

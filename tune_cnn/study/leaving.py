@@ -15,6 +15,8 @@ from tune_cnn.text import printable
 from tune_cnn.trials.watch import Silence, Watch, watched
 
 STEP_S = 10.0  # for one of the last steps: a commit takes milliseconds, unless the disk hangs too
+END_S = 60.0  # for Ray's own end, which takes seconds
+KEPT = "What was stored is kept, and the same command goes on from there: "
 AT_ONCE_S = 2.0  # the same, for a user who doesn't want to wait
 
 
@@ -26,6 +28,7 @@ class Leaving:
         self._watch: Watch | None = None
         self._is_hurried = False
         self._lock = threading.Lock()
+        self._last = threading.Timer(END_S, lambda: None)
 
     def first(self, step: Callable[[], object]) -> None:
         """Do this before the steps that are known already; each in a thread of its own, with a bound."""
@@ -46,14 +49,35 @@ class Leaving:
             self._watch.hurry()
 
     @contextmanager
+    def without_ray(self) -> Iterator[None]:
+        """What Ray has no part in is done though it is silent."""
+        if self._watch is None:
+            yield
+            return
+        with self._watch.paused():
+            yield
+
+    @contextmanager
     def watching(self, address: str | None, say: Callable[[str], None]) -> Iterator[None]:
-        """Watch the Ray that is connected, until the block has ended and Ray has been left."""
+        """Watch the Ray that is connected."""
         with watched(address, say=say, lost=lambda silence, seconds: self._leave(lost(silence, seconds, address))) as w:
             self._watch = w
             try:
                 yield
             finally:
                 self._watch = None
+                self._last.start()
+
+    @contextmanager
+    def bounded_end(self) -> Iterator[None]:
+        """Around Ray's connection: once `watching` is over, Ray is left within a bound, or this process ends."""
+        left = threading.Timer(END_S, self._leave, [f"Error: Ray has not ended within {END_S:.0f} s. {KEPT}{again()}"])
+        left.daemon = True
+        self._last = left
+        try:
+            yield
+        finally:
+            left.cancel()
 
     def _leave(self, message: str, *, step_s: float = STEP_S) -> None:
         with self._lock:  # the watch and a signal may come to it at the same time
@@ -71,8 +95,8 @@ def lost(silence: Silence, silent_s: float, address: str | None) -> str:
     """The message of such an end."""
     todo = "" if address is None else "start the cluster again where it is gone (`ray start --head`), then "
     return (
-        f"Error: {silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. What was stored "
-        f"is kept, and the same command goes on from there: {todo}{again()}"
+        f"Error: {silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. {KEPT}"
+        f"{todo}{again()}"
     )
 
 

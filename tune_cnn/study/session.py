@@ -47,7 +47,9 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report, *, leaving: Le
         report(left)
     report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
     resources = spec.resources
+    leaving = leaving or Leaving()
     with (
+        leaving.bounded_end(),
         connected(
             locations.address,
             code=resources.code,
@@ -56,7 +58,7 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report, *, leaving: Le
             quiet=not locations.debug,
         ),
         terminable(),
-        (leaving or Leaving()).watching(locations.address, report),
+        leaving.watching(locations.address, report),
     ):
         for line in restored_limits(on_cluster=locations.address is not None):
             report(line)
@@ -111,6 +113,10 @@ class Session:
 
     def drain(self) -> None:
         """Let MLflow have the rest, for a while."""
+        with self.leaving.without_ray():
+            self._drain()
+
+    def _drain(self) -> None:
         waiting, why = self.store.pending(self.study), None
         if self.outbox is not None:
             if waiting:

@@ -82,7 +82,7 @@ class Patience:
 
     @property
     def _when(self) -> str:
-        return f"in {max(1.0, self._left_s):.0f} s if it stays so"
+        return f"within {max(0.0, self._left_s) + TICK_S + ASKED_S:.0f} s if it stays so"
 
     @property
     def _left_s(self) -> float:
@@ -100,7 +100,7 @@ class Watch:
         """`lost` gets what stays silent, and for how many seconds it has; called once, in the watch's thread."""
         self._ask, self._say, self._lost = ask, say, lost
         self._patience = Patience()
-        self._lock = threading.Lock()
+        self._is_paused = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="ray-watch", daemon=True)
 
@@ -109,6 +109,15 @@ class Watch:
         line = self._patience.hurry()
         if line is not None:
             self._say(line)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Don't mind a silence meanwhile."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
 
     def start(self) -> None:
         self._thread.start()
@@ -119,9 +128,11 @@ class Watch:
     def _look(self) -> None:
         last_s = time.monotonic()
         while not self._ended.wait(TICK_S):
-            silence = self._ask()
+            silence = None if self._is_paused else self._ask()
             if self._ended.is_set():
                 return
+            if self._is_paused:
+                silence = None
             now_s = time.monotonic()
             line = self._patience.look(silence, now_s - last_s)
             last_s = now_s

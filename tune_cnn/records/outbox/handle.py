@@ -125,6 +125,7 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
     It ends by itself when this process dies. `alone`: for `sync`, beside no search.
     """
     check_uri(tracking_uri)
+    goes_on_s = alone_s()
     tracking_uri = absolute_uri(tracking_uri)
     store.set_delivery_error(study, None)  # of the time before
     log = folder / LOG
@@ -146,7 +147,7 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
         _make_modest(process.pid)
     assert process.stdin is not None
     settings: dict[str, Plain] = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
-    settings["alone_s"] = alone_s()
+    settings["alone_s"] = goes_on_s
     with suppress(OSError):  # it died at once: its status says so
         process.stdin.write(json.dumps(settings) + "\n")
         process.stdin.flush()
