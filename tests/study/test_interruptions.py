@@ -92,7 +92,7 @@ def test_first_sigint_ends_at_the_epoch_and_says_how_to_go_on(tmp_path: Path) ->
 
 
 def test_a_search_whose_ray_is_stopped_ends_at_the_first_sigint(tmp_path: Path) -> None:
-    """It says what doesn't answer, though Ray keeps the main thread, leaves no process, and the same command goes on."""
+    """It says what is silent, though Ray keeps the main thread, leaves no process, and the same command goes on."""
     (tmp_path / "long.yaml").write_text(LONG)
     driver = start(tmp_path, "search", "long.yaml")
     _wait_for_points(tmp_path, "small", 3)
