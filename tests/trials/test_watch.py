@@ -17,9 +17,7 @@ def looks(
     return said
 
 
-@pytest.mark.parametrize(
-    ("silence", "said_s", "ends_s"), [(silent("X"), 30, 120), (refused("X"), 5, 60), (gone("X"), 5, 10)]
-)
+@pytest.mark.parametrize(("silence", "said_s", "ends_s"), [(silent("X"), 30, 120), (refused("X"), 5, 60)])
 def test_a_silence_is_said_once_and_ends_in_time(silence: Silence, said_s: float, ends_s: float) -> None:
     """With what doesn't answer, and when this ends; what comes back in between starts anew."""
     patience = Patience()
@@ -32,6 +30,12 @@ def test_a_silence_is_said_once_and_ends_in_time(silence: Silence, said_s: float
     assert not patience.is_over
     patience.look(silence, 5.0)
     assert patience.is_over and patience.silent_s == ends_s
+
+
+def test_what_never_comes_back_is_not_waited_for() -> None:
+    """The last words say it."""
+    patience = Patience()
+    assert looks(patience, gone("X"), until_s=60) == [] and patience.is_over and patience.silent_s == 5
 
 
 def test_a_driver_that_was_stopped_itself_has_not_waited() -> None:

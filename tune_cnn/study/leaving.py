@@ -25,6 +25,7 @@ class Leaving:
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], object]] = []
+        self.clear_screen: Callable[[], object] = lambda: None  # before the last words
         self._watch: Watch | None = None
         self._is_hurried = False
         self._lock = threading.Lock()
@@ -81,11 +82,11 @@ class Leaving:
 
     def _leave(self, message: str, *, step_s: float = STEP_S) -> None:
         with self._lock:  # the watch and a signal may come to it at the same time
+            _within(step_s, self.clear_screen)
+            sys.stderr.write(printable(message, keep="\n") + "\n")  # first: Ray may end this process meanwhile
+            sys.stderr.flush()
             for step in self._steps:
-                thread = threading.Thread(target=_tried, args=(step,), daemon=True)
-                thread.start()
-                thread.join(step_s)
-            sys.stderr.write(printable(message, keep="\n") + "\n")
+                _within(step_s, step)
             sys.stdout.flush()
             # The guardian ends what this process has started.
             os._exit((Interrupted if self._is_hurried else TuneCnnError).exit_code)
@@ -98,6 +99,12 @@ def lost(silence: Silence, silent_s: float, address: str | None) -> str:
         f"Error: {silence.what} has not answered for {silent_s:.0f} s: it is stopped, dead, or cut off. {KEPT}"
         f"{todo}{again()}"
     )
+
+
+def _within(bound_s: float, step: Callable[[], object]) -> None:
+    thread = threading.Thread(target=_tried, args=(step,), daemon=True)
+    thread.start()
+    thread.join(bound_s)
 
 
 def _tried(step: Callable[[], object]) -> None:
