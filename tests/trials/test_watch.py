@@ -1,8 +1,10 @@
 """The driver's watch over Ray: when silence is said, when it ends a search, and how Ray is asked."""
 
+import threading
+
 import pytest
 
-from tune_cnn.trials.watch import Patience, Silence, gone, refused, silent
+from tune_cnn.trials.watch import Patience, Silence, Watch, gone, refused, silent
 
 
 def looks(
@@ -57,3 +59,16 @@ def test_who_wants_to_stop_waits_for_seconds() -> None:
     assert late.hurry() == "X has not answered for 5 s, so this ends within 12 s if it stays so"
     late.look(silent("X"), 5.0)
     assert late.is_over
+
+
+def test_a_watch_outlives_the_terminal_that_it_speaks_to() -> None:
+    """It ends the search all the same, once."""
+    ended = threading.Event()
+
+    def say(line: str) -> None:
+        raise BrokenPipeError
+
+    watch = Watch(lambda: refused("X"), say, lambda silence, silent_s: ended.set())
+    watch.hurry()
+    watch.start()
+    assert ended.wait(60)

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
@@ -137,7 +137,8 @@ class Watch:
             line = self._patience.look(silence, now_s - last_s)
             last_s = now_s
             if line is not None:
-                self._say(line)
+                with suppress(Exception):  # a terminal that is gone must not end the watch
+                    self._say(line)
             if silence is not None and self._patience.is_over:
                 self._lost(silence, self._patience.silent_s)
                 return
