@@ -68,7 +68,6 @@ def test_a_watch_outlives_the_terminal_that_it_speaks_to() -> None:
     def say(line: str) -> None:
         raise BrokenPipeError
 
-    watch = Watch(lambda: refused("X"), say, lambda silence, silent_s: ended.set())
-    watch.hurry()
-    watch.start()
+    brief = Silence(what="X", said_after_s=0.0, ends_after_s=3.0)  # said at the first look, over at the second
+    Watch(lambda: brief, say, lambda silence, silent_s: ended.set()).start()
     assert ended.wait(60)
