@@ -14,7 +14,7 @@ from tune_cnn.records.bulk import uncollected
 from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
-from tune_cnn.records.lease import Lease, Role
+from tune_cnn.records.lease import Alone, Lease, Role
 from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
     Change,
@@ -158,6 +158,11 @@ class Store:
         """Whether a process holds the study at this moment, to search or to confirm."""
         with self._look(name) as (connection, key):
             return Lease(self._database, key, name, role="search", ttl_s=60).is_held(connection)
+
+    def delivered_alone(self, name: str) -> Alone | None:
+        """The outbox that goes on delivering in the background at this moment, and until when."""
+        with self._look(name) as (connection, key):
+            return Lease(self._database, key, name, role="outbox", ttl_s=60).alone(connection)
 
     # Trials
 

@@ -12,6 +12,7 @@ from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
+from tune_cnn.records.outbox.handle import delivery_of
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.parts import study_name
@@ -95,8 +96,23 @@ class Study:
         return Front(self.archive())
 
     def status(self) -> dict[str, Plain]:
-        """State, trials by state, hypervolume, times (ISO 8601, UTC), and what is to be said of the nodes."""
-        return status_of(self.archive())
+        """State, trials by state, hypervolume, what waits for MLflow, times (ISO 8601, UTC), and what the nodes did."""
+        return {**status_of(self.archive()), "mlflow": self._delivery()}
+
+    def _delivery(self) -> dict[str, Plain] | None:
+        """How many changes wait for MLflow, why, and until when they are delivered in the background; None: none."""
+        try:
+            store = open_store(self.home)
+        except StudyError:
+            return None
+        try:
+            stands = None if store.study(self.name) is None else delivery_of(store, self.name)
+        finally:
+            store.close()
+        if stands is None or not stands.pending:
+            return None
+        until = None if stands.until is None else stands.until.isoformat(timespec="seconds")
+        return {"waiting": stands.pending, "error": stands.error, "until": until, "said": str(stands)}
 
     def nodes(self) -> list[dict[str, Plain]]:
         """How each node of the cluster did: trials, losses, whether it is set aside, and how long its trials take."""

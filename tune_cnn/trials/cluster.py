@@ -1,31 +1,23 @@
 """The machines: connect to Ray, say what there is, and work out how many trials fit at a time."""
 
 import math
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from joblib import cpu_count  # by affinity and by a container's quota
-
-from tune_cnn.errors import ResourceError, TuneCnnError, first_line
+from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.spec.resources import Phase
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
-from tune_cnn.trials.cards import show_slices
-from tune_cnn.trials.code import add_import_folders, carried_modules, code_folders
-from tune_cnn.trials.code_size import check_size
+from tune_cnn.trials.code import add_import_folders, code_folders
+from tune_cnn.trials.joining import carried_code, joined
 from tune_cnn.trials.placing import placed
 from tune_cnn.trials.ray_output import kept_off_stdout
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.untyped import Plain
 
 import ray  # isort: skip
-from ray.job_config import JobConfig  # isort: skip
-from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,57 +66,9 @@ def connected(
             yield
         else:
             how = nullcontext() if address is None else ray_settings.authenticated_as(address)
-            carried = {} if address is None else _carried(code, calls, leave_out)
-            with how, _joined(address, carried, quiet=quiet):
+            carried = {} if address is None else carried_code(code, calls, leave_out)
+            with how, joined(address, carried, quiet=quiet):
                 yield
-
-
-class _JobConfig(JobConfig):
-    """Ray would have its workers look for every module in the working directory first: a `random.py` there would end
-    them. They are told of it by us, and look there last."""
-
-    def _runtime_env_has_working_dir(self) -> bool:
-        return True
-
-
-@contextmanager
-def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> Iterator[None]:
-    started: dict[str, Untyped] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
-    started["job_config"] = _JobConfig()
-    folder: str | None = None
-    if address is None:
-        ray_settings.make_token()
-        folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
-        # "local": else RAY_ADDRESS, where it is set, would win.
-        started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpu_count()}
-        started |= show_slices()
-    else:
-        started |= {"address": address, "runtime_env": carried}
-        Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first
-    try:
-        try:
-            ray.init(**started)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = f"the Ray cluster at {address}" if address else "a Ray on this machine"
-            raise TuneCnnError(f"{where} can't be reached or started: {first_line(error)}") from error
-        yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _carried(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]) -> dict[str, Plain]:
-    """What Ray brings to a cluster's nodes; SpecError where it is more than Ray carries."""
-    modules = carried_modules(code, calls)
-    check_size(modules, leave_out)
-    return {"py_modules": modules, "excludes": list(leave_out), "env_vars": dict(ray_settings.HASH_SEED)}
-
-
-def _folder_for_sockets() -> str:
-    """Ray's sockets lie in its session folder, and a socket's path has at most 107 bytes, of which Ray adds 75."""
-    folder = tempfile.gettempdir()
-    return folder if len(os.fsencode(folder)) <= 16 else "/tmp"
 
 
 def nodes() -> list[dict[str, Plain]]:

@@ -19,6 +19,7 @@ from tune_cnn.trials.code import add_import_folders
 from tune_cnn.trials.coordinator import Begin
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.leaving import Notice, SlotLeft
+from tune_cnn.trials.leftovers import remove_leftovers
 from tune_cnn.trials.ranks import TRAINING, RankGroup, Watched, lost
 from tune_cnn.trials.waiting import answered, answered_some_time
 from tune_cnn.untyped import Plain, Untyped
@@ -81,6 +82,7 @@ class WarmTrial(tune.Trainable):
     def setup(self, config: dict[str, Plain], payload: Payload | None = None) -> None:
         assert payload is not None
         add_import_folders(payload.import_folders)
+        remove_leftovers()  # of this node: the driver sees its own alone
         cap_sms(payload.job.gpu_share)  # nothing has touched CUDA in this process yet
         self._payload = payload
         self._slot = uuid.uuid4().hex

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tune_cnn.errors import DeviceLost
+from tune_cnn.owner import write_owner
 from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.cluster import Slots
@@ -16,6 +17,7 @@ from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.coordinated import Coordinator
 from tune_cnn.trials.fleet import FleetWatch, node_of_actor
 from tune_cnn.trials.leaving import SlotLeft
+from tune_cnn.trials.leftovers import PREFIX
 from tune_cnn.trials.nodes_in_use import NodesInUse
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
@@ -82,7 +84,8 @@ def _run_tune(adapter: TuneAdapter, payload: Payload, slots: Slots) -> None:
     trainable = tune.with_resources(
         tune.with_parameters(WarmTrial, payload=shared), PlacementGroupFactory(bundles, strategy=slots.strategy)
     )
-    folder = tempfile.mkdtemp(prefix="tune_cnn-tune-")
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}tune-")
+    write_owner(Path(folder))
     try:
         tuner = tune.Tuner(
             trainable,

@@ -81,6 +81,7 @@ def status(status: Mapping[str, Plain]) -> None:
         "trials": _counts(trials) or "none",
         "hypervolume": f"{volume:.4f}" if volume is not None else "none yet",
         **({"confirmed": _confirming(status["confirm"])} if status.get("confirm") else {}),
+        **({"MLflow": status["mlflow"]["said"].removeprefix("MLflow: ")} if status.get("mlflow") else {}),
         "started": moment(status["started"]),
         "updated": moment(status["updated"]),
     }
