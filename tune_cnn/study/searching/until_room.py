@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from tune_cnn.errors import StoreFull
 from tune_cnn.records.rows import NodeRecord
 from tune_cnn.states import TrialState
+from tune_cnn.study.searching.home_quota import HomeQuota
 from tune_cnn.study.session import Session
 from tune_cnn.untyped import Plain
 
@@ -82,8 +83,10 @@ class StudyWriter:
     def __init__(self, session: Session, *, ending: Callable[[], bool]) -> None:
         self._store, self._study = session.store, session.study
         self._room = UntilRoom(session.locations.home, session.report, ending=ending)
+        self._quota = HomeQuota(session.locations.home, session.report)
 
     def add_trial(self, number: int, params: Mapping[str, Plain], *, seed: int, extra: Mapping[str, Plain]) -> None:
+        self._quota.keep()
         self._room.wait()
         self._room.write(self._store.add_trial, self._study, number, params, seed=seed, extra=extra)
 
