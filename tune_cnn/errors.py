@@ -40,6 +40,10 @@ class StoreError(TuneCnnError):
     """The study's tables can't be read or written."""
 
 
+class StoreFull(StoreError):
+    """There is no room on the disk for what was to be written; nothing of it was."""
+
+
 class NothingFits(TuneCnnError):
     """No point of the front meets the preference."""
 

@@ -80,7 +80,7 @@ import resource, sys
 from tune_cnn.errors import StoreError
 from tune_cnn.records.store import Store
 store = Store(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
 done = 0
 try:
     for epoch in range(1, 10_000):

@@ -1,5 +1,7 @@
 """Opening the study's database, SQLite or PostgreSQL, and saying in one sentence what is wrong with it."""
 
+import errno
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +10,12 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from tune_cnn.errors import StoreError, StudyError
+from tune_cnn.errors import StoreError, StoreFull, StudyError
 from tune_cnn.records import tables
 from tune_cnn.records.rows import now_ms
 
 FILE = "studies.db"
+POSTGRESQL_DISK_FULL = "53100"  # its SQLSTATE
 BUSY_TIMEOUT_S = 30  # a commit takes milliseconds; this long means that somebody holds the file
 
 
@@ -56,7 +59,8 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            raise StoreError(f"{self.shown}: {_sentence(error)}") from error
+            kind = StoreFull if _is_full(error, self._url) else StoreError
+            raise kind(f"{self.shown}: {_sentence(error)}") from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -148,6 +152,29 @@ def _sqlite_begin(connection: Connection) -> None:
     """A writer asks for the write lock first: a reader that turns writer may fail without waiting."""
     write = connection.get_execution_options().get("tune_cnn_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _is_full(error: Exception, url: URL) -> bool:
+    """Whether it is for want of room on the disk, which may pass.
+
+    SQLite says "disk I/O error" where it can't even grow the file of its locks.
+    """
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        text = str(error.orig).lower()
+        return "full" in text or ("disk i/o error" in text and not _has_room(Path(str(url.database)).parent))
+    return getattr(error.orig, "sqlstate", None) == POSTGRESQL_DISK_FULL
+
+
+def _has_room(folder: Path) -> bool:
+    """For a page and the file of SQLite's locks, 32 KiB, and some."""
+    try:
+        return shutil.disk_usage(folder).free >= 2**20
+    except OSError:
+        return True
 
 
 # What SQLite's messages mean for the user; the first that occurs in the text counts.

@@ -17,6 +17,7 @@ from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.searching.hooks import never_raises
 from tune_cnn.study.searching.node_log import NodeLog
 from tune_cnn.study.searching.running import RunningTrials
+from tune_cnn.study.searching.until_room import StudyWriter
 from tune_cnn.study.seeds import trial_seed
 from tune_cnn.study.session import Session
 from tune_cnn.trials.node_health import NodeEvent
@@ -41,10 +42,7 @@ class SearchDriver:
         forget: Callable[[int], None],
         over: str | None = None,
     ) -> None:
-        """`show` takes the progress, `forget` drops a trial's checkpoints.
-
-        `over`: why no trial is to be handed out, where that is known before.
-        """
+        """`show` takes the progress, `forget` drops a trial's checkpoints; `over`: why no trial is to be handed out."""
         self.search = search
         self.failure: Exception | None = None
         self.interrupted = False
@@ -52,7 +50,8 @@ class SearchDriver:
         self.slots = slots
         self._store, self._spec, self._delivery = session.store, session.spec, session.delivery
         self._show, self._forget = show, forget
-        self._nodes = NodeLog(session)
+        self._write = StudyWriter(session, ending=lambda: self.stopping)
+        self._nodes = NodeLog(session, self._write)
         self._objectives = session.spec.objective_metrics
         self._bounds = session.spec.bounds
         self._running = RunningTrials(session.spec)
@@ -105,7 +104,7 @@ class SearchDriver:
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
         ran = {"slots": self.slots, "place": self._place, **self._phase}
-        self._store.add_trial(self._spec.study, number, params, seed=seed, extra=ran)
+        self._write.add_trial(number, params, seed=seed, extra=ran)
         return self._start(number, params, seed, expected_s)
 
     @never_raises(True)
@@ -115,7 +114,7 @@ class SearchDriver:
             why = f"epoch {epoch}: {lacking}; an epoch needs a finite number for every objective"
             self._unusable.setdefault(trial, why)
             return True
-        if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
+        if self._write.add_point(trial, epoch, metrics, checkpoint=checkpoint):
             point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
             self._budget.epochs += 1
             self._points.setdefault(trial, []).append(point)
@@ -151,7 +150,7 @@ class SearchDriver:
             reason = reason or self.search.reason(trial) or self.over
         if state.has_result and not points:
             state, reason = TrialState.FAILED, "ended without an epoch"
-        self._store.end_trial(self._spec.study, trial, state, reason)
+        self._write.end_trial(trial, state, reason)
         self.search.finish(trial, state, points)
         self._counts[state] += 1
         self.alike.end(state, reason)
@@ -160,7 +159,7 @@ class SearchDriver:
             ran_s,
             self._tracker.hypervolume if state.has_result and self._tracker.reference_is_fixed else None,
         )
-        self._store.update_study(self._spec.study, searched_s=self.searched_s)
+        self._write.update(searched_s=self.searched_s)
         self._forget(trial)
 
     @never_raises(True)
@@ -224,7 +223,7 @@ class SearchDriver:
             for trial in self._begun.left():  # the budget was spent before they got another slot
                 self.end(trial, TrialState.STOPPED, self.over)
         self._fix_reference(final=self.ended)
-        self._store.update_study(self._spec.study, searched_s=self.searched_s)
+        self._write.update(searched_s=self.searched_s)
         self._show(self.progress())
 
     def progress(self) -> Progress:
@@ -261,7 +260,7 @@ class SearchDriver:
     def _take_back(self, without: Collection[int]) -> Assignment | None:
         assignment = self._begun.take_back(without)
         if assignment is not None:
-            self._store.resume_trial(self._spec.study, assignment.trial)  # the search knows it, and its points
+            self._write.resume_trial(assignment.trial)  # the search knows it, and its points
             self._running.start(assignment, None)
         return assignment
 
@@ -269,7 +268,7 @@ class SearchDriver:
         trial = self._begun.take_unfinished(self._phase)
         if trial is None:
             return None
-        self._store.resume_trial(self._spec.study, trial.number)
+        self._write.resume_trial(trial.number)
         self.search.resume(trial.number, trial.params, self._points.get(trial.number, []))
         return self._start(trial.number, trial.params, trial.seed, None)
 
@@ -287,7 +286,7 @@ class SearchDriver:
             return
         if self.search.reference is not None or final:
             reference = self._tracker.fix_reference(self.search.reference)
-            self._store.update_study(self._spec.study, reference=reference)
+            self._write.update(reference=reference)
 
     @property
     def _last_number(self) -> float:

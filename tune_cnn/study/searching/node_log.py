@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from tune_cnn.records.rows import NodeRecord
 from tune_cnn.study.nodes import NodeSummary, in_words, slow_note, summaries
+from tune_cnn.study.searching.until_room import StudyWriter
 from tune_cnn.study.session import Session
 from tune_cnn.trials.node_health import LEAST_TRIALS, Happened, NodeEvent, slower
 
@@ -13,8 +14,9 @@ from tune_cnn.trials.node_health import LEAST_TRIALS, Happened, NodeEvent, slowe
 class NodeLog:
     """Of one start of a search."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, write: StudyWriter) -> None:
         self._store, self._study, self._report = session.store, session.study, session.report
+        self._write = write
         self._nodes = {one.node: one for one in summaries(self._store.nodes.of(self._study))}
 
     def past(self) -> Sequence[NodeEvent]:
@@ -38,8 +40,7 @@ class NodeLog:
         if not event.node:  # of the cluster as a whole
             return
         event = replace(event, ratio=ratio)
-        self._store.nodes.add(
-            self._study,
+        self._write.add_node(
             NodeRecord(
                 at=datetime.now(UTC),
                 node=event.node,
