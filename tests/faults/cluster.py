@@ -48,7 +48,12 @@ class Nodes:
         wait_for(lambda: len(search.processes("raylet")) >= 2, "the second raylet", within_s=90)
 
     def start_head(self) -> "subprocess.Popen[bytes]":
-        words = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={self._case.search.temp / 'r'}"]
+        words = [
+            "--head",
+            f"--port={PORT}",
+            "--include-dashboard=false",
+            f"--temp-dir={self._case.search.folder / 'r'}",
+        ]
         return self._node(0, *words)
 
     def start_worker(self) -> "subprocess.Popen[bytes]":
@@ -70,7 +75,7 @@ class Nodes:
         ip = f"--node-ip-address={self.addresses[index]}"
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", ip, *words]
         try:
-            return self._case.search.spawn(*start, log=f"node{index}")
+            return self._case.search.spawn(*start, log=f"node{index}", TMPDIR=str(self._case.search.folder))
         finally:
             self._case.search.prefix = prefix
 
@@ -140,7 +145,6 @@ ROWS = [
         search=SEARCH,
         prepare=two_nodes,
         patience_s=240.0,
-        has_cluster=True,
     )
     for fault, number, back_after_s in (
         ("kill -9 of all of it", signal.SIGKILL, None),
@@ -157,6 +161,5 @@ ROWS = [
         search=SEARCH,
         prepare=two_nodes,
         patience_s=180.0,
-        has_cluster=True,
     )
 ]

@@ -36,7 +36,7 @@ class Net(nn.Module):
         if asked("nan"):
             return logits * float("nan")
         if asked("eat"):  # more than the kernel gives this process
-            held = [torch.ones(2**26) for _ in range(64)]
+            held = [torch.ones(2**26) for _ in range(8)]
             return logits + held[0][0] * 0
         if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1 and asked("hang"):
             time.sleep(3600)  # its peers wait in the collective

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-FAMILIES = ("processes",)
+FAMILIES = ("processes", "cluster", "network", "storage", "store", "services", "training")
 
 
 def main() -> int:

@@ -31,7 +31,6 @@ ROWS = [
         search=SEARCH,
         prepare=two_nodes,
         patience_s=240.0,
-        has_cluster=True,
     )
     for fault, strike in (
         ("10 % of packets lost", network(loss=0.1)),

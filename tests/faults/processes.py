@@ -1,6 +1,7 @@
 """Faults of single processes: of the driver's machine and of its Ray."""
 
 import signal
+import subprocess
 import time
 
 from faults.rows import Case, Row, signal_to
@@ -8,6 +9,7 @@ from faults.search_under_test import wait_for
 
 SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGSTOP": signal.SIGSTOP}
 FROZEN_S = 240.0  # patience with what is frozen: a stall is seen after a minute at the earliest, a dead Ray after two
+TRIES = 30  # of a start that is refused at once while the frozen driver's lease of a minute runs
 TWO_RANKS = {"ranks": 2, "cpus": 2, "trials": 2}
 LOADERS = {"space": "  loader: batched\n  loader_workers: 1\n", "cpus": 2, "trials": 2}
 
@@ -17,20 +19,25 @@ def frozen_driver(case: Case) -> None:
     first = case.commands[-1]
     case.now()
     first.send_signal(signal.SIGSTOP)
-    deadline = time.monotonic() + 180
     points = len(case.before.points) if case.before else 0
-    while time.monotonic() < deadline:
-        second = case.command()
-        wait_for(
-            lambda: second.poll() is not None or len(getattr(case.search.record(), "points", [])) > points,
-            "the second driver's first point, or its end",
-            within_s=180,
-        )
-        if second.poll() is None:
+    for _ in range(TRIES):
+        code = _until_it_has_trained(case, case.command(), points)
+        if code is None:
             break
         time.sleep(3)
     first.send_signal(signal.SIGCONT)
     first.wait(120)
+
+
+def _until_it_has_trained(case: Case, command: "subprocess.Popen[bytes]", points: int) -> int | None:
+    """The command's exit code where it was refused, None once it has given a point."""
+
+    def moved() -> bool:
+        record = case.search.record()
+        return command.poll() is not None or (record is not None and len(record.points) > points)
+
+    wait_for(moved, "the second driver's first point, or its end", within_s=180)
+    return command.poll()
 
 
 def second_driver(case: Case) -> None:

@@ -50,7 +50,6 @@ class Row:
     expected: str | None = None  # what the last command must say, where the study can't be finished
     prepare: Callable[["Case"], None] = lambda case: None
     short: bool = False  # part of the gate
-    has_cluster: bool = False  # whose processes and files are not the search's to clear away
 
     @property
     def name(self) -> str:
@@ -87,6 +86,8 @@ class Case:
         self.cleanups: list[Callable[[], None]] = []
         self.at_close: list[Callable[[], object]] = []
         self.nodes: object = None  # of a row with a cluster
+        self.server: subprocess.Popen[bytes] | None = None  # of a row with a server of MLflow's
+        self.port = 0
         self.commands: list[subprocess.Popen[bytes]] = []
         self.stuck = False
         self._struck_s = 0.0
@@ -179,15 +180,14 @@ class Case:
         )
 
     def _left(self) -> list[str]:
-        if not self.row.has_cluster:
-            return self.search.left()
-        ours = {p.pid for command in self.commands for p in self.search.of(command)}
-        theirs = ("ray::IDLE",)  # workers of the cluster, which wait for the next job
-        return [f"process {p.pid} {p.title[:60]}" for p in self.search.processes() if p.pid in ours] + [
+        """Of what the commands started; a cluster's own processes stay, but for those that still train."""
+        commands = {p.pid for command in self.commands for p in self.search.of(command)}
+        left = [
             f"process {p.pid} {p.title[:60]}"
             for p in self.search.processes()
-            if p.title.startswith("ray::") and not p.title.startswith(theirs)
+            if p.pid in commands or (p.title.startswith("ray::") and not p.title.startswith("ray::IDLE"))
         ]
+        return left + self.search.files_left()
 
     def _wrongs(self) -> list[str]:
         if self.row.expected is not None:

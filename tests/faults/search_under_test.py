@@ -17,7 +17,7 @@ from faults.verdict import Record, read_record
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
-OURS = os.readlink("/proc/self/ns/mnt")
+OURS = str(Path("/proc/self/ns/mnt").readlink())
 SPEC = """\
 study: faults
 data: {{name: digits, root: /tmp}}
@@ -119,7 +119,7 @@ class Search:
         deadline = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < deadline:
             with suppress(OSError):
-                namespace = os.readlink(f"/proc/{process.pid}/ns/mnt")
+                namespace = str(Path(f"/proc/{process.pid}/ns/mnt").readlink())
                 if namespace != OURS:
                     self._namespaces[process.pid] = namespace
                     break
@@ -171,9 +171,11 @@ class Search:
 
     def left(self) -> list[str]:
         """What stays behind of a search that has ended: processes, and files in the temp folder and in /dev/shm."""
-        found = [f"process {p.pid} {p.title[:60]}" for p in self.processes()]
+        return [f"process {p.pid} {p.title[:60]}" for p in self.processes()] + self.files_left()
+
+    def files_left(self) -> list[str]:
         kept = ("torchinductor_",)  # torch's cache of compiled code, made to be found again
-        found += [f"t/{path.name}" for path in self.temp.iterdir() if not path.name.startswith(kept)]
+        found = [f"t/{path.name}" for path in self.temp.iterdir() if not path.name.startswith(kept)]
         return found + [f"/dev/shm/{path.name}" for path in self.shm.iterdir()]
 
     def close(self) -> None:
@@ -200,7 +202,7 @@ def _living(namespaces: set[str]) -> Iterator[Process]:
         if not folder.name.isdigit():
             continue
         with suppress(OSError):
-            if os.readlink(folder / "ns/mnt") not in namespaces:
+            if str((folder / "ns/mnt").readlink()) not in namespaces:
                 continue
             state = (folder / "stat").read_text().rpartition(") ")[2][0]
             title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()

@@ -63,8 +63,8 @@ def as_markdown(row: Mapping[str, Any]) -> str:
 def told(kills: Mapping[str, Any]) -> str:
     wrong = "; ".join(kills["wrong"][:5]) or "nothing"
     return (
-        f"Kills of the driver at random moments: {kills['kills']} ({kills['by_moment']}), over {kills['studies']} studies "
-        f"of {kills['points']} points in all, in {kills['took_s']:.0f} s. Wrong afterwards: {wrong}. "
+        f"Kills of the driver at random moments: {kills['kills']} ({kills['by_moment']}), over {kills['studies']} "
+        f"studies of {kills['points']} points in all, in {kills['took_s']:.0f} s. Wrong afterwards: {wrong}. "
         f"Left behind: {kills['left'] or 'nothing'}."
     )
 

@@ -108,7 +108,7 @@ def test_a_point_that_stands_twice_is_seen(delivered: Path) -> None:
     ("sql", "said"),
     [
         (
-            "INSERT INTO runs VALUES ('t2', 1, 'FINISHED'); INSERT INTO tags VALUES ('t2', 'tune_cnn.trial', '0')",
+            "INSERT INTO runs VALUES ('x', 1, 'FINISHED'); INSERT INTO tags VALUES ('x', 'tune_cnn.trial', '0')",
             "2 runs",
         ),
         ("INSERT INTO runs VALUES ('again', 1, 'FINISHED')", "2 runs of the study"),
