@@ -28,8 +28,8 @@ def tun(name: str) -> int:
     return device
 
 
-def carry(devices: tuple[int, int], *, seed: int) -> None:
-    """Until stdin ends."""
+def carry(devices: tuple[int, int], orders: int, *, seed: int) -> None:
+    """Until there are no more orders; all three are open files; a device gives a packet a read."""
     chance = random.Random(seed)
     how = {"delay_s": 0.0, "loss": 0.0, "cut": False}
     under_way: list[tuple[float, int, int, bytes]] = []  # due, order, device, packet
@@ -37,14 +37,15 @@ def carry(devices: tuple[int, int], *, seed: int) -> None:
     other = {devices[0]: devices[1], devices[1]: devices[0]}
     while True:
         wait_s = max(0.0, under_way[0][0] - time.monotonic()) if under_way else None
-        ready, _, _ = select.select([*devices, sys.stdin], [], [], wait_s)
-        if sys.stdin in ready:
-            line = sys.stdin.readline()
-            if not line:
+        ready, _, _ = select.select([*devices, orders], [], [], wait_s)
+        if orders in ready:
+            lines = os.read(orders, LONGEST_PACKET)  # each is written at once, so it is there whole
+            if not lines:
                 return
-            how |= json.loads(line)
+            for line in lines.splitlines():
+                how |= json.loads(line)
         for device in ready:
-            if device is not sys.stdin:
+            if device is not orders:
                 with suppress(BlockingIOError):
                     packet = os.read(device, LONGEST_PACKET)
                     if not how["cut"] and chance.random() >= how["loss"]:
@@ -71,7 +72,7 @@ def main() -> None:
         ):
             subprocess.run(["ip", *words], check=True)
     print("ready", flush=True)
-    carry((devices[0], devices[1]), seed=0)
+    carry((devices[0], devices[1]), sys.stdin.fileno(), seed=0)
 
 
 if __name__ == "__main__":

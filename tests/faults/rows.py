@@ -15,6 +15,7 @@ from faults.verdict import Record, read_runs, wrongs
 
 COMMANDS = 6  # how often the same command is given before a row is given up
 GONE_S = 20.0  # what a search has left may take so long to be gone: the promise is 15 s
+DELIVERED_S = 90.0
 SAMPLE_S = 0.25
 REPLACED = {"worker", "rank", "outbox"}  # what the search itself starts anew where it is lost
 PROGRESS = re.compile(r"\d+/\d+ trials|\d+ trials|delivering|digits has no test|checking data|starting Ray|\s*$")
@@ -134,6 +135,12 @@ class Case:
                 moved_s = time.monotonic()
         return None
 
+    def wait_for_delivery(self) -> None:
+        """An outbox that outlives its search has the time that it takes."""
+        deadline = time.monotonic() + DELIVERED_S
+        while self.search.processes("outbox") and not self.finished and time.monotonic() < deadline:
+            time.sleep(0.2)
+
     @property
     def finished(self) -> bool:
         record = self.search.record()
@@ -148,6 +155,8 @@ class Case:
                 self.commands[-1].send_signal(signal.SIGKILL)
                 self.commands[-1].wait()
                 self.heal()
+            if code == 0:
+                self.wait_for_delivery()
             if (code == 0 and self.finished) or self._said_what_was_expected():
                 return
             self.command()
