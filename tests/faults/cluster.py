@@ -35,6 +35,7 @@ class Nodes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a Ctrl-C here ends the rows first
         )
         case.at_close.append(self._unlink)
         assert self.link.stdout is not None and self.link.stdout.readline() == "ready\n"

@@ -241,15 +241,12 @@ class Case:
     def _recovered_s(self, noticed_s: float) -> float | None:
         """The first epoch committed after that; where MLflow is what was lost, the first change delivered."""
         assert self.before is not None
-        highest = self.before.waiting if self.row.delivery else len(self.before.points)
-        for s in (s for s in self.samples if s.at_s > noticed_s):
-            if self.row.delivery and s.waiting < highest:
-                return s.at_s
-            if not self.row.delivery and s.points > highest:
-                return s.at_s
-            if s.waiting > highest and self.row.delivery:
-                highest = s.waiting
-        return None
+        later = [s for s in self.samples if s.at_s >= noticed_s]
+        if self.row.delivery:
+            pairs = zip(later, later[1:], strict=False)
+            return next((now.at_s for before, now in pairs if now.waiting < before.waiting), None)
+        until_then = max(len(self.before.points), later[0].points if noticed_s and later else 0)
+        return next((s.at_s for s in later if s.points > until_then), None)
 
     def _gone_s(self) -> float | None:
         alive = [s for s in self.samples if s.old_alive]
