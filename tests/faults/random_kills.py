@@ -58,8 +58,11 @@ def one_study(kills: int, moments: random.Random) -> dict[str, Any]:
         for _ in range(4):
             code = search.command().wait(LONGEST_S)
             record = search.record()
-            if code == 0 and record is not None and not record.waiting:
+            if code == 0 and record is not None and record.state == "finished":
                 break
+        if record is not None and record.waiting:
+            search.sync().wait(LONGEST_S)
+            record = search.record()
         wrong += (
             ["the store can't be read"]
             if record is None

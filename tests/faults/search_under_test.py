@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,6 +131,11 @@ class Search:
     def command(self) -> "subprocess.Popen[bytes]":
         """The one command, which goes on where the study stands."""
         return self.spawn(sys.executable, "-m", "tune_cnn", "search", "spec.yaml", *self.options, log="said")
+
+    def sync(self) -> "subprocess.Popen[bytes]":
+        tracking = [word for flag, word in pairwise(self.options) if flag == "--tracking-uri"]
+        options = ["--tracking-uri", tracking[0]] if tracking else []
+        return self.spawn(sys.executable, "-m", "tune_cnn", "sync", "faults", *options, log="synced")
 
     @property
     def said(self) -> list[str]:
