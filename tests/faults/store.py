@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from database_server import binaries, postgres
@@ -101,8 +102,8 @@ def _start(url: str) -> None:
     subprocess.run(words, check=False, cwd="/tmp", capture_output=True, user=data.owner())
 
 
-def _row(part: str, fault: str, strike: Callable[[Case], None], **more: object) -> Row:
-    return Row(family="store", part=part, fault=fault, strike=strike, search={"trials": 4}, **more)  # type: ignore[arg-type]
+def _row(part: str, fault: str, strike: Callable[[Case], None], **more: Any) -> Row:
+    return Row(family="store", part=part, fault=fault, strike=strike, search={"trials": 4}, **more)
 
 
 ROWS = [

@@ -56,9 +56,7 @@ def as_markdown(row: Mapping[str, Any]) -> str:
     held = "yes" if not row["wrong"] else "**no**: " + "; ".join(row["wrong"][:3])
     held += ", but **stuck** until it was killed" if row["stuck"] else ""
     times = " | ".join(_seconds(row[name]) for name in ("noticed_s", "recovered_s", "gone_s"))
-    codes = ", ".join("runs" if code is None else str(code) for code in row["codes"]) + (
-        ", sync" if row["synced"] else ""
-    )
+    codes = ", ".join(["runs" if code is None else str(code) for code in row["codes"]] + ["sync"] * row["synced"])
     return f"{head} {_one_line(held)} | {times} | {codes} | {_one_line('; '.join(row['left'][:3])) or 'nothing'} |"
 
 
