@@ -127,6 +127,12 @@ def test_each_difference_between_mlflow_and_the_store_is_seen(delivered: Path, s
     assert said in "\n".join(verdict(delivered))
 
 
+def test_an_mlflow_that_holds_nothing_is_seen(delivered: Path) -> None:
+    """Its database isn't there, or has no tables yet: that is no crash of the verdict's, and no agreement."""
+    (delivered / "mlflow.db").unlink()
+    assert verdict(delivered) == ["MLflow holds no run"]
+
+
 def test_what_was_committed_before_the_fault_must_stay(delivered: Path) -> None:
     """A point that is another one now, and a front that is smaller."""
     before = read_record(f"sqlite:///{delivered / 'studies.db'}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 ENDED = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "infeasible": "FAILED"}  # as MLflow has it
 
@@ -87,9 +87,12 @@ def read_record(url: str, study: str = "faults") -> Record | None:
 
 
 def read_runs(database: Path, study: str = "faults") -> list[Run]:
+    """None where nothing has been delivered yet: MLflow makes its database late."""
     engine = create_engine(f"sqlite:///{database}")
     try:
         with engine.connect() as connection:
+            if "runs" not in inspect(connection).get_table_names():
+                return []
             runs = list(
                 connection.execute(
                     text(
@@ -148,6 +151,9 @@ def _mlflow(record: Record, runs: list[Run]) -> Iterator[str]:
     if record.waiting:
         yield f"{record.waiting} changes wait for MLflow"
     of = Counter(run.trial for run in runs)
+    if not runs:
+        yield "MLflow holds no run"
+        return
     for trial, count in of.items():
         if count > 1:
             yield f"MLflow has {count} runs of {'the study' if trial is None else f'trial {trial}'}"
