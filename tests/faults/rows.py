@@ -122,9 +122,10 @@ class Case:
         if self._watch.is_alive():
             self._watch.join()
         self.heal()
-        self.search.close()
+        self.search.end()
         for undo in reversed(self.at_close):
             undo()
+        self.search.close()
 
     def wait_for_end(self, patience_s: float) -> int | None:
         """The last command's exit code; None where it hangs, that is gave no point and did not end for so long."""

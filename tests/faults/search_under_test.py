@@ -184,11 +184,16 @@ class Search:
         found = [f"t/{path.name}" for path in self.temp.iterdir() if not path.name.startswith(kept)]
         return found + [f"/dev/shm/{path.name}" for path in self.shm.iterdir()]
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Kill all that lives of it."""
         for process in self.processes():
             process.send(signal.SIGKILL)
         for started in self.started:
             started.wait()
+
+    def close(self) -> None:
+        """The same, and its folders go."""
+        self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.shm, ignore_errors=True)
 
