@@ -15,7 +15,7 @@ from study.made_up import PARAMS, make_study
 from study.made_up import Command as Run
 
 from mlflow_server.command import parser as server_options
-from tune_cnn.cli import app
+from tune_cnn.cli.main import app
 from tune_cnn.records.store import Store
 from tune_cnn.spec import load_spec
 from tune_cnn.study.export import read_config

@@ -158,7 +158,7 @@ def loaded_after(code: str) -> set[str]:
 
 HELP = """
 import sys
-from tune_cnn.cli import main
+from tune_cnn.cli.main import main
 sys.argv = ["tune-cnn", "--help"]
 try:
     main()
@@ -170,7 +170,7 @@ except SystemExit as end:
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import tune_cnn, tune_cnn.cli", HEAVY),
+        ("import tune_cnn, tune_cnn.cli.main", HEAVY),
         (HELP, HEAVY),
         ("from tune_cnn.spec import load_spec; load_spec('quickstart')", [*HEAVY, "numpy"]),
         ("import tune_cnn.metrics, tune_cnn.front.choose, tune_cnn.front.hypervolume", HEAVY),

@@ -15,7 +15,7 @@ from page_commands import Checker
 from pages import ROOT, SPAN, Block, Command, anchors, blocks, commands, links, pages, simple, spans, tracked
 from study.made_up import commands_in
 
-from tune_cnn.cli import app
+from tune_cnn.cli.main import app
 from tune_cnn.metrics import metrics_table
 from tune_cnn.spec import load_spec
 from tune_cnn.spec.documentation import spec_table

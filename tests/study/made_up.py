@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tune_cnn import cli
+from tune_cnn.cli.main import main
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import StudyState, TrialState
@@ -95,7 +95,7 @@ def commands_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         monkeypatch.setattr("sys.argv", ["tune-cnn", *words])
         code = 0
         try:
-            cli.main()
+            main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         out, err = capfd.readouterr()

@@ -15,7 +15,8 @@ import yaml
 
 from study.commands import SMALL, run, start
 from study.made_up import SPEC, Command, make_study, one_message
-from tune_cnn import Study, cli
+from tune_cnn import Study
+from tune_cnn.cli.main import main
 from tune_cnn.errors import InputError, StudyError
 from tune_cnn.records.store import Store
 
@@ -228,7 +229,7 @@ def test_main_in_a_thread_takes_no_signals(command: Command) -> None:
 
     def use() -> None:
         try:
-            cli.main()
+            main()
         except SystemExit as end:
             codes.append(end.code)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from tune_cnn.cli import app
+from tune_cnn.cli.main import app
 from tune_cnn.study.catalog import strategies
 from tune_cnn.training.strategies.framework.registry import find_strategies
 

@@ -1,0 +1,209 @@
+"""The commands of a study: search, look, confirm, choose, train."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tune_cnn.cli.options import Address, Asked, Debug, Home, Json, Set, Storage, StudyName, Tracking
+from tune_cnn.cli.output import print_json, print_result, say, write
+from tune_cnn.errors import InputError
+from tune_cnn.started import as_started
+from tune_cnn.study.hints import HOME, again
+
+app = typer.Typer()
+
+
+@app.command()
+def search(
+    spec: Annotated[str, typer.Argument(metavar="SPEC|RECIPE", help="A YAML file or a recipe.")] = "quickstart",
+    overrides: Set = None,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Storage = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, probe twenty steps, say what fits and how fast.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the spec's JSON schema, for editors.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search for the front, or go on with a search that was interrupted: the same command again."""
+    from tune_cnn.spec import load_spec, spec_schema
+
+    if schema:
+        print_json(spec_schema())
+        return
+    from tune_cnn.reports.terminal import printed
+    from tune_cnn.study import commands
+
+    checked = load_spec(spec, overrides or [])
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    if dry_run:
+        print_result(commands.dry_run(checked, locations), as_json, printed.dry_run)
+        return
+    print_result(commands.search(checked, locations, again=again()), as_json, commands.show_search)
+
+
+@app.command()
+def status(
+    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """How a study stands."""
+    from tune_cnn.reports.terminal import printed
+    from tune_cnn.study import commands
+
+    print_result(commands.study(study, home, tracking_uri).status(), as_json, printed.status)
+
+
+@app.command(name="list")
+def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False) -> None:
+    """The studies of a home, and those that the tracking server alone holds."""
+    from tune_cnn.reports.terminal import printed
+    from tune_cnn.study import commands
+
+    rows = commands.list_studies(home, tracking_uri)
+    if rows or as_json:
+        print_result(rows, as_json, printed.studies)
+    else:
+        say(f"No studies in {home} yet; start one with `{shlex.join([*as_started(), 'search'])}`.")
+
+
+@app.command()
+def front(
+    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """The front of a study: its non-dominated epoch points."""
+    from tune_cnn.study import commands
+
+    print_result(commands.front(study, home, tracking_uri), as_json, commands.show_front)
+
+
+@app.command()
+def confirm(
+    study: StudyName,
+    points: Annotated[
+        int | None, typer.Option(help="Candidates from the front.", show_default="the spec's, else 5")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each.", show_default="the spec's, else 3")] = None,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Storage = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the front's best points again, alone on their hardware and over several seeds. Run it again to continue."""
+    from tune_cnn.study import commands
+
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    document = commands.confirm(study, locations, points=points, seeds=seeds, again=again())
+    print_result(document, as_json, commands.show_confirm)
+
+
+@app.command()
+def export(
+    study: StudyName,
+    max_time: Annotated[float | None, typer.Option(help="Longest training time in seconds.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, from 0 to 1.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC<=V", help="A bound on any metric; may stand more than once.")
+    ] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="The knee of what is inside the bounds.")] = False,
+    trial: Annotated[int | None, typer.Option(help="This trial's point, with --epoch.")] = None,
+    epoch: Annotated[int | None, typer.Option(help="With --trial: the epoch to stop at.")] = None,
+    form: Annotated[str, typer.Option("--format", help="yaml or json.")] = "yaml",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", show_default="stdout")] = None,
+    home: Home = HOME,
+    tracking_uri: Asked = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The configuration that fits a preference, with what it promises. Without a preference: the knee."""
+    from tune_cnn.study import commands
+
+    wanted = commands.Wanted(
+        max_time_s=max_time, min_accuracy=min_accuracy, where=where or (), knee=knee, trial=trial, epoch=epoch
+    )
+    of = commands.study(study, home, tracking_uri)
+    chosen = commands.export(of, wanted, form=form, as_json=as_json, output=output)
+    if chosen is not None:
+        write(lambda: sys.stdout.write(chosen))
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="An exported configuration, or a spec without choice.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for weights and model card.", show_default="NAME-model"),
+    ] = None,
+    all_data: Annotated[bool, typer.Option("--all-data", help="Train on the validation split too.")] = False,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make it the next version of this model in MLflow.")
+    ] = None,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a configuration to its stop epoch, and say how far its promise was kept."""
+    from tune_cnn.reports.terminal import printed
+    from tune_cnn.study import commands
+
+    locations = commands.locations(None, tracking_uri, address, None, debug=debug)
+    result = commands.train(config, locations, output=output, all_data=all_data, register=register)
+    print_result(result, as_json, printed.training)
+
+
+@app.command()
+def report(
+    study: StudyName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")],
+    home: Home = HOME,
+    tracking_uri: Asked = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a study: one HTML file that needs nothing else."""
+    from tune_cnn.study import commands
+
+    path = commands.study(study, home, tracking_uri).report(output)
+    print_result({"study": study, "report": str(path)}, as_json, lambda r: say(f"Report: {r['report']}"))
+
+
+@app.command()
+def delete(
+    study: StudyName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    home: Home = HOME,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Delete a study from its home. MLflow keeps its runs."""
+    from tune_cnn.study import commands
+
+    studied = commands.known_study(study, home)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("delete: asks first, and there is no terminal to answer on; give --yes")
+        typer.confirm(f"Delete study {study} with all its points from {home}?", abort=True, err=True)
+    studied.delete()
+    said = f"Study {study} is deleted. MLflow keeps its runs; to use the name again, rename their experiment there."
+    print_result({"study": study, "deleted": True}, as_json, lambda _: say(said))
+
+
+@app.command()
+def sync(
+    study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Deliver to MLflow what a search still holds."""
+    from tune_cnn.study import commands
+
+    delivered = commands.sync(study, home, tracking_uri)
+    print_result({"study": study, "delivered": delivered}, as_json, lambda r: say(f"{delivered} changes delivered."))
