@@ -65,6 +65,10 @@ class Store:
         """How messages name this store."""
         return self._database.shown
 
+    def check_whole(self) -> None:
+        """StoreError where the file is damaged, though what was read so far doesn't show it: asked before a search."""
+        self._database.check_whole()
+
     def close(self) -> None:
         self._database.close()
 
@@ -94,13 +98,13 @@ class Store:
     def study(self, name: str) -> StudyRecord | None:
         with self._database.read() as connection:
             row = connection.execute(select(studies).where(studies.c.name == name)).first()
-        return None if row is None else study_of(row)
+            return None if row is None else study_of(row)
 
     def studies(self) -> list[StudyRecord]:
         """All studies, the last changed first."""
         with self._database.read() as connection:
             rows = connection.execute(select(studies).order_by(studies.c.updated_ms.desc(), studies.c.id)).all()
-        return [study_of(row) for row in rows]
+            return [study_of(row) for row in rows]
 
     def update_study(
         self,
@@ -201,7 +205,7 @@ class Store:
             mine = trials.c.study_id == self._key(connection, study)
             query = select(trials).where(mine, true() if state is None else trials.c.state == state)
             rows = connection.execute(query.order_by(trials.c.number)).all()
-        return [trial_of(row) for row in rows]
+            return [trial_of(row) for row in rows]
 
     def end_trial(self, study: str, number: int, state: TrialState, reason: str | None = None) -> bool:
         """Close a running trial; the first end wins. Returns whether it was still running."""
