@@ -100,7 +100,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "study": [
         {"hints", "signals", "machine", "seeds"},
-        {"locations", "archive", "export", "failures", "catalog"},
+        {"locations", "archive", "export", "failures", "catalog", "manifests"},
         {"jobs", "front"},
         {"report"},
         {"session"},
