@@ -27,7 +27,7 @@ def _points(url: str) -> list[tuple[int, int]]:
     """(trial, epoch) of all that is stored; none before the search has made its tables."""
     try:
         store = Store(url, create=False)
-    except StoreError:
+    except (StoreError, StudyError):
         return []
     try:
         return [(point.trial, point.epoch) for point in store.points("small")]
