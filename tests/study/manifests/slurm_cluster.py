@@ -58,7 +58,8 @@ slurmctld -D &
 for n in 1 2; do
     # a /tmp/ray of its own: Ray leaves there which cluster it runs
     mkdir -p /tmp/ray {folder}/ray$n
-    {unshare} bash -c "hostname n$n; mount --bind {folder}/ray$n /tmp/ray; echo > {folder}/up$n; until ip link show eth0 > /dev/null 2>&1; do sleep 0.1; done
+    {unshare} bash -c "hostname n$n; mount --bind {folder}/ray$n /tmp/ray; echo > {folder}/up$n
+        until ip link show eth0 > /dev/null 2>&1; do sleep 0.1; done
         ip link set lo up; ip addr add 10.99.0.1$n/24 dev eth0; ip link set eth0 up; exec slurmd -D -N n$n" &
     node=$!
     until [ -e {folder}/up$n ]; do sleep 0.1; done

@@ -67,8 +67,7 @@ trap 'end_gently TERM' TERM    # scancel --batch --signal=TERM: end at the epoch
 # One task a node: each starts its part of one Ray cluster, the first one runs the search when all are there. Its exit
 # code becomes srun's
 srun --nodes=@NODES@ --ntasks-per-node=1 --cpus-per-task=@CPUS@ --kill-on-bad-exit=0 \
-    ray symmetric-run --address "$address:$port" --min-nodes @NODES@ --num-cpus=@CPUS@ --num-gpus=@GPUS@ \
-    --include-dashboard=false --disable-usage-stats -- \
+    ray symmetric-run --address "$address:$port" --min-nodes @NODES@ --num-cpus=@CPUS@ --num-gpus=@GPUS@ -- \
     bash -c 'echo $$ > "$0"; exec "$@"' "$place/driver" \
     tune-cnn search @SEARCH@ --address "$address:$port" &
 step=$!
