@@ -60,7 +60,8 @@ for n in 1 2; do
     mkdir -p /tmp/ray {folder}/ray$n
     {unshare} bash -c "hostname n$n; mount --bind {folder}/ray$n /tmp/ray; echo > {folder}/up$n
         until ip link show eth0 > /dev/null 2>&1; do sleep 0.1; done
-        ip link set lo up; ip addr add 10.99.0.1$n/24 dev eth0; ip link set eth0 up; exec slurmd -D -N n$n" &
+        ip link set lo up; ip addr add 10.99.0.1$n/24 dev eth0; ip link set eth0 up
+        ip route add default via 10.99.0.1; slurmd -D -N n$n & wait" &
     node=$!
     until [ -e {folder}/up$n ]; do sleep 0.1; done
     ip link add veth$n type veth peer name eth0 netns "$(cat /proc/$node/task/$node/children | tr -d ' ')"

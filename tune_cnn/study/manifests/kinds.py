@@ -15,7 +15,7 @@ from tune_cnn.study.manifests.systemd import systemd
 from tune_cnn.untyped import Plain
 
 EVERY = {"programs", "folder", "home", "storage", "secrets", "notice_s"}
-LEAST_NOTICE_S = 10  # the driver looks for a signal between two results, and then writes its report
+LEAST_NOTICE_S = 30  # the driver looks for a signal between two results, then writes its report and ends Ray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from tune_cnn.study.manifests.layout import Layout, layout
 from tune_cnn.study.manifests.template import filled
 
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+REQUEUE_S = 20  # before the kill: what the controller may take to hear of it
 SECRETS = "~/.config/tune_cnn/secrets"
 
 
@@ -38,6 +39,7 @@ def slurm(sources: Sequence[Source], asked: Asked, *, file: str = "FILE") -> str
             "GPUS": one.gpus_per_node,
             "REQUESTS": _requests(one, asked),
             "NOTICE_S": asked.notice_s,
+            "LATEST_S": asked.notice_s - REQUEUE_S,
             "ARRAY": _array(names),
             "CHOOSE": _choose(sources),
             "PROGRAMS": shlex.quote(str(asked.programs)),

@@ -19,7 +19,7 @@
 # A job that is preempted, or whose node fails, waits in the queue again: the same command goes on
 #SBATCH --requeue
 # This long before the time limit the batch script, and nobody else, gets SIGUSR1 (Slurm may send it a minute earlier).
-# An epoch and its checkpoint must fit in; what doesn't fit is trained again from the checkpoint before
+# An epoch, the report and up to a minute for MLflow should fit in; else trials go on from their last checkpoints
 #SBATCH --signal=B:USR1@@NOTICE_S@
 @ARRAY@
 
@@ -51,30 +51,38 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 NO_COLOR=1
 address=${HEAD_ADDRESS:-$(hostname -I | tr ' ' '\n' | grep -v '^127\.' | head -n 1)}
 port=$((20000 + SLURM_JOB_ID % 10000))  # two jobs that follow one another don't meet
 
-# A signal to the step would reach every process in it, and end Ray before the search. So the driver leaves its number
-# here, and the signal goes to it alone
+# A signal to the step would reach every process in it, and end Ray before the search. So the driver's number is left
+# here, and the signal goes to it alone; its exit code too, as srun's is the highest of all tasks'
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 told=
+late=
 end_gently() {
     told=$1
+    # An epoch that takes longer than the time that is left is trained again, but the job must be in the queue by then
+    if [ "$told" = USR1 ] && [ -z "$late" ]; then
+        (sleep @LATEST_S@; echo "no time is left: queued again"; scontrol requeue "$SLURM_JOB_ID") & late=$!
+    fi
     echo "SIG$told: the search ends at the epoch, checkpoints are kept"
     if [ -s "$place/driver" ]; then kill -USR1 "$(cat "$place/driver")"; else kill -TERM "$step"; fi
 }
 trap 'end_gently USR1' USR1    # the time is nearly over: end at the epoch, and queue again
 trap 'end_gently TERM' TERM    # scancel --batch --signal=TERM: end at the epoch, and stay ended
 
-# One task a node: each starts its part of one Ray cluster, the first one runs the search when all are there. Its exit
-# code becomes srun's
-srun --nodes=@NODES@ --ntasks-per-node=1 --cpus-per-task=@CPUS@ --kill-on-bad-exit=0 \
+# One task a node: each starts its part of one Ray cluster, the first one runs the search when all are there. When that
+# has ended, the others would look for their head for another minute: --wait ends them after five seconds
+srun --nodes=@NODES@ --ntasks-per-node=1 --cpus-per-task=@CPUS@ --kill-on-bad-exit=0 --wait=5 \
     ray symmetric-run --address "$address:$port" --min-nodes @NODES@ --num-cpus=@CPUS@ --num-gpus=@GPUS@ -- \
-    bash -c 'echo $$ > "$0"; exec "$@"' "$place/driver" \
+    bash -c '"$@" & echo $! > "$0/driver"; wait $!; echo $? > "$0/code"; exit "$(cat "$0/code")"' "$place" \
     tune-cnn search @SEARCH@ --address "$address:$port" &
 step=$!
 
 # A signal ends `wait` with 138 (USR1) or 143 (TERM) while the search still runs: wait again
 code=138
 while [ "$code" -eq 138 ] || [ "$code" -eq 143 ]; do wait "$step"; code=$?; done
+if [ -s "$place/code" ]; then code=$(cat "$place/code"); fi
+
+if [ -n "$late" ]; then kill "$late"; fi
 
 # 0: the search is done · 1: it failed · 2: the input is wrong · all else after SIGUSR1: it was interrupted
 case "$told:$code" in
