@@ -118,7 +118,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "study": [
         {"hints", "nodes", "signals", "machine", "seeds"},
         {"leaving"},
-        {"locations", "archive", "export", "failures", "catalog"},
+        {"locations", "archive", "export", "failures", "catalog", "manifests"},
         {"jobs", "front"},
         {"report"},
         {"session"},
