@@ -76,10 +76,10 @@ FLOORS: dict[str, list[set[str]]] = {
         {"address", "code_size", "coordinator", "ranks", "ray_output", "remote"},
         {"cards", "power", "trainable"},
         {"cluster"},
-        {"dedicated", "tune_loop"},
+        {"dedicated", "jobs", "tune_loop"},
     ],
     "records": [
-        {"bulk", "tables"},
+        {"bulk", "file_system", "tables"},
         {"rows"},
         {"database"},
         {"change_log", "lease", "costs", "document", "front_history"},
@@ -108,7 +108,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"confirming"},
         {"searching", "training"},
         {"study"},
-        {"commands"},
+        {"submitting"},
+        {"commands", "fleet"},
     ],
 }
 # The rooms in which a library is imported; elsewhere it is foreign.
@@ -120,6 +121,7 @@ ROOMS: dict[str, set[str]] = {
     "PIL": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
+    "cryptography": {"trials"},
     "optuna": {"search"},
     "mlflow": {"records"},
     "sqlalchemy": {"records"},

@@ -42,10 +42,12 @@ def own_cluster(*, cpus: int) -> Iterator[OwnCluster]:
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     gcs, dashboard, agent, grpc, metrics = _free_ports(5)
     head = subprocess.Popen(
-        [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}"]
-        + [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
-        + [f"--dashboard-agent-grpc-port={grpc}", f"--metrics-export-port={metrics}", f"--temp-dir={folder / 'ray'}"]
-        + ["--object-store-memory=100000000", "--dashboard-host=127.0.0.1"],
+        [
+            *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}"),
+            *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
+            *(f"--dashboard-agent-grpc-port={grpc}", f"--metrics-export-port={metrics}"),
+            *("--object-store-memory=100000000", "--dashboard-host=127.0.0.1", f"--temp-dir={folder / 'ray'}"),
+        ],
         env={**kept, **ours, "OMP_NUM_THREADS": "1"},
         stdout=(folder / "head.log").open("w"),
         stderr=subprocess.STDOUT,

@@ -54,9 +54,9 @@ def status(
 ) -> None:
     """How a study stands."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import commands
+    from tune_cnn.study import commands, fleet
 
-    print_result(commands.study(study, home, tracking_uri).status(), as_json, printed.status)
+    print_result(fleet.status(commands.study(study, home, tracking_uri)), as_json, printed.status)
 
 
 @app.command(name="list")

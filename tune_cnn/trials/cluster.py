@@ -263,9 +263,8 @@ def _one_accelerator(resources: Resources, share: float) -> None:
 
 def why_never(resources: Resources, on: Sequence[dict[str, Plain]]) -> str | None:
     """Why nodes with these resources can never hold a trial of some phase; None where they can."""
-    whole = 1.0 if any(node.get("GPU", 0) > 0 for node in on) else 0.0
-    shares = [whole if phase.gpus_per_rank is None else phase.gpus_per_rank for phase in resources.phases]
-    wanted = [_bundles(resources, share) for share in shares]
+    whole = float(any(node.get("GPU", 0) > 0 for node in on))
+    wanted = (_bundles(resources, whole if p.gpus_per_rank is None else p.gpus_per_rank) for p in resources.phases)
     return next((_never(bundles, resources, on) for bundles in wanted if not _placed(bundles, on)[0]), None)
 
 

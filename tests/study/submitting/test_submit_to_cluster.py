@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import psutil
-from study.commands import SECRET, environment
 from trials.one_cluster import OwnCluster, own_cluster
+
+from study.commands import SECRET, environment
 
 SPEC = """\
 study: sent
@@ -43,6 +44,9 @@ def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> No
     head = tmp_path / "head"
     submit = ("submit", "spec.yaml", "--on-head", str(head))
     with own_cluster(cpus=1) as cluster:
+        print("NODES", cluster.ask("/api/v0/nodes?detail=1&limit=10000"))
+        print("META", cluster.ask("/api/v0/cluster_metadata"))
+        print("STATUS", cluster.ask("/api/cluster_status")[:300])
         told = command(cluster, tmp_path, *submit, "--jobs-url", cluster.url)
         assert "private/" in told
         assert "tune-cnn.sent.1" in told

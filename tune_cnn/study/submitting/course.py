@@ -53,8 +53,8 @@ def submit(wanted: Submission, server: JobsServer, report: Report) -> Job:
     if wanted.places.is_secret and server.token is None:
         raise InputError(
             f"--jobs-url {server.url}: this cluster is open, so whoever reaches it could read the passwords that "
-            "are to be sent; start Ray there with RAY_AUTH_MODE=token, or set TUNE_CNN_STORE and MLFLOW_TRACKING_* where "
-            "`ray start` runs, unset them here, and give --on-head"
+            "are to be sent; start Ray there with RAY_AUTH_MODE=token, or set TUNE_CNN_STORE and MLFLOW_TRACKING_* "
+            "where `ray start` runs, unset them here, and give --on-head"
         )
     if why := server.why_never(wanted.spec):
         raise ResourceError(why)

@@ -79,7 +79,7 @@ def _too_much(folder: Path, sizes: Mapping[Path, int], came: str) -> str:
     return (
         f"{folder}: travels to the cluster as the working directory and may hold {LIMIT_BYTES / MB:,.0f} MB, got "
         f"{came}; the largest: {named}. Name what stays here in resources.leave_out, as in resources: {{leave_out: "
-        f"['{largest[0].relative_to(folder)}']}} (patterns as in .gitignore), or submit from a folder with the code alone"
+        f"['{largest[0].relative_to(folder)}']}} (patterns as in .gitignore), or submit from a folder of code"
     )
 
 

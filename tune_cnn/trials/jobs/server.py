@@ -84,7 +84,7 @@ class JobsServer:
             return None
         found = self._get("/api/v0/nodes?detail=1&limit=10000")["data"]["result"]["result"]
         there = [node["resources_total"] for node in found if node["state"] == "ALIVE"]
-        return why_never(spec.resources, there)
+        return why_never(spec.resources, there) if there else None  # a head that has just begun names none yet
 
     # Jobs
 
