@@ -17,8 +17,8 @@ study: sent
 data: {name: digits, root: /tmp}
 model: {name: small_cnn}
 space:
-  epochs: 40
-  batch_size: [32, 64]
+  epochs: 15
+  batch_size: [2, 4]
   learning_rate: {low: 0.01, high: 0.3, log: true}
 stopper: none
 resources: {slots: 1}
@@ -44,9 +44,6 @@ def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> No
     head = tmp_path / "head"
     submit = ("submit", "spec.yaml", "--on-head", str(head))
     with own_cluster(cpus=1) as cluster:
-        print("NODES", cluster.ask("/api/v0/nodes?detail=1&limit=10000"))
-        print("META", cluster.ask("/api/v0/cluster_metadata"))
-        print("STATUS", cluster.ask("/api/cluster_status")[:300])
         told = command(cluster, tmp_path, *submit, "--jobs-url", cluster.url)
         assert "private/" in told
         assert "tune-cnn.sent.1" in told
@@ -59,9 +56,9 @@ def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> No
         status = json.loads(command(cluster, tmp_path, "status", "sent", "--json"))
         assert status["job"]["status"] == "failed"
         points = _points(head)
-        assert 0 < points < 40
-        command(cluster, tmp_path, *submit, "--set", "budget.trials=2", "--follow", code=0)
-        assert _points(head) == 80
+        assert 0 < points < 15
+        assert "is finished" in command(cluster, tmp_path, *submit, "--follow")
+        assert _points(head) == 15
         assert "interrupted" not in command(cluster, tmp_path, "logs", "sent")
         _assert_unseen(cluster)
 
