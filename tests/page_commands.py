@@ -112,14 +112,14 @@ class Checker:
             self._read(words)
         elif words[0] == "manifest":
             self._manifest(words[1:])
-        elif words[0] == "search":
+        elif words[0] in {"search", "submit"}:
             load_spec(asked["spec"], asked["overrides"] or [])
         elif words[0] == "train":
             self._study("exported")
             self._read(["export", "exported", "-o", "best.yaml"])
             read_config(asked["config"])
         else:
-            assert words[0] in {"confirm", "sync"}, f"no check for {words[0]}"
+            assert words[0] in {"confirm", "sync", "watch", "cancel", "logs"}, f"no check for {words[0]}"
 
     def _manifest(self, words: list[str]) -> None:
         """Written, where the page's command comes first; an earlier page may have asked for the same name."""

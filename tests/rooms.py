@@ -93,10 +93,10 @@ FLOORS: dict[str, list[set[str]]] = {
         {"cards", "coordinated", "nodes_in_use", "power", "trainable"},
         {"joining", "tune_adapter"},
         {"cluster"},
-        {"dedicated", "tune_loop"},
+        {"dedicated", "jobs", "tune_loop"},
     ],
     "records": [
-        {"bulk", "tables"},
+        {"bulk", "file_system", "tables"},
         {"rows"},
         {"database"},
         {"change_log", "lease", "costs", "document", "front_history"},
@@ -126,7 +126,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"confirming"},
         {"searching", "training"},
         {"study"},
-        {"commands"},
+        {"submitting"},
+        {"commands", "fleet"},
     ],
 }
 # The rooms in which a library is imported; elsewhere it is foreign.
@@ -138,6 +139,7 @@ ROOMS: dict[str, set[str]] = {
     "PIL": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
+    "cryptography": {"trials"},
     "optuna": {"search"},
     "mlflow": {"records"},
     "sqlalchemy": {"records"},

@@ -10,9 +10,10 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from tune_cnn.errors import StoreError, StoreFull, StudyError
+from tune_cnn.errors import InputError, StoreError, StoreFull, StudyError
 from tune_cnn.records import tables
 from tune_cnn.records.bulk import Unreadable
+from tune_cnn.records.file_system import network_file_system
 from tune_cnn.records.rows import now_ms
 from tune_cnn.text import printable
 
@@ -135,6 +136,13 @@ def _prepare_folder(url: URL, *, create: bool) -> None:
     path = Path(str(url.database))
     if not create and not path.exists():
         raise StudyError(f"{path}: no study has been searched here yet; give the --home of the search")
+    kind = network_file_system(path) if create else None
+    if kind is not None:
+        raise InputError(
+            f"{path}: a store in SQLite can't lie on a network file system, here {kind}: its locks don't hold between "
+            "machines, and two of them would damage it. Give a --home on a local disk, or keep the record in "
+            "PostgreSQL: set TUNE_CNN_STORE; checkpoints may lie there, see --storage"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
 
 

@@ -101,7 +101,7 @@ def fit(
     if not count and _autoscales():
         count, packed = _wait_for_nodes(bundles, report)
     if not count:
-        raise ResourceError(_never(bundles, resources))
+        raise ResourceError(_never(bundles, resources, nodes()))
     if not packed:
         report(
             f"no node holds the {len(bundles)} ranks of a trial, so they spread over nodes: gradients cross the "
@@ -165,8 +165,15 @@ def _one_accelerator(resources: Resources, share: float) -> None:
         )
 
 
-def _never(bundles: Sequence[dict[str, float]], resources: Resources) -> str:
-    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes())
+def why_never(resources: Resources, on: Sequence[dict[str, Plain]]) -> str | None:
+    """Why nodes with these resources can never hold a trial of some phase; None where they can."""
+    whole = float(any(node.get("GPU", 0) > 0 for node in on))
+    wanted = (_bundles(resources, whole if p.gpus_per_rank is None else p.gpus_per_rank) for p in resources.phases)
+    return next((_never(bundles, resources, on) for bundles in wanted if not _placed(bundles, on)[0]), None)
+
+
+def _never(bundles: Sequence[dict[str, float]], resources: Resources, on: Sequence[dict[str, Plain]]) -> str:
+    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in on)
     cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
     kind = f" of type {resources.accelerator}" if gpus and resources.accelerator else ""
     return (
