@@ -94,6 +94,7 @@ def _studied(status: Mapping[str, Plain]) -> None:
         "trials": _counts(trials) or "none",
         "hypervolume": f"{volume:.4f}" if volume is not None else "none yet",
         **({"confirmed": _confirming(status["confirm"])} if status.get("confirm") else {}),
+        **({"MLflow": status["mlflow"]["said"].removeprefix("MLflow: ")} if status.get("mlflow") else {}),
         "started": moment(status["started"]),
         "updated": moment(status["updated"]),
     }
@@ -101,8 +102,32 @@ def _studied(status: Mapping[str, Plain]) -> None:
     _plain(console, f"{status['study']}: {status['state']}")
     for name, value in rows.items():
         _plain(console, f"  {name:12} {value}")
-    for told in status["failures"]:
+    for told in (*status["failures"], *status["notes"]):
         _plain(console, told)
+
+
+def nodes(found: Mapping[str, Plain]) -> None:
+    """A row a node."""
+    console = _Stream()
+    if not found["nodes"]:
+        _plain(console, f"{found['study']}: no node has ended a trial yet")
+        return
+    table = _table("node", "host", "trials", "lost", "moved", "time", "stands")
+    for node in found["nodes"]:
+        ratio = ABSENT if node["time_ratio"] is None else f"{node['time_ratio']:.2f} ×"
+        counts = (str(node[name]) for name in ("trials", "lost", "moved"))
+        table.add_row(*map(Text, (node["node"][:8], node["host"], *counts, ratio, _standing(node))))
+    console.print(table)
+
+
+def _standing(node: Mapping[str, Plain]) -> str:
+    """Whether it takes trials, and what to bear in mind."""
+    told = ["gone"] if node["gone"] else []
+    if node["aside_since"]:
+        told.append(f"set aside since {moment(node['aside_since'])}: {node['why']}")
+    if node["slower"]:
+        told.append(f"slow: {node['slower']:.2f} times as long as elsewhere")
+    return "; ".join(told) or "well"
 
 
 def _confirming(progress: Mapping[str, Plain]) -> str:
