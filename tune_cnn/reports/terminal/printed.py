@@ -74,19 +74,6 @@ def search_foot(result: Mapping[str, Plain]) -> None:
 
 
 def status(status: Mapping[str, Plain]) -> None:
-    if status["state"] is None:
-        line(status["unread"])
-    else:
-        _studied(status)
-    if status.get("job"):
-        _plain(_Stream(), f"  {'job':12} {_job(status['job'])}")
-
-
-def _job(job: Mapping[str, Plain]) -> str:
-    return str(job["trouble"] or f"{job['submission']} is {job['status']}, at {job['jobs_url']}")
-
-
-def _studied(status: Mapping[str, Plain]) -> None:
     volume, trials = status["hypervolume"], dict(status["trials"])
     if status["state"] != "running":  # the next start goes on with them
         trials["unfinished"] = trials.pop("running")
