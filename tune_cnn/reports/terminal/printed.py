@@ -85,11 +85,8 @@ def status(status: Mapping[str, Plain]) -> None:
         "started": moment(status["started"]),
         "updated": moment(status["updated"]),
     }
-    console = _Stream()
-    _plain(console, f"{status['study']}: {status['state']}")
-    for name, value in rows.items():
-        _plain(console, f"  {name:12} {value}")
-    for told in (*status["failures"], *status["notes"]):
+    console, table = _Stream(), (f"  {name:12} {value}" for name, value in rows.items())
+    for told in (f"{status['study']}: {status['state']}", *table, *status["failures"], *status["notes"]):
         _plain(console, told)
 
 
