@@ -59,14 +59,14 @@ def status(
     debug: Debug = False,
 ) -> None:
     """How a study stands."""
-    from tune_cnn.reports.terminal import printed
+    from tune_cnn.reports.terminal import printed, submitted
     from tune_cnn.study import commands, fleet
 
     of = commands.study(study, home, tracking_uri)
     if nodes:
         print_result({"study": study, "nodes": of.nodes()}, as_json, printed.nodes)
         return
-    print_result(fleet.status(of), as_json, printed.status)
+    print_result(fleet.status(of), as_json, submitted.status)
 
 
 @app.command(name="list")

@@ -66,19 +66,6 @@ def search_foot(result: Mapping[str, Plain]) -> None:
 
 
 def status(status: Mapping[str, Plain]) -> None:
-    if status["state"] is None:
-        line(status["unread"])
-    else:
-        _studied(status)
-    if status.get("job"):
-        plain(Stream(), f"  {'job':12} {_job(status['job'])}")
-
-
-def _job(job: Mapping[str, Plain]) -> str:
-    return str(job["trouble"] or f"{job['submission']} is {job['status']}, at {job['jobs_url']}")
-
-
-def _studied(status: Mapping[str, Plain]) -> None:
     volume, trials = status["hypervolume"], dict(status["trials"])
     if status["state"] != "running":  # the next start goes on with them
         trials["unfinished"] = trials.pop("running")
@@ -90,11 +77,8 @@ def _studied(status: Mapping[str, Plain]) -> None:
         "started": moment(status["started"]),
         "updated": moment(status["updated"]),
     }
-    console = Stream()
-    plain(console, f"{status['study']}: {status['state']}")
-    for name, value in rows.items():
-        plain(console, f"  {name:12} {value}")
-    for told in (*status["failures"], *status["notes"]):
+    console, lines = Stream(), (f"  {name:12} {value}" for name, value in rows.items())
+    for told in (f"{status['study']}: {status['state']}", *lines, *status["failures"], *status["notes"]):
         plain(console, told)
 
 
