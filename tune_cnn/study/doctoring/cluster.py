@@ -69,7 +69,7 @@ class Examination:
         found = self._ask(f"{_BETWEEN}:reach", "reachable", _REACH, ROUND_S, lambda name: (others[name],))
         for name in self._well:
             why = {f"from {one}": faults[name] for one, faults in found.items() if faults.get(name)}
-            todo = "let the firewalls between them pass all ports, and start each Ray with --node-ip-address of its network"
+            todo = "let the firewalls pass all ports, and start each Ray with --node-ip-address of its network"
             self._add(name, "reachable", f"{at[name][0]}, {_sum(why, 'from all')}", _REACH, why, todo)
 
     def storage(self, storage: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Try the one GPU that this process sees, and print what came of it as JSON; run by `health` as a process of its own."""
+"""Try the one GPU that this process sees, and print what came of it as JSON; `health` runs it as a process."""
 
 import json
 import sys
