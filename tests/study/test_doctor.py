@@ -103,9 +103,8 @@ def wrong_of(node: Mapping[str, Any]) -> dict[str, Any]:
 class Frozen:
     """Two nodes, the second of which has not answered for as long as it may take."""
 
-    addresses = {"a": "10.0.0.1", "b": "10.0.0.2"}
-
     def __init__(self) -> None:
+        self.addresses = {"a": "127.0.0.1", "b": "10.0.0.2"}
         self.asked: list[str] = []
 
     def ask(self, path: str, arguments: Mapping[str, tuple[Any, ...]], *, within_s: float) -> dict[str, Any]:
@@ -152,7 +151,7 @@ def test_the_store_is_held_against_its_file_system(tmp_path: Path, monkeypatch: 
     locations = Locations(home=tmp_path / "home", tracking_uri="")
     monkeypatch.delenv("TUNE_CNN_STORE", raising=False)
     assert store_check(locations).ok
-    monkeypatch.setattr("tune_cnn.study.doctoring.here.filesystem_of", lambda folder: "nfs4")
+    monkeypatch.setattr("tune_cnn.study.doctoring.here.network_file_system", lambda home: "nfs4")
     on_nfs = store_check(locations)
     assert not on_nfs.ok and "PostgreSQL" in on_nfs.todo
 

@@ -1,8 +1,10 @@
 """The driver's watch over Ray: when silence is said, when it ends a search, and how Ray is asked."""
 
+import threading
+
 import pytest
 
-from tune_cnn.trials.watch import Patience, Silence, gone, refused, silent
+from tune_cnn.trials.watch import Patience, Silence, Watch, gone, refused, silent
 
 
 def looks(
@@ -17,9 +19,7 @@ def looks(
     return said
 
 
-@pytest.mark.parametrize(
-    ("silence", "said_s", "ends_s"), [(silent("X"), 30, 120), (refused("X"), 5, 60), (gone("X"), 5, 10)]
-)
+@pytest.mark.parametrize(("silence", "said_s", "ends_s"), [(silent("X"), 30, 120), (refused("X"), 5, 60)])
 def test_a_silence_is_said_once_and_ends_in_time(silence: Silence, said_s: float, ends_s: float) -> None:
     """With what doesn't answer, and when this ends; what comes back in between starts anew."""
     patience = Patience()
@@ -32,6 +32,12 @@ def test_a_silence_is_said_once_and_ends_in_time(silence: Silence, said_s: float
     assert not patience.is_over
     patience.look(silence, 5.0)
     assert patience.is_over and patience.silent_s == ends_s
+
+
+def test_what_never_comes_back_is_not_waited_for() -> None:
+    """The last words say it."""
+    patience = Patience()
+    assert looks(patience, gone("X"), until_s=60) == [] and patience.is_over and patience.silent_s == 5
 
 
 def test_a_driver_that_was_stopped_itself_has_not_waited() -> None:
@@ -53,3 +59,15 @@ def test_who_wants_to_stop_waits_for_seconds() -> None:
     assert late.hurry() == "X has not answered for 5 s, so this ends within 12 s if it stays so"
     late.look(silent("X"), 5.0)
     assert late.is_over
+
+
+def test_a_watch_outlives_the_terminal_that_it_speaks_to() -> None:
+    """It ends the search all the same, once."""
+    ended = threading.Event()
+
+    def say(line: str) -> None:
+        raise BrokenPipeError
+
+    brief = Silence(what="X", said_after_s=0.0, ends_after_s=3.0)  # said at the first look, over at the second
+    Watch(lambda: brief, say, lambda silence, silent_s: ended.set()).start()
+    assert ended.wait(60)

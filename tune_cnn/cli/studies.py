@@ -50,13 +50,22 @@ def search(
 
 @app.command()
 def status(
-    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
+    study: StudyName,
+    nodes: Annotated[bool, typer.Option("--nodes", help="How each node of the cluster did.")] = False,
+    home: Home = HOME,
+    tracking_uri: Asked = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """How a study stands."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import commands
+    from tune_cnn.study import commands, fleet
 
-    print_result(commands.study(study, home, tracking_uri).status(), as_json, printed.status)
+    of = commands.study(study, home, tracking_uri)
+    if nodes:
+        print_result({"study": study, "nodes": of.nodes()}, as_json, printed.nodes)
+        return
+    print_result(fleet.status(of), as_json, printed.status)
 
 
 @app.command(name="list")

@@ -257,21 +257,3 @@ def train(
 
 def sync(name: str, home: Path, tracking_uri: str | None) -> int:
     return study(name, home, tracking_uri).sync()
-
-
-# doctor
-
-
-def doctor(of: str | None, locations: Locations, *, clean: bool) -> dict[str, Plain]:
-    """`of`: a spec, a recipe or a study of the home, whose images are looked for; None: of none."""
-    from tune_cnn.study.doctoring.course import examine
-
-    return examine(locations, None if of is None else _named_spec(of, locations.home), clean=clean)
-
-
-def _named_spec(of: str, home: Path) -> StudySpec:
-    from tune_cnn.spec import load_spec
-    from tune_cnn.study.archive import spec_of
-
-    is_study = not Path(of).expanduser().is_file() and any(line["study"] == of for line in known_studies(home))
-    return spec_of(read_archive(of, home, None)) if is_study else load_spec(of)

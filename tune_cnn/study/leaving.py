@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tune_cnn.errors import Interrupted, TuneCnnError
 from tune_cnn.study.hints import again
@@ -25,6 +25,7 @@ class Leaving:
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], object]] = []
+        self.clear_screen: Callable[[], object] = lambda: None  # before the last words
         self._watch: Watch | None = None
         self._is_hurried = False
         self._lock = threading.Lock()
@@ -39,7 +40,7 @@ class Leaving:
         if signals > 1:
             self._is_hurried = True
             self._leave("Interrupted; what was stored is kept.", step_s=AT_ONCE_S)
-        sys.stderr.write("Ending where Ray answers within seconds, and without it else. Ctrl-C again ends at once.\n")
+        _say("Ending where Ray answers within seconds, and without it else. Ctrl-C again ends at once.")
         self.hurry()
 
     def hurry(self) -> None:
@@ -81,12 +82,11 @@ class Leaving:
 
     def _leave(self, message: str, *, step_s: float = STEP_S) -> None:
         with self._lock:  # the watch and a signal may come to it at the same time
+            _within(step_s, self.clear_screen)
+            _within(step_s, lambda: _say(message))  # first: Ray may end this process meanwhile
             for step in self._steps:
-                thread = threading.Thread(target=_tried, args=(step,), daemon=True)
-                thread.start()
-                thread.join(step_s)
-            sys.stderr.write(printable(message, keep="\n") + "\n")
-            sys.stdout.flush()
+                _within(step_s, step)
+            _within(step_s, sys.stdout.flush)
             # The guardian ends what this process has started.
             os._exit((Interrupted if self._is_hurried else TuneCnnError).exit_code)
 
@@ -100,8 +100,20 @@ def lost(silence: Silence, silent_s: float, address: str | None) -> str:
     )
 
 
+def _within(bound_s: float, step: Callable[[], object]) -> None:
+    thread = threading.Thread(target=_tried, args=(step,), daemon=True)
+    thread.start()
+    thread.join(bound_s)
+
+
 def _tried(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:
-        sys.stderr.write(printable(f"{error}", keep="\n") + "\n")
+        _say(str(error))
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):  # the terminal may be gone
+        sys.stderr.write(printable(text, keep="\n") + "\n")
+        sys.stderr.flush()

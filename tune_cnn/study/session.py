@@ -16,7 +16,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.jobs import user_calls
+from tune_cnn.study.jobs import stalls_folder, user_calls
 from tune_cnn.study.leaving import Leaving
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.signals import terminable
@@ -151,6 +151,8 @@ class Session:
         """The files to look at, by their names in MLflow; none where one can't be written: what is stored is kept."""
         from tune_cnn.study.report import report_files  # with it come plotly and matplotlib, wanted at the end alone
 
+        for path in sorted(stalls_folder(self.spec, self.locations).glob("*.txt")):
+            self.store.add_artifact(self.study, path, f"stalls/{path.name}")
         commands = self.locations.commands(self.study)
         try:
             files = report_files(archive, self.locations.folder(self.study), commands=commands)

@@ -1,4 +1,4 @@
-"""Signals: while trials run, the first Ctrl-C or SIGTERM ends at the epoch, the second at once; elsewhere, any."""
+"""Signals: while trials run, the first of them ends at the epoch, the second at once; elsewhere, any."""
 
 import os
 import signal
@@ -11,7 +11,8 @@ from types import FrameType
 
 from tune_cnn.errors import Interrupted
 
-OURS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C; what systemd, Kubernetes and a preempting Slurm send; what Slurm sends before a job's time is over
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
 
 
@@ -38,7 +39,7 @@ def interruptible(first: Callable[[], None], *, unheard: Callable[[int], None] =
             raise KeyboardInterrupt
         first()
 
-    before = {number: signal.signal(number, handle) for number in OURS}
+    before = {number: signal.signal(number, handle) for number in ENDS}
     try:
         with _arriving(lambda count: unheard(count) if _stays(lambda: taken < count) else None):
             yield
@@ -66,8 +67,8 @@ def _read(reading: int, tell: Callable[[int], None]) -> None:
     count = 0
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
-            count += number[0] in OURS
-            if number[0] in OURS:
+            count += number[0] in ENDS
+            if number[0] in ENDS:
                 tell(count)
 
 
@@ -85,21 +86,23 @@ def terminable() -> Iterator[None]:
         yield
         return
 
-    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    as_ctrl_c = (signal.SIGTERM, signal.SIGUSR1)  # the second as a caller from Python may not have taken it over
+    before = {number: signal.signal(number, signal.getsignal(signal.SIGINT)) for number in as_ctrl_c}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def signals_end_at_once() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the process where they find it. Raised as KeyboardInterrupt, they could be lost: an
-    import or Ray's start may swallow it. A search takes the signals over while its trials run."""
+    """Each ends the process where it finds it. Raised as KeyboardInterrupt, it could be lost: an import or Ray's
+    start may swallow it. A search takes the signals over while its trials run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda *_: end_at_once()) for number in OURS}
+    before = {number: signal.signal(number, lambda *_: end_at_once()) for number in ENDS}
     try:
         yield
     finally:

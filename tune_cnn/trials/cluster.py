@@ -13,8 +13,9 @@ from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
 from tune_cnn.trials.code import add_import_folders, code_folders
 from tune_cnn.trials.joining import carried_code, joined
+from tune_cnn.trials.placing import placed
 from tune_cnn.trials.ray_output import kept_off_stdout
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.untyped import Plain
 
 import ray  # isort: skip
 
@@ -96,11 +97,11 @@ def fit(
     share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
     _one_accelerator(resources, share)
     bundles = _bundles(resources, share)
-    count, packed = _placed(bundles, nodes())
+    count, packed = placed(bundles, nodes())
     if not count and _autoscales():
         count, packed = _wait_for_nodes(bundles, report)
     if not count:
-        raise ResourceError(_never(bundles, resources))
+        raise ResourceError(_never(bundles, resources, nodes()))
     if not packed:
         report(
             f"no node holds the {len(bundles)} ranks of a trial, so they spread over nodes: gradients cross the "
@@ -148,47 +149,6 @@ def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
     return bundles
 
 
-def _placed(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Plain]]) -> tuple[int, bool]:
-    """Trials that fit at a time, and whether each has its ranks on one node: so it is where any node holds a trial."""
-    count = _count([bundles], on)
-    return (count, True) if count else (_count([[bundle] for bundle in bundles], on), len(bundles) == 1)
-
-
-def _count(parts: Sequence[Sequence[dict[str, float]]], on: Sequence[dict[str, Plain]]) -> int:
-    """Trials that fit at a time, by placing their parts first-fit: each on one node, a GPU's fractions on a device."""
-    free = [_Free(cpus=node.get("CPU", 0), gpus=[1.0] * int(node.get("GPU", 0)), other=node) for node in on]
-    trials = 0
-    while all(any(node.take_all(part) for node in free) for part in parts):
-        trials += 1
-    return trials
-
-
-@dataclass
-class _Free:
-    cpus: float
-    gpus: list[float]
-    other: dict[str, Untyped]
-
-    def take_all(self, bundles: Sequence[dict[str, float]]) -> bool:
-        """All of them, or none."""
-        before = self.cpus, list(self.gpus)
-        if all(self.take(bundle) for bundle in bundles):
-            return True
-        self.cpus, self.gpus = before
-        return False
-
-    def take(self, bundle: dict[str, float]) -> bool:
-        share = bundle.get("GPU", 0.0)
-        device = next((i for i, left in enumerate(self.gpus) if left >= share - 1e-9), None) if share else -1
-        named = all(key in self.other for key in bundle if key.startswith("accelerator_type:"))
-        if self.cpus < bundle["CPU"] or device is None or not named:
-            return False
-        self.cpus -= bundle["CPU"]
-        if device >= 0:
-            self.gpus[device] -= share
-        return True
-
-
 def _one_accelerator(resources: Resources, share: float) -> None:
     kinds = accelerators()
     if not share:
@@ -205,8 +165,15 @@ def _one_accelerator(resources: Resources, share: float) -> None:
         )
 
 
-def _never(bundles: Sequence[dict[str, float]], resources: Resources) -> str:
-    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes())
+def why_never(resources: Resources, on: Sequence[dict[str, Plain]]) -> str | None:
+    """Why nodes with these resources can never hold a trial of some phase; None where they can."""
+    whole = float(any(node.get("GPU", 0) > 0 for node in on))
+    wanted = (_bundles(resources, whole if p.gpus_per_rank is None else p.gpus_per_rank) for p in resources.phases)
+    return next((_never(bundles, resources, on) for bundles in wanted if not _placed(bundles, on)[0]), None)
+
+
+def _never(bundles: Sequence[dict[str, float]], resources: Resources, on: Sequence[dict[str, Plain]]) -> str:
+    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in on)
     cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
     kind = f" of type {resources.accelerator}" if gpus and resources.accelerator else ""
     return (
@@ -231,7 +198,7 @@ def _wait_for_nodes(
 
     request_resources(bundles=[dict(b) for b in bundles])
     asked = time.monotonic()
-    while not (placed := _placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
+    while not (found := placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
         report(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
         time.sleep(5)
-    return placed
+    return found

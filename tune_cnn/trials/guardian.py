@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import os
 import select
 import shutil
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from tune_cnn.owner import Owner, this_process
 from tune_cnn.trials.leftovers import end_processes, remove_leftovers
+
+log = logging.getLogger(__name__)
 
 MODULE = "tune_cnn.trials.guardian"
 LOOK_S = 1.0  # a child of the driver's may hold the pipe open beyond its end, so that one is looked at too
@@ -33,30 +36,35 @@ def guarded(folder: Path | None) -> Iterator[str]:
     owner = this_process()
     value = f"{owner.mark} {folder or ''}"
     watching = {"value": value, "folder": None if folder is None else str(folder), "owner": asdict(owner)}
-    with suppress(OSError):  # without one, the next start removes what is left
-        process = _start(json.dumps(watching))
-        try:
-            yield value
-        finally:
+    process = _start(json.dumps(watching))
+    try:
+        yield value
+    finally:
+        if process is not None:
             _end(process)
-        return
-    yield value
 
 
-def _start(watching: str) -> "subprocess.Popen[str]":
-    """In a session of its own, which Ctrl-C doesn't reach, and with no folder or terminal of the user's held."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", MODULE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        cwd="/",
-    )
-    assert process.stdin is not None
-    process.stdin.write(watching + "\n")
-    process.stdin.flush()
+def _start(watching: str) -> "subprocess.Popen[str] | None":
+    """In a session of its own, which Ctrl-C doesn't reach, and with no folder or terminal of the user's held.
+
+    None where it can't be started: the next start of a search then removes what is left.
+    """
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            cwd="/",
+        )
+        assert process.stdin is not None
+        process.stdin.write(watching + "\n")
+        process.stdin.flush()
+    except OSError as error:
+        log.debug("no guardian can be started: %s", error)
+        return None
     return process
 
 

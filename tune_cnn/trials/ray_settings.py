@@ -97,6 +97,14 @@ def _write_once(path: Path, token: str) -> None:
         new.unlink()
 
 
+def token() -> str | None:
+    """The cluster's token as Ray would find it in this process; None where there is none that can be read."""
+    given = os.environ.get("RAY_AUTH_TOKEN")
+    with suppress(OSError):
+        given = given or _token_path().read_text(encoding="utf-8")
+    return (given or "").strip() or None
+
+
 def _has_token() -> bool:
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or _token_path().is_file()
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
@@ -42,8 +42,8 @@ def refused(what: str) -> Silence:
 
 
 def gone(what: str) -> Silence:
-    """It will not come back."""
-    return Silence(what=what, said_after_s=0.0, ends_after_s=10.0)
+    """It will not come back; what Ray still does with this process takes seconds too, and says nothing."""
+    return Silence(what=what, said_after_s=0.0, ends_after_s=TICK_S)
 
 
 class Patience:
@@ -63,7 +63,7 @@ class Patience:
             was_said, self._is_said, self.silent_s = self._is_said, False, 0.0
             return "Ray answers again" if was_said else None
         self.silent_s += min(since_last_s, TICK_S + 2 * ASKED_S)
-        if self._is_said or self.silent_s < silence.said_after_s:
+        if self._is_said or self.is_over or self.silent_s < silence.said_after_s:
             return None
         self._is_said = True
         return f"{silence.what} has not answered for {self.silent_s:.0f} s; the search ends {self._when}"
@@ -137,7 +137,8 @@ class Watch:
             line = self._patience.look(silence, now_s - last_s)
             last_s = now_s
             if line is not None:
-                self._say(line)
+                with suppress(Exception):  # a terminal that is gone must not end the watch
+                    self._say(line)
             if silence is not None and self._patience.is_over:
                 self._lost(silence, self._patience.silent_s)
                 return
@@ -181,6 +182,9 @@ class _Asker:
         return None
 
     def _ask_raylet(self) -> Silence | None:
+        if _refuses(self._socket):
+            return gone(self._here)
+
         async def agents() -> Untyped:
             client = RayletClient(*self._raylet)  # kept until it has answered: what it asked would go with it
             return await asyncio.wait_for(client.async_get_agent_pids(round(ASKED_S * 1000)), ASKED_S + 1)
@@ -188,7 +192,7 @@ class _Asker:
         try:
             asyncio.run(agents())
         except Exception:  # as above
-            return gone(self._here) if _refuses(self._socket) else silent(self._here)
+            return silent(self._here)
         return None
 
 
@@ -201,7 +205,7 @@ def _refuses(address: str | tuple[str, int]) -> bool:
                 unix.connect(address)
         else:
             socket.create_connection(address, timeout=ASKED_S).close()
-    except (ConnectionRefusedError, FileNotFoundError):
+    except ConnectionRefusedError:  # not where its file is missing: who tidies up a temporary folder ends no raylet
         return True
     except OSError:
         return False

@@ -74,6 +74,19 @@ def search_foot(result: Mapping[str, Plain]) -> None:
 
 
 def status(status: Mapping[str, Plain]) -> None:
+    if status["state"] is None:
+        line(status["unread"])
+    else:
+        _studied(status)
+    if status.get("job"):
+        _plain(_Stream(), f"  {'job':12} {_job(status['job'])}")
+
+
+def _job(job: Mapping[str, Plain]) -> str:
+    return str(job["trouble"] or f"{job['submission']} is {job['status']}, at {job['jobs_url']}")
+
+
+def _studied(status: Mapping[str, Plain]) -> None:
     volume, trials = status["hypervolume"], dict(status["trials"])
     if status["state"] != "running":  # the next start goes on with them
         trials["unfinished"] = trials.pop("running")
@@ -89,8 +102,32 @@ def status(status: Mapping[str, Plain]) -> None:
     _plain(console, f"{status['study']}: {status['state']}")
     for name, value in rows.items():
         _plain(console, f"  {name:12} {value}")
-    for told in status["failures"]:
+    for told in (*status["failures"], *status["notes"]):
         _plain(console, told)
+
+
+def nodes(found: Mapping[str, Plain]) -> None:
+    """A row a node."""
+    console = _Stream()
+    if not found["nodes"]:
+        _plain(console, f"{found['study']}: no node has ended a trial yet")
+        return
+    table = _table("node", "host", "trials", "lost", "moved", "time", "stands")
+    for node in found["nodes"]:
+        ratio = ABSENT if node["time_ratio"] is None else f"{node['time_ratio']:.2f} ×"
+        counts = (str(node[name]) for name in ("trials", "lost", "moved"))
+        table.add_row(*map(Text, (node["node"][:8], node["host"], *counts, ratio, _standing(node))))
+    console.print(table)
+
+
+def _standing(node: Mapping[str, Plain]) -> str:
+    """Whether it takes trials, and what to bear in mind."""
+    told = ["gone"] if node["gone"] else []
+    if node["aside_since"]:
+        told.append(f"set aside since {moment(node['aside_since'])}: {node['why']}")
+    if node["slower"]:
+        told.append(f"slow: {node['slower']:.2f} times as long as elsewhere")
+    return "; ".join(told) or "well"
 
 
 def _confirming(progress: Mapping[str, Plain]) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tune_cnn.errors import TuneCnnError, first_line
-from tune_cnn.filesystem import filesystem_of
+from tune_cnn.records.file_system import network_file_system
 from tune_cnn.records.mlflow.environment import check_uri, database_path, is_sqlite, make_quiet, shown_uri
 from tune_cnn.study.bounded import bounded
 from tune_cnn.study.locations import Locations
-from tune_cnn.training.inspection.health_checks import Check, check_store
+from tune_cnn.training.inspection.health_checks import Check
 from tune_cnn.trials.leftovers import Leftover
 from tune_cnn.untyped import Untyped
 
@@ -23,8 +23,10 @@ def store_check(locations: Locations) -> Check:
     if named and "://" in named:
         return _database(named)
     home = Path(named) if named else locations.home
-    path = home.absolute()
-    return check_store(str(home), filesystem_of(next(place for place in (path, *path.parents) if place.exists())))
+    kind = network_file_system(home)
+    seen = f"SQLite in {home}" + (f", on {kind}" if kind else "")
+    todo = "choose a --home on a local disk, or name a PostgreSQL by TUNE_CNN_STORE" if kind else ""
+    return Check(what="store", seen=seen, must="SQLite on a local disk, or PostgreSQL", ok=kind is None, todo=todo)
 
 
 def _database(url: str) -> Check:
@@ -36,7 +38,7 @@ def _database(url: str) -> Check:
         return Check(what="store", seen=first_line(opened), must="answers", ok=False, todo=todo)
     shown = opened.shown
     opened.close()
-    return check_store(shown, None)
+    return Check(what="store", seen=shown, must="answers", ok=True)
 
 
 def mlflow_check(uri: str) -> Check:

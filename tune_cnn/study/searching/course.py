@@ -66,6 +66,7 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
     with ExitStack() as stack:
         store = open_store(locations.home, create=True)
         stack.callback(store.close)
+        store.check_whole()
         session = Session(store=store, spec=spec, locations=locations, report=display.report)
         known = store.study(spec.study)
         if known is not None:

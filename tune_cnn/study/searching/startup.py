@@ -158,7 +158,7 @@ class Startup:
         )
         self.begin_phase(1)
         session.leaving.first(lambda: session.give_up(at_once=False))
-        session.leaving.first(self._display.close)
+        session.leaving.clear_screen = self._display.close
         self.shown.enter_context(self._display)
         self.shown.enter_context(interruptible(lambda: interrupt(driver, session), unheard=session.leaving.unheard))
         return driver

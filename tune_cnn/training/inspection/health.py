@@ -8,22 +8,18 @@ import os
 import platform
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
-
-from tune_cnn.errors import first_line
-from tune_cnn.filesystem import filesystem_of
+from tune_cnn.errors import Unreachable, first_line
 from tune_cnn.training.inspection.device import DEVICE_FILE
 from tune_cnn.training.meters.cards import Card, cards, driver
+from tune_cnn.training.process.reachability import gloo_address, interfaces
 
 MIB = 2**20
 PACKAGES = ("tune-cnn", "ray", "torch", "torchvision")  # what must be the same on all nodes, with Python itself
@@ -38,7 +34,6 @@ class Disk:
 
     what: str  # for the user: home, cache, temporary files
     folder: str
-    filesystem: str | None = None  # its type, as ext4 or nfs4; None: not known
     total_mib: float = 0.0
     free_mib: float = 0.0
     error: str | None = None  # why nothing can be written there
@@ -64,9 +59,10 @@ class NodeFacts:
     driver: str | None = None  # NVIDIA's; None: it doesn't answer
     cuda: str | None = None  # the newest that the driver runs
     gpus: tuple[Gpu, ...] = ()
-    name_means: str | None = None  # the address that the node's own name stands for; None: for none
-    interfaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # addresses of each that is up
-    named_interfaces: Mapping[str, str] = field(default_factory=dict)  # GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME
+    gloo_address: str = "127.0.0.1"  # that gloo takes there
+    gloo_source: str = ""  # in words, where from; or why there is none
+    nccl_interface: str | None = None  # NCCL_SOCKET_IFNAME
+    interfaces: Mapping[str, str] = field(default_factory=dict)  # the first address of each
     shared_free_mib: float | None = None  # of /dev/shm; None where there is none
     disks: tuple[Disk, ...] = ()
     open_files: int = 0  # that a process may have
@@ -77,6 +73,7 @@ def find_facts(folders: Mapping[str, str]) -> NodeFacts:
     found, has = cards(), driver()
     free = shutil.disk_usage(SHARED_MEMORY).free / MIB if SHARED_MEMORY.is_dir() else None
     disks = {**folders, "temporary files": tempfile.gettempdir()}
+    address, source = _of_gloo()
     return NodeFacts(
         host=platform.node(),
         versions=installed(),
@@ -84,9 +81,10 @@ def find_facts(folders: Mapping[str, str]) -> NodeFacts:
         driver=has.version,
         cuda=has.cuda,
         gpus=tuple(_tried(one) for card in found for one in (card.slices if card.is_cut else (card,))),
-        name_means=_name_means(),
-        interfaces=_interfaces(),
-        named_interfaces={n: os.environ[n] for n in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if os.environ.get(n)},
+        gloo_address=address,
+        gloo_source=source,
+        nccl_interface=os.environ.get("NCCL_SOCKET_IFNAME"),
+        interfaces=interfaces(),
         shared_free_mib=free,
         disks=tuple(_disk(what, folder) for what, folder in disks.items()),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
@@ -129,24 +127,12 @@ def _tried(card: Card) -> Gpu:
     return Gpu(name=card.name, uuid=card.uuid, error=error)
 
 
-def _name_means() -> str | None:
-    """Where gloo listens, unless it is told otherwise: the first address of the node's name that is its own."""
-    with suppress(OSError):
-        for family, _, _, _, place in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM):
-            with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as tried:
-                tried.bind((place[0], 0))
-                return str(place[0])
-    return None
-
-
-def _interfaces() -> dict[str, tuple[str, ...]]:
-    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
-    found: dict[str, tuple[str, ...]] = {}
-    for name, addresses in psutil.net_if_addrs().items():
-        told = [a.address.partition("%")[0] for a in addresses if a.family in (socket.AF_INET, socket.AF_INET6)]
-        if name in up and told:
-            found[name] = tuple(told)
-    return found
+def _of_gloo() -> tuple[str, str]:
+    """The address that gloo takes, and where from; none, and why, where it is told of an interface that isn't there."""
+    try:
+        return gloo_address()
+    except Unreachable as error:
+        return "none", first_line(error)
 
 
 def _disk(what: str, folder: str) -> Disk:
@@ -165,7 +151,6 @@ def _disk(what: str, folder: str) -> Disk:
     return Disk(
         what=what,
         folder=str(path),
-        filesystem=filesystem_of(there),
         total_mib=usage.total / MIB,
         free_mib=usage.free / MIB,
         error=error,

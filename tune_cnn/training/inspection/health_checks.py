@@ -4,7 +4,6 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tune_cnn.filesystem import is_network
 from tune_cnn.training.inspection.health import Disk, NodeFacts
 
 SHARED_MIB = (
@@ -146,28 +145,20 @@ def _gpu(facts: NodeFacts) -> list[Check]:
 
 
 def _network(facts: NodeFacts, address: str | None, nodes: int) -> list[Check]:
-    """Which interface gloo takes: it must be the one by which the other nodes know this one."""
-    named = facts.named_interfaces.get("GLOO_SOCKET_IFNAME", "").partition(",")[0]
-    taken = (facts.interfaces.get(named) or ("none",))[0] if named else (facts.name_means or "127.0.0.1")
-    of = {place: name for name, places in facts.interfaces.items() for place in places}
-    why = f"GLOO_SOCKET_IFNAME={named}" if named else f"what the name {facts.host} stands for"
-    right = of.get(address or "")
-    ok = nodes == 1 or (taken == address) or (not _is_loopback(taken) and of.get(taken) is not None and right is None)
-    nccl = facts.named_interfaces.get("NCCL_SOCKET_IFNAME")
-    said = f"gloo takes {of.get(taken, 'no interface')} ({taken}), by {why}"
-    said += f"; NCCL takes {nccl}, by NCCL_SOCKET_IFNAME" if nccl else ""
-    todo = (
-        f"set GLOO_SOCKET_IFNAME={right} (and NCCL_SOCKET_IFNAME for GPUs) there before `ray start`"
-        if right
-        else "name the interface that the other nodes reach by GLOO_SOCKET_IFNAME there, before `ray start`"
-    )
+    """Which interface gloo takes: it must be one by which the other nodes reach this one."""
+    of = {place: name for name, place in facts.interfaces.items()}
+    taken, right = facts.gloo_address, of.get(address or "")
+    ok = nodes == 1 or taken == address or (right is None and taken in of and not _is_loopback(taken))
+    said = f"gloo takes {of.get(taken, 'no interface')} ({taken}): {facts.gloo_source}"
+    said += f"; NCCL takes {facts.nccl_interface}, by NCCL_SOCKET_IFNAME" if facts.nccl_interface else ""
+    named = right or "the interface that the other nodes reach"
     return [
         Check(
             what="interface",
             seen=said,
             must="any" if nodes == 1 else f"the address by which Ray knows the node ({address})",
             ok=ok,
-            todo="" if ok else todo,
+            todo="" if ok else f"set GLOO_SOCKET_IFNAME={named} (and NCCL_SOCKET_IFNAME) there before `ray start`",
         )
     ]
 
@@ -192,18 +183,6 @@ def _open_files(facts: NodeFacts) -> Check:
         must=f"{OPEN_FILES:,} or more",
         ok=ok,
         todo="" if ok else "raise it before `ray start` (ulimit -n 65536, or LimitNOFILE of its service)",
-    )
-
-
-def check_store(shown: str, filesystem: str | None) -> Check:
-    """The study's store. `filesystem`: of a SQLite file's folder; None for a server."""
-    bad = is_network(filesystem)
-    return Check(
-        what="store",
-        seen=f"{shown}{f' on {filesystem}' if filesystem else ''}",
-        must="SQLite on a local disk, or PostgreSQL",
-        ok=not bad,
-        todo="choose a --home on a local disk, or name a PostgreSQL by TUNE_CNN_STORE" if bad else "",
     )
 
 
