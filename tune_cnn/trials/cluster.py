@@ -169,7 +169,7 @@ def why_never(resources: Resources, on: Sequence[dict[str, Plain]]) -> str | Non
     """Why nodes with these resources can never hold a trial of some phase; None where they can."""
     whole = float(any(node.get("GPU", 0) > 0 for node in on))
     wanted = (_bundles(resources, whole if p.gpus_per_rank is None else p.gpus_per_rank) for p in resources.phases)
-    return next((_never(bundles, resources, on) for bundles in wanted if not _placed(bundles, on)[0]), None)
+    return next((_never(bundles, resources, on) for bundles in wanted if not placed(bundles, on)[0]), None)
 
 
 def _never(bundles: Sequence[dict[str, float]], resources: Resources, on: Sequence[dict[str, Plain]]) -> str:
