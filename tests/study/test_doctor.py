@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import environment
 from missing import missing
 
+from study.commands import environment
 from tune_cnn.spec.calls import resolve
 from tune_cnn.study.doctoring.cluster import Examination
 from tune_cnn.study.doctoring.here import mlflow_check, store_check

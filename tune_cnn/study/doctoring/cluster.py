@@ -52,8 +52,9 @@ class Examination:
         self._ask("time:time", "answer", "answers", START_S, lambda name: ())
         facts = self._ask(f"{_INSPECTION}.health:find_facts", "facts", "answers", FACTS_S, lambda name: (folders,))
         addresses = self._nodes.addresses
+        machines = len(set(addresses.values()))  # several Rays of one machine reach one another by any address
         for name, found in facts.items():
-            self._report[name] += checks_of(found, self._here, address=addresses[name], nodes=len(addresses))
+            self._report[name] += checks_of(found, self._here, address=addresses[name], nodes=machines)
             rounds = [self._nodes.clock(name, within_s=CLOCK_S) for _ in range(CLOCKS)]
             answered = [one for one in rounds if one is not None]
             if answered:
