@@ -8,9 +8,10 @@ import pytest
 
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.inspection.between_nodes import faults_of, listen, reach, read_probes, write_probe
-from tune_cnn.training.inspection.health import Disk, Gpu, NodeFacts, find_facts
+from tune_cnn.training.inspection.health import Disk, Gpu, NodeFacts, find_facts, tried
 from tune_cnn.training.inspection.health_checks import check_images, check_skew, checks_of, skew_of
 from tune_cnn.training.inspection.images import find_images
+from tune_cnn.training.meters.cards import Card
 
 VERSIONS = {"python": "3.11.7", "torch": "2.15.0"}
 SOUND = NodeFacts(
@@ -130,3 +131,15 @@ def test_images_must_be_the_same_on_all_nodes(tmp_path: Path) -> None:
     checks = check_images({"a": found, "b": found, "c": missing, "d": "digits, up to 5 images"})
     assert [name for name, check in checks.items() if not check.ok] == ["c", "d"]
     assert "data.root" in checks["c"].todo and "compare" in checks["d"].todo
+
+
+def test_a_card_is_tried_by_a_process_of_its_own() -> None:
+    """One that isn't there: why, as a line, and not an exception; torch may not even be built for it."""
+    tried_one = tried(Card(uuid="GPU-00000000-0000-0000-0000-000000000000", name="a card of nobody"))
+    assert tried_one.error is not None and "can't be trained on" in tried_one.error
+
+
+def test_a_card_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_cnn.training.inspection.health.TRY_GPU_S", 0.01)
+    tried_one = tried(Card(uuid="GPU-0", name="a sick card"))
+    assert tried_one.error is not None and tried_one.error.startswith("no answer in 0 s")

@@ -80,7 +80,7 @@ def find_facts(folders: Mapping[str, str]) -> NodeFacts:
         has_gpu_file=DEVICE_FILE.exists(),
         driver=has.version,
         cuda=has.cuda,
-        gpus=tuple(_tried(one) for card in found for one in (card.slices if card.is_cut else (card,))),
+        gpus=tuple(tried(one) for card in found for one in (card.slices if card.is_cut else (card,))),
         gloo_address=address,
         gloo_source=source,
         nccl_interface=os.environ.get("NCCL_SOCKET_IFNAME"),
@@ -102,7 +102,7 @@ def installed() -> dict[str, str]:
     return found
 
 
-def _tried(card: Card) -> Gpu:
+def tried(card: Card) -> Gpu:
     """A small network trained on the card, in a process that can be given up: a sick driver keeps its caller."""
     environment = {
         **os.environ,
