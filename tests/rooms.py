@@ -30,7 +30,7 @@ BELOW: dict[str, set[str]] = {
     "training": {"errors", "untyped", "files", "owner", "text", "metrics", "spec"},
     "trials": {"errors", "untyped", "as_found", "files", "owner", "states", "spec", "training"},
     "records": {"errors", "untyped", "owner", "states", "text", "metrics", "spec", "front", "training"},
-    "reports": {"untyped", "files", "states", "metrics", "spec", "front"},
+    "reports": {"untyped", "text", "files", "states", "metrics", "spec", "front"},
 }
 BELOW["study"] = set(BELOW)
 BELOW["cli"] = {*BELOW}

@@ -56,7 +56,7 @@ def cancel(study: str, home: Path, jobs_url: str | None, *, at_once: bool, pytho
     """Gently: the search ends at the epoch and keeps checkpoints. At once: its processes are killed."""
     server, job = found(study, home, jobs_url)
     if job.has_ended:
-        raise StudyError(f"study {study!r}: is not running; its last start, {job.submission}, is {job.status.lower()}")
+        raise StudyError(f"study {study!r}: is not running; its last start, {job.submission}, is {job.stands}")
     if at_once:
         server.stop(job.submission)
     else:
@@ -79,4 +79,4 @@ def standing(study: str, home: Path, jobs_url: str | None = None) -> dict[str, P
         server, job = found(study, home, jobs_url)
     except TuneCnnError as error:
         return {"jobs_url": url, "submission": None, "status": None, "trouble": str(error)}
-    return {"jobs_url": server.url, "submission": job.submission, "status": job.status.lower(), "trouble": None}
+    return {"jobs_url": server.url, "submission": job.submission, "status": job.stands, "trouble": None}

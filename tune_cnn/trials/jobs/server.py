@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tune_cnn.errors import InputError, TuneCnnError, first_line
+from tune_cnn.errors import InputError, Interrupted, TuneCnnError, first_line
 from tune_cnn.spec import StudySpec
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.cluster import why_never
@@ -42,6 +42,13 @@ class Job:
     @property
     def has_ended(self) -> bool:
         return self.status in _ENDED
+
+    @property
+    def stands(self) -> str:
+        """In our words: what ended at the user's wish has not failed."""
+        if self.status == "FAILED" and self.exit_code == Interrupted.exit_code:
+            return "interrupted"
+        return {"SUCCEEDED": "finished"}.get(self.status, self.status.lower())
 
 
 def submission_id(study: str, attempt: int) -> str:
