@@ -1,8 +1,10 @@
 """The server's tables: made where there are none, upgraded where they are older, refused where they are newer."""
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +63,12 @@ def bring_up_to_date(url: str, shown: str, tables: Tables, report: Callable[[str
     database that doesn't answer."""
     file = _sqlite_file(url)
     if file is not None:
+        with _sorted(shown, tables), suppress(OSError):  # what the place refuses, the next line says
+            _make_whole(file, tables)
         _prepare_sqlite(file)
     engine = _engine(url)
     try:
-        with _one_at_a_time(engine, shown):
+        with _sorted(shown, tables), _one_at_a_time(engine, shown):
             found = _revision(engine, tables, shown)
             script = ScriptDirectory.from_config(tables.config(""))
             newest = script.get_current_head()
@@ -79,12 +83,18 @@ def bring_up_to_date(url: str, shown: str, tables: Tables, report: Callable[[str
                 report(f"upgrading the tables of {tables.what} in {shown} from version {found} to {newest}")
                 _back_up(file, found, report)
             tables.bring_up(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _sorted(shown: str, tables: Tables) -> Iterator[None]:
+    try:
+        yield
     except (DBAPIError, SQLAlchemyError, sqlite3.Error, MlflowException) as error:
         raise ServerError(
             f"{shown}: its tables of {tables.what} can't be brought up to date ({_first(error)})"
         ) from None
-    finally:
-        engine.dispose()
 
 
 def has_tables(url: str, tables: Tables) -> bool:
@@ -162,6 +172,34 @@ def _stamped(connection: Connection, tables: Tables) -> str | None:
 
 def _sqlite_file(url: str) -> Path | None:
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def _make_whole(file: Path, tables: Tables) -> None:
+    """A new file appears with all its tables: MLflow makes them by some fifty migrations, which take seconds, and what
+    a killed server has left half-way is of no use for ever. Of two servers one makes it, the other waits."""
+    if file.exists() or not file.parent.is_dir():
+        return
+    new = file.with_name(f"{file.name}.new")
+    with new.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if file.exists():
+            return
+        held.truncate(0)
+        for left in ("-wal", "-shm", "-journal"):
+            new.with_name(f"{new.name}{left}").unlink(missing_ok=True)
+        try:
+            _prepare_sqlite(new)
+        except WrongInput:  # said of the file itself, next
+            new.unlink()
+            return
+        engine = _engine(f"sqlite:///{new}")
+        try:
+            tables.bring_up(engine)
+        finally:
+            engine.dispose()
+        with suppress(FileExistsError):  # somebody else's MLflow has made it: that one counts
+            os.link(new, file)
+        new.unlink()
 
 
 def _prepare_sqlite(file: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from missing import missing
 
 
-def _postgres_binaries() -> Path | None:
+def binaries() -> Path | None:
+    """The folder of PostgreSQL's programs, where there is one."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "/nowhere")]
     return found[-1].parent if found[-1].exists() else None
 
@@ -22,8 +23,8 @@ def _postgres_binaries() -> Path | None:
 @contextmanager
 def postgres() -> Iterator[str]:
     """The URL of a server that listens on a socket in a folder only; it refuses to run as root."""
-    binaries = _postgres_binaries()
-    if binaries is None:
+    programs = binaries()
+    if programs is None:
         missing("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the path")
     try:
         import psycopg  # noqa: F401  (whether it is there)
@@ -44,13 +45,13 @@ def postgres() -> Iterator[str]:
             subprocess.run(command, check=True, cwd="/tmp", stdout=out, stderr=out, **as_user)
 
     data = str(folder / "data")
-    run(str(binaries / "initdb"), "-D", data, "-A", "trust", "-U", "tester", "--no-sync")
+    run(str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "tester", "--no-sync")
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    run(str(binaries / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
+    run(str(programs / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
     try:
         yield f"postgresql+psycopg://tester@/postgres?host={folder}"
     finally:
-        run(str(binaries / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+        run(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
         (folder.parent / f"{folder.name}.log").unlink()
 

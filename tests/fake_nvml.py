@@ -27,6 +27,8 @@ class FakeCard:
     energy_j: float | None = 1000.0
     sm_active_pct: float | None = None  # None: no GPM
     can_be_cut: bool = True
+    xids: list[int] | None = field(default_factory=list)  # that the driver will tell of; None: it tells of none
+    lost_bits: int | None = 0  # uncorrected ECC errors; None: no ECC
 
 
 @dataclass
@@ -104,6 +106,19 @@ class FakeNvml:
 
     def nvmlDeviceGetTotalEnergyConsumption(self, card: FakeCard) -> float:
         return card.energy_j * 1e3 if card.energy_j is not None else fail()
+
+    def nvmlEventSetCreate(self) -> list[FakeCard]:
+        return []
+
+    def nvmlDeviceRegisterEvents(self, card: FakeCard, types: int, events: list[FakeCard]) -> None:
+        events.append(card) if card.xids is not None else fail()
+
+    def nvmlEventSetWait_v2(self, events: list[FakeCard], timeout_ms: int) -> Any:
+        (card,) = events
+        return SimpleNamespace(eventData=card.xids.pop(0)) if card.xids else fail(pynvml.NVML_ERROR_TIMEOUT)
+
+    def nvmlDeviceGetTotalEccErrors(self, card: FakeCard, kind: int, since: int) -> int:
+        return card.lost_bits if card.lost_bits is not None else fail()
 
     def nvmlGpmQueryDeviceSupport(self, card: FakeCard) -> Any:
         return SimpleNamespace(isSupportedDevice=int(card.sm_active_pct is not None))

@@ -50,6 +50,9 @@ class Checker:
             ".ci/other_processors": lambda words: _script(".ci/other_processors", words),
             "mlflow": lambda words: parse_click(import_module("mlflow.cli").cli, words),
             "ray": _ray,
+            "sbatch": _sbatch,
+            "scancel": _scancel,
+            "kubectl": _kubectl,
             "export": _export,
             "umask": _umask,
             "openssl": _openssl,
@@ -107,14 +110,24 @@ class Checker:
             self._study(asked["study"])
         if words[0] in READING or asked.get("schema"):
             self._read(words)
-        elif words[0] == "search":
+        elif words[0] == "manifest":
+            self._manifest(words[1:])
+        elif words[0] in {"search", "submit"}:
             load_spec(asked["spec"], asked["overrides"] or [])
+        elif words[0] == "doctor":  # it looks at the machine of the test, which may not be well
+            load_spec(asked["of"] or "quickstart", [])
         elif words[0] == "train":
             self._study("exported")
             self._read(["export", "exported", "-o", "best.yaml"])
             read_config(asked["config"])
         else:
-            assert words[0] in {"confirm", "sync"}, f"no check for {words[0]}"
+            assert words[0] in {"confirm", "sync", "watch", "cancel", "logs"}, f"no check for {words[0]}"
+
+    def _manifest(self, words: list[str]) -> None:
+        """Written, where the page's command comes first; an earlier page may have asked for the same name."""
+        if "-o" in words:
+            Path(words[words.index("-o") + 1]).unlink(missing_ok=True)
+        self._read(["manifest", *words])
 
     def _read(self, words: list[str]) -> None:
         ended = self._run(*words)
@@ -130,6 +143,21 @@ class Checker:
             store.end_trial(name, 3, "complete")
         finally:
             store.close()
+
+
+def _sbatch(words: list[str]) -> None:
+    """Slurm may not be installed where the pages are checked; the options are those that its manual has."""
+    *options, script = words
+    assert {option.partition("=")[0] for option in options} <= {"--partition", "--time"}, options
+    assert script.endswith(".sh"), script
+
+
+def _scancel(words: list[str]) -> None:
+    assert words == ["--batch", "--signal=TERM", "JOB"], words
+
+
+def _kubectl(words: list[str]) -> None:
+    assert words[:2] == ["apply", "-f"] and words[2].endswith(".yaml") and len(words) == 3, words
 
 
 def parse_click(command: Any, words: list[str]) -> None:
@@ -186,9 +214,10 @@ def _export(words: list[str]) -> None:
 
 
 def _known_variable(assigned: str) -> None:
-    """NAME=VALUE: a variable that our code names, or one that numeric libraries or NVIDIA's daemon read."""
+    """NAME=VALUE: a variable that our code names, or one that numeric libraries, NVIDIA's daemon or Ray's GCS read."""
     name = assigned.partition("=")[0]
-    assert name in {"OMP_NUM_THREADS", "CUDA_MPS_LOG_DIRECTORY"} or any(
+    rays = {"RAY_health_check_timeout_ms", "RAY_health_check_failure_threshold"}
+    assert name in {"OMP_NUM_THREADS", "CUDA_MPS_LOG_DIRECTORY"} | rays or any(
         name in file.read_text(encoding="utf-8") for file in CODE
     ), name
 

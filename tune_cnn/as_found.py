@@ -52,5 +52,5 @@ def _signal_handlers() -> dict[int, "signal._HANDLER"]:
     """Ours and Ray's own; only the main thread may put a handler in place, so elsewhere there are none to restore."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     return {number: handler for number, handler in found.items() if handler is not None}  # None: not Python's to know

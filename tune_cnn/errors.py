@@ -40,6 +40,10 @@ class StoreError(TuneCnnError):
     """The study's tables can't be read or written."""
 
 
+class StoreFull(StoreError):
+    """There is no room on the disk for what was to be written; nothing of it was."""
+
+
 class NothingFits(TuneCnnError):
     """No point of the front meets the preference."""
 
@@ -74,6 +78,19 @@ class MemoryTaken(TrialError):
 
 class PeerLost(RuntimeError):
     """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
+
+
+class Unreachable(PeerLost):
+    """Ranks can't connect to each other over the network as it is: which address was tried, and what to set."""
+
+
+STALLED = "stalled:"
+"""How the reason of a trial begins whose processes were ended because one stood still or was frozen: such a trial is
+tried once more, in fresh ones."""
+
+
+HARDWARE = "hardware fault:"
+"""In what a DeviceLost says, where the driver tells that the device itself is at fault."""
 
 
 class DeviceLost(RuntimeError):

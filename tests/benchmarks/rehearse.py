@@ -41,6 +41,7 @@ SMALL = {
     "--out {scratch}/out.json",
     "time_to_front.py": "--seconds 90 --repeats 1 --epochs 2 --environment {environment} --out {scratch}/out.json",
     "turnaround.py": "--repeats 1 --trials 2 --environment {environment} --out {scratch}/out.json",
+    "within_epoch.py": "--repeats 1 --epochs 1 --out {scratch}/out.json",
 }
 SPAN = re.compile(r"`([^`\n]+)`")
 

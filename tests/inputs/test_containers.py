@@ -14,7 +14,7 @@ from missing import missing
 from study.commands import environment, run
 
 from tune_cnn.errors import ResourceError
-from tune_cnn.records.lease import Owner, this_process
+from tune_cnn.owner import process
 from tune_cnn.spec import parse_spec
 from tune_cnn.study.checks.shared_memory import check_shared_memory
 from tune_cnn.training.inspection.node import inspect_node
@@ -91,8 +91,7 @@ def test_shared_memory_is_held_against_what_the_spec_asks_before_the_first_trial
 def test_a_process_that_was_killed_and_not_reaped_is_dead():
     """As in a container without init: its study is free at once."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    here = this_process()
-    owner = Owner(host=here.host, machine=here.machine, pid=child.pid, born_s=psutil.Process(child.pid).create_time())
+    owner = process(child.pid)
     assert not owner.is_dead
     child.kill()
     deadline_s = time.monotonic() + 30

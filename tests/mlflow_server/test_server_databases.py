@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -144,3 +145,22 @@ def test_an_artifact_store_that_cannot_be_used_is_said(tmp_path):
         try_artifacts("nosuch://bucket")
     try_artifacts(str(tmp_path / "fine"))
     assert list((tmp_path / "fine").iterdir()) == []
+
+
+def test_a_server_that_dies_as_it_makes_its_tables_leaves_no_file_that_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start makes them whole; what MLflow leaves half-way it never takes up again."""
+    file, said = tmp_path / "runs.db", []
+
+    def die(engine: object) -> None:
+        raise KeyboardInterrupt  # its first tables are there
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking_tables, "_upgrade_db", die)
+        with pytest.raises(KeyboardInterrupt):
+            bring_up_to_date(f"sqlite:///{file}", str(file), TRACKING, said.append)
+    assert not file.exists() and file.with_name("runs.db.new").stat().st_size
+    bring_up_to_date(f"sqlite:///{file}", str(file), TRACKING, said.append)
+    assert has_tables(f"sqlite:///{file}", TRACKING) and not said
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.db"]

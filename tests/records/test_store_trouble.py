@@ -48,6 +48,48 @@ def test_a_torn_file_is_reported_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == bytes(body)
 
 
+@pytest.mark.parametrize("half", ["first", "second"])
+def test_a_torn_page_is_said_wherever_it_is(tmp_path: Path, half: str) -> None:
+    """One page of the file after another, half of it zeros: what is read, the check before a search, or nothing that
+    counts. No damage ends in an error of a library, and none has points missing in silence."""
+    store = new_study(tmp_path)
+    for epoch in range(40):
+        store.add_point("s", 0, epoch, {f"metric_{n}": n / 7 for n in range(20)})
+    store.close()
+    path, size = tmp_path / "studies.db", 4096
+    whole = path.read_bytes()
+    said = 0
+    for at in range(0, len(whole), size):
+        kept = (slice(at, at + size // 2), slice(at + size // 2, at + size))[half == "second"]
+        torn = bytearray(whole)
+        torn[kept] = bytes(size // 2)
+        path.write_bytes(torn)
+        try:
+            store = Store(tmp_path)
+            try:
+                store.check_whole()
+                assert store.study("s") is not None
+                assert len(store.trials("s")) == 1
+                assert len(store.points("s")) == 40
+            finally:
+                store.close()
+        except StoreError as error:
+            assert "studies.db: is" in str(error), error
+            said += 1
+    assert said >= len(whole) // size // 2
+
+
+def test_metrics_that_are_no_json_any_more_are_said(tmp_path: Path) -> None:
+    """SQLite has no way of knowing."""
+    store = new_study(tmp_path)
+    store.add_point("s", 0, 1, {"accuracy": 0.5})
+    store.close()
+    with sqlite3.connect(tmp_path / "studies.db") as other:
+        other.execute("UPDATE tune_cnn_points SET metrics = replace(metrics, ':', '\x01')")
+    with pytest.raises(StoreError, match=r"studies\.db: is corrupt; restore it .*no JSON"):
+        Store(tmp_path).points("s")
+
+
 def test_somebody_elses_database_is_refused_untouched(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "studies.db") as other:
         other.execute("CREATE TABLE invoices (id INTEGER)")
@@ -80,7 +122,7 @@ import resource, sys
 from tune_cnn.errors import StoreError
 from tune_cnn.records.store import Store
 store = Store(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
 done = 0
 try:
     for epoch in range(1, 10_000):

@@ -46,7 +46,7 @@ def as_it_is():
     return {{
         "environment": dict(os.environ),
         "path": list(sys.path),
-        "handlers": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
+        "handlers": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
         "levels": [optuna.logging.get_verbosity(), *(logger.level for logger in loggers)],
         "filters": [str(one) for one in warnings.filters],
     }}

@@ -260,7 +260,7 @@ def test_users_factory_that_raises_is_told_and_leaves_no_study(tmp_path: Path) -
     store.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signal_during_the_start_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
     """Before the first trial there is nothing to wait for: 130, one line, no process left, no study begun."""
     (tmp_path / "small.yaml").write_text(SMALL)

@@ -91,6 +91,34 @@ def test_first_sigint_ends_at_the_epoch_and_says_how_to_go_on(tmp_path: Path) ->
     assert not list((tmp_path / "studies" / "small" / "checkpoints").glob("*"))
 
 
+def test_a_search_whose_ray_is_stopped_ends_at_the_first_sigint(tmp_path: Path) -> None:
+    """It says what is silent, though Ray keeps the main thread, leaves no process, and the same command goes on."""
+    (tmp_path / "long.yaml").write_text(LONG)
+    driver = start(tmp_path, "search", "long.yaml")
+    _wait_for_points(tmp_path, "small", 3)
+    descendants = psutil.Process(driver.pid).children(recursive=True)
+    next(one for one in descendants if "gcs_server" in one.cmdline()[0]).suspend()
+    time.sleep(1.0)  # so that the loop meets it
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=150)
+    assert driver.returncode == 130, err
+    assert "this machine's Ray (its GCS) has not answered for " in err and "search long.yaml" in err
+    assert "Traceback" not in err
+    started = [one for one in descendants if "tune_cnn.records.outbox.process" not in " ".join(_command(one))]
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert not alive
+    assert run_json(tmp_path, "status", "small")["state"] == "interrupted"
+    assert run_json(tmp_path, "search", "long.yaml")["trials"]["complete"] == 6
+    _nothing_doubled(tmp_path, "small", 6, 12)
+
+
+def _command(one: psutil.Process) -> list[str]:
+    try:
+        return one.cmdline()
+    except psutil.Error:
+        return []
+
+
 def test_what_ended_for_slow_growth_is_confirmed_and_not_searched_on(tmp_path: Path) -> None:
     """A start that has only to confirm hands out no trial, though nothing in it knows how the front grew before.
 

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ from typing import Any
 import torch
 
 from tune_cnn.spec import Configuration, DataSpec, ModelSpec, UserMetric
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.between_steps import Then
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.rank import RankTraining
+
+COMPUTED = ("train_loss", "val_loss", "accuracy", "train_gflops", "parameters")  # metrics that no clock decides
 
 
 def digits_job(
@@ -45,6 +48,52 @@ def train(rank: RankTraining, job: TrainingJob, epochs: int | None = None) -> tu
     weights = rank.weights()
     rank.end()
     return results, weights
+
+
+def leave_at(rank: RankTraining, step: int) -> None:
+    """Have rank 0 told to leave the trial that has begun as it comes to the end of that step of an epoch, or later."""
+    between = rank._current._between
+    then = between.then
+
+    def telling(now: int, of: int) -> Then:
+        if now >= step:
+            rank.leave()
+        return then(now, of)
+
+    between.then = telling  # type: ignore[method-assign]  # of this one alone
+
+
+def left_within(
+    job: TrainingJob, epochs: Container[int] | None = None
+) -> tuple[list[EpochResult], dict[str, Any], int]:
+    """Train, and after every step of these epochs (None: of all) leave, for a new rank to go on.
+
+    The results, the weights at the end, and how often it was left.
+    """
+    results: list[EpochResult] = []
+    left, steps = 0, [0, 0]
+    while True:
+        rank = RankTraining()
+        assert rank.begin(job) == steps[0]
+        if epochs is None or steps[0] in epochs:
+            leave_at(rank, steps[1] + 1)
+        result = rank.train_epoch()
+        if isinstance(result, EpochResult):
+            results.append(result)
+            if result.done:
+                weights = rank.weights()
+                rank.end()
+                return results, weights, left
+            rank.leave()
+            result = rank.train_epoch()  # it leaves before a step is taken
+        assert isinstance(result, LeftEpoch) and result.checkpoint is not None
+        steps, left = [result.epoch, result.step], left + 1
+        rank.end()
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """A job's fields: a folder for checkpoints, which are written when it is left alone."""
+    return {"checkpoint_dir": str(folder / "checkpoints"), "checkpoint_every_s": 1e9}
 
 
 def same_bits(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:

@@ -56,6 +56,32 @@ def test_epochs_are_ordered_as_numbers(tmp_path):
     assert found is not None and found[0]["epoch"] == 1_000_000
 
 
+def test_within_an_epoch_the_step_decides_and_between_epochs_comes_before_both(tmp_path):
+    """Also where numbers grow beyond the digits of the names; what is older than the newest two goes."""
+    kept = checkpoints(tmp_path)
+    taken = [(1, 0), (1, 7), (1, 999_999), (1, 1_000_000), (2, 0), (2, 1)]
+    for older, at in zip([None, *taken], taken, strict=False):
+        written = kept.write(state(at[0]), *at)
+        found = checkpoints(tmp_path)
+        newest = found.newest()
+        assert newest is not None and newest[1] == written and found.newest_at == kept.newest_at == at
+        if older is not None:
+            flip_a_bit(Path(written))
+            found = checkpoints(tmp_path)
+            assert found.newest() is not None and found.newest_at == older
+            kept.write(state(at[0]), *at)
+        assert len(files(tmp_path)) == (1 if older is None else 2)
+
+
+def test_going_on_from_an_earlier_step_drops_the_later_ones(tmp_path):
+    """As from an earlier epoch."""
+    kept = checkpoints(tmp_path)
+    kept.write(state(3), 3, 50)
+    kept.write(state(3), 3, 60)
+    written = checkpoints(tmp_path).write(state(3), 3, 20)
+    assert files(tmp_path) == [Path(written).name]
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
@@ -208,6 +234,32 @@ def test_one_is_due_when_the_interval_has_passed_since_the_last(tmp_path, monkey
         assert hourly.due()
         hourly.write(state(1), 1)
         assert not hourly.due()
+
+
+def test_within_an_epoch_one_is_due_as_often_and_never_at_each_step_of_a_slow_disk(tmp_path, monkeypatch):
+    """A write that took 6 s comes a minute later at the soonest; 0 s between them means each epoch, and no step."""
+    now_s = [1000.0]
+    monkeypatch.setattr("tune_cnn.training.checkpoint.time.monotonic", lambda: now_s[0])
+    kept = checkpoints(tmp_path / "slow", every_s=30.0)
+    now_s[0] += 29.0
+    assert not kept.due_within_epoch()
+    now_s[0] += 1.0
+    assert kept.due_within_epoch()
+    write = kept._write
+
+    def slowly(*arguments) -> None:
+        now_s[0] += 6.0
+        write(*arguments)
+
+    monkeypatch.setattr(kept, "_write", slowly)
+    kept.write(state(1), 1, 5)
+    now_s[0] += 59.0
+    assert kept.due() and not kept.due_within_epoch()
+    now_s[0] += 2.0
+    assert kept.due_within_epoch()
+    each = checkpoints(tmp_path / "each", every_s=0.0)
+    assert each.due() and not each.due_within_epoch()
+    assert not Checkpoints(None, every_s=1.0).due_within_epoch()
 
 
 def test_writing_time_adds_up(tmp_path):

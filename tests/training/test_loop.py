@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tune_cnn.spec import Configuration
 from tune_cnn.training.data.loaders.batch import Batch
-from tune_cnn.training.loop import train_steps
+from tune_cnn.training.loop import new_sums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.step.hooks import StepHooks
 from tune_cnn.training.step.optimizers import make_optimizer
@@ -35,9 +35,11 @@ def test_losses_and_skipped_steps_begin_anew_with_each_epoch() -> None:
     bad = Batch(torch.full((4, 3), torch.inf), good.labels_n)
     meters = Meters(CPU, gpu_share=0.0)
 
-    first = train_steps(state, [bad, good, bad], meters, StepHooks(), first_step=0)
+    first = new_sums(state)
+    train_steps(state, [bad, good, bad], meters, StepHooks(), first, first_step=0)
     assert (int(first.skipped_steps), first.images, first.steps, first.captured) == (2, 12, 3, 0)
-    second = train_steps(state, [good, good], meters, StepHooks(), first_step=3)
+    second = new_sums(state)
+    train_steps(state, [good, good], meters, StepHooks(), second, first_step=3)
     assert (int(second.skipped_steps), second.images, second.steps) == (0, 8, 2)
     expected = 2 * F.cross_entropy(model(good.images_nchw), good.labels_n, reduction="sum")
     assert second.loss.item() == pytest.approx(expected.item(), rel=1e-4)

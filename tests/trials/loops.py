@@ -1,6 +1,7 @@
 """Training loops without torch, for tests of scheduling: they sleep instead of training."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_cnn.errors import DeviceLost, OutOfMemory, SpecError, TrialError
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.trials import ranks
 
 
@@ -19,6 +20,11 @@ class SleepingLoop:
         self.rank = rank
         self.trials = 0  # that this process has begun
         self.aborted = False
+        self.asked = threading.Event()  # to leave
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        self.within_s = within_s
+        self.asked.set()
 
     def listen(self, host: str) -> str:
         return f"{host} of rank {self.rank}"
@@ -28,6 +34,7 @@ class SleepingLoop:
 
     def begin(self, job: TrainingJob) -> int:
         self.job, self.epoch = job, 0
+        self.asked.clear()
         self.arguments: dict[str, Any] = dict(job.configuration.training)
         self.trials += 1
         return 0
@@ -35,9 +42,15 @@ class SleepingLoop:
     def history(self) -> list[EpochResult]:
         return []
 
-    def train_epoch(self) -> EpochResult:
-        began = time.time()
-        time.sleep(self.arguments.get("seconds", 0.02))
+    def train_epoch(self) -> EpochResult | LeftEpoch:
+        began, seconds = time.time(), self.arguments.get("seconds", 0.02)
+        if self.arguments.get("leave_after") == self.epoch:
+            threading.Timer(0.1, self.leave).start()
+        if self.asked.wait(seconds):
+            rest = max(0.0, seconds - (time.time() - began))
+            if rest > self.within_s:
+                return LeftEpoch(epoch=self.epoch, step=7, checkpoint=f"{self.job.checkpoint_dir}/{self.epoch}-7")
+            time.sleep(rest)
         if self.rank == self.arguments.get("rank", 0):
             self._fail(self.arguments.get("fault", ""))
         self.epoch += 1
@@ -61,6 +74,16 @@ class SleepingLoop:
             raise DeviceLost("training: CUDA error: an illegal memory access was encountered")
         if fault == "die":
             os._exit(1)
+        if fault == "die on a node":
+            import ray
+
+            if ray.get_runtime_context().get_node_id() == self.arguments["node"]:
+                os._exit(1)
+        if fault == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if fault == "freeze once" and not Path(self.arguments["marker"]).exists():
+            Path(self.arguments["marker"]).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
         if fault == "die once" and not Path(self.arguments["marker"]).exists():
             Path(self.arguments["marker"]).touch()
             os._exit(1)
@@ -88,7 +111,7 @@ class HangingLoop(SleepingLoop):
         super().__init__(rank)
         ranks.ABORT_S = 0.5  # in this process
 
-    def train_epoch(self) -> EpochResult:
+    def train_epoch(self) -> EpochResult | LeftEpoch:
         marker = Path(self.arguments["marker"])
         if marker.exists():
             return super().train_epoch()

@@ -1,6 +1,6 @@
 """A driver that hands out a list of trials and notes what it is told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from tune_cnn.states import TrialState
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.first_call import FirstCall
+from tune_cnn.trials.node_health import Happened, NodeEvent
 from tune_cnn.trials.trainable import Payload
 from tune_cnn.trials.tune_adapter import Assignment
 
@@ -40,13 +41,18 @@ class Script:
         self._left = list(enumerate(self.trials))
         self.points: list[Point] = []
         self.ends: dict[int, tuple[str, str | None]] = {}
-        self.started: list[int] = []
+        self.started: list[int] = []  # and again where it came back
+        self.came_back: list[int] = []
+        self.node_events: list[NodeEvent] = []
+        self._params: dict[int, Mapping[str, Any]] = {}
         self.drained_at: int | None = None
 
-    def next(self) -> Assignment | None:
-        if not self._left or self.drained_at is not None:
+    def next(self, without: Collection[int] = ()) -> Assignment | None:
+        at = next((at for at, (trial, _) in enumerate(self._left) if trial not in without), None)
+        if at is None or self.drained_at is not None:
             return None
-        trial, params = self._left.pop(0)
+        trial, params = self._left.pop(at)
+        self._params[trial] = params
         self.started.append(trial)
         return Assignment(trial=trial, params=params, seed=trial)
 
@@ -58,12 +64,26 @@ class Script:
         assert trial not in self.ends, f"trial {trial} ended twice"
         self.ends[trial] = (state, reason)
 
+    def back(self, trial: int) -> None:
+        self.came_back.append(trial)
+        before = next((at for at, (left, _) in enumerate(self._left) if left not in self._params), len(self._left))
+        self._left.insert(before, (trial, self._params[trial]))
+
+    def on_node(self, event: NodeEvent) -> None:
+        self.node_events.append(event)
+
+    def past_nodes(self) -> Sequence[NodeEvent]:
+        return ()
+
     def tick(self) -> bool:
         if self.drain_after is not None and len(self.points) >= self.drain_after and self.drained_at is None:
             self.drained_at = len(self.started)
         return self.drained_at is not None
 
     # What the tests ask
+
+    def nodes_that(self, happened: Happened) -> list[str]:
+        return [event.node for event in self.node_events if event.happened is happened]
 
     def states(self) -> list[str]:
         return [self.ends[trial][0] for trial in sorted(self.ends)]

@@ -11,7 +11,7 @@ from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.dedicated import alone, dedicated
+from tune_cnn.trials.dedicated import ProcessLost, alone, dedicated
 from tune_cnn.trials.remote import call_on_node
 
 
@@ -101,3 +101,13 @@ def test_what_a_function_raised_there_is_raised_here(one_ray):
         fail()
     with pytest.raises(TrialError, match="as it was raised"):
         call_on_node("loops:fail", {"CPU": 1.0})
+
+
+def test_a_training_whose_process_is_frozen_is_lost_and_says_so(one_ray, tmp_path):
+    """Its waiting is over as soon as a search's would be; a fresh process may train it."""
+    one = job(fault="freeze", rank=0)
+    with (
+        pytest.raises(ProcessLost, match=r"was lost: stalled: its process is frozen, .*; all stacks: .*000000\.txt"),
+        dedicated(one, cpu_slots(1), loop=LOOP, stall_timeout_s=3.0, stalls=str(tmp_path)) as training,
+    ):
+        training.train(one, lambda result: None)

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from scripted_drivers import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials import tune_loop
+from tune_cnn.trials.losses import RETRIES, Loss
 from tune_cnn.trials.tune_loop import run_trials
 
 
 def test_the_fault_of_one_rank_is_its_trials_end(one_ray, tmp_path, monkeypatch):
     """Whichever rank it was. A rank that dies is replaced and its trial tried again; the search goes on."""
-    monkeypatch.setattr(tune_loop, "MAX_FAILURES", 1)
+    monkeypatch.setitem(RETRIES, Loss.PROCESS, 1)
     trials = {
         "complete": trial(epochs=2),
         "failed by rank 0": trial(epochs=2, fault="raise", rank=0),

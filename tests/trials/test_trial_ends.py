@@ -6,6 +6,7 @@ from scripted_drivers import Script, cpu_slots, payload, trial
 
 from tune_cnn.trials import tune_loop
 from tune_cnn.trials.cluster import connected
+from tune_cnn.trials.losses import RETRIES, Loss
 from tune_cnn.trials.tune_loop import run_trials
 
 
@@ -49,7 +50,7 @@ def test_a_process_that_dies_once_is_replaced_and_no_slot_is_lost(one_ray, tmp_p
 
 def test_a_process_that_is_lost_every_time_fails_its_trial(one_ray, monkeypatch, capfd):
     """What broke a CUDA context is tried again in a fresh process as well; Ray's own words stay off the screen."""
-    monkeypatch.setattr(tune_loop, "MAX_FAILURES", 1)
+    monkeypatch.setitem(RETRIES, Loss.PROCESS, 1)
     script = Script([trial(fault="die"), trial(fault="cuda"), trial(), trial()])
     with connected(None, code=[], calls=[]):
         run_trials(script, payload(), cpu_slots(2))
@@ -80,6 +81,14 @@ def test_draining_ends_trials_at_their_epoch_with_a_checkpoint(one_ray, tmp_path
         assert last.epoch < 10
 
 
+def test_a_trial_that_is_left_within_an_epoch_is_interrupted(one_ray):
+    """It has no point of that epoch, and its process goes on with the next trial."""
+    script = Script([trial(epochs=3, seconds=600.0, leave_after=0), trial()])
+    run_trials(script, payload(), cpu_slots(1))
+    assert script.ends == {0: ("interrupted", None), 1: ("complete", None)}
+    assert script.of(0) == [] and len(script.pids()) == 1
+
+
 def test_a_search_drained_before_it_begins_starts_nothing(one_ray):
     script = Script([trial(epochs=1000) for _ in range(3)], drain_after=0)
     run_trials(script, payload(), cpu_slots(2))
@@ -91,7 +100,7 @@ def test_what_tune_writes_holds_nothing_of_the_conductors(one_ray, tmp_path, mon
     """Its searcher, stopper and callbacks are pickled into a folder; a driver knows the store's password."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(tune_loop.shutil, "rmtree", lambda *args, **kwargs: None)
-    monkeypatch.setattr(tune_loop, "MAX_FAILURES", 0)
+    monkeypatch.setitem(RETRIES, Loss.PROCESS, 0)
     script = Script([trial(), trial(fault="die")], secret="hunter2-correct-horse")
     run_trials(script, payload(), cpu_slots(1))
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -37,26 +37,36 @@ def search(
     if schema:
         print_json(spec_schema())
         return
-    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
     checked = load_spec(spec, overrides or [])
     locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
-        print_result(commands.dry_run(checked, locations), as_json, printed.dry_run)
+        from tune_cnn.reports.terminal.dry_run import dry_run as show_dry_run
+
+        print_result(commands.dry_run(checked, locations), as_json, show_dry_run)
         return
     print_result(commands.search(checked, locations, again=again()), as_json, commands.show_search)
 
 
 @app.command()
 def status(
-    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
+    study: StudyName,
+    nodes: Annotated[bool, typer.Option("--nodes", help="How each node of the cluster did.")] = False,
+    home: Home = HOME,
+    tracking_uri: Asked = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """How a study stands."""
-    from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import commands
+    from tune_cnn.reports.terminal import printed, submitted
+    from tune_cnn.study import commands, fleet
 
-    print_result(commands.study(study, home, tracking_uri).status(), as_json, printed.status)
+    of = commands.study(study, home, tracking_uri)
+    if nodes:
+        print_result({"study": study, "nodes": of.nodes()}, as_json, printed.nodes)
+        return
+    print_result(fleet.status(of), as_json, submitted.status)
 
 
 @app.command(name="list")

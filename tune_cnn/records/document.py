@@ -4,7 +4,8 @@
      "study": {name, uid, spec, info, state, reference, searched_s, created, started, updated, experiment_id, run_id},
      "trials": [{number, params, seed, origin, state, reason, started, ended, attempts, run_id, extra}],
      "points": [{trial, epoch, reported, metrics: {name: number}}],
-     "confirmations": [{trial, epoch, number, seed, state, reason, metrics: {name: number}}]}
+     "confirmations": [{trial, epoch, number, seed, state, reason, metrics: {name: number}}],
+     "nodes": [{at, node, host, happened, trial, why, ratio}]}
 
 Times are ISO 8601 in UTC. Metrics that are no number are the strings "NaN", "Infinity" and "-Infinity", so that the
 file is JSON to every reader.
@@ -18,7 +19,7 @@ from datetime import datetime
 
 from tune_cnn.errors import StudyError
 from tune_cnn.front.confirmed import SeedRun
-from tune_cnn.records.rows import PointRecord, StudyRecord, TrialRecord, to_ms
+from tune_cnn.records.rows import NodeRecord, PointRecord, StudyRecord, TrialRecord, to_ms
 from tune_cnn.states import RunState, StudyState, TrialState
 from tune_cnn.untyped import Plain
 
@@ -34,6 +35,7 @@ class StudyArchive:
     trials: tuple[TrialRecord, ...]
     points: tuple[PointRecord, ...]
     confirmations: tuple[SeedRun, ...] = ()
+    nodes: tuple[NodeRecord, ...] = ()  # what happened to them, in its order
 
 
 def write_document(
@@ -41,6 +43,7 @@ def write_document(
     trials: Sequence[TrialRecord],
     points: Sequence[PointRecord],
     confirmations: Sequence[SeedRun] = (),
+    nodes: Sequence[NodeRecord] = (),
 ) -> str:
     study_fields = ("name", "uid", "spec", "info", "state", "reference", "searched_s", "experiment_id", "run_id")
     trial_fields = ("number", "params", "seed", "origin", "state", "reason", "attempts", "run_id", "extra")
@@ -58,6 +61,7 @@ def write_document(
             for p in points
         ],
         "confirmations": [asdict(run) for run in confirmations],
+        "nodes": [{**asdict(event), "at": _iso(event.at)} for event in nodes],
     }
     return json.dumps(_strict(document), separators=(",", ":"), allow_nan=False)
 
@@ -84,6 +88,7 @@ def read_document(text: str, where: str) -> StudyArchive:
                 SeedRun(**{**r, "state": RunState(r["state"]), "metrics": _numbers(r["metrics"])})
                 for r in raw["confirmations"]
             ),
+            nodes=tuple(NodeRecord(**{**n, **_moments(n, "at")}) for n in raw["nodes"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(

@@ -1,18 +1,16 @@
 """One search per study, and one outbox: a lease with an expiry, kept alive by a thread while its owner works."""
 
-import os
-import platform
 import threading
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from datetime import datetime
 from typing import Literal
 
-import psutil
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from tune_cnn.errors import StoreError, StudyError
+from tune_cnn.owner import Owner, this_process
 from tune_cnn.records.database import Database
 from tune_cnn.records.rows import from_json, from_ms, to_json
 from tune_cnn.records.tables import leases, studies
@@ -22,44 +20,15 @@ Role = Literal["search", "outbox"]
 _DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered to MLflow"}
 
 
+ALONE = "alone_until_ms"  # beside a lease's owner
+
+
 @dataclass(frozen=True, kw_only=True)
-class Owner:
-    """A process that can be told from every other, as far as one machine can."""
+class Alone:
+    """An outbox that goes on delivering after its search has ended."""
 
-    host: str
-    machine: str  # boot and PID namespace: only there does a PID mean anything
-    pid: int
-    born_s: float  # PIDs come back; start times don't
-
-    @property
-    def is_dead(self) -> bool:
-        """Known for certain to be gone; False where it can't be known from here."""
-        if self.machine != _machine():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            # a zombie is dead too: in a container without init nobody reaps what was killed
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.born_s) > 1.0
-        except psutil.NoSuchProcess:
-            return True
-        except psutil.Error:
-            return False
-
-
-def this_process() -> Owner:
-    return Owner(
-        host=platform.node(), machine=_machine(), pid=os.getpid(), born_s=psutil.Process(os.getpid()).create_time()
-    )
-
-
-def _machine() -> str:
-    parts = [platform.node()]
-    with suppress(OSError):  # Linux; elsewhere the host's name has to do
-        parts += [
-            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            str(Path("/proc/self/ns/pid").readlink()),
-        ]
-    return "|".join(parts)
+    owner: Owner
+    until: datetime
 
 
 class Lease:
@@ -105,6 +74,22 @@ class Lease:
         """Whether anybody holds it at this moment; asked without a wish to have it."""
         held = self._held(connection)
         return held is not None and self._lives(held, self._database.now_ms(connection))
+
+    def go_on_alone(self, seconds: float) -> None:
+        """Say that its owner goes on by itself, beside no search and for so long at most: who comes next may end it."""
+        with self._database.write() as connection:
+            self.check(connection)
+            until_ms = self._database.now_ms(connection) + round(seconds * 1000)
+            owner = to_json({**asdict(this_process()), ALONE: until_ms})
+            connection.execute(update(leases).where(self._mine).values(owner=owner))
+
+    def alone(self, connection: Connection) -> Alone | None:
+        """Who holds it and goes on by itself; None where nobody does so at this moment."""
+        held = self._held(connection)
+        if held is None or not self._lives(held, self._database.now_ms(connection)):
+            return None
+        until_ms = from_json(held.owner).get(ALONE)
+        return None if until_ms is None else Alone(owner=_owner(held), until=from_ms(until_ms))
 
     def renew(self) -> None:
         """Put the expiry off. Raises StudyError where somebody else holds the lease now."""
@@ -164,4 +149,4 @@ class Lease:
 
 
 def _owner(row: Row[Untyped]) -> Owner:
-    return Owner(**from_json(row.owner))
+    return Owner(**{name: value for name, value in from_json(row.owner).items() if name != ALONE})

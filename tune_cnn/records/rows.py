@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.metrics import SYSTEM, EpochPoint
-from tune_cnn.records.bulk import from_json_all, taken_out
+from tune_cnn.records.bulk import Unreadable, from_json_all, taken_out
 from tune_cnn.states import RunState, StudyState, TrialState
 from tune_cnn.text import printable
 from tune_cnn.untyped import Plain, Untyped
@@ -76,6 +76,19 @@ class Change:
     made_ms: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class NodeRecord:
+    """What happened to a node of the cluster, or to a trial there."""
+
+    at: datetime
+    node: str  # Ray's id of it
+    host: str
+    happened: str  # a word of `trials.node_health.Happened`
+    trial: int | None = None
+    why: str | None = None
+    ratio: float | None = None  # of an ended trial's time to what was expected
+
+
 LONGEST_TEXT = 20_000  # characters: what an error says may be the whole of a batch
 
 
@@ -85,7 +98,11 @@ def to_json(data: Mapping[str, Plain]) -> str:
 
 
 def from_json(text: str) -> dict[str, Plain]:
-    return dict(json.loads(text))
+    """Raises Unreadable, which the database's edge makes a StoreError."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"a row is no JSON: {error}") from None
 
 
 def plain(text: str) -> str:

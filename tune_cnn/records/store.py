@@ -14,7 +14,8 @@ from tune_cnn.records.bulk import uncollected
 from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
-from tune_cnn.records.lease import Lease, Role
+from tune_cnn.records.lease import Alone, Lease, Role
+from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
     Change,
     ChangeKind,
@@ -48,6 +49,7 @@ class Store:
         self._database = Database(url_or_home, create=create)
         self.costs = Costs(self._database)
         self.confirmations = Confirmations(self._look, self._change)
+        self.nodes = NodeEvents(self._look, self._change)
         self._leases: dict[str, Lease] = {}
 
     def __repr__(self) -> str:
@@ -62,6 +64,10 @@ class Store:
     def shown(self) -> str:
         """How messages name this store."""
         return self._database.shown
+
+    def check_whole(self) -> None:
+        """StoreError where the file is damaged, though what was read so far doesn't show it: asked before a search."""
+        self._database.check_whole()
 
     def close(self) -> None:
         self._database.close()
@@ -92,13 +98,13 @@ class Store:
     def study(self, name: str) -> StudyRecord | None:
         with self._database.read() as connection:
             row = connection.execute(select(studies).where(studies.c.name == name)).first()
-        return None if row is None else study_of(row)
+            return None if row is None else study_of(row)
 
     def studies(self) -> list[StudyRecord]:
         """All studies, the last changed first."""
         with self._database.read() as connection:
             rows = connection.execute(select(studies).order_by(studies.c.updated_ms.desc(), studies.c.id)).all()
-        return [study_of(row) for row in rows]
+            return [study_of(row) for row in rows]
 
     def update_study(
         self,
@@ -157,6 +163,11 @@ class Store:
         with self._look(name) as (connection, key):
             return Lease(self._database, key, name, role="search", ttl_s=60).is_held(connection)
 
+    def delivered_alone(self, name: str) -> Alone | None:
+        """The outbox that goes on delivering in the background at this moment, and until when."""
+        with self._look(name) as (connection, key):
+            return Lease(self._database, key, name, role="outbox", ttl_s=60).alone(connection)
+
     # Trials
 
     def add_trial(
@@ -194,7 +205,7 @@ class Store:
             mine = trials.c.study_id == self._key(connection, study)
             query = select(trials).where(mine, true() if state is None else trials.c.state == state)
             rows = connection.execute(query.order_by(trials.c.number)).all()
-        return [trial_of(row) for row in rows]
+            return [trial_of(row) for row in rows]
 
     def end_trial(self, study: str, number: int, state: TrialState, reason: str | None = None) -> bool:
         """Close a running trial; the first end wins. Returns whether it was still running."""

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1  # grows with every change of the tables
+VERSION = 2  # grows with every change of the tables; so far a newer one only adds some
 PREFIX = "tune_cnn_"  # a PostgreSQL database may hold others' tables beside ours
 
 metadata = MetaData()
@@ -103,6 +103,22 @@ confirmations = Table(
     ForeignKeyConstraint(
         ["study_id", "trial"], [f"{PREFIX}trials.study_id", f"{PREFIX}trials.number"], ondelete="CASCADE"
     ),
+)
+
+# What happened to the nodes of a cluster, and to trials there.
+node_events = Table(
+    f"{PREFIX}node_events",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    _study_key(),
+    Column("at_ms", _Stamp, nullable=False),
+    Column("node", String(64), nullable=False),  # Ray's id of it
+    Column("host", Text, nullable=False),
+    Column("happened", String(16), nullable=False),
+    Column("trial", Integer),
+    Column("why", Text),
+    Column("ratio", Float),  # of an ended trial's time to what was expected
+    Index(f"{PREFIX}node_events_by_study", "study_id", "id"),
 )
 
 # What MLflow has not been sent yet; written in the transaction of the thing itself, deleted once delivered.

@@ -44,7 +44,18 @@ class Resources(SpecPart):
         default_factory=list,
         description="files in your code that stay here, by patterns as in .gitignore",
     )
-    checkpoint_every_s: float = Field(30.0, ge=0, description="shortest time between two checkpoints of a trial")
+    stall_timeout_s: float | None = Field(
+        None,
+        gt=0,
+        description="longest time without a training step before a trial's processes are ended as hanging; default: 20 "
+        "times the trial's longest step, at least a minute",
+    )
+    checkpoint_every_s: float = Field(
+        30.0,
+        ge=0,
+        description="shortest time between two checkpoints of a trial, within long epochs too; 0: after each epoch, "
+        "and there alone",
+    )
 
     @field_validator("code")
     @classmethod

@@ -44,6 +44,7 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
                     trials=tuple(store.trials(name)),
                     points=tuple(store.points(name)),
                     confirmations=tuple(store.confirmations.runs(name)),
+                    nodes=tuple(store.nodes.of(name)),
                 )
             known = [study.name for study in store.studies()]
         finally:

@@ -13,8 +13,8 @@ HOME = Path("studies")
 
 
 def again() -> str:
-    """The very command that was given."""
-    return shlex.join([*as_started(), *sys.argv[1:]])
+    """The very command that was given; for a search that was submitted, the one that was given there."""
+    return os.environ.get("TUNE_CNN_AGAIN") or shlex.join([*as_started(), *sys.argv[1:]])
 
 
 @dataclass(frozen=True, kw_only=True)

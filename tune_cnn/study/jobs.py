@@ -1,5 +1,7 @@
 """What every trial of a study is given: its job but for what is the trial's own, and the user's code that it calls."""
 
+from pathlib import Path
+
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
 from tune_cnn.study.locations import Locations
@@ -47,8 +49,19 @@ def payload_of(spec: StudySpec, slots: Slots, locations: Locations, first: First
         bundles=[],
         checkpoints=locations.checkpoints(spec.study),
         first=first,
+        **stalls_of(spec, locations),
         **loop_of(locations),
     )
+
+
+def stalls_folder(spec: StudySpec, locations: Locations) -> Path:
+    """Where the stacks of trials that stood still are kept, on this machine."""
+    return locations.folder(spec.study).absolute() / "stalls"
+
+
+def stalls_of(spec: StudySpec, locations: Locations) -> dict[str, Plain]:
+    """How long a training may stand still, and where its stacks go then, as keywords."""
+    return {"stall_timeout_s": spec.resources.stall_timeout_s, "stalls": str(stalls_folder(spec, locations))}
 
 
 def loop_of(locations: Locations) -> dict[str, Plain]:

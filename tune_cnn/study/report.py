@@ -19,6 +19,7 @@ from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import confirmed_of, feasible_points, spec_of
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.nodes import notes, summaries
 
 
 def report_files(archive: StudyArchive, folder: Path, *, commands: NextCommands) -> dict[str, Path]:
@@ -92,7 +93,7 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
         metrics=spec.user_metrics,
         hardware=study.info.get("hardware", {}),
         versions=study.info.get("versions", {}),
-        notes=study.info.get("data", {}).get("notes", ()),
+        notes=[*study.info.get("data", {}).get("notes", ()), *notes(summaries(archive.nodes))],
         commands=[commands.confirm, commands.export, commands.train, commands.front],
         export=commands.export_of,
         runs_page=_runs_page(study),

@@ -4,22 +4,25 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tune_cnn.errors import InputError, StoreError, StudyError
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, runs_page, shown_uri
-from tune_cnn.records.outbox.handle import Outbox, start_outbox
+from tune_cnn.records.outbox.handle import Outbox, alone_s, start_outbox
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.jobs import user_calls
+from tune_cnn.study.jobs import stalls_folder, user_calls
+from tune_cnn.study.leaving import Leaving
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.signals import terminable
 from tune_cnn.trials.cards import check_cards
 from tune_cnn.trials.cluster import connected
+from tune_cnn.trials.leftovers import remove_leftovers
 from tune_cnn.trials.power import AsItIs, Power, power_of, restored_limits
 
 log = logging.getLogger(__name__)
@@ -32,15 +35,21 @@ Report = Callable[[str], None]  # takes a line for the user
 
 
 @contextmanager
-def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[Power]:
+def on_ray(spec: StudySpec, locations: Locations, report: Report, *, leaving: Leaving | None = None) -> Iterator[Power]:
     """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change.
 
-    Gives the power of the study's GPUs, which end as they were; what killed searches have left is restored before.
+    Gives the power of the study's GPUs, which end as they were; what killed searches have left is removed and restored
+    before. Where Ray stays silent the process ends, by the steps of `leaving`.
     """
     check_uri(locations.tracking_uri)  # before anything is started for it
+    left = remove_leftovers()
+    if left is not None:
+        report(left)
     report("starting Ray" if locations.address is None else f"joining the Ray cluster at {locations.address}")
     resources = spec.resources
+    leaving = leaving or Leaving()
     with (
+        leaving.bounded_end(),
         connected(
             locations.address,
             code=resources.code,
@@ -49,6 +58,7 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report) -> Iterator[Po
             quiet=not locations.debug,
         ),
         terminable(),
+        leaving.watching(locations.address, report),
     ):
         for line in restored_limits(on_cluster=locations.address is not None):
             report(line)
@@ -68,6 +78,7 @@ class Session:
     report: Report
     power: Power = field(default_factory=AsItIs)  # of the GPUs, from when Ray is connected
     outbox: Outbox | None = None  # None: before the delivery begins, or where it can't
+    leaving: Leaving = field(default_factory=Leaving)
 
     @property
     def study(self) -> str:
@@ -102,18 +113,30 @@ class Session:
 
     def drain(self) -> None:
         """Let MLflow have the rest, for a while."""
+        with self.leaving.without_ray():
+            self._drain()
+
+    def _drain(self) -> None:
         waiting, why = self.store.pending(self.study), None
         if self.outbox is not None:
             if waiting:
                 self.report(f"delivering the last {waiting} changes to MLflow")
-            waiting = self.outbox.finish(DRAIN_S, away_s=AWAY_S)
+            waiting = self.outbox.finish(DRAIN_S, away_s=AWAY_S, then_alone=True)
             _, why = self.store.delivery(self.study)
             self._refuse_taken()
         if waiting:
             self.report(
-                f"MLflow: {waiting} changes wait{f' ({why})' if why else ''}; nothing is lost: "
+                f"MLflow: {waiting} changes wait{f' ({why})' if why else ''}; nothing is lost: {self._goes_on}"
                 f"`{self.locations.commands(self.study).sync}` delivers them"
             )
+
+    @property
+    def _goes_on(self) -> str:
+        """How long the outbox goes on by itself, where it does."""
+        if self.outbox is None or not self.outbox.alive:
+            return ""
+        until = datetime.now() + timedelta(seconds=alone_s())  # for the user, on this machine's clock
+        return f"they are delivered in the background until {until:%H:%M}, and at once "
 
     def runs_page(self) -> str | None:
         """Where MLflow shows the study's runs; None while none was delivered, or to another server."""
@@ -128,6 +151,8 @@ class Session:
         """The files to look at, by their names in MLflow; none where one can't be written: what is stored is kept."""
         from tune_cnn.study.report import report_files  # with it come plotly and matplotlib, wanted at the end alone
 
+        for path in sorted(stalls_folder(self.spec, self.locations).glob("*.txt")):
+            self.store.add_artifact(self.study, path, f"stalls/{path.name}")
         commands = self.locations.commands(self.study)
         try:
             files = report_files(archive, self.locations.folder(self.study), commands=commands)
@@ -138,16 +163,21 @@ class Session:
             self.store.add_artifact(self.study, path, name)
         return files
 
+    def leave_outbox(self) -> None:
+        """At once: what it has not delivered yet, it does in the background, or `sync` or the next start."""
+        if self.outbox is not None:
+            self.outbox.leave()
+
     def give_up(self, *, at_once: bool) -> None:
         """Leave things as they are after a failure: what is stored is stored, and delivered to MLflow later."""
         try:
             record = self.store.study(self.study)
             if record is not None and record.state is StudyState.RUNNING:  # one that has ended keeps its state
                 self.store.update_study(self.study, state=StudyState.INTERRUPTED)
-            if self.outbox is not None and at_once:
-                self.outbox.kill()
+            if at_once:
+                self.leave_outbox()
             elif self.outbox is not None:
-                self.outbox.finish(5.0)
+                self.outbox.finish(5.0, then_alone=True)
         except (StoreError, StudyError) as error:
             log.debug("the study's state could not be written, or the delivery to MLflow not ended: %s", error)
 

@@ -1,39 +1,82 @@
-"""Signals: while trials run, the first Ctrl-C or SIGTERM ends at the epoch, the second at once; elsewhere, any."""
+"""Signals: while trials run, the first of them ends at the epoch, the second at once; elsewhere, any."""
 
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from tune_cnn.errors import Interrupted
 
+# Ctrl-C; what systemd, Kubernetes and a preempting Slurm send; what Slurm sends before a job's time is over
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
 
 
+# Children that end by themselves: one cleans up after this process, one delivers what it has stored.
+OUTLIVING = ("tune_cnn.trials.guardian", "tune_cnn.records.outbox.process")
+UNHEARD_S = 3.0  # within which a main thread that runs Python takes a signal; a call of Ray's may keep it for ever
+
+
 @contextmanager
-def interruptible(first: Callable[[], None]) -> Iterator[None]:
-    """Call `first` at the first signal, raise KeyboardInterrupt at the second. Only the main thread gets signals."""
+def interruptible(first: Callable[[], None], *, unheard: Callable[[int], None] = lambda count: None) -> Iterator[None]:
+    """Call `first` at the first signal, raise KeyboardInterrupt at the second. Only the main thread gets signals.
+
+    `unheard` is called in another thread, with the number of signals so far, where the main thread takes none.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told = False
+    taken = 0
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        if told:
+        nonlocal taken
+        taken += 1
+        if taken > 1:
             raise KeyboardInterrupt
-        told = True
         first()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in ENDS}
     try:
-        yield
+        with _arriving(lambda count: unheard(count) if _stays(lambda: taken < count) else None):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _arriving(tell: Callable[[int], None]) -> Iterator[None]:
+    """Count signals as they come, in a thread of their own: Python writes them into a pipe at once."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    thread = threading.Thread(target=_read, args=(reading, tell), name="signals", daemon=True)
+    thread.start()
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+
+def _read(reading: int, tell: Callable[[int], None]) -> None:
+    count = 0
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while number := pipe.read(1):
+            count += number[0] in ENDS
+            if number[0] in ENDS:
+                tell(count)
+
+
+def _stays(holds: Callable[[], bool]) -> bool:
+    until_s = time.monotonic() + UNHEARD_S
+    while (stays := holds()) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return stays
 
 
 @contextmanager
@@ -43,22 +86,23 @@ def terminable() -> Iterator[None]:
         yield
         return
 
-    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    as_ctrl_c = (signal.SIGTERM, signal.SIGUSR1)  # the second as a caller from Python may not have taken it over
+    before = {number: signal.signal(number, signal.getsignal(signal.SIGINT)) for number in as_ctrl_c}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def signals_end_at_once() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the process where they find it. Raised as KeyboardInterrupt, they could be lost: an
-    import or Ray's start may swallow it. A search takes the signals over while its trials run."""
+    """Each ends the process where it finds it. Raised as KeyboardInterrupt, it could be lost: an import or Ray's
+    start may swallow it. A search takes the signals over while its trials run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: end_at_once()) for number in ours}
+    before = {number: signal.signal(number, lambda *_: end_at_once()) for number in ENDS}
     try:
         yield
     finally:
@@ -73,7 +117,8 @@ def end_at_once() -> None:
     sys.stderr.write("Interrupted; what was stored is kept.\n")
     for child in Process().children(recursive=True):  # Ray's, where it was still starting
         try:
-            child.kill()
+            if not any(module in child.cmdline() for module in OUTLIVING):
+                child.kill()
         except Error:
             continue
     sys.stdout.flush()

@@ -12,6 +12,7 @@ from tune_cnn.errors import StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
+from tune_cnn.records.outbox.handle import delivery_of
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.parts import study_name
@@ -22,6 +23,7 @@ from tune_cnn.study.failures import failures
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.nodes import notes, summaries
 from tune_cnn.untyped import Plain, Untyped
 
 log = logging.getLogger(__name__)
@@ -94,8 +96,27 @@ class Study:
         return Front(self.archive())
 
     def status(self) -> dict[str, Plain]:
-        """State, trials by state, hypervolume and times (ISO 8601, UTC)."""
-        return status_of(self.archive())
+        """State, trials by state, hypervolume, what waits for MLflow, times (ISO 8601, UTC), and what the nodes did."""
+        return {**status_of(self.archive()), "mlflow": self._delivery()}
+
+    def _delivery(self) -> dict[str, Plain] | None:
+        """How many changes wait for MLflow, why, and until when they are delivered in the background; None: none."""
+        try:
+            store = open_store(self.home)
+        except StudyError:
+            return None
+        try:
+            stands = None if store.study(self.name) is None else delivery_of(store, self.name)
+        finally:
+            store.close()
+        if stands is None or not stands.pending:
+            return None
+        until = None if stands.until is None else stands.until.isoformat(timespec="seconds")
+        return {"waiting": stands.pending, "error": stands.error, "until": until, "said": str(stands)}
+
+    def nodes(self) -> list[dict[str, Plain]]:
+        """How each node of the cluster did: trials, losses, whether it is set aside, and how long its trials take."""
+        return [node.as_dict() for node in summaries(self.archive().nodes)]
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file."""
@@ -161,6 +182,7 @@ def status_of(archive: StudyArchive) -> dict[str, Plain]:
         "state": study.state,
         "trials": counts,
         "failures": failures(archive.trials, spec_of(archive)),
+        "notes": notes(summaries(archive.nodes)),
         "hypervolume": hypervolume_of(archive),
         "confirm": progress(archive.confirmations),
         "started": study.started.isoformat(timespec="seconds"),

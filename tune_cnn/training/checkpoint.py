@@ -1,6 +1,7 @@
 """A trial's checkpoints: written whole or not at all, checked when read, the newest two kept.
 
-A checkpoint's name carries its epoch and the SHA-256 of its bytes, so a torn or altered one shows before it is parsed.
+A checkpoint's name carries its epoch, its step where it is of one within an epoch, and the SHA-256 of its bytes, so a
+torn or altered one shows before it is parsed.
 """
 
 import hashlib
@@ -21,9 +22,12 @@ from tune_cnn.files import replace_whole
 from tune_cnn.untyped import Untyped
 
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"checkpoint-(\d{6,})-([0-9a-f]{64})\.pt")
-_TEMPORARY = re.compile(r"\.checkpoint-\d{6,}-[0-9a-f]{64}\.pt(\.\d+)?\.tmp")  # with the writer's PID in a folder
+_NAME = re.compile(r"checkpoint-(\d{6,})(?:-(\d{6,}))?-([0-9a-f]{64})\.pt")
+_TEMPORARY = re.compile(r"\.checkpoint-\d{6,}(-\d{6,})?-[0-9a-f]{64}\.pt(\.\d+)?\.tmp")  # the writer's PID, in a folder
+WRITING_SHARE = 0.1  # of the time, at most, for checkpoints within an epoch: a large state on a slow disk
 _KEPT = 2  # the newest, and the one before in case the newest turns out corrupt
+
+Position = tuple[int, int]  # epochs, and steps of the next one
 
 
 class Checkpoints:
@@ -34,15 +38,17 @@ class Checkpoints:
     `checkpoint_time_s` adds up the seconds spent in `write`, failed ones included.
 
     One process at a time writes (rank 0). A storage that fails never ends the trial: losing a checkpoint costs some
-    epochs after a crash, ending the trial costs all of them.
+    training after a crash, ending the trial costs all of them.
     """
 
     def __init__(self, folder: str | None, *, every_s: float) -> None:
         self.checkpoint_time_s = 0.0
         self._every_s = every_s
         self._last = time.monotonic()
+        self._took_s = 0.0  # the last attempt to write
         self._storage = _storage(folder) if folder is not None else None
         self._newest_path = ""
+        self._newest_at: Position | None = None
         self._corrupt: set[str] = set()
         self._failing = False
 
@@ -50,8 +56,19 @@ class Checkpoints:
         """Whether `every_s` have passed since the last attempt to write, or since the start; never without a folder."""
         return self._storage is not None and time.monotonic() - self._last >= self._every_s
 
-    def write(self, state: Mapping[str, Untyped], epoch: int) -> str:
-        """Write the state after `epoch` epochs and return its path.
+    def due_within_epoch(self) -> bool:
+        """The same at a step; never where `every_s` is 0, which means each epoch, nor where writing takes too long."""
+        if not self._every_s or not self.due():
+            return False
+        return time.monotonic() - self._last >= self._took_s / WRITING_SHARE
+
+    @property
+    def newest_at(self) -> "Position | None":
+        """Epochs, and steps of the next one, after which the newest checkpoint was taken that stands."""
+        return self._newest_at
+
+    def write(self, state: Mapping[str, Untyped], epoch: int, step: int = 0) -> str:
+        """Write the state after `epoch` epochs, and so many steps of the next one, and return its path.
 
         state: tensors, numbers, strings, None and containers of them, all that `weights_only` reads back.
         Where the storage fails (full, read-only, gone) the path of the newest checkpoint that stands is returned ("" if
@@ -61,20 +78,21 @@ class Checkpoints:
             return ""
         begun = time.monotonic()
         try:
-            self._write(self._storage, state, epoch)
+            self._write(self._storage, state, epoch, step)
             self._failing = False
         except OSError as error:
             if not self._failing:
                 _log.warning(
-                    "checkpoint of epoch %d can't be written to %s (%s); the trial goes on, a restart would use %s",
-                    epoch,
+                    "checkpoint of epoch %s can't be written to %s (%s); the trial goes on, a restart would use %s",
+                    f"{epoch}, step {step}," if step else epoch,
                     self._storage.folder,
                     error,
                     self._newest_path or "none",
                 )
             self._failing = True
         self._last = time.monotonic()
-        self.checkpoint_time_s += self._last - begun
+        self._took_s = self._last - begun
+        self.checkpoint_time_s += self._took_s
         return self._newest_path
 
     def newest(self) -> tuple[dict[str, Untyped], str] | None:
@@ -100,7 +118,7 @@ class Checkpoints:
                 _log.warning("checkpoint %s is not usable: %s; using instead: %s", path, error, instead)
                 self._corrupt.add(name)
                 continue
-            self._newest_path = path
+            self._newest_path, self._newest_at = path, _position(name)
             return state, path
         return None
 
@@ -117,15 +135,16 @@ class Checkpoints:
             _log.warning(
                 "checkpoints in %s can't be deleted (%s); delete the folder by hand", self._storage.folder, error
             )
-        self._newest_path = ""
+        self._newest_path, self._newest_at = "", None
 
-    def _write(self, storage: "_Storage", state: Mapping[str, Untyped], epoch: int) -> None:
+    def _write(self, storage: "_Storage", state: Mapping[str, Untyped], epoch: int, step: int) -> None:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         data = buffer.getbuffer()
-        name = f"checkpoint-{epoch:06d}-{hashlib.sha256(data).hexdigest()}.pt"
+        within = f"-{step:06d}" if step else ""
+        name = f"checkpoint-{epoch:06d}{within}-{hashlib.sha256(data).hexdigest()}.pt"
         storage.write(name, data)
-        self._newest_path = storage.path(name)
+        self._newest_path, self._newest_at = storage.path(name), (epoch, step)
         for old in _superseded(storage.names(), name, self._corrupt):
             storage.delete(old)
 
@@ -135,22 +154,22 @@ class _Corrupt(Exception):
 
 
 def _newest_first(names: list[str]) -> list[str]:
-    """The names that are checkpoints, by falling epoch; foreign files are left alone."""
-    return sorted((n for n in names if _NAME.fullmatch(n)), key=_epoch, reverse=True)
+    """The names that are checkpoints, by falling epoch and step; foreign files are left alone."""
+    return sorted((n for n in names if _NAME.fullmatch(n)), key=_position, reverse=True)
 
 
-def _epoch(name: str) -> int:
+def _position(name: str) -> Position:
     found = _NAME.fullmatch(name)
     assert found is not None, name
-    return int(found[1])
+    return int(found[1]), int(found[2] or 0)
 
 
 def _superseded(names: list[str], written: str, corrupt: set[str]) -> list[str]:
-    """What goes after `written` stands: all but it and the newest sound one of an epoch before it.
+    """What goes after `written` stands: all but it and the newest sound one of a step before it.
 
-    Later epochs go too: the trial went on from an earlier one, so they are no longer its past.
+    Later ones go too: the trial went on from an earlier one, so they are no longer its past.
     """
-    earlier = [n for n in _newest_first(names) if _epoch(n) < _epoch(written) and n not in corrupt]
+    earlier = [n for n in _newest_first(names) if _position(n) < _position(written) and n not in corrupt]
     kept = {written, *earlier[: _KEPT - 1]}
     return [n for n in names if (_NAME.fullmatch(n) or _TEMPORARY.fullmatch(n)) and n not in kept]
 
@@ -158,7 +177,7 @@ def _superseded(names: list[str], written: str, corrupt: set[str]) -> list[str]:
 def _parse(name: str, data: bytes) -> dict[str, Untyped]:
     found = _NAME.fullmatch(name)
     assert found is not None, name
-    if hashlib.sha256(data).hexdigest() != found[2]:
+    if hashlib.sha256(data).hexdigest() != found[3]:
         raise _Corrupt(f"its {len(data)} bytes don't match the checksum in its name")
     try:
         state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")

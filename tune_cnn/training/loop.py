@@ -1,6 +1,6 @@
 """One epoch of training."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,16 +14,22 @@ from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.step.train_step import train_step
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class EpochSums:
-    """What an epoch's steps add up to on this rank. The tensors are on the device, not yet waited for."""
+    """What an epoch's steps so far add up to on this rank. The tensors are on the device, not yet waited for."""
 
     loss: Tensor  # cross-entropy alone, over images
     skipped_steps: Tensor
-    images: int
-    steps: int
-    captured: int  # steps that were replayed
-    last_batch: Batch | None
+    images: int = 0
+    steps: int = 0
+    captured: int = 0  # steps that were replayed
+    last_batch: Batch | None = None
+    left: bool = False  # before the epoch's end
+
+
+def new_sums(state: TrainState) -> EpochSums:
+    """Of an epoch that begins; its tensors are those to which the steps of this state add."""
+    return EpochSums(loss=state.loss_sum.zero_(), skipped_steps=state.skipped_steps.zero_())
 
 
 def train_steps(
@@ -31,32 +37,30 @@ def train_steps(
     batches: Iterable[Batch],
     meters: Meters,
     hooks: StepHooks,
+    sums: EpochSums,
     *,
     first_step: int,
     captured: CapturedSteps | None = None,
-) -> EpochSums:
-    """Train on every batch, by the captured steps where there are some of its shape. No step waits for the device."""
+    leave: Callable[[], bool] | None = None,
+) -> None:
+    """Train on every batch, by the captured steps where there are some of its shape. No step waits for the device.
+
+    sums: of the steps of this epoch that were taken before; `first_step`: of the epoch, over the horizon.
+    leave: asked after each step, when `sums` tell of it.
+    """
     state.model.train()
-    state.loss_sum.zero_()
-    state.skipped_steps.zero_()
-    images = steps = replayed = 0
-    batch = None
     for batch in meters.watch(batches):
         batch = hooks.batch(batch)
-        set_learning_rate(state.optimizer, state.learning_rate(first_step + steps))
+        set_learning_rate(state.optimizer, state.learning_rate(first_step + sums.steps))
         if captured is not None and captured.replay(batch):
-            replayed += 1
+            sums.captured += 1
         else:
             train_step(state, hooks, batch)
         hooks.after_step()
-        steps += 1
-        images += len(batch.labels_n)
+        sums.steps += 1
+        sums.images += len(batch.labels_n)
+        sums.last_batch = batch
         meters.step(len(batch.labels_n))
-    return EpochSums(
-        loss=state.loss_sum,
-        skipped_steps=state.skipped_steps,
-        images=images,
-        steps=steps,
-        captured=replayed,
-        last_batch=batch,
-    )
+        if leave is not None and leave():
+            sums.left = True
+            return

@@ -65,6 +65,15 @@ class EpochResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftEpoch:
+    """The training was left, as it had been asked to be, on all ranks; `begin` goes on from the newest checkpoint."""
+
+    epoch: int  # epochs trained so far
+    step: int  # steps of the next one that were trained; 0: none
+    checkpoint: str | None = None  # of just that; None: no folder, a storage that fails, or none can be made here
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadersFound:
     """What can't load these images, by the loader's name, and why."""
 

@@ -11,12 +11,14 @@ import torch
 import torch._dynamo  # every optimizer imports it when it is made: here the slots do, all at once and off any clock
 from torch import Tensor
 
-from tune_cnn.errors import PeerLost, TrialError
+from tune_cnn.errors import DeviceLost, PeerLost, TrialError
+from tune_cnn.training.between_steps import Leaving
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.export.program import export
-from tune_cnn.training.messages import EpochResult, Program, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
+from tune_cnn.training.meters.device_errors import DeviceErrors
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model
@@ -27,6 +29,7 @@ from tune_cnn.training.process.global_state import reset_global_state
 from tune_cnn.training.process.malloc import give_back_freed_memory, keep_freed_memory
 from tune_cnn.training.process.memory_cap import cap_memory
 from tune_cnn.training.process.process_group import ProcessGroup
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.step.precision import PRECISIONS, supported_precisions
@@ -34,7 +37,10 @@ from tune_cnn.training.strategies.framework.training_run import Change
 from tune_cnn.training.trial import Trial
 
 _log = logging.getLogger(__name__)
-JOIN_TIMEOUT_S = 1800.0  # torch's own for gloo: rank 0 may spend long in the user's metrics while the others wait
+JOIN_TIMEOUT_S = 600.0  # ranks start together; importing torch on a cold network disk takes minutes
+# Of a gloo collective: none ends a wait that the watch over the ranks (trials.stalls) allows, which knows what each
+# does: rank 0 may be in the user's metrics while the others wait for it.
+COLLECTIVE_S = 86400.0
 
 
 class RankTraining:
@@ -57,6 +63,8 @@ class RankTraining:
         self._model_facts: dict[str, ModelFacts] = {}
         self._context_now: TrialContext | None = None
         self._trial: Trial | None = None
+        self._leaving = Leaving()
+        self._device_errors: DeviceErrors | None = None
         self._modules = 0  # that were imported when their objects were last set aside
 
     def listen(self, host: str) -> str:
@@ -66,22 +74,26 @@ class RankTraining:
     def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float = JOIN_TIMEOUT_S) -> None:
         """Form the group that the trials to come train in, or keep it where it stands already.
 
-        timeout_s: the longest that a rank waits for the others, here and in every gloo collective. After an abort
-        all ranks must join again, under another `init_method`, which rank 0's `listen` gives.
+        timeout_s: the longest that a rank waits for the others to come. After an abort all ranks must join again,
+        under another `init_method`, which rank 0's `listen` gives.
         """
-        with trial_faults("joining the ranks"):
-            self._group.join(ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s)
+        with PROGRESS.doing(Doing.JOINING), trial_faults("joining the ranks"):
+            self._group.join(
+                ranks=ranks, init_method=init_method, cuda=cuda, timeout_s=timeout_s, collective_timeout_s=COLLECTIVE_S
+            )
 
     def begin(self, job: TrainingJob) -> int:
         """Make everything anew for a trial; the number of epochs that its newest checkpoint has already trained."""
+        PROGRESS.begin(compiles=job.configuration.compile)
         self.end()
+        self._leaving.forget()
         assert self._group.ranks == job.ranks, "join the group of all ranks before the trial"
         self._set_imports_aside()
         try:
-            with self._faults("start of the training"):
+            with PROGRESS.doing(Doing.STARTING), self._faults("start of the training"):
                 context = self._context_now = self._context(job)
                 facts = self._facts_of_model(job, context.images) if job.training is None else None
-                self._trial = Trial(context, facts)
+                self._trial = Trial(context, facts, self._leaving)
                 return self._trial.resume()
         except BaseException:
             self.end()
@@ -91,19 +103,31 @@ class RankTraining:
         """What the epochs so far gave, those before the resume among them."""
         return self._current.history()
 
-    def train_epoch(self) -> EpochResult:
-        """Train one epoch, evaluate it, write a checkpoint where one is due; equal on all ranks."""
-        with self._faults("training"):
+    def train_epoch(self) -> EpochResult | LeftEpoch:
+        """Train one epoch, evaluate it, write checkpoints where they are due; equal on all ranks.
+
+        A LeftEpoch where rank 0 was told to `leave`: there is nothing more to train then before the next `begin`.
+        """
+        with PROGRESS.doing(Doing.TRAINING), self._faults("training"):
             return self._current.train_epoch()
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        """On rank 0, from another thread: have `train_epoch` write a checkpoint at the trial's next step and return.
+
+        An epoch that ends within so many seconds is trained to its end first, and the next one is left before it
+        begins. The user's own training has no steps that we know of: it is left between epochs. What was told before
+        `begin` is of the trial before.
+        """
+        self._leaving.ask(within_s)
 
     def probe(self, steps: int) -> tuple[dict[str, float], int]:
         """What some steps and one evaluation cost, and the steps of an epoch; `end` the trial afterwards."""
-        with self._faults("probe"):
+        with PROGRESS.doing(Doing.STARTING), self._faults("probe"):
             return self._current.probe(steps)
 
     def checkpoint(self) -> str | None:
         """Write a checkpoint now; its path, or None where the trial has no folder or can't be resumed here."""
-        with self._faults("checkpoint"):
+        with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("checkpoint"):
             return self._group.share(self._current.write_checkpoint()) or None
 
     def weights(self) -> dict[str, Tensor]:
@@ -116,7 +140,7 @@ class RankTraining:
     def program(self) -> Program:
         """The model as it is, as a program that needs none of our code; TrialError where it can't be one."""
         context = self._current.context
-        with self._faults("export"):
+        with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("export"):
             return export(self._current.model, context.images.facts, context.images.test, context.device)
 
     def changes(self) -> list[Change]:
@@ -130,7 +154,7 @@ class RankTraining:
         """
         if not self._current.shows_model:
             return {}
-        with self._faults("test"):
+        with PROGRESS.doing(Doing.EVALUATING), self._faults("test"):
             context = self._current.context
             result = evaluate(self._current.model, context, context.images.test)
             return {"test_accuracy": result.accuracy, "test_loss": result.loss}
@@ -185,6 +209,9 @@ class RankTraining:
             with trial_faults(doing):
                 yield
             self._group.check()
+        except DeviceLost as error:
+            told = self._device_errors.in_words() if self._device_errors is not None else None
+            raise DeviceLost(f"{error}; {told}" if told is not None else str(error)) from error
         except Exception as error:
             if self._group.aborted and not isinstance(error, PeerLost):
                 raise PeerLost(f"{doing}: the group was aborted: {error}") from error
@@ -196,6 +223,8 @@ class RankTraining:
         reset_global_state(
             seed=job.seed, precision=configuration.precision, deterministic=job.deterministic, threads=job.threads
         )
+        if self._device_errors is None and device.type == "cuda":
+            self._device_errors = DeviceErrors.watched(str(torch.cuda.get_device_properties(device).uuid))
         if job.power_limit_w is not None and device.type == "cuda":
             check_power_limit(str(torch.cuda.get_device_properties(device).uuid), job.power_limit_w)
         set_up_compiler(cache_dir=job.cache_dir, threads=job.cpus_per_rank)

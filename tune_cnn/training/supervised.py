@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from torch import nn
 from tune_cnn.errors import DIVERGED, TrialError, first_line
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
-from tune_cnn.training.loop import EpochSums, train_steps
+from tune_cnn.training.loop import EpochSums, new_sums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.step.captured import CapturedSteps, recorder_for, why_not_captured
@@ -24,6 +24,7 @@ from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
+from tune_cnn.training.within_epoch import Interrupted, WithinEpoch, differing, with_leaves
 from tune_cnn.untyped import Untyped
 
 _log = logging.getLogger(__name__)
@@ -40,10 +41,14 @@ class SupervisedTraining:
         self._run = TrainingRun(context, built_model(context))
         self._strategies = AppliedStrategies(self._run, configuration.strategies_on)
         self._strategies.prepare()
+        if names := self._strategies.only_between_epochs:
+            _log.info("checkpoints are written between epochs alone: %s has no resume_epoch", ", ".join(names))
         self._peak_rate = scaled_learning_rate(configuration)
         self._plateau = Plateau.over(configuration.horizon) if configuration.schedule == "plateau" else None
         self._train_gflops = 0.0  # over all ranks
         self._skipped_steps = 0
+        self._within: WithinEpoch | None = None  # the epoch that is being trained, or was left
+        self._interrupted: Interrupted | None = None  # the one that goes on
         self._loader = context.started_loader()
         self._steps = self._loader.steps  # of the epoch
         some_unused = bool(model_facts.unused_parameters)
@@ -68,12 +73,18 @@ class SupervisedTraining:
         """What strategies have made of the factory's model."""
         return self._run.changes
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train epoch number `epoch`, from 0, and evaluate: this rank's metrics, to be reduced."""
+    def train_epoch(self, epoch: int, leave: Callable[[int, int], bool]) -> dict[str, float] | None:
+        """Train epoch number `epoch`, from 0, and evaluate: this rank's metrics, to be reduced; None where it was left.
+
+        leave: whether to, asked after a step with its number and that of all, while `state` tells of just then.
+        """
         context, meters = self._context, self._context.meters
-        meters.epoch()
+        if self._interrupted is None:
+            meters.epoch()
         with meters.training():
-            sums = self._train(epoch)
+            sums = self._train(epoch, leave=leave)
+            if sums.left:
+                return None
             if epoch + 1 == context.job.last_epoch:
                 self._captured = None  # from here on the model may be another
                 self._strategies.finish()
@@ -142,28 +153,41 @@ class SupervisedTraining:
             return
         self._captured, self._captured_of = captured, self._run.rebuilt
 
-    def _train(self, epoch: int, steps: int | None = None) -> EpochSums:
-        """An epoch's steps, or so many of them and the last one, which may be an odd one."""
-        strategies, positions_n, job = self._strategies, None, self._context.job
-        strategies.start_epoch(epoch)
+    def _train(
+        self, epoch: int, steps: int | None = None, leave: Callable[[int, int], bool] | None = None
+    ) -> EpochSums:
+        """An epoch's steps, or those that are left of it; with `steps` so many and the last one, which may be odd."""
+        strategies, interrupted, sums = self._strategies, self._interrupted, new_sums(self._train_state)
+        if interrupted is None:
+            strategies.start_epoch(epoch)
         if self._captured is not None and self._captured_of != self._run.rebuilt:
             self._capture()
-        self._steps = self._loader.steps
-        if strategies.orders or steps is not None:
-            positions_n = epoch_order(len(self._context.images.train), job.seed, epoch)
-        if strategies.orders and positions_n is not None:
-            positions_n = strategies.order(epoch, positions_n)
+        self._steps, job, images = self._loader.steps, self._context.job, self._context.images.train
+        positions_n = None if interrupted is None else interrupted.positions_n
+        if strategies.orders:
+            if positions_n is None:
+                positions_n = strategies.order(epoch, epoch_order(len(images), job.seed, epoch))
             self._steps = steps_per_epoch(len(positions_n), self._run.batch_size, job.ranks)
-        if steps is not None and positions_n is not None:
+        if interrupted is not None:
+            interrupted.go_on(sums, self._context.device)
+            self._interrupted = None
+        self._within = WithinEpoch(epoch=epoch, positions_n=positions_n, sums=sums)
+        if steps is not None:
+            positions_n = epoch_order(len(images), job.seed, epoch) if positions_n is None else positions_n
             positions_n = first_and_last(positions_n, self._run.batch_size, steps)
-        return train_steps(
+        train_steps(
             self._train_state,
-            self._loader.epoch(epoch, positions_n),
+            self._loader.epoch(epoch, positions_n, first=sums.steps),
             self._context.meters,
             strategies,
+            sums,
             first_step=epoch * self._steps,
             captured=self._captured,
+            leave=None if leave is None or strategies.only_between_epochs else lambda: leave(sums.steps, self._steps),
         )
+        if not sums.left:
+            self._within = None
+        return sums
 
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:
         totals = torch.stack([sums.loss, sums.loss.new_tensor(float(sums.images)), sums.skipped_steps.double()])
@@ -206,7 +230,8 @@ class SupervisedTraining:
         return self._context.meters.read()
 
     def state(self) -> dict[str, Untyped]:
-        """All that decides how the training goes on; equal on all ranks."""
+        """All that decides how the training goes on; equal on all ranks, but for `state_of_rank`."""
+        assert self._interrupted is None, "what was loaded within an epoch stands on disk; a step is taken first"
         optimizer = self._train_state.optimizer.state_dict()
         for group in optimizer["param_groups"]:
             group["lr"] = float(group["lr"])  # a captured step's is a tensor of the device
@@ -218,9 +243,23 @@ class SupervisedTraining:
             "train_gflops": self._train_gflops,
             "skipped_steps": self._skipped_steps,
             "strategies": self._run.state_dict(),
+            "within": self._within.state_dict() if self._within is not None else None,
         }
 
-    def load_state(self, state: Mapping[str, Untyped]) -> None:
+    def state_of_rank(self) -> dict[str, Untyped]:
+        """What this rank's training stands at within an epoch, and what of `state` is another here; else nothing."""
+        if self._within is None:
+            return {}
+        model = self.model.state_dict()
+        may_differ = {
+            "model": {name: model[name] for name, _ in self.model.named_buffers() if name in model},
+            "strategies": {"own": self._run.state_dict()["own"]},
+        }
+        differs = differing(may_differ, self._context.group)
+        return {"within": self._within.state_of_rank(self._context.device), "differs": differs}
+
+    def load_state(self, state: Mapping[str, Untyped], of_rank: Mapping[str, Untyped]) -> None:
+        state = with_leaves(state, of_rank.get("differs", {}))
         self._run.load_state_dict(state["strategies"])
         self.model.load_state_dict(state["model"])
         self._train_state.optimizer.load_state_dict(state["optimizer"])
@@ -228,6 +267,9 @@ class SupervisedTraining:
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
         self._train_gflops, self._skipped_steps = state["train_gflops"], state["skipped_steps"]
+        if state["within"] is not None:
+            self._interrupted = Interrupted.of(state["within"], of_rank["within"])
+            self._strategies.resume_epoch(self._interrupted.epoch)
         with self._context.timed("compile_time_s"):
             self._capture()  # the optimizer's state has been replaced
 

@@ -8,11 +8,13 @@ from torch import nn
 
 from tune_cnn.errors import InputError, TrialError
 from tune_cnn.spec.prices import priced
+from tune_cnn.training.between_steps import BetweenSteps, Leaving, Then
 from tune_cnn.training.checkpoint import Checkpoints
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.meters.hardware import by_hardware, place
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.process.seeding import seed_generators
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.reduction import reduce_metrics
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
@@ -29,16 +31,19 @@ class Trial:
     model_facts: None where the user's own training makes the model.
     """
 
-    def __init__(self, context: TrialContext, model_facts: ModelFacts | None) -> None:
+    def __init__(self, context: TrialContext, model_facts: ModelFacts | None, leaving: Leaving) -> None:
         self._begun_s = time.monotonic()  # the data are ready
         self._former_s = 0.0  # what the trial had taken before it was resumed
         self.context = context
-        self._epochs_trained = 0
+        self._epochs_trained, self._step = 0, 0  # so many epochs, and steps of the next one
+        self._is_left = False
         self._reduced: list[dict[str, float]] = []  # the metrics of every epoch so far, over all resumes
         self._checkpoint_path = ""
         job = context.job
         folder = job.checkpoint_dir if context.group.rank == 0 else None
         self._checkpoints = Checkpoints(folder, every_s=job.checkpoint_every_s)
+        self._leaving = leaving
+        self._between = BetweenSteps(context.group, self._checkpoints.due_within_epoch, leaving)
         context.bring_images()
         seed_generators(job.seed)  # of the weights: equal on all ranks
         self._training: SupervisedTraining | UserTraining = (
@@ -86,8 +91,8 @@ class Trial:
             self.context.times_s[name] += seconds
         self._former_s = state["total_time_s"]
         self._checkpoints.checkpoint_time_s += state["checkpoint_time_s"] if self.context.group.rank == 0 else 0.0
-        self._training.load_state(state["training"])
-        self._epochs_trained, self._reduced = state["epoch"], state["history"]
+        self._training.load_state(state["training"], of_rank["training"])
+        self._epochs_trained, self._step, self._reduced = state["epoch"], state["step"], state["history"]
         return self._epochs_trained
 
     def history(self) -> list[EpochResult]:
@@ -97,13 +102,19 @@ class Trial:
             for epoch, metrics in enumerate(self._reduced, start=1)
         ]
 
-    def train_epoch(self) -> EpochResult:
+    def train_epoch(self) -> EpochResult | LeftEpoch:
         group, job = self.context.group, self.context.job
         assert self._epochs_trained < job.last_epoch, "the trial has trained all its epochs"
+        assert not self._is_left, "the trial was left; begin it again"
+        if group.share(self._leaving.asked):
+            return self._left()
         seed_generators(job.seed, self._epochs_trained, group.rank)
-        metrics = self._training.train_epoch(self._epochs_trained)
+        self._between.begin(self._step)
+        metrics = self._training.train_epoch(self._epochs_trained, self._leave)
         group.check()  # nothing that an aborted collective has touched may be kept
-        self._epochs_trained += 1
+        if metrics is None:
+            return self._left()
+        self._epochs_trained, self._step = self._epochs_trained + 1, 0
         of_ranks = group.gather(self._with_costs(metrics))
         reduced = reduce_metrics(of_ranks)
         reduced = priced(reduced, job.prices) | reduced  # a metric of the user's own goes before ours
@@ -114,9 +125,35 @@ class Trial:
             epoch=self._epochs_trained,
             metrics=reduced,
             done=self._epochs_trained >= job.last_epoch,
-            checkpoint=group.share(self._checkpoint_path) or None,
+            checkpoint=group.share(self._checkpoint_between_epochs()),
             system=by_hardware(self._places, of_ranks),
         )
+
+    def _checkpoint_between_epochs(self) -> str | None:
+        """The newest one, if it is of a point."""
+        at = self._checkpoints.newest_at
+        return self._checkpoint_path if at is not None and not at[1] else None
+
+    def _leave(self, step: int, of: int) -> bool:
+        """After a step of the epoch: write a checkpoint where one is due, off the clock; whether to leave."""
+        then = self._between.then(step, of)
+        if then is Then.GO_ON:
+            return False
+        self._step = step
+        if then is Then.WRITE:
+            with self.context.meters.paused():
+                self.write_checkpoint()
+                self.context.group.share(None)  # the others wait here, and not on the clock
+            self._between.begin(step)
+        return then is Then.LEAVE
+
+    def _left(self) -> LeftEpoch:
+        """The training ends here, with a checkpoint of where it stands."""
+        self._is_left, at = True, (self._epochs_trained, self._step)
+        if self.context.group.share(self._checkpoints.newest_at != at):
+            self.write_checkpoint()
+        path = self._checkpoint_path if self._checkpoints.newest_at == at else None
+        return LeftEpoch(epoch=at[0], step=at[1], checkpoint=self.context.group.share(path))
 
     def probe(self, steps: int) -> tuple[dict[str, float], int]:
         """This rank's costs of some steps and one evaluation, and the steps of an epoch. The trial is spent by it."""
@@ -137,6 +174,7 @@ class Trial:
     def _total_time_s(self) -> float:
         return self._former_s + time.monotonic() - self._begun_s
 
+    @PROGRESS.doing(Doing.CHECKPOINTING)
     def write_checkpoint(self) -> str | None:
         """The path of the newest checkpoint now, on rank 0; None where there is none."""
         group = self.context.group
@@ -145,19 +183,21 @@ class Trial:
             {
                 "meters": [meters.state_dict() for meters in self._training.meters],
                 "times_s": dict(self.context.times_s),
+                "training": self._training.state_of_rank(),
             }
         )
         if group.rank == 0 and state is not None:
             whole = {
                 "trained_as": trained_as(self.context.job),
                 "epoch": self._epochs_trained,
+                "step": self._step,
                 "history": self._reduced,
                 "total_time_s": self._total_time_s(),
                 "checkpoint_time_s": self._checkpoints.checkpoint_time_s,
                 "ranks": of_ranks,
                 "training": state,
             }
-            self._checkpoint_path = self._checkpoints.write(whole, self._epochs_trained)
+            self._checkpoint_path = self._checkpoints.write(whole, self._epochs_trained, self._step)
         return self._checkpoint_path or None
 
     def close(self) -> None:

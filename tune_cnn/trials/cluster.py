@@ -1,30 +1,23 @@
 """The machines: connect to Ray, say what there is, and work out how many trials fit at a time."""
 
 import math
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from joblib import cpu_count  # by affinity and by a container's quota
-
-from tune_cnn.errors import ResourceError, TuneCnnError, first_line
+from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.spec.resources import Phase
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.address import check_address
-from tune_cnn.trials.cards import show_slices
-from tune_cnn.trials.code import add_import_folders, carried_modules, code_folders
-from tune_cnn.trials.code_size import check_size
+from tune_cnn.trials.code import add_import_folders, code_folders
+from tune_cnn.trials.joining import carried_code, joined
+from tune_cnn.trials.placing import placed
 from tune_cnn.trials.ray_output import kept_off_stdout
-from tune_cnn.untyped import Plain, Untyped
+from tune_cnn.untyped import Plain
 
 import ray  # isort: skip
-from ray.job_config import JobConfig  # isort: skip
-from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,57 +66,9 @@ def connected(
             yield
         else:
             how = nullcontext() if address is None else ray_settings.authenticated_as(address)
-            carried = {} if address is None else _carried(code, calls, leave_out)
-            with how, _joined(address, carried, quiet=quiet):
+            carried = {} if address is None else carried_code(code, calls, leave_out)
+            with how, joined(address, carried, quiet=quiet):
                 yield
-
-
-class _JobConfig(JobConfig):
-    """Ray would have its workers look for every module in the working directory first: a `random.py` there would end
-    them. They are told of it by us, and look there last."""
-
-    def _runtime_env_has_working_dir(self) -> bool:
-        return True
-
-
-@contextmanager
-def _joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> Iterator[None]:
-    started: dict[str, Untyped] = {"logging_level": "ERROR", "log_to_driver": not quiet, "configure_logging": True}
-    started["job_config"] = _JobConfig()
-    folder: str | None = None
-    if address is None:
-        ray_settings.make_token()
-        folder = tempfile.mkdtemp(prefix="tune_cnn-", dir=_folder_for_sockets())
-        # "local": else RAY_ADDRESS, where it is set, would win.
-        started |= {"address": "local", "_temp_dir": folder, "include_dashboard": False, "num_cpus": cpu_count()}
-        started |= show_slices()
-    else:
-        started |= {"address": address, "runtime_env": carried}
-        Config.initialize("")  # reads RAY_AUTH_MODE anew, as Ray does for a local one: it keeps what it read first
-    try:
-        try:
-            ray.init(**started)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = f"the Ray cluster at {address}" if address else "a Ray on this machine"
-            raise TuneCnnError(f"{where} can't be reached or started: {first_line(error)}") from error
-        yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _carried(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]) -> dict[str, Plain]:
-    """What Ray brings to a cluster's nodes; SpecError where it is more than Ray carries."""
-    modules = carried_modules(code, calls)
-    check_size(modules, leave_out)
-    return {"py_modules": modules, "excludes": list(leave_out), "env_vars": dict(ray_settings.HASH_SEED)}
-
-
-def _folder_for_sockets() -> str:
-    """Ray's sockets lie in its session folder, and a socket's path has at most 107 bytes, of which Ray adds 75."""
-    folder = tempfile.gettempdir()
-    return folder if len(os.fsencode(folder)) <= 16 else "/tmp"
 
 
 def nodes() -> list[dict[str, Plain]]:
@@ -152,11 +97,11 @@ def fit(
     share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
     _one_accelerator(resources, share)
     bundles = _bundles(resources, share)
-    count, packed = _placed(bundles, nodes())
+    count, packed = placed(bundles, nodes())
     if not count and _autoscales():
         count, packed = _wait_for_nodes(bundles, report)
     if not count:
-        raise ResourceError(_never(bundles, resources))
+        raise ResourceError(_never(bundles, resources, nodes()))
     if not packed:
         report(
             f"no node holds the {len(bundles)} ranks of a trial, so they spread over nodes: gradients cross the "
@@ -204,47 +149,6 @@ def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
     return bundles
 
 
-def _placed(bundles: Sequence[dict[str, float]], on: Sequence[dict[str, Plain]]) -> tuple[int, bool]:
-    """Trials that fit at a time, and whether each has its ranks on one node: so it is where any node holds a trial."""
-    count = _count([bundles], on)
-    return (count, True) if count else (_count([[bundle] for bundle in bundles], on), len(bundles) == 1)
-
-
-def _count(parts: Sequence[Sequence[dict[str, float]]], on: Sequence[dict[str, Plain]]) -> int:
-    """Trials that fit at a time, by placing their parts first-fit: each on one node, a GPU's fractions on a device."""
-    free = [_Free(cpus=node.get("CPU", 0), gpus=[1.0] * int(node.get("GPU", 0)), other=node) for node in on]
-    trials = 0
-    while all(any(node.take_all(part) for node in free) for part in parts):
-        trials += 1
-    return trials
-
-
-@dataclass
-class _Free:
-    cpus: float
-    gpus: list[float]
-    other: dict[str, Untyped]
-
-    def take_all(self, bundles: Sequence[dict[str, float]]) -> bool:
-        """All of them, or none."""
-        before = self.cpus, list(self.gpus)
-        if all(self.take(bundle) for bundle in bundles):
-            return True
-        self.cpus, self.gpus = before
-        return False
-
-    def take(self, bundle: dict[str, float]) -> bool:
-        share = bundle.get("GPU", 0.0)
-        device = next((i for i, left in enumerate(self.gpus) if left >= share - 1e-9), None) if share else -1
-        named = all(key in self.other for key in bundle if key.startswith("accelerator_type:"))
-        if self.cpus < bundle["CPU"] or device is None or not named:
-            return False
-        self.cpus -= bundle["CPU"]
-        if device >= 0:
-            self.gpus[device] -= share
-        return True
-
-
 def _one_accelerator(resources: Resources, share: float) -> None:
     kinds = accelerators()
     if not share:
@@ -261,8 +165,15 @@ def _one_accelerator(resources: Resources, share: float) -> None:
         )
 
 
-def _never(bundles: Sequence[dict[str, float]], resources: Resources) -> str:
-    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes())
+def why_never(resources: Resources, on: Sequence[dict[str, Plain]]) -> str | None:
+    """Why nodes with these resources can never hold a trial of some phase; None where they can."""
+    whole = float(any(node.get("GPU", 0) > 0 for node in on))
+    wanted = (_bundles(resources, whole if p.gpus_per_rank is None else p.gpus_per_rank) for p in resources.phases)
+    return next((_never(bundles, resources, on) for bundles in wanted if not placed(bundles, on)[0]), None)
+
+
+def _never(bundles: Sequence[dict[str, float]], resources: Resources, on: Sequence[dict[str, Plain]]) -> str:
+    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in on)
     cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
     kind = f" of type {resources.accelerator}" if gpus and resources.accelerator else ""
     return (
@@ -287,7 +198,7 @@ def _wait_for_nodes(
 
     request_resources(bundles=[dict(b) for b in bundles])
     asked = time.monotonic()
-    while not (placed := _placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
+    while not (found := placed(bundles, nodes()))[0] and time.monotonic() - asked < patience_s:
         report(f"waiting for the autoscaler to add nodes ({time.monotonic() - asked:.0f} s of {patience_s:.0f} s)")
         time.sleep(5)
-    return placed
+    return found

@@ -25,6 +25,11 @@ def carried_modules(code: Sequence[str], calls: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(map(str, paths)))
 
 
+def outside_modules(code: Sequence[str], folder: Path) -> list[Path]:
+    """Modules of `resources.code` that are not at the top of `folder`, where a job's process would find them."""
+    return [path for entry in code for path in _modules_in(Path(entry)) if path.parent.resolve() != folder.resolve()]
+
+
 def code_key(code: Sequence[str], calls: Sequence[str]) -> str:
     """A hash of the Python files of the packages and modules that a spec names, installed ones too.
 

@@ -7,11 +7,18 @@ from dataclasses import replace
 
 from tune_cnn.errors import TrialError, first_line
 from tune_cnn.spec.calls import resolve
-from tune_cnn.training.messages import EpochResult, Program, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.code import add_import_folders, import_folders
-from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.trials.coordinated import Coordinator
+from tune_cnn.trials.fleet import FleetWatch, node_of_actor
+from tune_cnn.trials.leaving import Notice
+from tune_cnn.trials.losses import Loss, loss_of
+from tune_cnn.trials.ranks import HERE_S, TRAINING, RankGroup, Watched, lost
+from tune_cnn.trials.waiting import answered_some_time
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -22,11 +29,18 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 log = logging.getLogger(__name__)
 
 BUSY_S = 20.0  # a cluster with room gives it at once
+SAID_S = 600.0  # a wait for room may rightly take hours, and is told of so often
+POLL_S = 0.2
+GOING = "the training's node is going"
 PACK = "tune_cnn.training.export.weights:pack"
 
 
 class ProcessLost(TrialError):
-    """A process of the training has died or can't use its device any more; a fresh one may."""
+    """A process of the training has died, can't use its device any more or has left its node; a fresh one may go on."""
+
+    def __init__(self, said: str, loss: Loss = Loss.PROCESS) -> None:
+        super().__init__(said)
+        self.loss = loss
 
 
 def alone(slots: Slots) -> Slots:
@@ -40,13 +54,44 @@ class DedicatedActor:
     """Rank 0 and, through it, all ranks of one training after another."""
 
     def __init__(
-        self, path: str, job: TrainingJob, bundles: Sequence[Mapping[str, float]], folders: Sequence[str]
+        self,
+        path: str,
+        job: TrainingJob,
+        bundles: Sequence[Mapping[str, float]],
+        folders: Sequence[str],
+        watched: Watched,
     ) -> None:
         add_import_folders(folders)
-        self._group = RankGroup(path, ranks=job.ranks, cuda=job.gpu_share > 0, bundles=bundles, import_folders=folders)
+        Beats(watched.coordinator, watched.slot, rank=0, ranks=job.ranks, trial=lambda: job.trial)
+        with PROGRESS.doing(Doing.STARTING):
+            self._group = RankGroup(
+                path,
+                ranks=job.ranks,
+                cuda=job.gpu_share > 0,
+                bundles=bundles,
+                import_folders=folders,
+                watched=watched,
+            )
+        nodes, coordinator = self._group.nodes(), watched.coordinator
+
+        def going() -> float:
+            answer = coordinator.notice.remote(nodes)
+            until_s: float = answered_some_time(
+                answer, "the coordinator", there=lambda: coordinator.is_assigned.remote(watched.slot)
+            )
+            return until_s
+
+        self._notice = Notice(going, self._group.leave)
 
     def call(self, method: str, *args: object) -> Untyped:
-        return self._group.call(method, *args)
+        result = self._group.call(method, *args)
+        if method == "begin":
+            self._notice.tell()
+        return result
+
+    def is_going(self) -> bool:
+        """Whether a node of its ranks is."""
+        return self._notice.is_given
 
     def packed_weights(self) -> bytes:
         """The model's weights as the bytes of a safetensors file."""
@@ -55,48 +100,67 @@ class DedicatedActor:
 
 
 @contextmanager
-def dedicated(job: TrainingJob, slots: Slots, *, loop: str = TRAINING) -> Iterator["Dedicated"]:
+def dedicated(
+    job: TrainingJob,
+    slots: Slots,
+    *,
+    loop: str = TRAINING,
+    stall_timeout_s: float | None = None,
+    stalls: str | None = None,
+) -> Iterator["Dedicated"]:
     """Ranks in a placement group of their own, warm from training to training; ended when the block ends.
 
-    `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected.
+    `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected. stall_timeout_s, stalls:
+    as in `trainable.Payload`.
     """
     group = placement_group([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy)
     if not ray.wait([ready := group.ready()], timeout=BUSY_S)[0]:
         log.warning("waiting until the cluster has room: another's work holds what the training needs")
-    ray.get(ready)
+        while not ray.wait([ready], timeout=SAID_S)[0]:
+            log.warning("waiting until the cluster has room, still")
     first = slots.bundles[0]
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
     )
-    actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
-        num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
-    ).remote(loop, job, list(slots.bundles), import_folders())
-    try:
-        yield Dedicated(actor)
-    finally:
-        ray.kill(actor)
-        remove_placement_group(group)
+    with FleetWatch() as fleet:
+        coordinator = Coordinator(1, 0.0, stall_timeout_s=stall_timeout_s, stalls_folder=stalls)
+        watched = Watched(coordinator=coordinator.actor, slot="dedicated")
+        actor = DedicatedActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
+            num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
+        ).remote(loop, job, list(slots.bundles), import_folders(), watched)
+        try:
+            yield Dedicated(actor, coordinator, fleet, job.trial)
+        finally:
+            ray.kill(actor)
+            coordinator.end()
+            remove_placement_group(group)
 
 
 class Dedicated:
-    def __init__(self, actor: Untyped) -> None:
-        self._actor = actor
+    def __init__(self, actor: Untyped, coordinator: Coordinator, fleet: FleetWatch, trial: int) -> None:
+        self._actor, self._coordinator, self._fleet, self._trial = actor, coordinator, fleet, trial
+        self._going: Mapping[str, float] = {}
 
     def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
         Where `told` answers True, the training ends there, with a checkpoint; the result is then not `done`.
-        After a failure a group of several ranks is ended: it takes a new `dedicated` to go on.
+        After a failure a group of several ranks is ended: it takes a new `dedicated` to go on. ProcessLost, with a
+        checkpoint, where a node of the ranks is going.
         """
         done = self._call("begin", job)
         result: EpochResult | None = self._call("history")[-1] if done else None
         while result is None or not (result.done or done >= job.last_epoch):
-            result = self._call("train_epoch")
-            assert result is not None
-            done = result.epoch
+            trained: EpochResult | LeftEpoch = self._call("train_epoch")
+            if isinstance(trained, LeftEpoch):
+                raise ProcessLost(GOING, Loss.MOVED)
+            result, done = trained, trained.epoch
             if told(result) and not result.done:
                 self._call("checkpoint")
                 break
+            if not result.done and self._get(self._actor.is_going.remote()):
+                self._call("checkpoint")
+                raise ProcessLost(GOING, Loss.MOVED)
         return result
 
     def test(self) -> dict[str, float]:
@@ -125,8 +189,10 @@ class Dedicated:
         return self._get(self._actor.call.remote(method, *args))
 
     def _get(self, ref: Untyped) -> Untyped:
+        while not ray.wait([ref], timeout=POLL_S)[0]:  # however long it takes: who stands still is ended
+            self._tick()
         try:
-            return ray.get(ref)
+            return ray.get(ref, timeout=HERE_S)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             if isinstance(cause, OutOfMemoryError):
@@ -137,7 +203,24 @@ class Dedicated:
         except OutOfMemoryError:
             raise _node_full() from None
         except RayActorError as error:
-            raise ProcessLost(f"the training's process was lost: {first_line(error)}") from None
+            why = self._coordinator.stalled(self._trial) or first_line(error)
+            raise ProcessLost(f"the training's process was lost: {why}", self._loss(error, why)) from None
+
+    def _tick(self) -> None:
+        self._coordinator.tick()
+        if self._coordinator.lost is not None:
+            raise self._coordinator.lost
+        going = self._fleet.now.going
+        if going.keys() != self._going.keys():
+            self._going = going
+            self._coordinator.keep_off(going, ())
+
+    def _loss(self, error: RayActorError, why: str) -> Loss:
+        node = node_of_actor(error.actor_id)
+        now = self._fleet.look(() if node is None else (node,))
+        if node in now.going:
+            return Loss.MOVED
+        return loss_of(why, node_is_gone=node is not None and node not in now.hosts)
 
 
 def _node_full() -> MemoryError:

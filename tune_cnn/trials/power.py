@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.training.power.holding import PowerHolder, restore_left
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 log = logging.getLogger(__name__)
 RESTORE = "tune_cnn.training.power.holding:restore_left"
+HOLD_S = 120.0  # a process is started, and NVML asked of every GPU
 RELEASE_S = 20.0  # for all nodes together; what is not restored by then, the next start of a search restores
 
 
@@ -47,7 +49,11 @@ class HeldPower:
         here = gpu_nodes(self._resources.accelerator)
         self._keepers = {node: self._keepers.get(node) or _keeper_on(node) for node in here}
         phases = self._resources.power_limits_w
-        for answer in [answer_of(ref) for ref in [k.hold.remote(watts, phases) for k in self._keepers.values()]]:
+        held = {node: keeper.hold.remote(watts, phases) for node, keeper in self._keepers.items()}
+        for node, ref in held.items():
+            answer = answer_of(ref, within_s=HOLD_S)
+            if isinstance(answer, TimeoutError):
+                raise ResourceError(f"resources.power_limit_w: node {node} has not set its GPUs' limit: {answer}")
             if isinstance(answer, Exception):
                 raise answer
 

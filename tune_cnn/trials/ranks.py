@@ -4,13 +4,18 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tune_cnn.errors import DeviceLost, PeerLost
 from tune_cnn.spec.calls import resolve
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.code import add_import_folders
+from tune_cnn.trials.stalls import USERS_S
+from tune_cnn.trials.waiting import answered
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
@@ -21,7 +26,17 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 log = logging.getLogger(__name__)
 
 TRAINING = "tune_cnn.training.rank:RankTraining"
+BEHIND_S = USERS_S  # ranks end in step; in the user's own training one may have more to do than rank 0
+HERE_S = 60.0  # for a result that is known to be there
 ABORT_S = 20.0  # an abort takes milliseconds, unless NCCL or the driver hangs in it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """Where the ranks of a group tell of themselves."""
+
+    coordinator: Untyped
+    slot: str
 
 
 class Rank(Protocol):
@@ -31,7 +46,8 @@ class Rank(Protocol):
     def join(self, *, ranks: int, init_method: str, cuda: bool) -> None: ...
     def begin(self, job: TrainingJob) -> int: ...
     def history(self) -> list[EpochResult]: ...
-    def train_epoch(self) -> EpochResult: ...
+    def train_epoch(self) -> EpochResult | LeftEpoch: ...
+    def leave(self, *, within_s: float = 0.0) -> None: ...
     def checkpoint(self) -> str | None: ...
     def weights(self) -> dict[str, Untyped]: ...
     def test(self) -> dict[str, float]: ...
@@ -49,9 +65,17 @@ def make_rank(path: str, rank: int) -> Rank:
 class RankActor:
     """A further rank, in a process of its own."""
 
-    def __init__(self, path: str, rank: int, import_folders: Sequence[str]) -> None:
+    def __init__(
+        self, path: str, rank: int, ranks: int, import_folders: Sequence[str], watched: Watched | None
+    ) -> None:
         add_import_folders(import_folders)
-        self._rank = make_rank(path, rank)
+        if watched is not None:
+            Beats(watched.coordinator, watched.slot, rank=rank, ranks=ranks)
+        with PROGRESS.doing(Doing.STARTING):
+            self._rank = make_rank(path, rank)
+
+    def node(self) -> str:
+        return node_id()
 
     def call(self, method: str, *args: object, **kwargs: object) -> Untyped:
         result = getattr(self._rank, method)(*args, **kwargs)
@@ -69,9 +93,11 @@ class RankGroup:
         cuda: bool,
         bundles: Sequence[Mapping[str, float]],
         import_folders: Sequence[str] = (),
+        watched: Watched | None = None,
     ) -> None:
         # The others are asked for first, so that all import torch at the same time.
-        self._others = [_rank_actor(path, rank, bundles[rank], import_folders) for rank in range(1, ranks)]
+        told = (ranks, tuple(import_folders), watched)
+        self._others = [_rank_actor(bundles[rank], path, rank, *told) for rank in range(1, ranks)]
         self._own = make_rank(path, 0)
         if ranks > 1:
             address = self._own.listen(ray.util.get_node_ip_address())
@@ -86,13 +112,24 @@ class RankGroup:
         watch = _PeerWatch(refs, self._own.abort)
         try:
             result = own(*args, **kwargs)
-            ray.get(refs)
+            answered(refs, f"the other ranks, at the end of {method}", within_s=BEHIND_S)
         except Exception as error:
             cause = _first_cause([error, *watch.end(patience_s=5.0 if isinstance(error, PeerLost) else 0.0)])
             self.close()
             raise cause from error
         watch.end()
         return result
+
+    def nodes(self) -> tuple[str, ...]:
+        """Ray's ids of the nodes that the ranks are on, rank 0's first."""
+        return tuple(dict.fromkeys([node_id(), *ray.get([other.node.remote() for other in self._others])]))
+
+    def leave(self, *, within_s: float = 0.0) -> None:
+        """From another thread, while `train_epoch` is called: have it return a LeftEpoch at the next step.
+
+        An epoch that ends within so many seconds is trained to its end first.
+        """
+        self._own.leave(within_s=within_s)
 
     def free(self) -> None:
         """Let rank 0 drop what the last trial held, whatever state it is in."""
@@ -107,6 +144,12 @@ class RankGroup:
             _abort(self._own.abort)  # first: NCCL may wait long for a peer that is gone
         for other in self._others:
             ray.kill(other)
+
+
+def node_id() -> str:
+    """Ray's id of the node that this process is on."""
+    here: str = ray.get_runtime_context().get_node_id()
+    return here
 
 
 class _PeerWatch:
@@ -124,7 +167,7 @@ class _PeerWatch:
         while waiting and not self._ended.is_set():
             done, waiting = ray.wait(waiting, num_returns=1, timeout=0.5)
             try:
-                ray.get(done)
+                ray.get(done, timeout=HERE_S)
             except RayError as error:
                 self._errors.append(_unwrapped(error))
                 _abort(self._abort)
@@ -133,7 +176,7 @@ class _PeerWatch:
         """Stop watching and return what the other ranks raised, having given them so long to say it."""
         self._thread.join(patience_s)
         self._ended.set()
-        self._thread.join()
+        self._thread.join(ABORT_S + 5.0)  # it looks twice a second, or waits for the abort
         return self._errors
 
 
@@ -166,11 +209,11 @@ def lost(error: BaseException) -> bool:
     return isinstance(error, RayActorError | PeerLost | DeviceLost)
 
 
-def _rank_actor(path: str, rank: int, bundle: Mapping[str, float], import_folders: Sequence[str]) -> Untyped:
+def _rank_actor(bundle: Mapping[str, float], path: str, rank: int, *told: object) -> Untyped:
     group = get_current_placement_group()
     assert group is not None, "a trial has a placement group of its own"
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
     options = RankActor.options(  # type: ignore[attr-defined]  # Ray's decorator adds it
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
     )
-    return options.remote(path, rank, tuple(import_folders))
+    return options.remote(path, rank, *told)

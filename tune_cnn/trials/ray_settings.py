@@ -17,6 +17,8 @@ _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` makes every worker build an environment of its own
     "RAY_USAGE_STATS_ENABLED": "0",  # closed by default: no reports to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # today's default, said so that Ray does not warn of tomorrow's
+    # Else Ray ends a driver whose head is away for 60 s, without a word of ours: `watch` does it, and says what to do
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "150",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # our paths are absolute; the user's code finds its working directory
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: Tune prints nothing, the display is ours
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store is the record
@@ -93,6 +95,14 @@ def _write_once(path: Path, token: str) -> None:
             os.link(new, path)
     finally:
         new.unlink()
+
+
+def token() -> str | None:
+    """The cluster's token as Ray would find it in this process; None where there is none that can be read."""
+    given = os.environ.get("RAY_AUTH_TOKEN")
+    with suppress(OSError):
+        given = given or _token_path().read_text(encoding="utf-8")
+    return (given or "").strip() or None
 
 
 def _has_token() -> bool:

@@ -9,9 +9,18 @@ from tune_cnn.trials.code import add_import_folders, import_folders
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    GetTimeoutError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 PATIENCE_S = 60.0  # for what is asked beside other work: a worker's cold start takes some 10 s
+IMPORTS_S = 600.0  # for torch from a cold network disk
+CALL_S = 43_200.0  # for one call: a node may have to download and decode the largest set of images first
 _LOST = (NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError)
 
 
@@ -31,7 +40,7 @@ def call_on_node(path: str, bundle: Mapping[str, float], *args: object, **kwargs
     """The result of `package.module:function`; what it raised is raised here as it was, or TuneCnnError."""
     task = _call.options(**_options(bundle), max_retries=1)
     answer = answer_of(task.remote(path, args, kwargs, import_folders()))
-    if isinstance(answer, CallLost):
+    if isinstance(answer, CallLost | TimeoutError):
         raise TuneCnnError(f"{path.partition(':')[2]} on a node with a trial's resources: {answer}") from None
     if isinstance(answer, Exception):
         raise answer from None
@@ -61,7 +70,8 @@ class ActorPool:
         """
         self._members = [member or self._hire() for member in self._members]
         loaded = [member.load.remote(self._path) for member in self._members]
-        ray.wait(loaded, num_returns=len(loaded))  # imports take seconds: the first would end before the last began
+        # imports take seconds: the first would end before the last began
+        ray.wait(loaded, num_returns=len(loaded), timeout=IMPORTS_S)
         answers = [answer_of(ref) for ref in [m.call.remote(self._path, args, kwargs) for m in self._members]]
         for number, answer in enumerate(answers):
             if isinstance(answer, Exception):
@@ -105,10 +115,12 @@ def _options(bundle: Mapping[str, float]) -> dict[str, Untyped]:
     return {"num_cpus": bundle.get("CPU", 1), "num_gpus": bundle.get("GPU", 0), "resources": other or None}
 
 
-def answer_of(ref: Untyped) -> Untyped:
-    """What was returned, or the error that was raised, as it was raised there."""
+def answer_of(ref: Untyped, *, within_s: float = CALL_S) -> Untyped:
+    """What was returned, or the error that was raised, as it was raised there; TimeoutError where none came in time."""
     try:
-        return ray.get(ref)
+        return ray.get(ref, timeout=within_s)
+    except GetTimeoutError:
+        return TimeoutError(f"no answer in {within_s:.0f} s")
     except RayTaskError as error:
         return error.cause if isinstance(error.cause, Exception) else error
     except _LOST as error:

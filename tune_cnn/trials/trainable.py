@@ -9,13 +9,19 @@ from pathlib import Path
 from tune_cnn.errors import OutOfMemory, TrialError, TuneCnnError, first_line
 from tune_cnn.spec import Configuration
 from tune_cnn.states import TrialState
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.process.mps import cap_sms
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.checkpoints import folder_of
 from tune_cnn.trials.code import add_import_folders
+from tune_cnn.trials.coordinator import Begin
 from tune_cnn.trials.first_call import FirstCall
-from tune_cnn.trials.ranks import TRAINING, RankGroup, lost
+from tune_cnn.trials.leaving import Notice, SlotLeft
+from tune_cnn.trials.leftovers import remove_leftovers
+from tune_cnn.trials.ranks import TRAINING, RankGroup, Watched, lost
+from tune_cnn.trials.waiting import answered, answered_some_time
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -23,6 +29,10 @@ from ray import tune
 from ray.exceptions import OutOfMemoryError
 
 log = logging.getLogger(__name__)
+COORDINATOR = "the slots' coordinator"
+BEGIN_S = 300.0  # it lets a trial wait until all slots are up, two minutes at most (tune_loop.PATIENCE_S)
+
+GOING = "its node is going"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,8 @@ class Payload:
     bundles: list[dict[str, float]]
     checkpoints: str | None = None  # folder or URI of all trials' checkpoints
     loop: str = TRAINING
+    stall_timeout_s: float | None = None  # of a step; None: by the trial's own
+    stalls: str | None = None  # folder on the driver's machine for the stacks of what stood still
     first: FirstCall | None = None  # what is asked before there is a driver
     import_folders: tuple[str, ...] = ()  # where the driver finds the user's modules
 
@@ -62,19 +74,25 @@ def _configuration(params: Mapping[str, Plain]) -> Configuration:
 class WarmTrial(tune.Trainable):
     """Imports, ranks, process group and images survive from trial to trial; everything else is made anew.
 
-    A trial's own end (complete, failed, infeasible, interrupted) is *returned*; only a lost process or a broken
-    CUDA context is raised, which Tune retries in a fresh process, from the last checkpoint.
+    A trial's own end (complete, failed, infeasible, interrupted) is *returned*. Only a lost process, a broken CUDA
+    context and a slot that takes no trials are raised: Tune ends the process, and the trial goes on in another one,
+    from the last checkpoint.
     """
 
     def setup(self, config: dict[str, Plain], payload: Payload | None = None) -> None:
         assert payload is not None
         add_import_folders(payload.import_folders)
+        remove_leftovers()  # of this node: the driver sees its own alone
         cap_sms(payload.job.gpu_share)  # nothing has touched CUDA in this process yet
         self._payload = payload
         self._slot = uuid.uuid4().hex
         self._group: RankGroup | None = None
+        self._nodes: tuple[str, ...] = ()  # that the ranks are on
+        self._notice: Notice | None = None
+        self._is_going = False  # a node of this slot's is
         self._assigned, self._begun = config, False
         self._former: list[tuple[int, dict[str, float]]] = []  # epochs that the resumed checkpoint tells of
+        Beats(payload.coordinator, self._slot, rank=0, ranks=payload.job.ranks, trial=lambda: self._assigned["trial"])
 
     def reset_config(self, new_config: dict[str, Plain]) -> bool:
         # Only stores: an error here would break the search (no retry, the searcher is never told).
@@ -91,10 +109,17 @@ class WarmTrial(tune.Trainable):
                 ended = self._begin()
                 if ended is not None:
                     return ended
+            elif self._is_going:
+                raise SlotLeft(GOING, self._nodes)
             assert self._group is not None
-            return self._report(self._group.call("train_epoch"))
+            result: EpochResult | LeftEpoch = self._group.call("train_epoch")
+            if isinstance(result, LeftEpoch):
+                if self._notice is not None and self._notice.is_given:
+                    raise SlotLeft(GOING, self._nodes)
+                return {**self._end(TrialState.INTERRUPTED, None), "checkpoint": result.checkpoint}
+            return self._report(result)
         except Exception as error:
-            if lost(error):
+            if lost(error) or isinstance(error, SlotLeft):
                 raise
             log.debug("trial %s ended", self._assigned["trial"], exc_info=True)
             return self._end(*end_of(error))
@@ -107,11 +132,13 @@ class WarmTrial(tune.Trainable):
     def _be_assigned(self) -> dict[str, Plain] | None:
         """Started before it was known what to train: import all, answer the first call, and wait to be told."""
         coordinator, slot = self._payload.coordinator, self._assigned["slot"]
-        if self._assigned["first"] and not ray.get(coordinator.is_assigned.remote(slot)):
+        if self._assigned["first"] and not answered(coordinator.is_assigned.remote(slot), COORDINATOR):
             self._assigned = {**self._assigned, "first": False}
             return {"trial": None, "metrics": None, "end": None, "done": False, "answer": self._first_answer()}
         self._warm_up()
-        assigned = ray.get(coordinator.assignment.remote(slot))
+        assigned = answered_some_time(
+            coordinator.assignment.remote(slot), COORDINATOR, there=lambda: coordinator.is_assigned.remote(slot)
+        )
         if assigned is None:
             return self._end(TrialState.INTERRUPTED, None)
         self._assigned = assigned
@@ -123,7 +150,8 @@ class WarmTrial(tune.Trainable):
         assert first is not None
         self._warm_up()
         try:
-            return first()
+            with PROGRESS.doing(Doing.STARTING):
+                return first()
         except Exception as error:
             return error
 
@@ -137,30 +165,53 @@ class WarmTrial(tune.Trainable):
         payload = self._payload
         if self._group is None:
             cuda = payload.job.gpu_share > 0
-            self._group = RankGroup(
-                payload.loop,
-                ranks=payload.job.ranks,
-                cuda=cuda,
-                bundles=payload.bundles,
-                import_folders=payload.import_folders,
-            )
+            with PROGRESS.doing(Doing.STARTING):
+                self._group = RankGroup(
+                    payload.loop,
+                    ranks=payload.job.ranks,
+                    cuda=cuda,
+                    bundles=payload.bundles,
+                    import_folders=payload.import_folders,
+                    watched=Watched(coordinator=payload.coordinator, slot=self._slot),
+                )
+            self._nodes = self._group.nodes()
+            self._notice = Notice(self._going, self._group.leave)
         return self._group
+
+    def _going(self) -> float:
+        """Wait until a node of this slot's is going; until when it is up."""
+        coordinator = self._payload.coordinator
+        waited = coordinator.notice.remote(self._nodes)
+        until_s: float = answered_some_time(
+            waited, COORDINATOR, there=lambda: coordinator.is_assigned.remote(self._slot)
+        )
+        return until_s
 
     def _begin(self) -> dict[str, Plain] | None:
         """First step of a trial: wait until all slots are up, off the clock, and make everything anew."""
         payload = self._payload
         group = self._make_group()
-        if not ray.get(payload.coordinator.begin.remote(self._slot, self._assigned["trial"], _place())):
+        if not set(self._nodes).isdisjoint(self._assigned["not_on"]):
+            raise SlotLeft("it was lost on this node before", self._nodes)
+        began = payload.coordinator.begin.remote(self._slot, self._assigned["trial"], self._nodes, _place())
+        told = answered(began, COORDINATOR, within_s=BEGIN_S)
+        if told is Begin.OVER:
             return self._end(TrialState.INTERRUPTED, None)
+        if told is Begin.LEAVE:
+            raise SlotLeft("its node takes no trials any more", self._nodes)
         self._begun = True
         job = job_of(payload, self._assigned)
         done = group.call("begin", job)
+        assert self._notice is not None
+        self._notice.tell()
         if done:  # the driver may have died before it heard of the last epochs: they are told again, not trained
             self._former = [(past.epoch, dict(past.metrics)) for past in group.call("history")]
         return self._end(TrialState.COMPLETE, None) if done >= job.last_epoch else None
 
     def _report(self, result: EpochResult) -> dict[str, Plain]:
-        pulse = ray.get(self._payload.coordinator.pulse.remote(self._assigned["trial"]))
+        pulse = answered(
+            self._payload.coordinator.pulse.remote(self._assigned["trial"], self._nodes, _place()), COORDINATOR
+        )
         report: dict[str, Plain] = {
             "trial": self._assigned["trial"],
             "epoch": result.epoch,
@@ -168,15 +219,18 @@ class WarmTrial(tune.Trainable):
             "metrics": list({**result.metrics, "cotenants": float(pulse.cotenants), **result.system}.items()),
             "checkpoint": result.checkpoint,
             "former": self._take_former(),
+            "nodes": self._nodes,
             "end": None,
             "done": result.done,
         }
         if result.done:
             report["end"] = (TrialState.COMPLETE, None)
-        elif pulse.draining:
+        elif pulse.draining or pulse.is_going:
+            self._is_going = pulse.is_going
             assert self._group is not None
             report["checkpoint"] = self._group.call("checkpoint") if self._payload.checkpoints else None
-            report |= {"end": (TrialState.INTERRUPTED, None), "done": True}
+            if pulse.draining:
+                report |= {"end": (TrialState.INTERRUPTED, None), "done": True}
         return report
 
     def _end(self, state: TrialState, reason: str | None) -> dict[str, Plain]:
@@ -187,6 +241,7 @@ class WarmTrial(tune.Trainable):
             "trial": self._assigned["trial"],
             "metrics": None,
             "former": self._take_former(),
+            "nodes": self._nodes,
             "end": (state, reason),
             "done": True,
         }

@@ -12,10 +12,12 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from records.outbox.delivered import SECOND, runs
+from records.outbox.proxy import CUT, proxy_to
+from records.outbox.served import Served
 
-from tune_cnn.errors import TuneCnnError
+from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.records.mlflow.reader import read_study
-from tune_cnn.records.outbox.handle import Outbox, start_outbox, sync
+from tune_cnn.records.outbox.handle import DELIVER_MIN, Outbox, OutboxStatus, delivery_of, start_outbox, sync
 from tune_cnn.records.store import Store
 from tune_cnn.states import StudyState, TrialState
 
@@ -111,3 +113,59 @@ def test_an_absent_server_keeps_nobody_waiting_and_loses_nothing(store: Store, n
     with pytest.raises(TuneCnnError, match=rf"{waiting} waiting.*nothing is lost"):
         sync(store, name, closed, folder=tmp_path / name, patience_s=1.0)
     assert "geheim" not in outbox.log.read_text()
+
+
+def test_a_delivery_goes_on_after_its_search_and_ends_by_itself(
+    store: Store, name: str, served: Served, tmp_path: Path
+) -> None:
+    """The server is away as the search ends, and back later; nobody asks for anything meanwhile."""
+    with proxy_to(served.port) as proxy:
+        proxy.fate = lambda request: CUT
+        outbox = start_outbox(store, name, proxy.uri, folder=tmp_path / name)
+        store.update_study(name, state=StudyState.FINISHED)
+        wait(lambda: outbox.status().error is not None, outbox)
+        waiting = outbox.finish(0.5, then_alone=True)
+        assert waiting and outbox.alive
+        wait(lambda: delivery_of(store, name).until is not None, outbox)
+        said = str(delivery_of(store, name))
+        assert said.startswith(f"MLflow: {waiting} waiting, being delivered in the background until ")
+        proxy.fate = lambda request: "pass"
+        wait(lambda: not outbox.alive, outbox)
+    assert delivery_of(store, name) == OutboxStatus(pending=0), outbox.log.read_text()
+    assert runs(served.uri, name)[name].info.status == "FINISHED"
+
+
+def test_who_comes_next_takes_a_delivery_over_that_goes_on_alone(
+    store: Store, name: str, tracking: str, tmp_path: Path
+) -> None:
+    """Though it is stopped: the next search, or `sync`, doesn't wait for its lease to run out."""
+    left = start_outbox(store, name, "http://127.0.0.1:9", folder=tmp_path / name)
+    left.leave()
+    wait(lambda: delivery_of(store, name).until is not None, left)
+    waiting = store.pending(name)
+    assert sync(store, name, tracking, folder=tmp_path / name) == waiting
+    wait(lambda: not left.alive, left)
+    assert left._process.returncode == 0
+
+    store.update_study(name, state=StudyState.FINISHED)
+    stuck = start_outbox(store, name, "http://127.0.0.1:9", folder=tmp_path / name)
+    stuck.leave()
+    wait(lambda: delivery_of(store, name).until is not None, stuck)
+    os.kill(stuck._process.pid, signal.SIGSTOP)
+    assert sync(store, name, tracking, folder=tmp_path / name) == 1
+    wait(lambda: not stuck.alive, stuck)
+    assert stuck._process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("minutes", ["0", "an hour"])
+def test_a_user_may_want_no_delivery_after_the_end(
+    store: Store, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: str
+) -> None:
+    """And what is no number is refused before anything is started."""
+    monkeypatch.setenv(DELIVER_MIN, minutes)
+    if minutes != "0":
+        with pytest.raises(InputError, match=f"{DELIVER_MIN}: must be whole minutes, .* got 'an hour'"):
+            start_outbox(store, name, "http://127.0.0.1:9", folder=tmp_path / name)
+        return
+    outbox = start_outbox(store, name, "http://127.0.0.1:9", folder=tmp_path / name)
+    assert outbox.finish(0.0, then_alone=True) and not outbox.alive

@@ -30,7 +30,7 @@ class OwnTime(Orders):
 
     def __init__(self, meanwhile: Callable[[float], object] = lambda now_s: None, *, finish_s: float = 0.0) -> None:
         self.now_s = 0.0
-        self.orphaned = False
+        self.orphaned = self.is_alone = False
         self.deadline_s = None
         self._meanwhile = meanwhile
         self._finish_s = finish_s

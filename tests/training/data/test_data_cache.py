@@ -94,7 +94,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     left.mkdir(parents=True)
     (left / "images.npy").write_bytes(b"half")
     _entry(tmp_path)
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [key, f"{key}.lock"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [key, f"{key}.lock", f"{key}.used"]
 
 
 def test_a_full_disk_says_where_and_how_much(tmp_path, monkeypatch):

@@ -39,6 +39,12 @@ def test_really_too_much_memory_is_out_of_memory():
     "error",
     [
         RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"),
+        RuntimeError("Application timeout caused pair closure"),
+        RuntimeError(
+            "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 3000ms for"
+        ),
+        RuntimeError("Timed out waiting 1800000ms for send operation to complete"),
+        torch.distributed.DistNetworkError("The client socket has timed out after 600000ms"),
         torch.distributed.DistBackendError("NCCL communicator was aborted on rank 1"),
     ],
 )

@@ -1,5 +1,6 @@
 """The ranks' group: collectives, and breaking one in which a rank waits for a peer that won't come."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import torch
 from tune_cnn.errors import PeerLost
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.process_group import ProcessGroup, known_to_peers, tcp_connections
+from tune_cnn.training.process.reachability import check_reachable
 
 
 def joined(rank: int, address: str, group: ProcessGroup | None = None) -> ProcessGroup:
@@ -175,7 +177,9 @@ def test_a_device_that_cannot_be_used_is_told_to_all_ranks_before_they_connect(t
 def dies_while_connecting(rank: int, address: str) -> str:
     if rank == 1:  # says that it is ready, and is gone then
         host, _, port = address.removeprefix("tcp://").rpartition(":")
-        torch.distributed.TCPStore(host, int(port), wait_for_workers=False).set("ready/1", "")
+        store = torch.distributed.TCPStore(host, int(port), wait_for_workers=False)
+        store.set("ready/1", "")
+        check_reachable(store, 1, 2, within_s=30)
         return ""
     with pytest.raises(PeerLost) as caught, trial_faults("joining the ranks"):
         ProcessGroup(0).join(ranks=2, init_method=address, cuda=False, timeout_s=2)
@@ -208,3 +212,29 @@ def test_ranks_agree_that_all_are_ready_and_an_abort_ends_the_wait(two_processes
     """The one that waited says for what; both join again."""
     said, _ = two_processes.call(never_gets_ready, two_processes.address(), two_processes.address(), timeout_s=60)
     assert said.startswith("rank 0: not every rank is ready for data-parallel training: ")
+
+
+def waits_too_long(rank: int, address: str) -> list[str]:
+    """Rank 1 stays away from a collective until rank 0 has given up, twice."""
+    group = ProcessGroup(rank)
+    group.join(ranks=2, init_method=address, cuda=False, timeout_s=60, collective_timeout_s=1)
+    said = []
+    if rank == 0:
+        for _ in range(2):
+            with pytest.raises(PeerLost) as caught, trial_faults("training"):
+                group.add_up(torch.ones(100_000))
+            said.append(str(caught.value))
+    else:
+        time.sleep(3)
+    group.abort()
+    with contextlib.suppress(RuntimeError):
+        group.leave()
+    return said
+
+
+def test_a_collective_that_times_out_is_a_lost_peer(two_processes):
+    """As often as it is tried: the second time gloo only says that the connection was closed for the first."""
+    (first, second), _ = two_processes.call(waits_too_long, two_processes.address())
+    assert "Timed out waiting 1000ms for" in first
+    assert second == "training: Application timeout caused pair closure"
+    assert two_processes.call(joins, two_processes.address()) == [2.0, 2.0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import digits_job, same_bits, train
+from ranks import digits_job, kept, left_within, same_bits, train
 
 from tune_cnn.errors import OutOfMemory
 from tune_cnn.spec.strategies import Saves, Site
@@ -113,6 +113,17 @@ def test_a_resumed_training_captures_the_state_that_it_loaded(tmp_path: Path, re
     _, resumed = train(rank, job)
     assert same_bits(whole, resumed)
     assert recorder.recorded - before == 4  # for both sizes of batch, at the start and once more for what was loaded
+
+
+def test_captured_steps_go_on_within_an_epoch(tmp_path: Path, recorder: Again) -> None:
+    """Their sums, which are the device's, go on too, and so does the odd last batch."""
+    job = digits_job(tmp_path, strategies={"lookahead": True, "s3pool": True})
+    results, whole = train(RankTraining(), job)
+    assert recorder.recorded == 2
+    left_results, left, _ = left_within(replace(job, **kept(tmp_path)))
+    assert same_bits(whole, left)
+    assert [one.metrics["train_loss"] for one in results] == [one.metrics["train_loss"] for one in left_results]
+    assert recorder.done == 2 * 2 * 9
 
 
 def test_a_batch_of_another_shape_is_not_replayed(tmp_path: Path, recorder: Again) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from brisk import CARDS, EPOCHS, NAMES, PAIRS, job_with
-from ranks import Processes, same_bits, train
+from ranks import COMPUTED, Processes, kept, left_within, same_bits, train
 from torch import nn
 
 from tune_cnn.errors import StrategyError
@@ -61,6 +61,18 @@ def trained(job):
 
 def finite(results) -> bool:
     return all(math.isfinite(value) for result in results for value in result.metrics.values())
+
+
+def _largest_groups() -> list[list[str]]:
+    """For each strategy, it and as many of the others as go with it."""
+    groups = []
+    for first in NAMES:
+        group = [first]
+        for name in NAMES:
+            if name != first and all(conflict(CARDS[name], CARDS[one]) is None for one in group):
+                group.append(name)
+        groups.append(sorted(group))
+    return [list(group) for group in dict.fromkeys(map(tuple, groups)) if len(group) > 1]
 
 
 @every
@@ -124,6 +136,24 @@ def test_a_resumed_training_ends_in_the_same_bits(name, epochs_before, rank, fol
     assert same_bits(done, whole)
 
 
+@every
+def test_a_training_left_within_its_epochs_ends_in_the_same_bits(name, rank, folder, tmp_path):
+    """After each step another process's object goes on: with what the epoch has drawn so far, watches and orders."""
+    results, weights = train(rank, job_with(folder, name))
+    left_results, left_weights, left = left_within(job_with(folder, name, job=kept(tmp_path)), {0, EPOCHS - 1})
+    assert left > EPOCHS
+    assert same_bits(left_weights, weights)
+    for one, other in zip(results, left_results, strict=True):
+        assert {key: one.metrics[key] for key in COMPUTED} == {key: other.metrics[key] for key in COMPUTED}
+
+
+@pytest.mark.parametrize("group", _largest_groups(), ids="+".join)
+def test_all_that_go_together_go_on_within_an_epoch(group, rank, folder, tmp_path):
+    """Where one has changed what the other has made of the model."""
+    _, weights = train(rank, job_with(folder, *group))
+    assert same_bits(left_within(job_with(folder, *group, job=kept(tmp_path)))[1], weights)
+
+
 def test_two_ranks_end_with_the_same_weights(two_processes: Processes, folder):
     """For each strategy, and for all that go together; one decision that a rank takes by itself would part them."""
     jobs = {name: job_with(folder, name, job={"ranks": 2}) for name in NAMES}
@@ -143,18 +173,6 @@ def digests(number: int, address: str, jobs) -> dict[str, str]:
         content = b"".join(key.encode() + weights[key].numpy().tobytes() for key in sorted(weights))
         found[name] = hashlib.sha256(content).hexdigest()
     return found
-
-
-def _largest_groups() -> list[list[str]]:
-    """For each strategy, it and as many of the others as go with it."""
-    groups = []
-    for first in NAMES:
-        group = [first]
-        for name in NAMES:
-            if name != first and all(conflict(CARDS[name], CARDS[one]) is None for one in group):
-                group.append(name)
-        groups.append(sorted(group))
-    return [list(group) for group in dict.fromkeys(map(tuple, groups)) if len(group) > 1]
 
 
 @pytest.mark.parametrize(("one", "two"), PAIRS, ids=lambda name: name)

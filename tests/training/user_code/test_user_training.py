@@ -8,6 +8,7 @@ from ranks import digits_job, same_bits, train
 from torch.nn import functional as F
 
 from tune_cnn.errors import InputError, TrialError
+from tune_cnn.training.messages import LeftEpoch
 from tune_cnn.training.rank import RankTraining
 
 
@@ -83,6 +84,16 @@ def test_it_resumes_where_it_saved(rank, folder, tmp_path):
     assert last.done and same_bits(other.weights(), expected)
     assert last.metrics["train_time_s"] > results[0].metrics["train_time_s"]
     other.end()
+
+
+def test_it_is_left_between_epochs(rank, folder, tmp_path):
+    """Its steps are its own: it is told at the yield, and its checkpoint is of the state that it saved there."""
+    job = users(folder, "trains", job={"checkpoint_dir": str(tmp_path), "checkpoint_every_s": 1e-9}, **TRAINING)
+    rank.begin(job)
+    first = rank.train_epoch()
+    rank.leave()
+    assert rank.train_epoch() == LeftEpoch(epoch=1, step=0, checkpoint=first.checkpoint)
+    assert rank.begin(job) == 1 and rank.train_epoch().done
 
 
 def bare(rank):

@@ -138,7 +138,8 @@ class Delivery:
             self._runs.remove_doubles()
         of = self._study
         seed_runs = self._store.confirmations.runs(of)
-        text = write_document(self._record(), self._store.trials(of), self._points, seed_runs)  # with the runs' ids
+        nodes = self._store.nodes.of(of)
+        text = write_document(self._record(), self._store.trials(of), self._points, seed_runs, nodes)  # with runs' ids
         self._server.upload(self._runs.parent, "points.json", text)
         self._document_sent = state
         took_s = self._clock() - began_s

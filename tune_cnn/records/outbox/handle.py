@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,11 @@ import psutil
 from tune_cnn.errors import InputError, StoreError, TuneCnnError
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, outbox_environment
 from tune_cnn.records.store import Store
+from tune_cnn.untyped import Plain
 
 GRACE_S = 5.0  # beyond a deadline, for the request under way
 LOG = "outbox.log"
+DELIVER_MIN = "TUNE_CNN_DELIVER_MIN"  # minutes for which a delivery goes on by itself when its search has ended
 REFUSED, TAKEN = 2, 3  # exit codes: the server won't take it; the study's name is taken there by somebody else
 
 
@@ -25,11 +28,20 @@ REFUSED, TAKEN = 2, 3  # exit codes: the server won't take it; the study's name 
 class OutboxStatus:
     pending: int  # changes that MLflow has not been sent yet
     error: str | None = None  # why, where something is wrong
+    until: datetime | None = None  # delivered in the background, after the search's end
 
     def __str__(self) -> str:
         """ "MLflow: 37 waiting (http://host: server unreachable)" """
         waiting = f"{self.pending} waiting" if self.pending else "up to date"
-        return f"MLflow: {waiting}" + (f" ({self.error})" if self.error else "")
+        alone = f", being delivered in the background until {self.until.astimezone():%H:%M}" if self.until else ""
+        return f"MLflow: {waiting}{alone}" + (f" ({self.error})" if self.error else "")
+
+
+def delivery_of(store: Store, study: str) -> OutboxStatus:
+    """How the delivery of a study stands that no search of this process delivers."""
+    pending, error = store.delivery(study)
+    alone = store.delivered_alone(study)
+    return OutboxStatus(pending=pending, error=error, until=None if alone is None else alone.until)
 
 
 class Outbox:
@@ -62,29 +74,43 @@ class Outbox:
     def refused(self) -> bool:
         return self._process.poll() in {REFUSED, TAKEN}
 
-    def finish(self, timeout_s: float, *, away_s: float | None = None) -> int:
+    def finish(self, timeout_s: float, *, away_s: float | None = None, then_alone: bool = False) -> int:
         """Have the rest delivered, for so long at most, and end the process; returns how many changes still wait.
 
         Those are kept: `sync`, or the next search of the study, delivers them. `away_s`: the longest wait once the
-        server is known not to answer.
+        server is known not to answer. `then_alone`: where changes still wait, the process goes on by itself.
         """
-        self.ask_to_finish(timeout_s)
+        # One that may go on must not end before it is told so.
+        self.ask_to_finish(timeout_s + (alone_s() if then_alone else 0.0))
         until_s = time.monotonic() + timeout_s + GRACE_S
         while self.alive and time.monotonic() < until_s:
             if away_s is not None and self.status().error:
                 until_s, away_s = min(until_s, time.monotonic() + away_s), None
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
-        if self.alive:
+        pending = self._store.pending(self._study)
+        if self.alive and then_alone and pending:
+            self.leave()
+        elif self.alive:
             self.kill()
-        return self._store.pending(self._study)
+        return pending
 
     def ask_to_finish(self, timeout_s: float) -> None:
+        self._order({"finish_s": timeout_s})
+
+    def leave(self) -> None:
+        """Let it go on by itself, without waiting for it: for an hour at most, or until all is delivered."""
+        if alone_s():
+            self._order({"alone": True})
+        elif self.alive:
+            self.kill()
+
+    def _order(self, order: Mapping[str, Plain]) -> None:
         stdin = self._process.stdin
         assert stdin is not None
-        with suppress(OSError, ValueError):  # it has ended already, or was asked before
-            stdin.write(json.dumps({"finish_s": timeout_s}) + "\n")
-            stdin.close()
+        with suppress(OSError, ValueError):  # it has ended already
+            stdin.write(json.dumps(order) + "\n")
+            stdin.flush()
 
     def kill(self) -> None:
         """End the process at once; what it had not marked as delivered is delivered again, to no effect, later."""
@@ -100,6 +126,7 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
     It ends by itself when this process dies. `alone`: for `sync`, beside no search.
     """
     check_uri(tracking_uri)
+    goes_on_s = alone_s()
     tracking_uri = absolute_uri(tracking_uri)
     store.set_delivery_error(study, None)  # of the time before
     log = folder / LOG
@@ -120,11 +147,20 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
     if not alone:
         _make_modest(process.pid)
     assert process.stdin is not None
-    settings = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
+    settings: dict[str, Plain] = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
+    settings["alone_s"] = goes_on_s
     with suppress(OSError):  # it died at once: its status says so
         process.stdin.write(json.dumps(settings) + "\n")
         process.stdin.flush()
     return Outbox(store, study, process, log)
+
+
+def alone_s() -> float:
+    """Seconds that a delivery goes on after its search; InputError where TUNE_CNN_DELIVER_MIN is no number."""
+    said = os.environ.get(DELIVER_MIN, "60")
+    if not said.isdecimal():
+        raise InputError(f"{DELIVER_MIN}: must be whole minutes, 0 for no delivery after a search's end, got {said!r}")
+    return 60.0 * int(said)
 
 
 def _make_modest(pid: int) -> None:

@@ -4,13 +4,16 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
 from tune_cnn.errors import SpecError, StoreError, StudyError, TuneCnnError
+from tune_cnn.records.lease import Lease
 from tune_cnn.records.mlflow.client import Foreign, NotMlflow, Refused, Server
 from tune_cnn.records.outbox.delivery import Delivery
 from tune_cnn.records.outbox.handle import REFUSED, TAKEN
@@ -20,7 +23,8 @@ from tune_cnn.untyped import Plain
 POLL_S = 1.0
 LONGEST_BACKOFF_S = 15.0  # a server that is back is noticed within this time
 REFUSALS = 3  # a proxy may refuse once by mistake; a wrong password stays wrong
-ORPHANED_S = 60.0  # what an outbox may yet deliver when its search has died
+LEAST_ALONE_S = 60.0  # an outbox whose search has died ends the study's runs in any case
+ENDED_WITHIN_S = 10.0  # one that goes on alone ends when it is asked to, unless a request keeps it
 log = logging.getLogger("tune_cnn.outbox")
 
 
@@ -30,15 +34,19 @@ class Settings:
     study: str
     tracking_uri: str
     alone: bool = False  # for `sync`: beside no search, so what stands as running was killed
+    alone_s: float = 0.0  # for which it goes on when its search has ended
 
 
 class Orders:
-    """What the search orders through stdin: to finish within some seconds, or, by its end, that it has died."""
+    """What the search orders through stdin: to finish within some seconds, to go on alone, or, by its end, that it has
+    died."""
 
-    def __init__(self, stdin: TextIO) -> None:
-        self._lines: queue.Queue[str] = queue.Queue()
+    def __init__(self, stdin: TextIO, *, alone_s: float = 0.0) -> None:
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()  # which a signal's handler may put into
         self._parent = os.getppid()
+        self._alone_s = max(alone_s, LEAST_ALONE_S)
         self.orphaned = False
+        self.is_alone = False  # it goes on by itself: beside no search
         self.deadline_s: float | None = None  # on the clock; None: as long as the search runs
         threading.Thread(target=self._read, args=(stdin,), daemon=True).start()
 
@@ -51,14 +59,22 @@ class Orders:
         try:
             line = self._lines.get(timeout=max(0.0, seconds))
         except queue.Empty:
-            if os.getppid() == self._parent or self.orphaned:
+            if os.getppid() == self._parent or self.is_alone:
                 return
             line = ""
-        if line:
-            self.deadline_s = self.clock() + float(json.loads(line)["finish_s"])
-        elif not self.orphaned:
-            self.orphaned = self.deadline_s is None
-            self.deadline_s = self.deadline_s or self.clock() + ORPHANED_S
+        if line and (finish_s := json.loads(line).get("finish_s")) is not None:
+            self.deadline_s = self.clock() + float(finish_s)
+        elif not self.is_alone:
+            self.orphaned = not line and self.deadline_s is None
+            self.is_alone, self.deadline_s = True, self.clock() + self._alone_s
+
+    def end(self) -> None:
+        """Somebody else is to go on; may be called in a signal's handler."""
+        self._lines.put(json.dumps({"finish_s": 0.0}))
+
+    @property
+    def left_s(self) -> float:
+        return 0.0 if self.deadline_s is None else max(0.0, self.deadline_s - self.clock())
 
     @property
     def finishing(self) -> bool:
@@ -108,11 +124,11 @@ class Trouble:
 def run(settings: Settings, orders: Orders) -> int:
     """Deliver until asked to finish, patiently; returns when nothing waits, or time is up: the exit code."""
     store = Store(settings.store)
-    trouble = Trouble()
+    trouble, others = Trouble(), Others(store, settings.study)
     while not orders.late:
         try:
-            with store.lease(settings.study, role="outbox"):
-                deliver(store, settings, orders, trouble)
+            with store.lease(settings.study, role="outbox") as lease:
+                deliver_patiently(store, settings, orders, trouble, lease)
             return 0
         except StoreError as error:  # can't be written into the store either
             trouble.met(error)
@@ -122,6 +138,9 @@ def run(settings: Settings, orders: Orders) -> int:
             log.warning("%s", error)
             if store.study(settings.study) is None:
                 return 0
+            if others.end():
+                pause(orders, 0.2)
+                continue
         except Foreign as error:  # the search ends at once: all that it trains would reach nobody
             report(store, settings.study, str(error))
             return TAKEN
@@ -135,7 +154,44 @@ def run(settings: Settings, orders: Orders) -> int:
     return 0
 
 
-def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) -> None:
+class Others:
+    """An outbox that goes on alone, after an earlier search: it makes way for the one that comes."""
+
+    def __init__(self, store: Store, study: str) -> None:
+        self._store, self._study = store, study
+        self._asked: dict[str, float] = {}  # by mark, since when
+
+    def end(self) -> bool:
+        """Ask it to end, and kill it where it doesn't; False where there is none on this machine."""
+        there = self._store.delivered_alone(self._study)
+        if there is None or not there.owner.is_here or there.owner.is_dead:
+            return False
+        since_s = self._asked.setdefault(there.owner.mark, time.monotonic())
+        late = time.monotonic() - since_s > ENDED_WITHIN_S
+        with suppress(ProcessLookupError):
+            os.kill(there.owner.pid, signal.SIGKILL if late else signal.SIGTERM)
+        return True
+
+
+def deliver_patiently(store: Store, settings: Settings, orders: Orders, trouble: Trouble, lease: Lease) -> None:
+    """The same as `deliver`, which raises what the server does; beside no search, the lease is kept meanwhile."""
+    while True:
+        try:
+            return deliver(store, settings, orders, trouble, lease)
+        except (StoreError, StudyError, Foreign):
+            raise
+        except TuneCnnError as error:
+            if not orders.is_alone:
+                raise  # a `sync` may try meanwhile
+            trouble.met(error)
+            report(store, settings.study, str(error))
+        lease.go_on_alone(orders.left_s)
+        if trouble.hopeless or orders.late:
+            return None
+        pause(orders, trouble.backoff_s)
+
+
+def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble, lease: Lease) -> None:
     """Over one connection, until asked to finish and done; raises where the server fails."""
 
     def orphaned() -> bool:
@@ -143,8 +199,11 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble) 
 
     server = Server(settings.tracking_uri)
     delivery = Delivery(store, settings.study, server, orphaned=orphaned(), retried=trouble.ever, clock=orders.clock)
-    error_stands = True
+    error_stands, is_said = True, False
     while not orders.late:
+        if orders.is_alone and not is_said:
+            lease.go_on_alone(orders.left_s)
+            is_said = True
         try:
             count = delivery.deliver()
         finally:
@@ -198,7 +257,9 @@ def main() -> None:
     if not first:
         return  # the search died before it wrote what to do
     settings = Settings(**first)
-    code = run(settings, Orders(sys.stdin))
+    orders = Orders(sys.stdin, alone_s=settings.alone_s)
+    signal.signal(signal.SIGTERM, lambda *_: orders.end())
+    code = run(settings, orders)
     logging.shutdown()
     os._exit(code)  # what imported libraries do as they end takes seconds at this priority, and the search waits
 

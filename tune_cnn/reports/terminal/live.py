@@ -49,6 +49,10 @@ class LiveDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was; in another thread too, where the one that shows is stuck."""
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -98,8 +98,10 @@ def check_unchanged(stored: Mapping[str, Plain], spec: StudySpec) -> None:
     changes = [
         f"  {key}: {old!r} → {new!r}"
         for key, old, new in _differences(_flat(before.model_dump()), _flat(now.model_dump()))
-        # more seeds or points only add runs; the smallest growth, as the budget, only says when to end
+        # more seeds or points only add runs; the smallest growth, as the budget, only says when to end; how long a
+        # hanging trial is waited for changes nothing that is trained
         if key.partition(".")[0] not in {"budget", "confirm", "min_growth_pct_per_hour"}
+        and key != "resources.stall_timeout_s"
     ]
     for limit in ("trials", "hours", "epochs"):
         old, new = getattr(before.budget, limit), getattr(now.budget, limit)

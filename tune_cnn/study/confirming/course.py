@@ -67,7 +67,9 @@ def confirm(
 
 
 def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResult:
-    session.power = stack.enter_context(on_ray(session.spec, session.locations, session.report))
+    session.power = stack.enter_context(
+        on_ray(session.spec, session.locations, session.report, leaving=session.leaving)
+    )
     here = _as_searched(session, runs)
     session.begin_delivery()
     stopped = False
@@ -76,15 +78,16 @@ def _run(session: Session, runs: list[SeedRun], stack: ExitStack) -> ConfirmResu
         nonlocal stopped
         stopped = True
         session.report(ENDING)
+        session.leaving.hurry()
 
+    session.leaving.first(session.leave_outbox)
     try:
-        with interruptible(stop):
+        with interruptible(stop, unheard=session.leaving.unheard):
             whole = confirm_planned(session, runs, here=here, stopping=lambda: stopped)
         result = _result(session)
         session.drain()
     except BaseException:
-        if session.outbox is not None:
-            session.outbox.kill()  # what it has not delivered yet, `sync` or the next start does
+        session.leave_outbox()
         raise
     if not whole:
         raise ConfirmInterrupted(result)

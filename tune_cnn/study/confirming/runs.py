@@ -13,12 +13,13 @@ from tune_cnn.spec.resources import Phase
 from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
 from tune_cnn.study.confirming.plan import phase_of
-from tune_cnn.study.jobs import job_template, loop_of
+from tune_cnn.study.jobs import job_template, loop_of, stalls_of
 from tune_cnn.study.session import Session
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
+from tune_cnn.trials.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 
@@ -26,7 +27,6 @@ TOO_FEW = {
     1: "one seed gives no intervals, because it shows no spread; 3 seeds or more do",
     2: "intervals over two seeds are very wide: 15.6 standard deviations each way; over 3 seeds 5, over 5 seeds 3",
 }
-LOST_AT_MOST = 2  # processes that a run survives, each time from its last checkpoint; as a searched trial
 
 
 class Trainer(Protocol):
@@ -123,20 +123,21 @@ class DedicatedTrainer:
     def train(self, run: SeedRun) -> SeedRun | None:
         slots = self._slots_of(phase_of(self._trials[run.trial]))  # what can't be had is no fault of the run's
         self._power.hold(slots.power_limit_w)
-        for attempt in range(LOST_AT_MOST + 1):
+        losses = Losses()  # as of a searched trial
+        while True:
             try:
                 job = self._job(run, slots)
-                with dedicated(job, alone(slots), **loop_of(self._locations)) as training:
+                how = {**loop_of(self._locations), **stalls_of(self._spec, self._locations)}
+                with dedicated(job, alone(slots), **how) as training:
                     return self._trained(run, job, training)
             except ProcessLost as error:
-                if attempt == LOST_AT_MOST:
+                if losses.again(run.trial, error.loss, str(error)) is not None:
                     return replace(run, state=RunState.FAILED, reason=str(error))
                 self._report(f"{error}; once more, from the last checkpoint")
             except (TrialError, MemoryError) as error:
                 state, reason = end_of(error)
                 remove(self._folder(run))
                 return replace(run, state=RunState(state), reason=reason)
-        raise AssertionError("not reached")
 
     def _trained(self, run: SeedRun, job: TrainingJob, training: Dedicated) -> SeedRun | None:
         last = training.train(job, lambda result: self._stopping())

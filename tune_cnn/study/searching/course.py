@@ -66,6 +66,7 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
     with ExitStack() as stack:
         store = open_store(locations.home, create=True)
         stack.callback(store.close)
+        store.check_whole()
         session = Session(store=store, spec=spec, locations=locations, report=display.report)
         known = store.study(spec.study)
         if known is not None:
@@ -95,7 +96,7 @@ def _only_failed(store: Store, study: str) -> bool:
 def _connect(session: Session, stack: ExitStack) -> list[Slots]:
     """Join or start Ray until the stack closes; the slots of each phase, ResourceError where there can be none."""
     spec, locations, report = session.spec, session.locations, session.report
-    session.power = stack.enter_context(on_ray(spec, locations, report))
+    session.power = stack.enter_context(on_ray(spec, locations, report, leaving=session.leaving))
     phases = [phase_slots(spec.resources, phase, report=report) for phase in spec.resources.phases]
     for slots in phases:
         check_measurable(spec, slots.gpu_share)
@@ -146,7 +147,7 @@ def _confirm(session: Session, startup: Startup, driver: SearchDriver) -> None:
     except ResourceError as error:  # the search itself has gone well
         session.report(f"nothing is confirmed here: {error}")
         return
-    with interruptible(lambda: interrupt(driver, session.report)):
+    with interruptible(lambda: interrupt(driver, session), unheard=session.leaving.unheard):
         confirm_planned(session, runs, here=checked.info, stopping=lambda: driver.interrupted)
 
 

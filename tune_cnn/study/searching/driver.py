@@ -2,21 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tune_cnn.front.constraints import feasible
 from tune_cnn.front.hypervolume import FrontTracker
 from tune_cnn.metrics import EpochPoint, unusable
-from tune_cnn.records.rows import TrialRecord
-from tune_cnn.reports.progress import Progress, RunningTrial
+from tune_cnn.reports.progress import Progress
 from tune_cnn.search.search import Search
 from tune_cnn.states import TrialState
 from tune_cnn.study.failures import AlikeFailures
+from tune_cnn.study.searching.begun import BegunTrials
 from tune_cnn.study.searching.budget import BudgetTracker, PhaseEnd
 from tune_cnn.study.searching.costs import place_of
 from tune_cnn.study.searching.hooks import never_raises
+from tune_cnn.study.searching.node_log import NodeLog
+from tune_cnn.study.searching.running import RunningTrials
+from tune_cnn.study.searching.until_room import StudyWriter
 from tune_cnn.study.seeds import trial_seed
 from tune_cnn.study.session import Session
+from tune_cnn.trials.node_health import NodeEvent
 from tune_cnn.trials.tune_adapter import Assignment
 from tune_cnn.untyped import Plain
 
@@ -38,10 +42,7 @@ class SearchDriver:
         forget: Callable[[int], None],
         over: str | None = None,
     ) -> None:
-        """`show` takes the progress, `forget` drops a trial's checkpoints.
-
-        `over`: why no trial is to be handed out, where that is known before.
-        """
+        """`show` takes the progress, `forget` drops a trial's checkpoints; `over`: why no trial is to be handed out."""
         self.search = search
         self.failure: Exception | None = None
         self.interrupted = False
@@ -49,13 +50,14 @@ class SearchDriver:
         self.slots = slots
         self._store, self._spec, self._delivery = session.store, session.spec, session.delivery
         self._show, self._forget = show, forget
+        self._write = StudyWriter(session, ending=lambda: self.stopping)
+        self._nodes = NodeLog(session, self._write)
         self._objectives = session.spec.objective_metrics
         self._bounds = session.spec.bounds
-        self._running: dict[int, RunningTrial] = {}
+        self._running = RunningTrials(session.spec)
         self._points: dict[int, list[EpochPoint]] = {}  # of running trials
         self._unusable: dict[int, str] = {}  # of running trials: why one of its epochs can't be judged
         self._counts = dict.fromkeys((state for state in TrialState if state.has_ended), 0)
-        self._started_s: dict[int, float] = {}  # of running trials, on the monotonic clock
         self._over = over
         self._shown_s = 0.0
         self._phase_end = PhaseEnd()
@@ -83,37 +85,36 @@ class SearchDriver:
                 self._counts[trial.state] += 1
                 self._points.pop(trial.number, None)
         self.alike = AlikeFailures(went_well=any(t.state.has_result for t in trials))
-        self._unfinished = [t for t in trials if t.state not in self._counts]
+        unfinished = [t for t in trials if t.state not in self._counts]
+        self._begun = BegunTrials(unfinished, has_one_phase=len(self._spec.resources.phases) == 1)
         self._next_number = max((t.number for t in trials), default=-1) + 1
 
     # What Tune's loop asks (trials.tune_adapter.Driver)
 
     @never_raises(None)
-    def next(self) -> Assignment | None:
+    def next(self, without: Collection[int] = ()) -> Assignment | None:
         if self.stopping or self.over is not None:
             return None
-        resumed = self._take_unfinished()
-        if resumed is not None:
-            return resumed
-        if self._next_number >= self._last_number:
-            return None
+        begun = self._take_back(without) or self._take_unfinished()
+        if begun is not None or self._next_number >= self._last_number:
+            return begun
         number = self._next_number
         params = self.search.ask(number, within_s=self._budget.hours_left_s)
+        expected_s = self.search.epoch_time_s(params)  # before it teaches the search its own
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
         ran = {"slots": self.slots, "place": self._place, **self._phase}
-        self._store.add_trial(self._spec.study, number, params, seed=seed, extra=ran)
-        return self._start(number, params, seed)
+        self._write.add_trial(number, params, seed=seed, extra=ran)
+        return self._start(number, params, seed, expected_s)
 
     @never_raises(True)
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
         lacking = unusable(metrics, [m.name for m in self._objectives])
         if lacking:
-            self._unusable.setdefault(
-                trial, f"epoch {epoch}: {lacking}; an epoch needs a finite number for every objective"
-            )
+            why = f"epoch {epoch}: {lacking}; an epoch needs a finite number for every objective"
+            self._unusable.setdefault(trial, why)
             return True
-        if self._store.add_point(self._spec.study, trial, epoch, metrics, checkpoint=checkpoint):
+        if self._write.add_point(trial, epoch, metrics, checkpoint=checkpoint):
             point = EpochPoint(trial=trial, epoch=epoch, metrics=dict(metrics))
             self._budget.epochs += 1
             self._points.setdefault(trial, []).append(point)
@@ -121,14 +122,24 @@ class SearchDriver:
             stop = self.search.observe(point)
         else:
             stop = False  # an epoch trained again after a resume: the first counts
-        if trial in self._running:
-            self._running[trial] = RunningTrial(**{**vars(self._running[trial]), "epoch": epoch, "metrics": metrics})
+        self._running.trained(trial, epoch, metrics)
         return stop or self.stopping or self.over is not None
 
     @never_raises(None)
+    def back(self, trial: int) -> None:
+        self._begun.come_back(self._running.leave(trial))
+
+    @never_raises(None)
+    def on_node(self, event: NodeEvent) -> None:
+        self._nodes.hear(event, self._running.time_ratio(event, self._points))
+
+    @never_raises(())
+    def past_nodes(self) -> Sequence[NodeEvent]:
+        return self._nodes.past()
+
+    @never_raises(None)
     def end(self, trial: int, state: TrialState, reason: str | None) -> None:
-        self._running.pop(trial, None)
-        started_s = self._started_s.pop(trial, None)
+        ran_s = self._running.end(trial)
         lacking = self._unusable.pop(trial, None)
         if lacking is not None and state is not TrialState.INFEASIBLE:
             state, reason = TrialState.FAILED, reason or lacking
@@ -139,17 +150,16 @@ class SearchDriver:
             reason = reason or self.search.reason(trial) or self.over
         if state.has_result and not points:
             state, reason = TrialState.FAILED, "ended without an epoch"
-        self._store.end_trial(self._spec.study, trial, state, reason)
+        self._write.end_trial(trial, state, reason)
         self.search.finish(trial, state, points)
         self._counts[state] += 1
         self.alike.end(state, reason)
         self._fix_reference()
-        self._budget.trial_ended(
-            time.monotonic() - started_s if started_s is not None else None,
-            # a failure says nothing of what is still to be found
+        self._budget.trial_ended(  # a failure says nothing of what is still to be found
+            ran_s,
             self._tracker.hypervolume if state.has_result and self._tracker.reference_is_fixed else None,
         )
-        self._store.update_study(self._spec.study, searched_s=self.searched_s)
+        self._write.update(searched_s=self.searched_s)
         self._forget(trial)
 
     @never_raises(True)
@@ -177,8 +187,7 @@ class SearchDriver:
         """How many trials this phase will hand out; None where only time ends it."""
         if self._last_number == float("inf"):
             return None
-        unfinished = sum(map(self._of_this_phase, self._unfinished))
-        return unfinished + max(0, int(self._last_number) - self._next_number)
+        return self._begun.count(self._phase) + max(0, int(self._last_number) - self._next_number)
 
     @property
     def stopping(self) -> bool:
@@ -210,59 +219,62 @@ class SearchDriver:
     def finish(self) -> None:
         """Fix what is still open, unless the search will go on, and show the last state."""
         self.ended = not self.stopping
+        if self.ended:
+            for trial in self._begun.left():  # the budget was spent before they got another slot
+                self.end(trial, TrialState.STOPPED, self.over)
         self._fix_reference(final=self.ended)
-        self._store.update_study(self._spec.study, searched_s=self.searched_s)
+        self._write.update(searched_s=self.searched_s)
         self._show(self.progress())
 
     def progress(self) -> Progress:
-        waiting = not self._budget.epochs and bool(self._running)
+        trials, done = self._spec.budget.trials, sum(self._counts.values())
         return Progress(
             study=self._spec.study,
             objectives=self._objectives,
-            trials_done=sum(self._counts.values()),
+            trials_done=done,
             trials_running=len(self._running),
             trials_failed=sum(count for state, count in self._counts.items() if state.is_failure),
             trials_stopped=self._counts[TrialState.STOPPED],
-            trials_budget=self._spec.budget.trials,
+            trials_budget=trials,
             hours_budget=self._spec.budget.hours,
             epochs_budget=self._spec.budget.epochs,
             elapsed_s=self.searched_s,
-            time_left_s=self._time_left_s(),
+            time_left_s=self._budget.left_s(  # by what trials take, never beyond the budget of hours
+                to_start=None if trials is None else max(0, trials - done - len(self._running)),
+                running_s=self._running.ages_s(),
+                slots=self.slots,
+                done=done,
+            ),
             hypervolume=self.hypervolume,
             hypervolume_trace=self._trace,
             points=self._budget.epochs,
             front=self._tracker.points,
-            running=list(self._running.values()),
+            running=self._running.shown(),
             slots=self.slots,
             mlflow=self._delivery(),
-            message=self._message(waiting),
+            message=self._message(),
         )
 
     # Inside
 
+    def _take_back(self, without: Collection[int]) -> Assignment | None:
+        assignment = self._begun.take_back(without)
+        if assignment is not None:
+            self._write.resume_trial(assignment.trial)  # the search knows it, and its points
+            self._running.start(assignment, None)
+        return assignment
+
     def _take_unfinished(self) -> Assignment | None:
-        mine = [t for t in self._unfinished if self._of_this_phase(t)]
-        if not mine:
+        trial = self._begun.take_unfinished(self._phase)
+        if trial is None:
             return None
-        trial: TrialRecord = mine[0]
-        self._unfinished.remove(trial)
-        self._store.resume_trial(self._spec.study, trial.number)
+        self._write.resume_trial(trial.number)
         self.search.resume(trial.number, trial.params, self._points.get(trial.number, []))
-        return self._start(trial.number, trial.params, trial.seed)
+        return self._start(trial.number, trial.params, trial.seed, None)
 
-    def _of_this_phase(self, trial: TrialRecord) -> bool:
-        """Whether an unfinished trial had the GPU share and the power of this phase, or the study knows only one."""
-        one = len(self._spec.resources.phases) == 1
-        return one or all(trial.extra.get(name) == value for name, value in self._phase.items())
-
-    def _start(self, number: int, params: Mapping[str, Plain], seed: int) -> Assignment:
-        epochs = self._spec.configuration(params).horizon
-        searched = {key: params[key] for key in self._spec.searched if key in params}
-        self._running[number] = RunningTrial(number=number, epoch=0, epochs=epochs, params=searched)
-        self._started_s[number] = time.monotonic()
-        return Assignment(
-            trial=number, params=params, seed=seed, data_key=self._data_key, context_mib=self._context_mib
-        )
+    def _start(self, number: int, params: Mapping[str, Plain], seed: int, expected_s: float | None) -> Assignment:
+        known = {"data_key": self._data_key, "context_mib": self._context_mib}
+        return self._running.start(Assignment(trial=number, params=params, seed=seed, **known), expected_s)
 
     def _track(self, point: EpochPoint) -> None:
         if feasible([point], self._bounds) and self._tracker.add(point):
@@ -274,25 +286,14 @@ class SearchDriver:
             return
         if self.search.reference is not None or final:
             reference = self._tracker.fix_reference(self.search.reference)
-            self._store.update_study(self._spec.study, reference=reference)
+            self._write.update(reference=reference)
 
     @property
     def _last_number(self) -> float:
         of_phase = self._phase_end.last_number(self._next_number, self._budget.searched_s)
         return min(self._spec.budget.trials or float("inf"), of_phase)
 
-    def _message(self, waiting: bool) -> str | None:
-        if waiting:
+    def _message(self) -> str | None:
+        if not self._budget.epochs and len(self._running):
             return f"starting {self.slots} slot(s)"
         return "ending at the epoch" if self.stopping else self.over
-
-    def _time_left_s(self) -> float | None:
-        """By what trials take, never beyond the budget of hours."""
-        now_s = time.monotonic()
-        trials, done = self._spec.budget.trials, sum(self._counts.values())
-        return self._budget.left_s(
-            to_start=None if trials is None else max(0, trials - done - len(self._running)),
-            running_s=[now_s - began_s for began_s in self._started_s.values()],
-            slots=self.slots,
-            done=done,
-        )

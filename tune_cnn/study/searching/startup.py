@@ -28,7 +28,7 @@ from tune_cnn.study.machine import of_phase
 from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
-from tune_cnn.study.session import Report, Session
+from tune_cnn.study.session import Session
 from tune_cnn.study.signals import ENDING, interruptible
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
@@ -107,10 +107,11 @@ def make_driver(
     )
 
 
-def interrupt(driver: SearchDriver, report: Report) -> None:
+def interrupt(driver: SearchDriver, session: Session) -> None:
     """The user's first signal."""
     driver.interrupted = True
-    report(ENDING)
+    session.report(ENDING)
+    session.leaving.hurry()
 
 
 class Startup:
@@ -156,8 +157,10 @@ class Startup:
             adapted, checked.cards, slots.count, self._display, warm=self._warm, over=self._over
         )
         self.begin_phase(1)
+        session.leaving.first(lambda: session.give_up(at_once=False))
+        session.leaving.clear_screen = self._display.close
         self.shown.enter_context(self._display)
-        self.shown.enter_context(interruptible(lambda: interrupt(driver, session.report)))
+        self.shown.enter_context(interruptible(lambda: interrupt(driver, session), unheard=session.leaving.unheard))
         return driver
 
     def begin_phase(self, number: int) -> None:

@@ -15,7 +15,7 @@ from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.export import Export, read_config
-from tune_cnn.study.jobs import job_template, loop_of
+from tune_cnn.study.jobs import job_template, loop_of, stalls_of
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
 from tune_cnn.study.session import Report, on_ray
@@ -124,7 +124,7 @@ def _run(order: _Order) -> _Trained:
         horizon = job.configuration.horizon
         report(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
         try:
-            with dedicated(job, alone(slots), **loop_of(locations)) as training:
+            with dedicated(job, alone(slots), **loop_of(locations), **stalls_of(spec, locations)) as training:
                 trained = _trained(order, training, job)
         except (TrialError, MemoryError) as error:
             raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None

@@ -11,6 +11,7 @@ import numpy as np
 
 from tune_cnn.errors import DataError
 from tune_cnn.files import sync_folder
+from tune_cnn.training.data.cache_quota import hold, make_room, quota_bytes
 from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, LOOKS, ROWS, VERSION, checksum, write_entry
 from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.looks import Looks
@@ -63,6 +64,8 @@ def cached(source: Source, cache_dir: Path) -> Entry:
 
 def open_entry(folder: Path, source: Source) -> Entry | None:
     """The entry, or None where it is missing, torn or another's."""
+    if folder.is_dir():
+        hold(folder)  # before it is read: it may be removed at any moment else
     try:
         header = json.loads((folder / HEADER).read_text())
         labels_n = np.load(folder / LABELS, allow_pickle=False)
@@ -112,6 +115,9 @@ def _build(folder: Path, source: Source) -> Entry:
         shutil.rmtree(left, ignore_errors=True)  # of a process that was killed: nobody else holds the lock
     temporary = folder.with_name(f"{folder.name}.tmp{os.getpid()}")
     try:
+        quota = quota_bytes()
+        if quota is not None and not source.bypass:
+            make_room(folder.parent, _needed_bytes(source), quota)
         temporary.mkdir()
         write_entry(temporary, source)
         if folder.exists():
@@ -121,12 +127,10 @@ def _build(folder: Path, source: Source) -> Entry:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        channels, height, width = source.image_shape
-        needed = source.images * channels * height * width
         shutil.rmtree(temporary, ignore_errors=True)
         raise DataError(
-            f"the disk under {folder.parent} is full: the decoded images of {source.name} need up to {needed:,} "
-            f"bytes, {shutil.disk_usage(folder.parent).free:,} are free; make room, or set "
+            f"the disk under {folder.parent} is full: the decoded images of {source.name} need up to "
+            f"{_needed_bytes(source):,} bytes, {shutil.disk_usage(folder.parent).free:,} are free; make room, or set "
             "TUNE_CNN_CACHE to a folder with more"
         ) from error
     finally:
@@ -134,3 +138,9 @@ def _build(folder: Path, source: Source) -> Entry:
     entry = open_entry(folder, source)
     assert entry is not None, f"{folder} was written just now"
     return entry
+
+
+def _needed_bytes(source: Source) -> int:
+    """The most that its decoded images take."""
+    channels, height, width = source.image_shape
+    return source.images * channels * height * width

@@ -16,6 +16,7 @@ from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source
 from tune_cnn.training.data.statistics import ChannelSums, channel_sums
+from tune_cnn.training.progress import PROGRESS
 from tune_cnn.untyped import Plain, Untyped
 
 HEADER, IMAGES, LABELS, ROWS = "facts.json", "images.npy", "labels.npy", "rows.npy"
@@ -45,6 +46,7 @@ class _Tally:
 
     def add(self, chunk: Chunk, *, cached: bool) -> None:
         assert list(self.lengths) == [p for p in PARTS if p in self.lengths], "parts come in order"
+        PROGRESS.moved()
         self.labels.append(chunk.labels_n)
         self.rows.append(chunk.rows_n)
         self.lengths[chunk.part] = self.lengths.get(chunk.part, 0) + len(chunk.labels_n)

@@ -86,8 +86,10 @@ class EpochOrder:
     shift_fill: str = "black"
 
 
-def epoch_requests(order: EpochOrder, epoch: int, positions_n: Int64 | None = None) -> Iterator[Request]:
-    """This rank's requests of one epoch, `steps_per_epoch` of them.
+def epoch_requests(
+    order: EpochOrder, epoch: int, positions_n: Int64 | None = None, *, first: int = 0
+) -> Iterator[Request]:
+    """This rank's requests of one epoch, `steps_per_epoch` of them, or those from the step number `first` on.
 
     `positions_n`: the images in another order than `epoch_order` gives, or fewer of them.
 
@@ -107,7 +109,7 @@ def epoch_requests(order: EpochOrder, epoch: int, positions_n: Int64 | None = No
     images, size = len(taken_n), order.batch_size
     turns = np.concatenate([np.arange(images), np.arange(padding(images, size, order.ranks))])
     steps = steps_per_epoch(images, size, order.ranks)
-    for step in range(steps):
+    for step in range(first, steps):
         end = (step + 1) * size if step < steps - 1 else len(turns)
         mine = turns[step * size : end][order.rank :: order.ranks]
         yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])

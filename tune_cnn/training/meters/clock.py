@@ -60,7 +60,15 @@ class TrainClock(Meter):
         return metrics
 
     def state_dict(self) -> dict[str, float]:
-        return {"train_time_s": self.train_time_s}
+        return {
+            "train_time_s": self.train_time_s,
+            "epoch_time_s": self._epoch_time_s,
+            "epoch_steps": float(self._epoch_steps),
+            "epoch_images": float(self._epoch_images),
+        }
 
     def load_state_dict(self, state: Mapping[str, Untyped]) -> None:
         self.train_time_s = state["train_time_s"]
+        self._epoch_time_s = state["epoch_time_s"]
+        self._epoch_steps = int(state["epoch_steps"])
+        self._epoch_images = int(state["epoch_images"])

@@ -68,6 +68,16 @@ class Meters:
         finally:  # after an error too, without waiting for a device that may be the reason
             self._leave()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within a stretch: what is done here is no training. The device is waited for first."""
+        synchronize(self._device)
+        self._leave()
+        try:
+            yield
+        finally:
+            self._enter()
+
     def _enter(self) -> None:
         for part in self._parts:
             if part is not self._clock:

@@ -30,6 +30,20 @@ NO_CODE = (
     "driver version is insufficient",
 )
 
+# What a collective says whose peer is gone or has not come: gloo raises plain RuntimeErrors. The first mostly names its
+# source file; the next ones on the same connection, and some of DDP's, don't.
+NO_PEER = (
+    "gloo/",
+    "Application timeout caused pair closure",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "connection reset by peer",
+    "for recv operation to complete",
+    "for send operation to complete",
+    "NCCL error",
+    "NCCL communicator was aborted",
+)
+
 LONGEST = 500  # characters of what an error says
 NO_SHARED_MEMORY = (
     "a loader process found no room for its batch in shared memory (/dev/shm); give the container more (docker run "
@@ -86,8 +100,9 @@ def is_shared_memory_full(error: BaseException) -> bool:
 
 
 def is_peer_lost(error: BaseException) -> bool:
-    """Whether a collective failed. Gloo raises plain RuntimeErrors that name its source file."""
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))
+    """Whether a collective failed: by NCCL's type of error, or by what gloo says."""
+    said = str(error)
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and any(t in said for t in NO_PEER))
 
 
 def breaks_context(error: BaseException) -> bool:

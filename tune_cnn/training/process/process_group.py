@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributed import distributed_c10d
 
 from tune_cnn.errors import PeerLost, first_line
+from tune_cnn.training.process.reachability import check_rank_0, check_reachable
 from tune_cnn.untyped import Untyped
 
 Address = tuple[str, int]
@@ -49,11 +50,21 @@ class ProcessGroup:
         self._meeting = made(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
         return f"tcp://{host}:{self._meeting.port}"
 
-    def join(self, *, ranks: int, init_method: str, cuda: bool, timeout_s: float) -> None:
+    def join(
+        self,
+        *,
+        ranks: int,
+        init_method: str,
+        cuda: bool,
+        timeout_s: float,
+        collective_timeout_s: float | None = None,
+    ) -> None:
         """Wait for all ranks and form the group; nothing happens where it already stands.
 
-        PeerLost where a rank doesn't come, can't use its device, or this one is told to `abort` meanwhile. After
-        `abort` on any rank, all must join again, under an `init_method` not used before.
+        timeout_s: for the others to come; of each collective afterwards too, where it has no time of its own.
+        PeerLost where a rank doesn't come, can't use its device, can't be reached from another one (Unreachable), or
+        this one is told to `abort` meanwhile. After `abort` on any rank, all must join again, under an `init_method`
+        not used before.
         """
         wanted = (ranks, init_method if ranks > 1 else "", cuda)
         if self._joined == wanted and not self._aborted:
@@ -62,7 +73,9 @@ class ProcessGroup:
         self.ranks = ranks
         try:
             if ranks > 1:
-                self._form(self._met(init_method, cuda=cuda, timeout_s=timeout_s), cuda=cuda, timeout_s=timeout_s)
+                store = self._met(init_method, cuda=cuda, timeout_s=timeout_s)
+                check_reachable(store, self.rank, ranks, within_s=timeout_s, check=self.check)
+                self._form(store, cuda=cuda, timeout_s=collective_timeout_s or timeout_s)
                 self.check()
         except BaseException:
             self._aborted, self.ranks = False, 1
@@ -76,6 +89,8 @@ class ProcessGroup:
         nothing yet that could be aborted. So all agree here first, where they can be told.
         """
         host, _, port = address.removeprefix("tcp://").rpartition(":")
+        if self.rank:
+            check_rank_0(self.rank, host, int(port))
         made = dist.TCPStore  # type: ignore[attr-defined]  # torch's stub doesn't export it
         store = made(
             host,

@@ -15,9 +15,14 @@ from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.process_group import ProcessGroup
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.precision import Precision
 
-BESIDE_TRAINING = ("eval_time_s", "compile_time_s", "loader_start_s")
+BESIDE_TRAINING = {
+    "eval_time_s": Doing.EVALUATING,
+    "compile_time_s": Doing.STARTING,
+    "loader_start_s": Doing.STARTING,
+}
 
 
 @dataclass(kw_only=True)
@@ -50,9 +55,10 @@ class TrialContext:
         """Add the seconds spent within to `metric`, the device's work included; kept too when something is raised."""
         begun = time.monotonic()
         try:
-            yield
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            with PROGRESS.doing(BESIDE_TRAINING[metric]):
+                yield
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
         finally:
             self.times_s[metric] += time.monotonic() - begun
 

@@ -64,6 +64,9 @@ class GhostBatchNormStrategy(Strategy):
     def start_epoch(self, run: TrainingRun, epoch: int) -> None:
         with_ghosts(run.model, self.size)  # layers that another strategy has added meanwhile
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        self.start_epoch(run, epoch)
+
 
 class Ghost(_BatchNorm):
     """Batch normalisation of equal parts of at least `size` images; names and values are those of the plain layer."""

@@ -99,6 +99,9 @@ class KernelRescaling(Strategy):
                     carried[model.get_parameter(f"{name}.weight")] = carried_state(state, old.weight, kernel["size"])
         run.replace_model(model, carried, by=self.name, change={"image_size": None, "kernels": self._full})
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """The changes tell all."""
+
     def rebuild(self, model: nn.Module, change: Change) -> nn.Module:
         set_image_size(model, change["image_size"] and tuple(change["image_size"]))
         for name, kernel in change["kernels"].items():

@@ -56,6 +56,9 @@ class Lookahead(Strategy):
         if epoch == 0:
             self._look(run, keep=1.0)
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """The slow weights and the step are in the state."""
+
     def after_step(self, run: TrainingRun) -> None:
         self._step += 1
         if self._step % self.every == 0:

@@ -132,6 +132,9 @@ class MinibatchOrder(Strategy):
             ranking_n = ranked(run.train_images, find, run.device, threads)
         self._ranking_n = run.group.share(ranking_n)
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """The ranking is in the state."""
+
     def order(self, run: TrainingRun, epoch: int, positions_n: Int64) -> Int64:
         assert self._ranking_n is not None, "start_epoch comes first"
         batches = cut(self._ranking_n, run.batch_size, run.group.ranks)

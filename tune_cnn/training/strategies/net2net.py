@@ -135,6 +135,9 @@ class Net2Net(Strategy):
         if self.lr_factor != 1:
             run.resize_batch(run.batch_size, learning_rate_ratio=self.lr_factor)
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """The changes tell all."""
+
     def rebuild(self, model: nn.Module, change: Change) -> nn.Module:
         return rebuild_shape(model, change)
 

@@ -88,6 +88,10 @@ class PruneTrain(Strategy):
         if self._norms is None:
             self._watch(run, channel_graph(run.model, run.sample_batch().images_nchw))
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        if epoch >= self._first_epoch(run):
+            self._watch(run, channel_graph(run.model, run.sample_batch().images_nchw))
+
     def penalty(self, run: TrainingRun, loss: Tensor) -> Tensor | None:
         if self._norms is None or (self.proximal and self._strength is not None):
             return None

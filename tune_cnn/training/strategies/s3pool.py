@@ -14,6 +14,7 @@ from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
+from tune_cnn.untyped import Untyped
 
 
 class S3PoolStrategy(Strategy):
@@ -40,7 +41,10 @@ class S3PoolStrategy(Strategy):
     }
 
     grid: int
-    _draws: torch.Generator
+
+    def __init__(self, **knobs: object) -> None:
+        super().__init__(**knobs)
+        self._draws = torch.Generator()  # of the epoch
 
     def prepare(self, run: TrainingRun) -> None:
         model, count = with_stochastic_pools(run.model, self.grid, max(run.facts.image_size))
@@ -55,6 +59,15 @@ class S3PoolStrategy(Strategy):
 
     def start_epoch(self, run: TrainingRun, epoch: int) -> None:
         self._draws = run.generator(self.name, epoch)
+
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """The generator goes on from its state."""
+
+    def state_dict(self) -> dict[str, Untyped]:
+        return {"draws": self._draws.get_state()}
+
+    def load_state_dict(self, run: TrainingRun, state: Mapping[str, Untyped]) -> None:
+        self._draws.set_state(state["draws"])
 
     def batch(self, run: TrainingRun, batch: Batch) -> Batch:
         for layer in run.model.modules():

@@ -83,6 +83,9 @@ class Whitening(Strategy):
             hold_bias(run.model)
             run.replace_model(run.model, {}, by=self.name, change={"exported": False})
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """The filters are among the model's values."""
+
     def _learning_epochs(self, run: TrainingRun) -> int:
         return round(self.bias_until * run.epochs)
 

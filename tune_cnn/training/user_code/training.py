@@ -16,6 +16,7 @@ from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.process.seeding import seed_generators
+from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluation_loader
 from tune_cnn.training.step.model import built_model
@@ -97,13 +98,16 @@ class UserTraining:
         self._generator: Iterator[Untyped] | None = None
         self.model: nn.Module | None = None
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Go on to the generator's next yield: this rank's metrics, to be reduced."""
+    def train_epoch(self, epoch: int, _leave: Callable[[int, int], bool]) -> dict[str, float]:
+        """Go on to the generator's next yield: this rank's metrics, to be reduced.
+
+        _leave: never asked, as the generator's steps are its own; it is interrupted and resumed between epochs alone.
+        """
         around = self._context.meters
         for meters in self.meters:
             meters.epoch()
         self._checkpoint.saved = None  # belongs to an earlier epoch
-        with trial_faults(self._name), around.training():
+        with trial_faults(self._name), PROGRESS.doing(Doing.USERS_TRAINING), around.training():
             if self._generator is None:
                 self._generator = self._start(epoch)
             try:
@@ -130,7 +134,11 @@ class UserTraining:
         """None where the generator hasn't handed over a state for this epoch."""
         return dict(self._checkpoint.saved) if self._checkpoint.saved is not None else None
 
-    def load_state(self, state: Mapping[str, Untyped]) -> None:
+    def state_of_rank(self) -> dict[str, Untyped]:
+        """Nothing: rank 0's state is that of all."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Untyped], _of_rank: Mapping[str, Untyped]) -> None:
         self._checkpoint.offer(state)
 
     def close(self) -> None:

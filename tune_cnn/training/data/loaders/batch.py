@@ -12,6 +12,7 @@ from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.order import SHIFT, EpochOrder, Request, epoch_requests, padding, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.progress import PROGRESS
 from tune_cnn.untyped import Untyped
 
 T = TypeVar("T")
@@ -50,7 +51,9 @@ class Batches(Iterator[Batch]):
         self._awaited = awaited
 
     def __next__(self) -> Batch:
-        return next(self._batches)
+        batch = next(self._batches)
+        PROGRESS.moved()
+        return batch
 
     @property
     def waited_s(self) -> float:
@@ -67,8 +70,11 @@ class BatchLoader(Protocol):
         """Start the loader's processes and wait until they answer; before the clock starts. Idempotent."""
         ...
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
-        """The batches of an epoch; of these images in this order, where one is given."""
+    def epoch(self, epoch: int, positions_n: Int64 | None = None, *, first: int = 0) -> Batches:
+        """The batches of an epoch; of these images in this order, where one is given.
+
+        first: so many batches are left out at the beginning, unread; one remains at least.
+        """
         ...
 
     def resize(self, batch_size: int) -> None:
@@ -117,7 +123,7 @@ class Plan:
             f"so that {self.ranks} ranks share the last batch evenly",
         )
 
-    def requests(self, epoch: int, positions_n: Int64 | None = None) -> Iterator[Request]:
+    def requests(self, epoch: int, positions_n: Int64 | None = None, *, first: int = 0) -> Iterator[Request]:
         order = EpochOrder(
             images=len(self.images),
             image_size=self.facts.image_size,
@@ -130,7 +136,7 @@ class Plan:
             shift=self.shift,
             shift_fill=self.shift_fill,
         )
-        return epoch_requests(order, epoch, positions_n)
+        return epoch_requests(order, epoch, positions_n, first=first)
 
     def normaliser(self) -> Normaliser:
         return Normaliser(self.facts.mean, self.facts.std, self.device, self.channels_last)

@@ -96,15 +96,15 @@ class DeviceLoader:
         if self._set is None:
             self._set = self._resident.get(self.plan.images, self.plan.device)
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
-        return Batches(self._gathered(epoch, positions_n))
+    def epoch(self, epoch: int, positions_n: Int64 | None = None, *, first: int = 0) -> Batches:
+        return Batches(self._gathered(epoch, positions_n, first))
 
-    def _gathered(self, epoch: int, positions_n: Int64 | None) -> Iterator[Batch]:
+    def _gathered(self, epoch: int, positions_n: Int64 | None, first: int) -> Iterator[Batch]:
         """What is drawn for the epoch is uploaded once: a copy for every batch would cost more than its gather."""
         self.start()
         assert self._set is not None
         normalise, device = self.plan.normaliser(), self.plan.device
-        whole, ends = joined(list(self.plan.requests(epoch, positions_n)))
+        whole, ends = joined(list(self.plan.requests(epoch, positions_n, first=first)))
         epoch_positions_n = torch.from_numpy(whole.positions_n).to(device)
         augmentation = AugmentationOnDevice.of(whole.augmentation, device)
         for start, end in pairwise([0, *ends]):

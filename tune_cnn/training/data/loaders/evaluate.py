@@ -12,6 +12,7 @@ from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.loaders.workers import Images
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.progress import PROGRESS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +52,7 @@ class EvaluationLoader:
             raw_nchw, labels_n = (
                 self._fetched(positions_n.numpy()) if on_device is None else on_device.take(positions_n)
             )
+            PROGRESS.moved()
             yield Batch(normalise(raw_nchw), labels_n)
 
     def _fetched(self, positions_n: Int64) -> Images:

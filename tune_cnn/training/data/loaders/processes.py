@@ -11,9 +11,12 @@ import types
 from collections.abc import Iterator
 from multiprocessing import connection, forkserver, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 
 import torch
 
+from tune_cnn.owner import FILE as OWNER_FILE
+from tune_cnn.owner import this_process, write_owner
 from tune_cnn.untyped import Untyped
 
 # What reading needs, imported once by the server rather than by every process.
@@ -83,14 +86,20 @@ def _start_server() -> None:
 
 def _make_folder_for_sockets() -> None:
     """multiprocessing's own folder, in which its sockets lie, under /tmp where TMPDIR is too long for them, as Slurm's
-    are. It makes the folder once for a process, and takes it away at its end."""
+    are. It makes the folder once for a process, and takes it away at its end.
+
+    A process that is killed takes nothing away: so folder and semaphores say whose they are."""
     usual = tempfile.tempdir
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
         tempfile.tempdir = "/tmp"  # a folder of its own is made in it
     try:
-        util.get_temp_dir()
+        folder = Path(util.get_temp_dir())
     finally:
         tempfile.tempdir = usual
+    if not (folder / OWNER_FILE).exists():
+        write_owner(folder)
+        configuration: dict[str, Untyped] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # private, and the one place for it
+        configuration["semprefix"] = f"/tune_cnn-{this_process().mark}"
 
 
 def initialise_process(_worker: int) -> None:

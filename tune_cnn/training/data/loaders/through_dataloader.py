@@ -27,17 +27,18 @@ class _EpochSampler(Sampler[Untyped]):
         self.convert = convert
         self.number: int | None = None
         self.positions_n: Int64 | None = None
+        self.first = 0
 
     def __iter__(self) -> Iterator[Untyped]:
         if self.number is not None:
-            for request in self.plan.requests(self.number, self.positions_n):
+            for request in self.plan.requests(self.number, self.positions_n, first=self.first):
                 yield self.convert(self.plan, request)
 
     def __len__(self) -> int:
         if self.number is None:
             return 0
         images = len(self.plan.images if self.positions_n is None else self.positions_n)
-        return steps_per_epoch(images, self.plan.batch_size, self.plan.ranks)
+        return steps_per_epoch(images, self.plan.batch_size, self.plan.ranks) - self.first
 
 
 def whole_batch(plan: Plan, request: Request) -> BatchOfRows:
@@ -120,14 +121,14 @@ class WorkerLoader:
             return DataLoader(self._dataset, batch_sampler=self._sampler, **common)
         return DataLoader(self._dataset, batch_size=None, sampler=self._sampler, collate_fn=as_they_are, **common)
 
-    def epoch(self, epoch: int, positions_n: Int64 | None = None) -> Batches:
-        fetched = Awaited(self._fetched(epoch, positions_n))
+    def epoch(self, epoch: int, positions_n: Int64 | None = None, *, first: int = 0) -> Batches:
+        fetched = Awaited(self._fetched(epoch, positions_n, first))
         return Batches(self._delivered(fetched), fetched)
 
-    def _fetched(self, epoch: int, positions_n: Int64 | None) -> Iterator[Images]:
+    def _fetched(self, epoch: int, positions_n: Int64 | None, first: int) -> Iterator[Images]:
         self.start()
         assert self._loader is not None
-        self._sampler.number, self._sampler.positions_n = epoch, positions_n
+        self._sampler.number, self._sampler.positions_n, self._sampler.first = epoch, positions_n, first
         yield from self._loader
 
     def _delivered(self, fetched: Iterator[Images]) -> Iterator[Batch]:

@@ -28,6 +28,9 @@ class AppliedStrategies(StepHooks):
         self._penalty = self._having("penalty")
         self._after_backward = self._having("after_backward")
         self._after_step = self._having("after_step")
+        resume = self._having("resume_epoch")
+        # The names of those that don't say how to go on within an epoch.
+        self.only_between_epochs = [one.name for one in self._having("start_epoch") if one not in resume]
 
     def _having(self, hook: str) -> list[Strategy]:
         return [one for one in self._all.values() if getattr(type(one), hook) is not getattr(Strategy, hook)]
@@ -58,6 +61,11 @@ class AppliedStrategies(StepHooks):
         self._run.epoch = epoch
         for one in self._all.values():
             one.start_epoch(self._run, epoch)
+
+    def resume_epoch(self, epoch: int) -> None:
+        self._run.epoch = epoch
+        for one in self._all.values():
+            one.resume_epoch(self._run, epoch)
 
     def order(self, epoch: int, positions_n: Int64) -> Int64:
         for one in self._order:

@@ -71,6 +71,14 @@ class Strategy:
     def start_epoch(self, run: TrainingRun, epoch: int) -> None:
         """At the start of epoch number `epoch`, from 0; on the clock. Here the model may change its shape."""
 
+    def resume_epoch(self, run: TrainingRun, epoch: int) -> None:
+        """In the place of `start_epoch` where a training goes on within epoch number `epoch`; off the clock.
+
+        Make again what `start_epoch` has made and neither `state_dict` nor a change tells of. The model has its shape
+        and its values. A strategy that has a `start_epoch` and not this one is trained from checkpoints between epochs
+        alone.
+        """
+
     def order(self, run: TrainingRun, epoch: int, positions_n: Int64) -> Int64:
         """The epoch's training images in the order in which they are learned from, fewer where some are left out.
 
@@ -105,7 +113,7 @@ class Strategy:
         raise AssertionError(f"{self.name} records changes and says nothing of how to rebuild them")
 
     def state_dict(self) -> dict[str, Untyped]:
-        """What must outlive a resume beside the knobs: plain values and tensors, equal on all ranks."""
+        """What must outlive a resume beside the knobs: plain values and tensors, between epochs equal on all ranks."""
         return {}
 
     def load_state_dict(self, run: TrainingRun, state: Mapping[str, Untyped]) -> None:

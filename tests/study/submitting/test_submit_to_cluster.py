@@ -1,0 +1,105 @@
+"""A search that is sent to a real cluster: found by its name, cancelled at the epoch, gone on with, secrets unseen."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from trials.one_cluster import OwnCluster, own_cluster
+
+from study.commands import SECRET, environment
+from tune_cnn.records.store import Store
+
+SPEC = """\
+study: sent
+data: {name: digits, root: /tmp}
+model: {name: small_cnn}
+space:
+  epochs: 300
+  batch_size: [4, 8]
+  learning_rate: {low: 0.01, high: 0.3, log: true}
+stopper: none
+resources: {slots: 1}
+budget: {trials: 1}
+"""
+
+
+def command(cluster: OwnCluster, folder: Path, *words: str, code: int = 0) -> str:
+    env = {**environment(folder), **cluster.environment, "MLFLOW_TRACKING_PASSWORD": SECRET}
+    ended = subprocess.run(
+        [sys.executable, "-m", "tune_cnn", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == code, f"{words} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout + ended.stderr
+
+
+def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> None:
+    """The secret that travels stands in no file of Ray's, no job's description and no process's arguments."""
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    (tmp_path / ".gitignore").write_text("private/\n")
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "notes").write_text("stays")
+    head = tmp_path / "head"
+    submit = ("submit", "spec.yaml", "--on-head", str(head))
+    with own_cluster(cpus=1) as cluster:
+        told = command(cluster, tmp_path, *submit, "--jobs-url", cluster.url)
+        assert "private/" in told
+        assert "tune-cnn.sent.1" in told
+        assert "runs there already" in command(cluster, tmp_path, *submit)
+        _await_more(0, cluster, tmp_path, head)
+        _assert_unseen(cluster)
+        command(cluster, tmp_path, "cancel", "sent")
+        assert "interrupted" in command(cluster, tmp_path, "watch", "sent", code=130)
+        assert "not running" in command(cluster, tmp_path, "cancel", "sent", code=2)
+        status = json.loads(command(cluster, tmp_path, "status", "sent", "--json"))
+        assert status["job"]["status"] == "interrupted"
+        before = _points(head)
+        assert "goes on" in command(cluster, tmp_path, *submit)
+        _await_more(before, cluster, tmp_path, head)
+        _assert_unseen(cluster)
+        command(cluster, tmp_path, "cancel", "sent", "--now")
+        assert "stopped" in command(cluster, tmp_path, "watch", "sent", code=130)
+        assert "the search begins" in command(cluster, tmp_path, "logs", "sent")
+
+
+def _points(head: Path) -> int:
+    if not (head / "studies.db").exists():
+        return 0
+    store = Store(head)
+    try:
+        if store.study("sent") is None:  # the search makes the file first
+            return 0
+        points = [(point.trial, point.epoch) for point in store.points("sent")]
+    finally:
+        store.close()
+    assert len(points) == len(set(points))
+    return len(points)
+
+
+def _await_more(before: int, cluster: OwnCluster, folder: Path, head: Path) -> None:
+    until_s = time.monotonic() + 180
+    while _points(head) <= before:
+        assert time.monotonic() < until_s, command(cluster, folder, "logs", "sent")
+        time.sleep(0.5)
+
+
+def _assert_unseen(cluster: OwnCluster) -> None:
+    assert SECRET not in cluster.ask("/api/jobs/")
+    found = [path for path in cluster.folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert found == []
+    words = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [one for one in words if SECRET in " ".join(one)]
+    assert _has_it(), "the search itself has it, else this test shows nothing"
+
+
+def _has_it() -> bool:
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TUNE_CNN_SUBMISSION") and process.pid != os.getpid():
+                return process.environ().get("MLFLOW_TRACKING_PASSWORD") == SECRET
+        except psutil.Error:
+            continue
+    return True  # it has ended

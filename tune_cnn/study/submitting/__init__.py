@@ -1,0 +1,1 @@
+"""A search that runs on a cluster without this machine: sent, found again, watched and cancelled."""
