@@ -1,7 +1,6 @@
 """A search that is sent to a real cluster: found by its name, cancelled at the epoch, gone on with, secrets unseen."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -98,8 +97,9 @@ def _assert_unseen(cluster: OwnCluster) -> None:
 def _has_it() -> bool:
     for process in psutil.process_iter():
         try:
-            if process.environ().get("TUNE_CNN_SUBMISSION") and process.pid != os.getpid():
-                return process.environ().get("MLFLOW_TRACKING_PASSWORD") == SECRET
+            told = process.environ()
         except psutil.Error:
             continue
-    return True  # it has ended
+        if "TUNE_CNN_SUBMISSION" in told and told.get("MLFLOW_TRACKING_PASSWORD") == SECRET:
+            return True
+    return False
