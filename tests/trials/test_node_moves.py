@@ -25,13 +25,17 @@ def ended(script):
 def events(script):
     return [[e.node, str(e.happened), e.trial] for e in script.node_events if e.happened is not Happened.ENDED]
 
+def unused(script):
+    'The number of a new trial.'
+    return 1 + max([*script._params, *(number for number, _ in script._left)])
+
 class Until(Script):
     'Goes on with trials like its first one until something has happened to a node; then those that run may end.'
     happened = None
 
     def next(self, without=()):
         if not self.nodes_that(self.happened) and len(self.started) < 500:
-            self._left.append((len(self._params) + len(self._left), self._first))
+            self._left.append((unused(self), self._first))
         return super().next(without)
 
     @classmethod
@@ -48,7 +52,7 @@ class UntilBack(Script):
 
     def next(self, without=()):
         if self.came_back and len(self.pids()) < 3 and len(self.started) < 500:
-            self._left.append((len(self._params) + len(self._left), trial(epochs=3, seconds=0.3)))
+            self._left.append((unused(self), trial(epochs=3, seconds=0.3)))
         return super().next(without)
 
 def once(condition, then):

@@ -37,13 +37,14 @@ def search(
     if schema:
         print_json(spec_schema())
         return
-    from tune_cnn.reports.terminal import printed
     from tune_cnn.study import commands
 
     checked = load_spec(spec, overrides or [])
     locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
-        print_result(commands.dry_run(checked, locations), as_json, printed.dry_run)
+        from tune_cnn.reports.terminal.dry_run import dry_run as show_dry_run
+
+        print_result(commands.dry_run(checked, locations), as_json, show_dry_run)
         return
     print_result(commands.search(checked, locations, again=again()), as_json, commands.show_search)
 

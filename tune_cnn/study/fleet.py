@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tune_cnn.errors import InputError, StudyError
 from tune_cnn.reports.terminal import printed
-from tune_cnn.spec import StudySpec
+from tune_cnn.spec import StudySpec, load_spec
 from tune_cnn.spec.parts import study_name
 from tune_cnn.started import as_started
-from tune_cnn.study.study import Study
+from tune_cnn.study.archive import read_archive, spec_of
+from tune_cnn.study.locations import Locations
+from tune_cnn.study.study import Study, list_studies
 from tune_cnn.study.submitting.remembered import remembered, with_store_of
 from tune_cnn.untyped import Plain
 
@@ -94,3 +96,18 @@ def _home(home: Path) -> Path:
 def _at(home: Path) -> list[str]:
     is_default = home == Path("studies").absolute() and "TUNE_CNN_HOME" not in os.environ
     return [] if is_default else ["--home", str(home)]
+
+
+# doctor
+
+
+def doctor(of: str | None, locations: Locations, *, clean: bool) -> dict[str, Plain]:
+    """`of`: a spec, a recipe or a study of the home, whose images are looked for; None: of none."""
+    from tune_cnn.study.doctoring.course import examine
+
+    return examine(locations, None if of is None else _named_spec(of, locations.home), clean=clean)
+
+
+def _named_spec(of: str, home: Path) -> StudySpec:
+    is_study = not Path(of).expanduser().is_file() and any(line["study"] == of for line in list_studies(home))
+    return spec_of(read_archive(of, home, None)) if is_study else load_spec(of)

@@ -13,6 +13,8 @@ from ray._private import services  # isort: skip  # private, and what `auto` goe
 
 TIMEOUT_S = 10.0  # for one TCP connection, across the world on a bad day
 VARIABLE = "RAY_ADDRESS"
+# HTTP/2's preface and an empty SETTINGS frame, which gRPC answers at once, whoever may call it.
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
 def check_address(address: str) -> None:
@@ -33,6 +35,28 @@ def check_address(address: str) -> None:
         return
     _refuse_other(given, address)
     _connect(address, f"{given}:", f"see whether `ray start --head` is running there{_or_unset(given)}")
+
+
+def why_silent(address: str) -> str | None:
+    """Why the head of a cluster doesn't answer, though somebody listens there (a process that is stopped does); None
+    where it answers. ResourceError and TuneCnnError as of `check_address`. Ray itself would wait for minutes."""
+    check_address(address)
+    found = address
+    if address == "auto":
+        with suppress(ConnectionError):  # ray.init says it, and at once
+            found = _found_by_ray() or services.get_ray_address_from_environment("auto", None) or ""
+    host, _, port = found.rpartition(":")
+    if not host:
+        return None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT_S) as connection:
+            connection.sendall(HELLO)
+            connection.recv(1)
+    except TimeoutError:
+        return f"its head, at {found}, takes connections and does not answer in {TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return f"its head, at {found}, does not answer: {error.strerror or error}"
+    return None
 
 
 def _found_by_ray() -> str | None:

@@ -20,7 +20,7 @@ from missing import missing
 
 NAMESPACES = ["--mount", "--net", "--uts", "--ipc", "--pid"]
 UNSHARE = ["unshare", *NAMESPACES, "--fork", "--mount-proc", "--kill-child"]
-PATIENCE_S = 240  # for one step of a job on a machine whose two cores others use as well
+PATIENCE_S = 400  # for one step of a job on a machine whose two cores others use as well
 
 # Debian's build has cgroups in it, but a container has none to give: processes are followed by their parents
 CONFIGURATION = """\

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from study.made_up import SPEC, spec_with
-from tune_cnn.reports.terminal.printed import sharing
+from tune_cnn.reports.terminal.dry_run import sharing
 from tune_cnn.spec.costs import Cost
 from tune_cnn.study.searching.sharing import compare
 from tune_cnn.training.messages import Probe

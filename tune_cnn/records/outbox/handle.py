@@ -80,7 +80,8 @@ class Outbox:
         Those are kept: `sync`, or the next search of the study, delivers them. `away_s`: the longest wait once the
         server is known not to answer. `then_alone`: where changes still wait, the process goes on by itself.
         """
-        self.ask_to_finish(timeout_s)
+        # One that may go on must not end before it is told so.
+        self.ask_to_finish(timeout_s + (alone_s() if then_alone else 0.0))
         until_s = time.monotonic() + timeout_s + GRACE_S
         while self.alive and time.monotonic() < until_s:
             if away_s is not None and self.status().error:

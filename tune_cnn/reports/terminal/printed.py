@@ -1,17 +1,16 @@
-"""What the commands print for a reader, from plain data: a search's end, status, tables, trainings, dry runs."""
+"""What the commands print for a reader, from plain data: a search's end, status, tables, trainings."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.metrics import METRICS, TEST, Direction, EpochPoint, Metric
-from tune_cnn.reports.numbers import ABSENT, duration, number, quantity, setting, titled
+from tune_cnn.reports.numbers import ABSENT, number, quantity, setting, titled
 from tune_cnn.reports.terminal.confirmed_table import confirmed_table
 from tune_cnn.reports.terminal.front_table import front_table
+from tune_cnn.reports.terminal.lines import Stream, plain, titled_columns
 from tune_cnn.untyped import Plain
 
 FIRST_POINTS = 12  # of a front, where it stands among other things
@@ -19,16 +18,9 @@ TRAINED = ("accuracy", "train_time_s", "total_time_s", "val_loss", "peak_memory_
 NEXT = {"confirm": "Confirm:", "export": "Export:", "train": "Train:"}
 
 
-class _Stream(Console):
-    """A stream whose reader may leave early: what that means is for the command to say."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 def line(text: str) -> None:
     """A line of progress on stderr. As Text: names and parameters may hold what rich takes for markup."""
-    _plain(_Stream(stderr=True), text)
+    plain(Stream(stderr=True), text)
 
 
 def front(
@@ -40,7 +32,7 @@ def front(
     most: int | None = None,
     confirmed: Collection[tuple[int, int]] = (),
 ) -> None:
-    console = _Stream()
+    console = Stream()
     table = front_table(points, objectives, params, searched, width=console.width, most=most, confirmed=confirmed)
     console.print(table)
 
@@ -48,29 +40,29 @@ def front(
 def search_head(result: Mapping[str, Plain]) -> None:
     """What stands above the front when a search has ended."""
     counts = _counts(result["trials"]) or "no trial"
-    console = _Stream()
-    _plain(console, f"\nStudy {result['study']} is {result['state']}: {counts}; {result['points']:,} epoch points.\n")
+    console = Stream()
+    plain(console, f"\nStudy {result['study']} is {result['state']}: {counts}; {result['points']:,} epoch points.\n")
 
 
 def search_foot(result: Mapping[str, Plain]) -> None:
     """Where the report is, and the exact next commands."""
-    console = _Stream()
+    console = Stream()
     console.print()
     for told in result["failures"]:
-        _plain(console, told)
+        plain(console, told)
     if result["failures"]:
         console.print()
     if result["report"]:
-        _plain(console, f"{'Report:':8} {result['report']}")
+        plain(console, f"{'Report:':8} {result['report']}")
     for key, label in NEXT.items():
-        _plain(console, f"{label:8} {result['next'][key]}")
+        plain(console, f"{label:8} {result['next'][key]}")
     ui, runs = result["next"]["ui"], result["next"]["runs"]
     if runs is not None and runs.startswith(ui):  # a server's page
-        _plain(console, f"{'MLflow:':8} {runs}")
+        plain(console, f"{'MLflow:':8} {runs}")
         return
-    _plain(console, f"{'MLflow:':8} {ui}")
+    plain(console, f"{'MLflow:':8} {ui}")
     if runs is not None:
-        _plain(console, f"{'':8} which shows the runs at {runs}")
+        plain(console, f"{'':8} which shows the runs at {runs}")
 
 
 def status(status: Mapping[str, Plain]) -> None:
@@ -85,18 +77,18 @@ def status(status: Mapping[str, Plain]) -> None:
         "started": moment(status["started"]),
         "updated": moment(status["updated"]),
     }
-    console, table = _Stream(), (f"  {name:12} {value}" for name, value in rows.items())
-    for told in (f"{status['study']}: {status['state']}", *table, *status["failures"], *status["notes"]):
-        _plain(console, told)
+    console, lines = Stream(), (f"  {name:12} {value}" for name, value in rows.items())
+    for told in (f"{status['study']}: {status['state']}", *lines, *status["failures"], *status["notes"]):
+        plain(console, told)
 
 
 def nodes(found: Mapping[str, Plain]) -> None:
     """A row a node."""
-    console = _Stream()
+    console = Stream()
     if not found["nodes"]:
-        _plain(console, f"{found['study']}: no node has ended a trial yet")
+        plain(console, f"{found['study']}: no node has ended a trial yet")
         return
-    table = _table("node", "host", "trials", "lost", "moved", "time", "stands")
+    table = titled_columns("node", "host", "trials", "lost", "moved", "time", "stands")
     for node in found["nodes"]:
         ratio = ABSENT if node["time_ratio"] is None else f"{node['time_ratio']:.2f} ×"
         counts = (str(node[name]) for name in ("trials", "lost", "moved"))
@@ -120,42 +112,42 @@ def _confirming(progress: Mapping[str, Plain]) -> str:
 
 
 def studies(rows: Sequence[Mapping[str, Plain]]) -> None:
-    table = _table("study", "state", "started", "updated")
+    table = titled_columns("study", "state", "started", "updated")
     for row in rows:
         table.add_row(
             *map(Text, (row["study"], row["state"], *(moment(str(row[key])) for key in ("started", "updated"))))
         )
-    _Stream().print(table)
+    Stream().print(table)
 
 
 def recipes(rows: Sequence[Mapping[str, Plain]]) -> None:
     """A paragraph a recipe: as columns, what it searches and its description fold into slivers."""
-    console = _Stream()
+    console = Stream()
     for at, row in enumerate(rows):
         if at:
             console.print()
         console.print(Text.assemble((row["name"], "bold"), f": {row['description']}"), highlight=False)
-        _plain(console, f"  {row['data']}, {row['model']}; searches {', '.join(row['searched']) or 'nothing'}")
-        _plain(console, f"  {row['file']}")
+        plain(console, f"  {row['data']}, {row['model']}; searches {', '.join(row['searched']) or 'nothing'}")
+        plain(console, f"  {row['file']}")
 
 
 def strategies(rows: Sequence[Mapping[str, Plain]]) -> None:
     """A paragraph a strategy, like the recipes."""
-    console = _Stream()
+    console = Stream()
     for at, row in enumerate(rows):
         if at:
             console.print()
         console.print(Text.assemble((row["name"], "bold"), f": {row['summary']}"), highlight=False)
-        _plain(console, f"  {row['paper']}; saves {row['saves']}; takes {', '.join(row['sites'])}")
+        plain(console, f"  {row['paper']}; saves {row['saves']}; takes {', '.join(row['sites'])}")
         for name, knob in row["knobs"].items():
             allowed = knob["allowed"]
             ends = isinstance(allowed, Mapping)
             told = f"{allowed['low']} to {allowed['high']}" if ends else ", ".join(map(setting, allowed))
-            _plain(console, f"  {name} ({told}; {setting(knob['default'])}): {knob['meaning']}")
+            plain(console, f"  {name} ({told}; {setting(knob['default'])}): {knob['meaning']}")
         if row["needs"]:
-            _plain(console, f"  needs {', '.join(row['needs'])}")
+            plain(console, f"  needs {', '.join(row['needs'])}")
         if row["conflicts"]:
-            _plain(console, f"  not with {', '.join(row['conflicts'])}")
+            plain(console, f"  not with {', '.join(row['conflicts'])}")
 
 
 def training(result: Mapping[str, Plain]) -> None:
@@ -164,7 +156,7 @@ def training(result: Mapping[str, Plain]) -> None:
     own = [name for name in promised if name not in {*METRICS, *TEST}]
     intervals = result.get("intervals", {})
     held = ["95 % of fresh runs", ""] if intervals else []
-    table = _table("", *(["promised"] if promised else []), "achieved", *held, right=True)
+    table = titled_columns("", *(["promised"] if promised else []), "achieved", *held, right=True)
     for name in (*TRAINED, *own, "test_accuracy"):
         if name in promised or name in achieved:
             metric = METRICS.get("accuracy" if name == "test_accuracy" else name)
@@ -172,11 +164,11 @@ def training(result: Mapping[str, Plain]) -> None:
             kept = [number(of.get(name), metric) for of in ((promised, achieved) if promised else (achieved,))]
             kept += _held(intervals.get(name), achieved.get(name), metric) if intervals else []
             table.add_row(*map(Text, (label, *kept)))
-    console = _Stream()
+    console = Stream()
     console.print(table)
-    _plain(console, f"\nWeights and model card: {result['folder']}")
+    plain(console, f"\nWeights and model card: {result['folder']}")
     if registered := result.get("registered"):
-        _plain(console, f"Registered: {registered['uri']} at {registered['server']}")
+        plain(console, f"Registered: {registered['uri']} at {registered['server']}")
 
 
 def _held(interval: Mapping[str, Plain] | None, value: float | None, metric: Metric | None) -> list[str]:
@@ -187,20 +179,6 @@ def _held(interval: Mapping[str, Plain] | None, value: float | None, metric: Met
         return [ends, "inside" if interval["inside"] else "outside"]
     better = (value > interval["high"]) == (metric.direction is Direction.MAX)
     return [ends, f"outside, {'better' if better else 'worse'}"]
-
-
-def dry_run(result: Mapping[str, Plain]) -> None:
-    console, info = _Stream(), result["info"]
-    data, model = info["data"], info["model"]
-    parameters = f"; {model['parameters']:,} parameters" if model else ""
-    _plain(
-        console,
-        f"\n{result['study']}: {data['num_classes']} classes; {data['train_images']:,} training, "
-        f"{data['validation_images']:,} validation and {data['test_images']:,} test images{parameters}",
-    )
-    for phase in result["phases"]:
-        _phase(console, phase, result["searched"])
-    _plain(console, "Only these costs are kept; the same command without --dry-run starts the search.")
 
 
 def moment(iso: str) -> str:
@@ -230,69 +208,13 @@ def between(interval: Mapping[str, Plain] | None, metric: Metric) -> str:
 def confirmed(
     found: Sequence[Confirmed], objectives: Sequence[Metric], failed: Mapping[tuple[int, int], Sequence[str]]
 ) -> None:
-    console = _Stream()
+    console = Stream()
     console.print()
     if found:
         console.print(confirmed_table(found, objectives))
     for (trial, epoch), reasons in failed.items():
-        _plain(console, f"Trial {trial} at epoch {epoch} is not confirmed, every run failed: {reasons[0]}")
-
-
-def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]) -> None:
-    slots = phase["slots"]
-    share = f", {phase['gpus_per_rank']:g} GPU a rank" if phase["gpus_per_rank"] else ""
-    held = f", GPUs held at {phase['power_limit_w']:g} W" if phase["power_limit_w"] else ""
-    _plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}{held}\n")
-    table = _table("fits", "step [ms]", "images/s", "memory [MiB]", "trial [s]", right=True)
-    table.add_column("configuration", overflow="fold")
-    for probe in phase["probes"]:
-        cells = [probe[key] for key in ("step_time_ms", "images_per_s", "peak_memory_mib", "trial_s")]
-        told = " ".join(f"{key}={setting(value)}" for key, value in probe["params"].items() if key in searched)
-        told = told or "as the spec says"
-        if probe["reason"] or probe["note"]:
-            told += f": {probe['reason'] or probe['note']}"
-        shown = [ABSENT if cell is None else number(round(cell, 1)) for cell in cells]
-        fits = {True: "yes", False: "no", None: "failed"}[probe["fits"]]
-        table.add_row(*map(Text, (fits, *shown, told)))
-    if phase["probes"]:
-        console.print(table)
-    if phase["sharing"]:
-        _plain(console, f"\n{sharing(phase['sharing'])}")
-    if phase["trials_per_hour"]:
-        hours = phase["budget_hours"]
-        budget = f"; the budget takes {duration(hours * 3600)}" if hours is not None else ""
-        _plain(
-            console,
-            f"\nAbout {phase['trials_per_hour']:,.0f} trials an hour{budget}. "
-            "This counts every trial to its horizon; a stopper that ends trials early makes room for more.",
-        )
-
-
-def sharing(found: Mapping[str, Plain]) -> str:
-    """Whether trials should share a GPU, by the one configuration that was probed in both ways."""
-    share, alone, shared = f"gpus_per_rank: {found['gpus_per_rank']:g}", found["alone"], found["shared"]
-    if shared is None:
-        return f"With {share} one configuration did not train: {found['reason']}"
-    many, before = shared["trials_per_hour"], alone["trials_per_hour"]
-    longer = shared["trial_s"] / alone["trial_s"]
-    more = f"set {share} for more of them, whose times are then those of a shared GPU"
-    return (
-        f"With {share} one configuration makes {many:,.0f} trials an hour in place of {before:,.0f} "
-        f"({many / before:.2g} times as many), each of which takes {longer:.2g} times as long: "
-        f"{more if many > before else 'leave them a GPU each'}."
-    )
+        plain(console, f"Trial {trial} at epoch {epoch} is not confirmed, every run failed: {reasons[0]}")
 
 
 def _counts(trials: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in trials.items() if count)
-
-
-def _table(*headings: str, right: bool = False) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if right and at else "left", no_wrap=True)
-    return table
-
-
-def _plain(console: Console, text: str) -> None:
-    console.print(Text(text), highlight=False, soft_wrap=True)

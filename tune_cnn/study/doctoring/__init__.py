@@ -1,0 +1,1 @@
+"""`tune-cnn doctor`: whether the machines are well."""
