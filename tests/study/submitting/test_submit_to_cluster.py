@@ -18,8 +18,8 @@ study: sent
 data: {name: digits, root: /tmp}
 model: {name: small_cnn}
 space:
-  epochs: 15
-  batch_size: [2, 4]
+  epochs: 300
+  batch_size: [4, 8]
   learning_rate: {low: 0.01, high: 0.3, log: true}
 stopper: none
 resources: {slots: 1}
@@ -49,19 +49,20 @@ def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> No
         assert "private/" in told
         assert "tune-cnn.sent.1" in told
         assert "runs there already" in command(cluster, tmp_path, *submit)
-        _await_epoch(cluster, tmp_path, head)
+        _await_more(0, cluster, tmp_path, head)
         _assert_unseen(cluster)
         command(cluster, tmp_path, "cancel", "sent")
         assert "interrupted" in command(cluster, tmp_path, "watch", "sent", code=130)
         assert "not running" in command(cluster, tmp_path, "cancel", "sent", code=2)
         status = json.loads(command(cluster, tmp_path, "status", "sent", "--json"))
         assert status["job"]["status"] == "interrupted"
-        points = _points(head)
-        assert 0 < points < 15
-        assert "is finished" in command(cluster, tmp_path, *submit, "--follow")
-        assert _points(head) == 15
-        assert "interrupted" not in command(cluster, tmp_path, "logs", "sent")
+        before = _points(head)
+        assert "goes on" in command(cluster, tmp_path, *submit)
+        _await_more(before, cluster, tmp_path, head)
         _assert_unseen(cluster)
+        command(cluster, tmp_path, "cancel", "sent", "--now")
+        assert "stopped" in command(cluster, tmp_path, "watch", "sent", code=130)
+        assert "the search begins" in command(cluster, tmp_path, "logs", "sent")
 
 
 def _points(head: Path) -> int:
@@ -78,9 +79,9 @@ def _points(head: Path) -> int:
     return len(points)
 
 
-def _await_epoch(cluster: OwnCluster, folder: Path, head: Path) -> None:
+def _await_more(before: int, cluster: OwnCluster, folder: Path, head: Path) -> None:
     until_s = time.monotonic() + 180
-    while not _points(head):
+    while _points(head) <= before:
         assert time.monotonic() < until_s, command(cluster, folder, "logs", "sent")
         time.sleep(0.5)
 
