@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from trials.one_cluster import OwnCluster, own_cluster
 
 from study.commands import SECRET, environment
@@ -35,6 +36,7 @@ def command(cluster: OwnCluster, folder: Path, *words: str, code: int = 0) -> st
     return ended.stdout + ended.stderr
 
 
+@pytest.mark.cluster
 def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> None:
     """The secret that travels stands in no file of Ray's, no job's description and no process's arguments."""
     (tmp_path / "spec.yaml").write_text(SPEC)
