@@ -53,10 +53,10 @@ def test_an_error_of_the_users_code_is_one_short_line_that_can_be_shown(said):
 
 def test_markup_in_texts_is_shown_and_not_obeyed(capsys, monkeypatch):
     """rich would take [/] for an error, and [red] for a colour."""
-    monkeypatch.setattr(printed, "_Stream", lambda **_: Console(file=None, width=200))
+    monkeypatch.setattr(printed, "Stream", lambda **_: Console(file=None, width=200))
     status = {
         "study": "s", "state": "finished", "trials": {"failed": 1, "running": 0}, "hypervolume": None, "confirm": None,
-        "failures": ["1 of 1 trials failed:", "  1 × ValueError: [/] [red] {x}"],
+        "failures": ["1 of 1 trials failed:", "  1 × ValueError: [/] [red] {x}"], "notes": [],
         "started": "2026-01-01T00:00:00+00:00", "updated": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     printed.status(status)

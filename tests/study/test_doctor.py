@@ -19,10 +19,11 @@ from missing import missing
 from study.commands import environment
 from tune_cnn.spec.calls import resolve
 from tune_cnn.study.doctoring.cluster import Examination
-from tune_cnn.study.doctoring.here import mlflow_check, store_check
+from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, store_check
 from tune_cnn.study.locations import Locations
 from tune_cnn.training.inspection.health import find_facts
 from tune_cnn.trials.address import why_silent
+from tune_cnn.trials.leftovers import Leftover
 
 OPEN_FILES = 1000
 
@@ -145,6 +146,15 @@ def test_a_tracking_server_that_is_away_is_said_and_a_file_is_not_made(tmp_path:
         bound.bind(("127.0.0.1", 0))  # taken, and nobody listens
         away = mlflow_check(f"http://127.0.0.1:{bound.getsockname()[1]}")
     assert not away.ok and "delivers" not in away.seen and away.todo
+
+
+def test_what_dead_searches_have_left_is_told_and_what_was_removed_is_well() -> None:
+    left = [Leftover(kind="folder", what=f"the folder {n}", owner="process 1", since_s=0.0) for n in range(5)]
+    told = leftovers_check(left)
+    assert not told.ok and "the folder 2; and 2 more" in told.seen and "--clean" in told.todo
+    assert leftovers_check([]).ok and leftovers_check(None).ok
+    assert leftovers_check("removed what dead searches had left: 5 folders").ok
+    assert not leftovers_check(TimeoutError("no answer in 30 s")).ok
 
 
 def test_the_store_is_held_against_its_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

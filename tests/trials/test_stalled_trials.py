@@ -56,5 +56,6 @@ def test_ranks_that_hang_in_a_collective_are_ended_and_go_on_from_their_checkpoi
     assert sorted(epoch for epoch, _ in losses) == [1, 2], "the first was told again, not trained again"
     said = kept(tmp_path / "stalls", 0)
     assert said.startswith("stalled: no progress for ") and "is training on " in said
-    assert "hanging_ranks.py" in said and "train_steps" in said, "rank 1 sleeps, rank 0 waits for it in a step"
+    assert "hanging_ranks.py" in said and "in broadcast" in said, "rank 1 sleeps, rank 0 waits for it in a collective"
+    assert said.count("Current thread") == 2, "of each rank the stacks of now, none of before"
     assert (tmp_path / "hung").exists()

@@ -8,7 +8,7 @@ from tune_cnn.errors import TuneCnnError
 from tune_cnn.spec.calls import resolve
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.code import add_import_folders, import_folders
-from tune_cnn.trials.remote import answer_of
+from tune_cnn.trials.remote import CallLost, answer_of
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip
@@ -72,7 +72,9 @@ def every_node() -> Iterator[EveryNode]:
 
 def _answered(ref: Untyped) -> Untyped:
     try:
-        return answer_of(ref)
+        answer = answer_of(ref)
+        lost = "lost: the node has died or stopped answering, or the process that was asked there was killed"
+        return TuneCnnError(lost) if isinstance(answer, CallLost) else answer
     except RayError as error:  # a node that was lost, a runtime environment that can't be made, other packages there
         return TuneCnnError((str(error).strip() or type(error).__name__).splitlines()[-1])
 

@@ -10,6 +10,7 @@ from joblib import cpu_count  # by affinity and by a container's quota
 
 from tune_cnn.errors import TuneCnnError, first_line
 from tune_cnn.owner import write_owner
+from tune_cnn.training.data.cache_quota import DISK_GB
 from tune_cnn.trials import ray_settings  # (before ray)
 from tune_cnn.trials.cards import show_slices
 from tune_cnn.trials.code import carried_modules
@@ -76,7 +77,8 @@ def carried_code(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[
     """What Ray brings to a cluster's nodes; SpecError where it is more than Ray carries."""
     modules = carried_modules(code, calls)
     check_size(modules, leave_out)
-    return {"py_modules": modules, "excludes": list(leave_out), "env_vars": dict(ray_settings.HASH_SEED)}
+    quota = {DISK_GB: os.environ[DISK_GB]} if DISK_GB in os.environ else {}
+    return {"py_modules": modules, "excludes": list(leave_out), "env_vars": {**ray_settings.HASH_SEED, **quota}}
 
 
 def _folder_for_sockets() -> str:

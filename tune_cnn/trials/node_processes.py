@@ -53,12 +53,13 @@ def look_at(processes: Mapping[int, Process], *, end: bool) -> dict[int, Seen]:
     """Every process, by rank, as it is; with `end` it is killed afterwards, which a frozen one is too."""
     there = {rank: one for rank, one in processes.items() if born(one.pid) == one.born}
     states = {rank: _status(one.pid, "State") for rank, one in there.items()}
+    before = {rank: _written(one) for rank, one in there.items()}
     for rank, one in there.items():
         if one.stacks_fd is not None and states[rank][:1] not in {"T", "t", "Z", ""}:
             with suppress(OSError):
                 os.kill(one.pid, stacks_signal())
     until_s = time.monotonic() + STACKS_S
-    seen = {rank: _seen(one, states[rank], until_s) for rank, one in there.items()}
+    seen = {rank: _seen(one, states[rank], until_s, before[rank]) for rank, one in there.items()}
     if end:
         for one in there.values():
             with suppress(OSError):
@@ -66,23 +67,32 @@ def look_at(processes: Mapping[int, Process], *, end: bool) -> dict[int, Seen]:
     return {rank: seen.get(rank, Seen(state=GONE, text="the process is gone")) for rank in processes}
 
 
-def _seen(one: Process, state: str, until_s: float) -> Seen:
+def _written(one: Process) -> int:
+    """Bytes of stacks that it was asked for before: their file only grows."""
+    try:
+        return Path(f"/proc/{one.pid}/fd/{one.stacks_fd}").stat().st_size
+    except OSError:
+        return 0
+
+
+def _seen(one: Process, state: str, until_s: float, before: int) -> Seen:
     said = [f"state {state}", *(f"{key} {_status(one.pid, key)}" for key in ("Threads", "VmRSS"))]
     with suppress(OSError):
         said.append(f"the kernel has it in {Path(f'/proc/{one.pid}/wchan').read_text().strip() or '?'}")
     if state[:1] in {"T", "t"}:
         return Seen(state=state, text="; ".join(said) + "\nfrozen, so that it can't show its stacks\n")
-    return Seen(state=state, text="; ".join(said) + "\n" + _stacks(one, until_s))
+    return Seen(state=state, text="; ".join(said) + "\n" + _stacks(one, until_s, before))
 
 
-def _stacks(one: Process, until_s: float) -> str:
-    """What the process has written to the signal; grows until it is done, so it is read until it stays as it is."""
+def _stacks(one: Process, until_s: float, start: int) -> str:
+    """What the process has written to the signal, from the byte `start`; read until it grows no more."""
     path, text = Path(f"/proc/{one.pid}/fd/{one.stacks_fd}"), b""
     while time.monotonic() < until_s:
         time.sleep(0.1)
         before = text
         try:
             with path.open("rb") as file:
+                file.seek(start)
                 text = file.read(LONGEST)
         except OSError as error:
             return f"its stacks can't be read: {error.strerror}\n"

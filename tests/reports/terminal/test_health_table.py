@@ -30,5 +30,10 @@ def test_a_fault_is_told_with_its_node(
 def test_where_all_is_well_there_is_a_table_and_a_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = shown([{"name": "one", "checks": [SOUND]}], capsys, monkeypatch)
-    assert "ok: +0.001 s" in out and out.endswith("All is well.\n")
+    cleaned = {**SOUND, "what": "leftovers", "seen": "removed what dead searches had left: 3 folders"}
+    out = shown([{"name": "one", "checks": [SOUND, cleaned]}], capsys, monkeypatch)
+    assert (
+        "ok: +0.001 s" in out
+        and "one: removed what dead searches had left: 3 folders" in out
+        and out.endswith("All is well.\n")
+    )

@@ -110,7 +110,11 @@ RAY_JOB = _closed(
 QUANTITY = {"type": "string", "pattern": r"^[0-9]+(Gi|Mi|m)?$"}
 AMOUNTS = {"type": "object", "required": ["cpu", "memory"], "additionalProperties": QUANTITY}
 SECRET_KEY = _closed({"name": TEXT, "key": TEXT, "optional": FLAG}, "name", "key")
-ENV = _closed({"name": TEXT, "valueFrom": _closed({"secretKeyRef": SECRET_KEY}, "secretKeyRef")}, "name", "valueFrom")
+SECRET = _closed(
+    {"name": TEXT, "valueFrom": _closed({"secretKeyRef": SECRET_KEY}, "secretKeyRef")}, "name", "valueFrom"
+)
+RAYS = _closed({"name": {"type": "string", "pattern": "^RAY_"}, "value": TEXT}, "name", "value")  # no secret is Ray's
+ENV = {"oneOf": [SECRET, RAYS]}
 COMMAND = _closed({"exec": _closed({"command": {"type": "array", "items": TEXT}}, "command")}, "exec")
 CONTAINER = _closed(
     {

@@ -46,6 +46,8 @@ def test_a_job_whose_time_is_nearly_over_goes_on_by_itself(tmp_path: Path, monke
     (tmp_path / "secrets").write_text(f"TUNE_CNN_STORE={url}\nMLFLOW_TRACKING_URI=sqlite:///{tmp_path}/mlflow.db\n")
     (tmp_path / "secrets").chmod(0o600)
     places = ["--nodes", "2", "--storage", f"{tmp_path}/shared", "--secrets", f"{tmp_path}/secrets"]
+    # Time enough on a busy machine: else the job would be queued again before the search has ended
+    places += ["--notice", "600"]
     run(tmp_path, "manifest", "slurm", "small.yaml", *places, "-o", "small.sh")
     with slurm_cluster({**environment(tmp_path), "HOME": str(tmp_path)}) as cluster:
         job = cluster.run("sbatch", "--parsable", "small.sh")
@@ -60,6 +62,7 @@ def test_a_job_whose_time_is_nearly_over_goes_on_by_itself(tmp_path: Path, monke
         wait_until(lambda: cluster.job(job)["Restarts"] == "1", "queued again", told)
         before = len(_points(url))
         assert before < TRIALS * EPOCHS and "the search ends at the epoch" in told() and "nothing is lost" in told()
+        assert "queued again, to go on" in told() and "no time is left" not in told()
         # Slurm lets what was requeued wait for two minutes; an administrator's word, which the test doesn't wait for
         wait_until(lambda: cluster.job(job)["JobState"] == "PENDING", "in the queue", told)
         cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")

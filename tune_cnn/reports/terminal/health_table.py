@@ -14,6 +14,10 @@ WELL, ILL = "ok", "NOT OK"
 def health(report: Mapping[str, Plain]) -> None:
     console = Console(highlight=False)
     console.print(health_table(report["nodes"]))
+    for node in report["nodes"]:
+        for check in node["checks"]:
+            if check["ok"] and str(check["seen"]).startswith("removed"):  # what was done is told, well as it is
+                console.print(Text(f"\n{node['name']}: {check['seen']}"), soft_wrap=True)
     told = [(node["name"], check) for node in report["nodes"] for check in node["checks"] if not check["ok"]]
     for name, check in told:
         lines = f"\n{name}: {check['what']}: {check['seen']}\n  must be: {check['must']}\n  to do:   {check['todo']}"

@@ -45,6 +45,8 @@ RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 # Ray waits this long for all nodes; the search itself writes no colours into a file
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 NO_COLOR=1
+# A node that is frozen or cut off is given up after some 25 s; Ray by itself waits for 75
+export RAY_health_check_timeout_ms=5000 RAY_health_check_failure_threshold=3
 
 # Ray's head, and the driver with it, are on this node. Its address must be one that the other nodes reach, and no
 # loopback, which many systems name first; HEAD_ADDRESS overrules it where a node has several networks
