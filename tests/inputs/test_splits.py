@@ -19,7 +19,7 @@ from tune_cnn.training.data.sources.drawn_alike import drawn_alike
 from tune_cnn.training.inspection.node import inspect_node
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.trials import cluster, ray_settings
+from tune_cnn.trials import joining, ray_settings
 
 OWN = '''
 import os, random
@@ -261,4 +261,4 @@ def test_every_process_of_a_search_has_one_seed_of_hashes(monkeypatch):
     with left_as_found():
         ray_settings.apply()
         assert os.environ["PYTHONHASHSEED"] == "0"
-    assert cluster._carried([], [], [])["env_vars"] == {"PYTHONHASHSEED": "0"}
+    assert joining.carried_code([], [], [])["env_vars"] == {"PYTHONHASHSEED": "0"}

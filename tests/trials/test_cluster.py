@@ -7,7 +7,8 @@ import pytest
 from drivers import drive, package
 
 from tune_cnn.errors import TuneCnnError
-from tune_cnn.trials.cluster import _folder_for_sockets, connected, nodes
+from tune_cnn.trials.cluster import connected, nodes
+from tune_cnn.trials.joining import _folder_for_sockets
 
 
 def test_a_local_ray_finds_the_users_code_and_leaves_nothing_behind(tmp_path):

@@ -63,9 +63,10 @@ def test_a_job_whose_time_is_nearly_over_goes_on_by_itself(tmp_path: Path, monke
         before = len(_points(url))
         assert before < TRIALS * EPOCHS and "the search ends at the epoch" in told() and "nothing is lost" in told()
         assert "queued again, to go on" in told() and "no time is left" not in told()
-        # Slurm lets what was requeued wait for two minutes; an administrator's word, which the test doesn't wait for
+        # Slurm lets what was requeued wait for two minutes; some seconds are needed, as its nodes have just been told
+        # that the job's credential is of no worth any more, and refuse one that is as old
         wait_until(lambda: cluster.job(job)["JobState"] == "PENDING", "in the queue", told)
-        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now+20")
         ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
         wait_until(lambda: cluster.job(job)["JobState"] in ended, "the end", told)
         assert cluster.job(job)["JobState"] == "COMPLETED", told()
