@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +39,11 @@ from tune_cnn.records.store import Store
 from tune_cnn.search.search import Search
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import TrialState
-from tune_cnn.study.searching import budget, driver
+from tune_cnn.study.searching import budget, driver, running
 from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.driver import SearchDriver
+from tune_cnn.trials.fleet import Nodes
+from tune_cnn.trials.nodes_in_use import NodesInUse
 from tune_cnn.trials.tune_adapter import TuneAdapter
 
 SPEC = {
@@ -137,10 +139,55 @@ class Spent:
 
 
 class Told:
-    """The adapter's coordinator, which here nobody waits for."""
+    """In the place of the adapter's coordinator: knows on which node each trial is, and that nobody stalls."""
+
+    lost = None
+
+    def __init__(self) -> None:
+        self.nodes: dict[int, tuple[str, ...]] = {}  # by trial
+
+    def left(self, trial: int) -> tuple[str, ...]:
+        return self.nodes.pop(trial, ())
+
+    def idle(self, trial: int) -> None:
+        self.nodes.pop(trial, None)
+
+    def stalled(self, trial: int) -> str | None:
+        return None
 
     def __getattr__(self, name: str) -> Any:
-        return SimpleNamespace(remote=lambda *arguments: None)
+        return lambda *arguments: None
+
+
+class Cluster:
+    """What Ray would say of the nodes; `trials.nodes_in_use` asks it."""
+
+    def __init__(self, slots: int) -> None:
+        self._cpus = float(slots)
+        self._up: set[str] = set()
+        self._going: dict[str, float] = {}
+        self.now = Nodes()
+
+    def joins(self, node: str) -> None:
+        self._up.add(node)
+        self._say()
+
+    def is_going(self, node: str, until_s: float) -> None:
+        self._going[node] = until_s
+        self._say()
+
+    def leaves(self, node: str) -> None:
+        self._up.discard(node)
+        self._going.pop(node, None)
+        self._say()
+
+    def look(self, at: Collection[str]) -> Nodes:
+        return self.now
+
+    def _say(self) -> None:
+        up = sorted(self._up)
+        resources = {node: {"CPU": self._cpus} for node in up}
+        self.now = Nodes(hosts={node: node for node in up}, resources=resources, going=dict(self._going))
 
 
 class Adapted:
@@ -167,8 +214,8 @@ class Adapted:
 class Slot:
     """Room on a node for one trial at a time."""
 
-    def __init__(self, simulation: "Simulation") -> None:
-        self._of = simulation
+    def __init__(self, simulation: "Simulation", node: str) -> None:
+        self._of, self._node = simulation, node
         self.up = True
         self.work: Work | None = None
         self.tune_id = ""
@@ -189,6 +236,7 @@ class Slot:
                 self._of.clock.after(1.0, self.ask)
             return
         self.work = work = self._of.work(config)
+        self._of.told.nodes[work.trial] = (self._node,)
         begun = work.epoch > 0 or work.within_s > 0
         self._turn("trial start")
         self._later(self._of.fleet.trial_start + begun * self._of.fleet.restore, self._train)
@@ -222,7 +270,7 @@ class Slot:
                 useful_s = self._trained_s()
                 self.work.within_s = self._from_s + useful_s
             self._turn("after the notice", useful_s=useful_s)
-            self._of.moved(self.tune_id)
+            self._of.adapted("moved", self.tune_id, (self._node,), "its node is going")
         self._turn("after the notice")
         self._end()
 
@@ -273,19 +321,25 @@ class Slot:
 class Simulation:
     """One search over one fleet."""
 
-    def __init__(self, fleet: Fleet, adapter: TuneAdapter, clock: Clock, *, seed: int) -> None:
-        self.fleet, self.clock = fleet, clock
-        self.adapted = Adapted(adapter)
+    def __init__(self, fleet: Fleet, search: SearchDriver, clock: Clock, *, seed: int) -> None:
+        self.fleet, self.clock, self.told = fleet, clock, Told()
+        self._cluster = Cluster(fleet.slots)
+        for number in range(fleet.nodes):
+            self._cluster.joins(f"node-{number}")
+        nodes = NodesInUse(self._cluster, [{"CPU": 1.0}], packed=True, keep_off=lambda going, aside: None)
+        told: Any = self.told
+        self.adapted = Adapted(TuneAdapter(search, fleet.nodes * fleet.slots, told, nodes))
         self.spent = Spent()
         self.losses = Counter[str]()
         self._random = np.random.default_rng(seed)
         self._works: dict[int, Work] = {}
-        self._of_tune: dict[str, int] = {}
+        self._ids = 0
+        self._joined = fleet.nodes
         self._slots: list[Slot] = []
 
     def run(self, hours: float) -> None:
-        for _ in range(self.fleet.nodes):
-            self._node_joins()
+        for number in range(self.fleet.nodes):
+            self._begins(f"node-{number}")
         self._tick()
         self.clock.run(hours * 3600)
         for slot in self._slots:
@@ -296,48 +350,55 @@ class Simulation:
         return self._works.setdefault(trial, work_of(trial, config["params"]))
 
     def new_id(self) -> str:
-        self._ids = getattr(self, "_ids", 0) + 1
-        return f"t{self._ids}"
-
-    def moved(self, tune_id: str) -> None:
-        self.adapted("end", tune_id, TrialState.INTERRUPTED, None)
+        self._ids += 1
+        return f"tune-{self._ids}"
 
     def lost(self, tune_id: str) -> None:
+        """Its node is gone; Ray says so later."""
         self.clock.after(self.fleet.noticed, lambda: self.adapted("lost", tune_id, "its node died"))
 
     def _tick(self) -> None:
         self.adapted("tick")
         self.clock.after(1.0, self._tick)
 
-    def _node_joins(self) -> None:
-        slots = [Slot(self) for _ in range(self.fleet.slots)]
+    def _joins(self) -> None:
+        node = f"node-{self._joined}"
+        self._joined += 1
+        self._cluster.joins(node)
+        self._begins(node)
+
+    def _begins(self, node: str) -> None:
+        slots = [Slot(self, node) for _ in range(self.fleet.slots)]
         self._slots += slots
         lives_s = self._random.exponential(3600 / self.fleet.loss_per_hour) if self.fleet.loss_per_hour else np.inf
         if not np.isfinite(lives_s):
             return
         if self._random.random() < self.fleet.with_notice:
-            self.losses["with notice"] += 0
-            self.clock.after(lives_s, lambda: self._notice(slots))
+            self.clock.after(lives_s, lambda: self._notice(node, slots))
             lives_s += self.fleet.notice
-        self.clock.after(lives_s, lambda: self._node_dies(slots))
+        self.clock.after(lives_s, lambda: self._dies(node, slots))
 
-    def _notice(self, slots: list[Slot]) -> None:
+    def _notice(self, node: str, slots: list[Slot]) -> None:
         self.losses["with notice"] += 1
+        self._cluster.is_going(node, self.clock.now_s + self.fleet.notice)
         for slot in slots:
             slot.leave()
 
-    def _node_dies(self, slots: list[Slot]) -> None:
+    def _dies(self, node: str, slots: list[Slot]) -> None:
         self.losses["nodes"] += 1
+        self.clock.after(self.fleet.noticed, lambda: self._cluster.leaves(node))  # before what was there is missed
         for slot in slots:
             slot.lose()
-        self.clock.after(self.fleet.replaced, self._node_joins)
+        self.clock.after(self.fleet.replaced, self._joins)
 
 
 @contextmanager
 def simulated(clock: Clock) -> Iterator[None]:
     """The driver and its budget go by the simulated clock."""
     told = SimpleNamespace(monotonic=lambda: clock.now_s)
-    with mock.patch.object(driver, "time", told), mock.patch.object(budget, "time", told):
+    with ExitStack() as stack:
+        for module in (driver, budget, running):
+            stack.enter_context(mock.patch.object(module, "time", told))
         yield
 
 
@@ -351,7 +412,7 @@ def search_fleet(fleet: Fleet, spec: StudySpec, store: Store, *, hours: float, s
             session_of(store, spec), Search(spec), slots=count, show=lambda progress: None, forget=lambda trial: None
         )
         search.begin_phase(0.0, count, end=PhaseEnd())
-        simulation = Simulation(fleet, TuneAdapter(search, count, Told()), clock, seed=seed)
+        simulation = Simulation(fleet, search, clock, seed=seed)
         simulation.run(hours)
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     if search.failure is not None:
