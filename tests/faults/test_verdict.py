@@ -144,7 +144,7 @@ def test_what_was_committed_before_the_fault_must_stay(delivered: Path) -> None:
 
 
 def test_a_failure_that_is_the_faults_own_is_allowed_and_no_more(delivered: Path) -> None:
-    """NaN ends one trial; two would be one too many. A failed trial's points are not on the front."""
+    """NaN ends one trial; two would be one too many."""
     doctor(delivered, "UPDATE tune_cnn_trials SET state = 'failed' WHERE number = 1")
     doctor(delivered, "UPDATE runs SET status = 'FAILED' WHERE run_uuid = 't1'", "mlflow.db")
     assert verdict(delivered, may_fail=1) == []
