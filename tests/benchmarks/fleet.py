@@ -123,7 +123,9 @@ def work_of(trial: int, params: dict[str, Any]) -> Work:
     digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).digest()
     long, good = (int.from_bytes(digest[at : at + 8], "big") / 2**64 for at in (0, 8))
     whole_s = SHORTEST_S * (LONGEST_S / SHORTEST_S) ** long
-    return Work(trial=trial, epochs=params["epochs"], epoch_s=whole_s / params["epochs"], drawn=good * (0.7 + 0.3 * long))
+    return Work(
+        trial=trial, epochs=params["epochs"], epoch_s=whole_s / params["epochs"], drawn=good * (0.7 + 0.3 * long)
+    )
 
 
 @dataclass(kw_only=True)
@@ -463,8 +465,11 @@ def main() -> None:
     parser.add_argument("--loss-pct", type=float, default=5.0, help="of the nodes, an hour")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate-s", type=float, default=10.0, help="seconds for a store's rate")
+    parser.add_argument(
+        "--stopper", choices=("both", "with", "without"), default="both", help="trials are stopped early"
+    )
     parser.add_argument("--postgresql", action="store_true", help="the rate of a PostgreSQL of its own too")
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=Path, default=Path("fleet.json"), help="JSON file")
     asked = parser.parse_args()
     of_machine = machine()
     fleet = Fleet(nodes=asked.nodes, slots=asked.slots, loss_per_hour=asked.loss_pct / 100)
@@ -478,7 +483,7 @@ def main() -> None:
             store = Store(place)
             stack.callback(store.close)
             rates.append({"store": name, "results_per_s": store_rate(store, named("rate"), seconds=asked.rate_s)})
-        for stops in (False, True):
+        for stops in {"both": (False, True), "with": (True,), "without": (False,)}[asked.stopper]:
             store = Store(folder / f"stops-{stops}")
             stack.callback(store.close)
             spec = named("fleet", **({} if stops else {"stopper": "none"}))
