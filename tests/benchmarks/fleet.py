@@ -457,7 +457,7 @@ def store_rate(store: Store, spec: StudySpec, *, seconds: float) -> float:
         return epoch / (time.perf_counter() - began_s)
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=200)
     parser.add_argument("--slots", type=int, default=4, help="of a node")
@@ -470,7 +470,11 @@ def main() -> None:
     )
     parser.add_argument("--postgresql", action="store_true", help="the rate of a PostgreSQL of its own too")
     parser.add_argument("--out", type=Path, default=Path("fleet.json"), help="JSON file")
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = command_line().parse_args()
     of_machine = machine()
     fleet = Fleet(nodes=asked.nodes, slots=asked.slots, loss_per_hour=asked.loss_pct / 100)
     rows, rates = [], []
