@@ -51,7 +51,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"dominance"},
         {"constraints", "hypervolume", "prediction"},
         {"choose", "confirmed"},
-        {"representatives"},
+        {"comparison", "representatives"},
     ],
     "search": [
         {"space", "samplers", "optuna_tell"},
@@ -106,13 +106,13 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"comparison_words", "numbers", "progress", "study_report", "axes", "thinning"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],
     "cli": [
         {"options", "output"},
-        {"catalog", "fleet", "studies"},
+        {"catalog", "fleet", "questions", "studies"},
         {"main"},
     ],
     "study": [
@@ -125,10 +125,12 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming", "questions"},
         {"searching", "training"},
+        {"comparing"},
         {"answers"},
         {"study"},
         {"submitting"},
         {"commands", "fleet"},
+        {"asking"},
     ],
 }
 # The rooms in which a library is imported; elsewhere it is foreign.
