@@ -147,6 +147,7 @@ ROOMS: dict[str, set[str]] = {
     "mlflow": {"records"},
     "sqlalchemy": {"records"},
     "moocore": {"front"},
+    "scipy": {"front"},
     "plotly": {"reports"},
     "matplotlib": {"reports"},
     "rich": {"reports"},
