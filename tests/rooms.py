@@ -106,7 +106,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"comparison_words", "numbers", "progress", "study_report", "axes", "thinning"},
+        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"comparison_words"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],
