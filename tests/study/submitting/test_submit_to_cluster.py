@@ -67,7 +67,7 @@ def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path, monke
         assert "the search begins" in command(cluster, tmp_path, "logs", "sent")
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
             monkeypatch.setenv(name, cluster.environment[name])
-        with pytest.raises(NoEnd, match="has not ended in 10 s and stands at (PENDING|RUNNING)"):
+        with pytest.raises(NoEnd, match=r"not ended in 10 s and stands at (PENDING|RUNNING)"):
             JobsServer(cluster.url).command("sleep 100", timeout_s=10)
 
 
