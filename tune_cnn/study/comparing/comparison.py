@@ -16,6 +16,7 @@ from tune_cnn.study.comparing.plan import runs_of
 from tune_cnn.study.comparing.training import Trainer
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.questions.question import Here, Run
+from tune_cnn.trials.cluster import phase_slots
 from tune_cnn.untyped import Plain
 
 IMAGES = ("train_images", "validation_images", "test_images")
@@ -72,7 +73,8 @@ def _checked(here: Here, cells: Sequence[Cell]) -> dict[str, Checked]:
             found[key] = here.checked
             continue
         here.session.report(f"checking {cell.name}")
-        found[key] = check(spec, here.slots, cache_dir=here.session.locations.cache_dir)
+        slots = phase_slots(spec.resources, spec.resources.phases[0])  # of this cell's type of card
+        found[key] = check(spec, slots, cache_dir=here.session.locations.cache_dir)
         for note in found[key].notes:
             here.session.report(note)
     return found
