@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tune_cnn.errors import DIVERGED, TrialError, first_line
 from tune_cnn.training.data.loaders.batch import Batch
@@ -86,12 +86,10 @@ class SupervisedTraining:
             sums = self._train(epoch, leave=leave)
             if sums.left:
                 return None
-            evaluated: Mapping[str, Tensor] = {}
-            if epoch + 1 == context.job.last_epoch:
+            last = epoch + 1 == context.job.last_epoch
+            if last:
                 self._captured = None  # from here on the model may be another
-                self._strategies.finish()
-            else:
-                evaluated = self._strategies.evaluated()
+            evaluated = self._strategies.end_epoch(last=last)
         metrics = self._training_metrics(epoch, sums)
         if evaluated:
             context.group.share_buffers(self.model)  # as evaluating the model itself would
@@ -178,7 +176,7 @@ class SupervisedTraining:
             interrupted.go_on(sums, self._context.device)
             self._interrupted = None
         self._within = WithinEpoch(epoch=epoch, positions_n=positions_n, sums=sums)
-        taken_n = epoch_order(len(images), job.seed, epoch) if positions_n is None else positions_n
+        taken_n = positions_n if positions_n is not None else epoch_order(len(images), job.seed, epoch)
         if steps is not None:
             positions_n = taken_n = first_and_last(taken_n, self._run.batch_size, steps)
         self._run.begin_steps(taken_n, sums.steps)
@@ -208,13 +206,14 @@ class SupervisedTraining:
             facts = self._run.measured(self._context.images.facts.image_size)
             train_gflops_per_image = self._run.measured((height, width)).train_gflops
         self._train_gflops += train_gflops_per_image * round(images)
-        beside_gflops = self._run.gflops_beside * self._context.group.ranks
+        told = self._strategies.metrics()
         metrics = {
             "train_loss": train_loss,
             "parameters": float(facts.parameters),
             "inference_gflops": facts.inference_gflops,
-            "train_gflops": self._train_gflops + beside_gflops,
-        } | self._strategies.metrics()
+            "train_gflops": self._train_gflops + self._run.gflops_beside * self._context.group.ranks,
+            **told,
+        }
         if self._context.seen.cached_pct is not None:
             metrics["compile_cached_pct"] = self._context.seen.cached_pct
         if self._context.device.type == "cuda":

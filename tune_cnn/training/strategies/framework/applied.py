@@ -109,8 +109,19 @@ class AppliedStrategies(StepHooks):
             one.after_step(self._run)
         self._run.step += 1
 
-    def evaluated(self) -> dict[str, Tensor]:
-        """What of the model's state is another where it is evaluated; nothing where it is evaluated as it is."""
+    def end_epoch(self, *, last: bool) -> dict[str, Tensor]:
+        """What of the model's state is another where it is evaluated; after the last epoch the model holds it."""
+        for one in self._all.values():
+            one.end_epoch(self._run)
+        values = self._values_to_evaluate()
+        if not last:
+            return values
+        put_values(self._run.model, values)
+        for one in self._all.values():
+            one.finish(self._run)
+        return {}
+
+    def _values_to_evaluate(self) -> dict[str, Tensor]:
         if not self._evaluated:
             return {}
         own = self._run.model.state_dict()
@@ -120,9 +131,5 @@ class AppliedStrategies(StepHooks):
         return {name: value for name, value in values.items() if value is not own[name]}
 
     def metrics(self) -> dict[str, float]:
+        self._run.settle_passes()
         return {name: value for one in self._all.values() for name, value in one.metrics(self._run).items()}
-
-    def finish(self) -> None:
-        put_values(self._run.model, self.evaluated())
-        for one in self._all.values():
-            one.finish(self._run)

@@ -106,6 +106,9 @@ class Strategy:
     def after_step(self, run: TrainingRun) -> None:
         """After the optimizer's step."""
 
+    def end_epoch(self, run: TrainingRun) -> None:
+        """After the last step of an epoch; on the clock. What ranks have seen apart becomes one here."""
+
     def evaluated(self, run: TrainingRun, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What the model is to hold where it is evaluated and exported; after an epoch, on the clock.
 
@@ -115,7 +118,10 @@ class Strategy:
         return values
 
     def metrics(self, run: TrainingRun) -> Mapping[str, float]:
-        """What it tells of the training so far, by names of `tune_cnn.metrics`; on each rank, after an epoch."""
+        """What it tells of the training so far, by names of `tune_cnn.metrics`; after each epoch, off the clock.
+
+        Where its steps were no whole training passes, this is the place to correct `run.gflops_beside`.
+        """
         return {}
 
     def finish(self, run: TrainingRun) -> None:

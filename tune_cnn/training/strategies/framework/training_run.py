@@ -49,9 +49,9 @@ class TrainingRun:
         self.changes: list[Change] = []  # of the model's structure, from the factory's model on
         self.strategies: Mapping[str, Untyped] = {}  # all that are on, by name
         self.step = 0  # of the epoch, from 0: the one that is taken or about to be
-        # What this rank's share of the work came to beyond whole training passes of its batches; less than 0 where a
-        # part of them was left out.
+        # What this rank's work came to beyond whole training passes of its batches; below 0 where some was left out.
         self.gflops_beside = 0.0
+        self._passes: dict[str, int] = {}  # images by the kind of pass and their size, of this epoch
         self._turns: list[Int64] = []  # the images of each step, on this rank
         self._context = context
         self._sample_images = sample_images
@@ -146,6 +146,20 @@ class TrainingRun:
             torch._foreach_div_(gradients, state.scaler.get_scale())
         return loss.detach()
 
+    def count_pass(self, images_nchw: Tensor, *, backward: bool = False) -> None:
+        """These images have gone through the model beside the steps, whose arithmetic is counted without asking."""
+        height, width = images_nchw.shape[-2:]
+        key = f"{'training' if backward else 'inference'} {height} {width}"
+        self._passes[key] = self._passes.get(key, 0) + len(images_nchw)
+
+    def settle_passes(self) -> None:
+        """After an epoch, off the clock: what was counted becomes arithmetic of the model as it is."""
+        for key, images in self._passes.items():
+            kind, height, width = key.split()
+            facts = self.measured((int(height), int(width)))
+            self.gflops_beside += images * (facts.train_gflops if kind == "training" else facts.inference_gflops)
+        self._passes = {}
+
     def new_shapes(self) -> None:
         """From `start_epoch` alone: batches have another shape from here on, for which compiled code is made anew."""
         if self.configuration.compile:
@@ -220,6 +234,7 @@ class TrainingRun:
             "batch_size": self.batch_size,
             "learning_rate_ratio": self.learning_rate_ratio,
             "gflops_beside": self.gflops_beside,
+            "passes": self._passes,
             "own": {name: strategy.state_dict() for name, strategy in self.strategies.items()},
         }
 
@@ -236,7 +251,7 @@ class TrainingRun:
         if state["batch_size"] != self.batch_size:
             self.resize_batch(state["batch_size"], learning_rate_ratio=state["learning_rate_ratio"])
         self.learning_rate_ratio = state["learning_rate_ratio"]
-        self.gflops_beside = state["gflops_beside"]
+        self.gflops_beside, self._passes = state["gflops_beside"], dict(state["passes"])
         for name, own in state["own"].items():
             self.strategies[name].load_state_dict(self, own)
 
