@@ -84,7 +84,7 @@ RULES = {  # beyond the sites
     ("standardization_loss",): ("stochastic_depth",),
     ("wavelet_stem",): ("whitening", "net2net"),
     ("isgd",): ("minibatch_order", "info_batch", "selective_backprop"),
-    ("batch_growth",): ("prunetrain", "regime_adaptation"),
+    ("batch_growth",): ("prunetrain", "regime_adaptation", "minibatch_order"),
 }
 ALONE = {"regime_adaptation", "net2net", "prunetrain", "isgd", "batch_growth", "layer_freezing", "stochastic_depth"}
 TABLED = sorted({name for names in SITES.values() for name in names} | ALONE)

@@ -51,6 +51,7 @@ class BatchGrowth(Strategy):
     }
     forbids: ClassVar[Mapping[str, str]] = {
         "prunetrain": "both let the batch grow",
+        "minibatch_order": "minibatch_order leaves out whole mini-batches, of which a growing batch leaves too few",
         "regime_adaptation": "regime_adaptation lays out the epochs for a batch that stays",
     }
 
