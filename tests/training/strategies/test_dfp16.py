@@ -1,4 +1,4 @@
-"""Dynamic fixed point: the quantiser is the paper's, unbiased and exact, and all that is multiplied is in the format."""
+"""Dynamic fixed point: the quantiser is the paper's, unbiased and exact; all that is multiplied is in the format."""
 
 import math
 

@@ -151,9 +151,9 @@ class RoundError:
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Untyped, inputs: Tensor, bits: int, stochastic: bool) -> Tensor:
+    def forward(_ctx: Untyped, inputs: Tensor, bits: int, stochastic: bool) -> Tensor:
         return quantised(inputs, bits, stochastic=stochastic)
 
     @staticmethod
-    def backward(ctx: Untyped, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(_ctx: Untyped, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return gradients[0], None, None
