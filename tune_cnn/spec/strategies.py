@@ -32,8 +32,11 @@ class Site(StrEnum):
     CONV_BACKWARD = "conv_backward"
     NUMERICS = "numerics"
     SAMPLES = "samples"
+    BATCH = "batch"
+    LEARNING = "learning"  # which parameters learn
     STEP = "step"
     AVERAGING = "averaging"
+    DEPTH = "depth"
     HORIZON = "horizon"
 
 
@@ -64,8 +67,8 @@ class StrategyCard:
 
     @property
     def changes_cost(self) -> bool:
-        """Whether later epochs may need other time and memory than the first: the net or its images change size."""
-        return not self.sites.isdisjoint({Site.SHAPE, Site.RESOLUTION})
+        """Whether later epochs may need other time and memory than the first: net, images or batch change size."""
+        return not self.sites.isdisjoint({Site.SHAPE, Site.RESOLUTION, Site.BATCH, Site.LEARNING})
 
 
 Cards = Mapping[str, StrategyCard]

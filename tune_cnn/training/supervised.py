@@ -23,6 +23,7 @@ from tune_cnn.training.step.train_state import make_train_state
 from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
+from tune_cnn.training.strategies.framework.values import holding
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
 from tune_cnn.training.within_epoch import Interrupted, WithinEpoch, differing, with_leaves
 from tune_cnn.untyped import Untyped
@@ -51,7 +52,7 @@ class SupervisedTraining:
         self._interrupted: Interrupted | None = None  # the one that goes on
         self._loader = context.started_loader()
         self._steps = self._loader.steps  # of the epoch
-        some_unused = bool(model_facts.unused_parameters)
+        some_unused = bool(model_facts.unused_parameters) or self._strategies.leave_unused
         self._shapes: list[Batch] = []  # of each size of batch, without their values
         if needs_warm_up(context):
             with context.timed("compile_time_s"):
@@ -85,11 +86,14 @@ class SupervisedTraining:
             sums = self._train(epoch, leave=leave)
             if sums.left:
                 return None
-            if epoch + 1 == context.job.last_epoch:
+            last = epoch + 1 == context.job.last_epoch
+            if last:
                 self._captured = None  # from here on the model may be another
-                self._strategies.finish()
+            evaluated = self._strategies.end_epoch(last=last)
         metrics = self._training_metrics(epoch, sums)
-        with context.timed("eval_time_s"):
+        if evaluated:
+            context.group.share_buffers(self.model)  # as evaluating the model itself would
+        with context.timed("eval_time_s"), holding(self.model, evaluated):
             evaluation = self._evaluated()
             _check_finite("val_loss", evaluation.loss, epoch)
             metrics |= {"val_loss": evaluation.loss, "accuracy": evaluation.accuracy}
@@ -172,9 +176,10 @@ class SupervisedTraining:
             interrupted.go_on(sums, self._context.device)
             self._interrupted = None
         self._within = WithinEpoch(epoch=epoch, positions_n=positions_n, sums=sums)
+        taken_n = positions_n if positions_n is not None else epoch_order(len(images), job.seed, epoch)
         if steps is not None:
-            positions_n = epoch_order(len(images), job.seed, epoch) if positions_n is None else positions_n
-            positions_n = first_and_last(positions_n, self._run.batch_size, steps)
+            positions_n = taken_n = first_and_last(taken_n, self._run.batch_size, steps)
+        self._run.begin_steps(taken_n, sums.steps)
         train_steps(
             self._train_state,
             self._loader.epoch(epoch, positions_n, first=sums.steps),
@@ -201,11 +206,13 @@ class SupervisedTraining:
             facts = self._run.measured(self._context.images.facts.image_size)
             train_gflops_per_image = self._run.measured((height, width)).train_gflops
         self._train_gflops += train_gflops_per_image * round(images)
+        told = self._strategies.metrics()
         metrics = {
             "train_loss": train_loss,
             "parameters": float(facts.parameters),
             "inference_gflops": facts.inference_gflops,
-            "train_gflops": self._train_gflops,
+            "train_gflops": self._train_gflops + self._run.gflops_beside * self._context.group.ranks,
+            **told,
         }
         if self._context.seen.cached_pct is not None:
             metrics["compile_cached_pct"] = self._context.seen.cached_pct

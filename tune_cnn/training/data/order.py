@@ -106,13 +106,17 @@ def epoch_requests(
         augmentation = replace(
             augmentation[: len(taken_n)], flip_n=alternating(order.images, order.seed, epoch)[taken_n]
         )
-    images, size = len(taken_n), order.batch_size
-    turns = np.concatenate([np.arange(images), np.arange(padding(images, size, order.ranks))])
-    steps = steps_per_epoch(images, size, order.ranks)
-    for step in range(first, steps):
-        end = (step + 1) * size if step < steps - 1 else len(turns)
-        mine = turns[step * size : end][order.rank :: order.ranks]
+    for mine in turns(len(taken_n), order.batch_size, order.rank, order.ranks)[first:]:
         yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])
+
+
+def turns(images: int, batch_size: int, rank: int, ranks: int) -> list[Int64]:
+    """For each step of an epoch of so many images, which of them a rank takes: places in the epoch's order."""
+    places = np.concatenate([np.arange(images), np.arange(padding(images, batch_size, ranks))])
+    steps = steps_per_epoch(images, batch_size, ranks)
+    starts = [step * batch_size for step in range(steps)]
+    ends = [*starts[1:], len(places)]
+    return [places[start:end][rank::ranks] for start, end in zip(starts, ends, strict=True)]
 
 
 def joined(requests: Sequence[Request]) -> tuple[Request, list[int]]:

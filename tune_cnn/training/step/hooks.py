@@ -17,6 +17,15 @@ class StepHooks:
         """A step's images and labels as the model is to see them."""
         return batch
 
+    @property
+    def see_losses(self) -> bool:
+        """Whether the loss of each image is wanted, and not only their mean."""
+        return False
+
+    def joined(self, losses_n: Tensor) -> Tensor:
+        """The step's cross-entropy, of that of its images."""
+        return losses_n.mean()
+
     def penalised(self, loss: Tensor) -> Tensor:
         """What the step minimises."""
         return loss

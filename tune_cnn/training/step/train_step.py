@@ -21,7 +21,11 @@ def train_step(state: TrainState, hooks: StepHooks, batch: Batch) -> None:
     optimizer.zero_grad(set_to_none=True)
     with state.precision.autocast(state.device):
         logits = state.model(images_nchw)
-    loss = F.cross_entropy(logits.float(), labels_n, label_smoothing=state.label_smoothing)
+    if hooks.see_losses:
+        losses_n = F.cross_entropy(logits.float(), labels_n, label_smoothing=state.label_smoothing, reduction="none")
+        loss, told = hooks.joined(losses_n), losses_n.detach().mean()
+    else:
+        loss = told = F.cross_entropy(logits.float(), labels_n, label_smoothing=state.label_smoothing)
     scaler.scale(hooks.penalised(loss)).backward()
     if state.gradient_clip > 0 or hooks.see_gradients:
         scaler.unscale_(optimizer)
@@ -30,7 +34,7 @@ def train_step(state: TrainState, hooks: StepHooks, batch: Batch) -> None:
         learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(learning, state.gradient_clip)
     step_scaled(scaler, optimizer, state.skipped_steps)
-    state.loss_sum.add_(loss.detach(), alpha=len(labels_n))
+    state.loss_sum.add_(told.detach(), alpha=len(labels_n))
 
 
 def step_scaled(scaler: torch.amp.GradScaler, optimizer: Optimizer, skipped_steps: torch.Tensor) -> None:

@@ -11,6 +11,7 @@ from tune_cnn.training.step.hooks import StepHooks
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
+from tune_cnn.training.strategies.framework.values import put_values
 from tune_cnn.untyped import Plain
 
 
@@ -26,8 +27,10 @@ class AppliedStrategies(StepHooks):
         self._order = self._having("order")
         self._batch = self._having("batch")
         self._penalty = self._having("penalty")
+        self._joined = self._having("joined")
         self._after_backward = self._having("after_backward")
         self._after_step = self._having("after_step")
+        self._evaluated = self._having("evaluated")
         resume = self._having("resume_epoch")
         # The names of those that don't say how to go on within an epoch.
         self.only_between_epochs = [one.name for one in self._having("start_epoch") if one not in resume]
@@ -47,6 +50,16 @@ class AppliedStrategies(StepHooks):
     def not_capturable(self) -> list[str]:
         """The names of those that do in a step what can't be recorded and replayed."""
         return [name for name, one in self._all.items() if not one.capturable]
+
+    @property
+    def leave_unused(self) -> bool:
+        """Whether there are steps in which some parameters get no gradient."""
+        return any(one.leaves_unused for one in self._all.values())
+
+    @property
+    def see_losses(self) -> bool:
+        """Whether one of them wants the loss of each image."""
+        return bool(self._joined)
 
     @property
     def see_gradients(self) -> bool:
@@ -77,6 +90,11 @@ class AppliedStrategies(StepHooks):
             batch = one.batch(self._run, batch)
         return batch
 
+    def joined(self, losses_n: Tensor) -> Tensor:
+        """Sites let one strategy at most weigh the images; the others look on."""
+        means = [one.joined(self._run, losses_n) for one in self._joined]
+        return means[0] if means else losses_n.mean()
+
     def penalised(self, loss: Tensor) -> Tensor:
         """The cross-entropy and every penalty."""
         terms = [one.penalty(self._run, loss) for one in self._penalty]
@@ -89,7 +107,29 @@ class AppliedStrategies(StepHooks):
     def after_step(self) -> None:
         for one in self._after_step:
             one.after_step(self._run)
+        self._run.step += 1
 
-    def finish(self) -> None:
+    def end_epoch(self, *, last: bool) -> dict[str, Tensor]:
+        """What of the model's state is another where it is evaluated; after the last epoch the model holds it."""
+        for one in self._all.values():
+            one.end_epoch(self._run)
+        values = self._values_to_evaluate()
+        if not last:
+            return values
+        put_values(self._run.model, values)
         for one in self._all.values():
             one.finish(self._run)
+        return {}
+
+    def _values_to_evaluate(self) -> dict[str, Tensor]:
+        if not self._evaluated:
+            return {}
+        own = self._run.model.state_dict()
+        values: Mapping[str, Tensor] = own
+        for one in self._evaluated:
+            values = one.evaluated(self._run, values)
+        return {name: value for name, value in values.items() if value is not own[name]}
+
+    def metrics(self) -> dict[str, float]:
+        self._run.settle_passes()
+        return {name: value for one in self._all.values() for name, value in one.metrics(self._run).items()}

@@ -33,6 +33,8 @@ class Strategy:
     # `after_backward` draw and decide nothing on the CPU, and every epoch's shapes are the first one's. (`batch` and
     # `after_step` stand outside the recording; a replaced model is recorded anew.)
     capturable: ClassVar[bool] = False
+    # Whether there are steps in which some parameters get no gradient.
+    leaves_unused: ClassVar[bool] = False
     # Knobs on which it depends, together with the model's arguments, whether it can act: all are tried before a search.
     decisive: ClassVar[frozenset[str]] = frozenset()
 
@@ -90,6 +92,10 @@ class Strategy:
         """A step's images and labels as the model is to see them, before each step."""
         return batch
 
+    def joined(self, run: TrainingRun, losses_n: Tensor) -> Tensor:
+        """The step's cross-entropy, of that of its images: their mean, unless they weigh differently."""
+        return losses_n.mean()
+
     def penalty(self, run: TrainingRun, loss: Tensor) -> Tensor | None:
         """A scalar to add to this step's cross-entropy `loss`; None for nothing."""
         return None
@@ -99,6 +105,24 @@ class Strategy:
 
     def after_step(self, run: TrainingRun) -> None:
         """After the optimizer's step."""
+
+    def end_epoch(self, run: TrainingRun) -> None:
+        """After the last step of an epoch; on the clock. What ranks have seen apart becomes one here."""
+
+    def evaluated(self, run: TrainingRun, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What the model is to hold where it is evaluated and exported; after an epoch, on the clock.
+
+        values: the model's own state by name, or what a strategy before has made of it; not to be changed in place.
+        Training goes on with the model's own; after its last epoch the model holds these for good.
+        """
+        return values
+
+    def metrics(self, run: TrainingRun) -> Mapping[str, float]:
+        """What it tells of the training so far, by names of `tune_cnn.metrics`; after each epoch, off the clock.
+
+        Where its steps were no whole training passes, this is the place to correct `run.gflops_beside`.
+        """
+        return {}
 
     def finish(self, run: TrainingRun) -> None:
         """After the last step of the last epoch, before its evaluation; on the clock."""

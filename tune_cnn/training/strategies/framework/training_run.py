@@ -4,11 +4,13 @@ import copy
 import gc
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 import torch._dynamo
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
@@ -16,6 +18,7 @@ from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
+from tune_cnn.training.data.order import turns
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.measure import measure_unknown
@@ -45,6 +48,11 @@ class TrainingRun:
         self.learning_rate_ratio = 1.0  # on what the schedule gives
         self.changes: list[Change] = []  # of the model's structure, from the factory's model on
         self.strategies: Mapping[str, Untyped] = {}  # all that are on, by name
+        self.step = 0  # of the epoch, from 0: the one that is taken or about to be
+        # What this rank's work came to beyond whole training passes of its batches; below 0 where some was left out.
+        self.gflops_beside = 0.0
+        self._passes: dict[str, int] = {}  # images by the kind of pass and their size, of this epoch
+        self._turns: list[Int64] = []  # the images of each step, on this rank
         self._context = context
         self._sample_images = sample_images
         self._train_state: TrainState | None = None
@@ -109,6 +117,54 @@ class TrainingRun:
         assert self._loader is not None, "prepare comes before the loader"
         return self._loader.steps
 
+    def begin_steps(self, positions_n: Int64, first: int) -> None:
+        """An epoch's steps are taken on these images in this order, from the step number `first` on."""
+        self.step = first
+        group = self.group
+        self._turns = [positions_n[mine] for mine in turns(len(positions_n), self.batch_size, group.rank, group.ranks)]
+
+    @property
+    def batch_positions_n(self) -> Int64:
+        """Where this step's images, those of this rank, stand in the training split."""
+        return self._turns[self.step]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The arithmetic of a training step."""
+        return self._context.precision.autocast(self.device)
+
+    def backward(self, batch: Batch) -> Tensor:
+        """The loss of a batch, and its gradients, averaged over the ranks, in the place of those that were there."""
+        state = self._train_state
+        assert state is not None, "prepare comes before the optimizer"
+        state.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            logits = state.model(batch.images_nchw)
+        loss = F.cross_entropy(logits.float(), batch.labels_n, label_smoothing=state.label_smoothing)
+        state.scaler.scale(loss).backward()
+        if state.scaler.is_enabled():
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            torch._foreach_div_(gradients, state.scaler.get_scale())
+        return loss.detach()
+
+    def count_pass(self, images_nchw: Tensor, *, backward: bool = False) -> None:
+        """These images have gone through the model beside the steps, whose arithmetic is counted without asking."""
+        height, width = images_nchw.shape[-2:]
+        key = f"{'training' if backward else 'inference'} {height} {width}"
+        self._passes[key] = self._passes.get(key, 0) + len(images_nchw)
+
+    def settle_passes(self) -> None:
+        """After an epoch, off the clock: what was counted becomes arithmetic of the model as it is."""
+        for key, images in self._passes.items():
+            kind, height, width = key.split()
+            facts = self.measured((int(height), int(width)))
+            self.gflops_beside += images * (facts.train_gflops if kind == "training" else facts.inference_gflops)
+        self._passes = {}
+
+    def new_shapes(self) -> None:
+        """From `start_epoch` alone: batches have another shape from here on, for which compiled code is made anew."""
+        if self.configuration.compile:
+            torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
+
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks."""
         return self.group.add_up(values.clone())
@@ -153,6 +209,8 @@ class TrainingRun:
         """
         assert self._loader is not None, "prepare comes before the loader"
         self._loader.resize(batch_size)
+        if batch_size != self.batch_size:
+            self.new_shapes()
         self.batch_size, self.learning_rate_ratio = batch_size, learning_rate_ratio
 
     def measured(self, image_size: tuple[int, int]) -> ModelFacts:
@@ -160,12 +218,13 @@ class TrainingRun:
         key = (len(self.changes), image_size)
         if key not in self._facts:
             facts = self.facts
-            self._facts[key] = measure_unknown(
-                copy.deepcopy(self.model),
-                num_classes=facts.num_classes,
-                in_channels=facts.in_channels,
-                image_size=image_size,
-            )
+            with torch.enable_grad():  # whoever asks may want none
+                self._facts[key] = measure_unknown(
+                    copy.deepcopy(self.model),
+                    num_classes=facts.num_classes,
+                    in_channels=facts.in_channels,
+                    image_size=image_size,
+                )
         return self._facts[key]
 
     def state_dict(self) -> dict[str, Untyped]:
@@ -174,6 +233,8 @@ class TrainingRun:
             "changes": self.changes,
             "batch_size": self.batch_size,
             "learning_rate_ratio": self.learning_rate_ratio,
+            "gflops_beside": self.gflops_beside,
+            "passes": self._passes,
             "own": {name: strategy.state_dict() for name, strategy in self.strategies.items()},
         }
 
@@ -190,6 +251,7 @@ class TrainingRun:
         if state["batch_size"] != self.batch_size:
             self.resize_batch(state["batch_size"], learning_rate_ratio=state["learning_rate_ratio"])
         self.learning_rate_ratio = state["learning_rate_ratio"]
+        self.gflops_beside, self._passes = state["gflops_beside"], dict(state["passes"])
         for name, own in state["own"].items():
             self.strategies[name].load_state_dict(self, own)
 
