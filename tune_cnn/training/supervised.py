@@ -45,7 +45,7 @@ class SupervisedTraining:
         if names := self._strategies.only_between_epochs:
             _log.info("checkpoints are written between epochs alone: %s has no resume_epoch", ", ".join(names))
         self._peak_rate = scaled_learning_rate(configuration)
-        self._plateau = Plateau.over(configuration.horizon) if configuration.schedule == "plateau" else None
+        self._plateau = self._new_plateau()
         self._train_gflops = 0.0  # over all ranks
         self._skipped_steps = 0
         self._within: WithinEpoch | None = None  # the epoch that is being trained, or was left
@@ -82,6 +82,8 @@ class SupervisedTraining:
         context, meters = self._context, self._context.meters
         if self._interrupted is None:
             meters.epoch()
+            if epoch % context.job.configuration.epochs_of_training == 0:
+                self._plateau = self._new_plateau()
         with meters.training():
             sums = self._train(epoch, leave=leave)
             if sums.left:
@@ -280,14 +282,19 @@ class SupervisedTraining:
         with self._context.timed("compile_time_s"):
             self._capture()  # the optimizer's state has been replaced
 
+    def _new_plateau(self) -> Plateau | None:
+        configuration = self._context.job.configuration
+        return Plateau.over(configuration.epochs_of_training) if configuration.schedule == "plateau" else None
+
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration
+        epochs = configuration.epochs_of_training
         factor = learning_rate_factor(
             configuration.schedule,
-            step,
+            step % (self._steps * epochs),
             steps_per_epoch=self._steps,
-            epochs=configuration.horizon,
-            warmup_epochs=configuration.warmup_epochs * configuration.horizon / configuration.epochs,
+            epochs=epochs,
+            warmup_epochs=configuration.warmup_epochs * epochs / configuration.epochs,
             ends=(configuration.lr_start, configuration.lr_end),
         )
         factor *= self._plateau.factor if self._plateau is not None else 1.0
