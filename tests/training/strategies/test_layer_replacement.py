@@ -85,11 +85,8 @@ def test_fisher_information_is_that_of_the_definition():
     second = model.conv2(F.relu(model.bn1(first)))
     loss = F.cross_entropy(model.head(F.relu(model.bn2(second) + maps).mean((2, 3))), labels_n, reduction="sum")
     for name, output, slope in zip(names, (first, second), torch.autograd.grad(loss, (first, second)), strict=True):
-        expected = sum(
-            float((output[n, c] * slope[n, c]).sum().detach()) ** 2 / 12
-            for n in range(6)
-            for c in range(output.shape[1])
-        )
+        slopes = (output * slope).detach()
+        expected = sum(float(slopes[n, c].sum()) ** 2 / 12 for n in range(6) for c in range(slopes.shape[1]))
         assert found[name] == pytest.approx(expected, rel=1e-4)
     assert all(parameter.grad is None for parameter in model.parameters())
 
