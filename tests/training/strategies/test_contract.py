@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from brisk import CARDS, EPOCHS, NAMES, PAIRS, job_with
+from brisk import CARDS, EPOCHS, MODEL, NAMES, PAIRS, job_with
 from ranks import COMPUTED, Processes, kept, left_within, same_bits, train
 from torch import nn
 
@@ -90,7 +90,7 @@ def _loads_again(model, weights, changes, folder) -> None:
     """The factory's model, rebuilt by the recorded changes, takes the weights and gives the same answers."""
     path = folder / "changes.json"
     path.write_text(json.dumps(changes))
-    fresh = rebuilt(build_model("small_cnn", num_classes=10, in_channels=1, image_size=(8, 8)), path)
+    fresh = rebuilt(build_model(MODEL, num_classes=10, in_channels=1, image_size=(8, 8)), path)
     fresh.load_state_dict(weights)
     images_nchw = torch.randn(7, 1, 8, 8)
     model.to(memory_format=torch.contiguous_format)  # as the fresh one: another layout may round otherwise

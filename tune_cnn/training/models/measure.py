@@ -131,6 +131,32 @@ def measure(model: nn.Module, *, num_classes: int, in_channels: int, image_size:
     )
 
 
+def flops_by_module(
+    model: nn.Module, *, in_channels: int, image_size: tuple[int, int]
+) -> dict[str, dict[Untyped, float]]:
+    """Of a training pass of one image: for each module, by its name, how much each of torch's operations does in it.
+
+    The model is left as it was. Tried without data first, as `measure_unknown` does.
+    """
+    try:
+        counted = _flops_of(deepcopy(model).to("meta"), in_channels, image_size)
+    except Exception:  # it may look at values: only the real run may judge it
+        counted = _flops_of(deepcopy(model), in_channels, image_size)
+    root = f"{type(model).__name__}."
+    return {
+        name.removeprefix(root): {operation: flops / IMAGES for operation, flops in of_module.items()}
+        for name, of_module in counted.items()
+        if name.startswith(root)
+    }
+
+
+def _flops_of(model: nn.Module, in_channels: int, image_size: tuple[int, int]) -> dict[str, dict[Untyped, int]]:
+    images_nchw = torch.zeros(IMAGES, in_channels, *image_size, device=_device(model))
+    with torch.enable_grad(), _flop_counter() as counter:
+        model.train()(images_nchw).sum().backward()
+    return counter.get_flop_counts()
+
+
 def measure_unknown(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ModelFacts:
     """`measure` for a model of the user's: without data if it can be done so, else for real."""
     measured = partial(measure, num_classes=num_classes, in_channels=in_channels, image_size=image_size)

@@ -76,7 +76,8 @@ class SelectiveBackprop(Strategy):
         losses_n = self._losses.read()
         shares_n = percentiles(losses_n, losses_n)[torch.from_numpy(positions_n)]
         drawn_n = torch.rand(len(positions_n), generator=run.generator(self.name, epoch))
-        return positions_n[draw(shares_n, self.keep, drawn_n).numpy()]
+        taken_n: Int64 = positions_n[draw(shares_n, self.keep, drawn_n).numpy()]
+        return taken_n
 
     def batch(self, run: TrainingRun, batch: Batch) -> Batch:
         if not self._looks(run.epoch):

@@ -21,7 +21,7 @@ from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
 from tune_cnn.training.data.order import turns
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.models.facts import ModelFacts
-from tune_cnn.training.models.measure import measure_unknown
+from tune_cnn.training.models.measure import flops_by_module, measure_unknown
 from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
@@ -59,6 +59,7 @@ class TrainingRun:
         self._loader: BatchLoader | None = None
         self._some_unused = False
         self._facts: dict[tuple[int, tuple[int, int]], ModelFacts] = {}
+        self._flops: dict[tuple[int, tuple[int, int]], dict[str, dict[Untyped, float]]] = {}
 
     def begin(self, train_state: TrainState, loader: BatchLoader, *, some_unused: bool) -> None:
         """The optimizer and the loader are there: from here on a replaced model is wrapped and optimised at once."""
@@ -226,6 +227,13 @@ class TrainingRun:
                     image_size=image_size,
                 )
         return self._facts[key]
+
+    def flops_by_module(self, image_size: tuple[int, int]) -> Mapping[str, Mapping[Untyped, float]]:
+        """Of a training pass of one image of this size: by module and by torch's operation; off the clock alone."""
+        key = (len(self.changes), image_size)
+        if key not in self._flops:
+            self._flops[key] = flops_by_module(self.model, in_channels=self.facts.in_channels, image_size=image_size)
+        return self._flops[key]
 
     def state_dict(self) -> dict[str, Untyped]:
         """What a checkpoint needs to give the model its structure again, before its values are loaded."""
