@@ -18,7 +18,7 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import Evaluation, evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
 from tune_cnn.training.step.model import built_model
-from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
+from tune_cnn.training.step.schedules import Plateau, factor_in_training, scaled_learning_rate
 from tune_cnn.training.step.train_state import make_train_state
 from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
@@ -45,7 +45,7 @@ class SupervisedTraining:
         if names := self._strategies.only_between_epochs:
             _log.info("checkpoints are written between epochs alone: %s has no resume_epoch", ", ".join(names))
         self._peak_rate = scaled_learning_rate(configuration)
-        self._plateau = self._new_plateau()
+        self._plateau = Plateau.of(configuration)
         self._train_gflops = 0.0  # over all ranks
         self._skipped_steps = 0
         self._within: WithinEpoch | None = None  # the epoch that is being trained, or was left
@@ -83,7 +83,7 @@ class SupervisedTraining:
         if self._interrupted is None:
             meters.epoch()
             if epoch % context.job.configuration.epochs_of_training == 0:
-                self._plateau = self._new_plateau()
+                self._plateau = Plateau.of(context.job.configuration)
         with meters.training():
             sums = self._train(epoch, leave=leave)
             if sums.left:
@@ -282,21 +282,9 @@ class SupervisedTraining:
         with self._context.timed("compile_time_s"):
             self._capture()  # the optimizer's state has been replaced
 
-    def _new_plateau(self) -> Plateau | None:
-        configuration = self._context.job.configuration
-        return Plateau.over(configuration.epochs_of_training) if configuration.schedule == "plateau" else None
-
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration
-        epochs = configuration.epochs_of_training
-        factor = learning_rate_factor(
-            configuration.schedule,
-            step % (self._steps * epochs),
-            steps_per_epoch=self._steps,
-            epochs=epochs,
-            warmup_epochs=configuration.warmup_epochs * epochs / configuration.epochs,
-            ends=(configuration.lr_start, configuration.lr_end),
-        )
+        factor = factor_in_training(configuration, step, steps_per_epoch=self._steps)
         factor *= self._plateau.factor if self._plateau is not None else 1.0
         return self._peak_rate * factor * self._run.learning_rate_ratio
 
