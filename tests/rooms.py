@@ -136,6 +136,7 @@ ROOMS: dict[str, set[str]] = {
     "torchvision": {"training"},
     "pynvml": {"training"},
     "safetensors": {"training"},
+    "sklearn": {"training"},
     "PIL": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},

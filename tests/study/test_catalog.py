@@ -1,13 +1,19 @@
 """`tune-cnn strategies`: every strategy with its paper, what it saves, its sites, knobs and conflicts."""
 
 import json
+from itertools import combinations
 
+import optuna
 import pytest
 from typer.testing import CliRunner
 
 from tune_cnn.cli.main import app
+from tune_cnn.errors import SpecError
+from tune_cnn.search.space import SearchSpace
+from tune_cnn.spec.space import parse_space
+from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.study.catalog import strategies
-from tune_cnn.training.strategies.framework.registry import find_strategies
+from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,7 @@ def test_conflicts_are_mutual_and_have_a_reason(rows):
         "lookahead",
         "net2net",
         "prunetrain",
+        "ssf",
         "whitening",
     }
     assert "prunetrain" not in rows["net2net"]["conflicts"]  # it follows, though both change the shape
@@ -56,3 +63,64 @@ def test_the_command_prints_all_of_it_for_people_and_for_scripts(rows):
         assert f"{row['paper']}; saves {row['saves']}; takes {', '.join(row['sites'])}" in paragraph
         assert all(f"  {knob} (" in paragraph for knob in row["knobs"])
         assert all(other in paragraph for other in row["conflicts"])
+
+
+SITES = {  # of each only one may be on
+    "resolution": ("kernel_rescaling", "progressive_resizing", "efficient_train", "wavelet_stem"),
+    "pool": ("s3pool", "wavelet_pooling"),
+    "norm": ("ghost_batch_norm", "standardization_loss"),
+    "weight_param": ("weight_norm", "whitening", "ssf"),
+    "conv_backward": ("gradient_approximation", "sparse_gradients"),
+    "samples": ("minibatch_order", "info_batch", "selective_backprop"),
+    "averaging": ("ema", "lookahead"),
+}
+RULES = {  # beyond the sites
+    ("prunetrain", "net2net"): (
+        "weight_norm",
+        "whitening",
+        "ssf",
+        "layer_freezing",
+        "stochastic_depth",
+        "standardization_loss",
+    ),
+    ("kernel_rescaling",): ("weight_norm", "whitening", "ssf"),
+    ("lookahead",): ("weight_norm",),
+    ("standardization_loss",): ("stochastic_depth",),
+    ("wavelet_stem",): ("whitening",),
+    ("isgd",): ("minibatch_order", "info_batch", "selective_backprop"),
+    ("batch_growth",): ("prunetrain", "regime_adaptation"),
+}
+ALONE = {"regime_adaptation", "net2net", "prunetrain", "isgd", "batch_growth", "layer_freezing", "stochastic_depth"}
+TABLED = sorted({name for names in SITES.values() for name in names} | ALONE)
+
+
+def apart() -> set[frozenset[str]]:
+    """All pairs that may not be on together, by the tables above."""
+    pairs = {frozenset(pair) for names in SITES.values() for pair in combinations(names, 2)}
+    return pairs | {frozenset((one, two)) for ones, twos in RULES.items() for one in ones for two in twos}
+
+
+def test_the_tables_of_conflicts_hold_and_nothing_else(rows):
+    """Every pair of what the tables name; the reason of those that share a site names it."""
+    found = {frozenset((name, other)) for name in TABLED for other in rows[name]["conflicts"] if other in TABLED}
+    assert found == apart()
+    for site, names in SITES.items():
+        for one, two in combinations(names, 2):
+            assert rows[one]["conflicts"][two] == f"both take the site {site}"
+
+
+def test_a_forbidden_pair_is_never_proposed():
+    """Of a space with all of them on and off; a spec that has such a pair on in every trial is refused."""
+    cards = cards_of(TABLED)
+    space = SearchSpace(check_strategies(parse_space({"strategies": {name: {} for name in TABLED}}), cards), cards)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(300):
+        params = space.suggest(study.ask())
+        on = {name for name in TABLED if params[f"strategies.{name}"]}
+        assert not {frozenset(pair) for pair in combinations(sorted(on), 2)} & apart()
+        seen |= on
+    assert seen == set(TABLED)
+    for one, two in map(sorted, apart()):
+        with pytest.raises(SpecError, match=f"{one} and {two} can't be on together|{two} and {one} can't be"):
+            check_strategies(parse_space({"strategies": {one: True, two: True}}), cards)

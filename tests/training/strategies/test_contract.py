@@ -47,16 +47,18 @@ def plain(folder):
 
 
 def trained(job):
-    """Results, weights, the trained model and what rebuilds it."""
-    rank = RankTraining()
-    rank.begin(job)
+    """Results, weights, the trained model and what rebuilds it. One process's ranks measure each model once."""
+    ONE.begin(job)
     try:
         results = []
         while not (results and results[-1].done):
-            results.append(rank.train_epoch())
-        return results, rank.weights(), rank._current.model, rank.changes()
+            results.append(ONE.train_epoch())
+        return results, ONE.weights(), ONE._current.model, ONE.changes()
     finally:
-        rank.end()
+        ONE.end()
+
+
+ONE = RankTraining()
 
 
 def finite(results) -> bool:

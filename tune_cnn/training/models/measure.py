@@ -154,7 +154,8 @@ def _flops_of(model: nn.Module, in_channels: int, image_size: tuple[int, int]) -
     images_nchw = torch.zeros(IMAGES, in_channels, *image_size, device=_device(model))
     with torch.enable_grad(), _flop_counter() as counter:
         model.train()(images_nchw).sum().backward()
-    return counter.get_flop_counts()
+    counted: dict[str, dict[Untyped, int]] = counter.get_flop_counts()
+    return counted
 
 
 def measure_unknown(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ModelFacts:

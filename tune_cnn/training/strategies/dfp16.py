@@ -51,6 +51,7 @@ class Dfp16(Strategy):
     }
     forbids: ClassVar[Mapping[str, str]] = {
         "weight_norm": "weight_norm makes a layer's weights anew in each step, outside the format",
+        "ssf": "ssf makes a layer's weights anew in each step, outside the format",
         "isgd": "isgd steps again by itself, outside the format",
         "lookahead": "lookahead sets weights to values between those of the format",
     }

@@ -58,6 +58,8 @@ class EarlyBird(Strategy):
     }
     forbids: ClassVar[Mapping[str, str]] = {
         "weight_norm": "early_bird changes the shape of weights that weight_norm keeps as lengths and directions",
+        "standardization_loss": "standardization_loss takes away the norms whose scales early_bird ranks by",
+        "ssf": "early_bird changes the shape of weights whose structure ssf has frozen",
         "layer_freezing": "early_bird cuts weights that layer_freezing lets rest",
         "stochastic_depth": "early_bird gives another shape to blocks that stochastic_depth leaves out",
         "whitening": "early_bird cuts filters that whitening holds still",

@@ -67,6 +67,7 @@ class LayerReplacement(Strategy):
     decisive = frozenset({"kind", "budget", "measure", "groups", "rank"})
     forbids: ClassVar[Mapping[str, str]] = {
         "weight_norm": "layer_replacement puts other layers in the place of those that weight_norm has split",
+        "ssf": "layer_replacement puts other layers in the place of those whose structure ssf has frozen",
         "stochastic_depth": "stochastic_depth leaves out, at random, layers that layer_replacement weighs and times",
         "kernel_rescaling": "layer_replacement takes away the layers whose kernels are to be rescaled",
     }

@@ -52,6 +52,7 @@ class LotteryTicket(Strategy):
         ),
     }
     forbids: ClassVar[Mapping[str, str]] = {
+        "ssf": "ssf makes weights of a frozen structure and a strength, which have no zeros of their own",
         "isgd": "isgd steps again by itself, and would move weights that are pruned",
         "weight_norm": "weight_norm keeps weights as lengths and directions, which have no zeros of their own",
         "whitening": "whitening sets its filters once, and lottery_ticket begins several trainings",
