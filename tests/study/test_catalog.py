@@ -66,13 +66,17 @@ def test_the_command_prints_all_of_it_for_people_and_for_scripts(rows):
 
 
 SITES = {  # of each only one may be on
-    "resolution": ("kernel_rescaling", "progressive_resizing", "efficient_train", "wavelet_stem"),
+    "resolution": ("kernel_rescaling", "progressive_resizing", "efficient_train", "wavelet_stem", "lottery_ticket"),
     "pool": ("s3pool", "wavelet_pooling"),
     "norm": ("ghost_batch_norm", "standardization_loss"),
     "weight_param": ("weight_norm", "whitening", "ssf"),
-    "conv_backward": ("gradient_approximation", "sparse_gradients"),
-    "samples": ("minibatch_order", "info_batch", "selective_backprop"),
-    "averaging": ("ema", "lookahead"),
+    "conv_backward": ("gradient_approximation", "sparse_gradients", "dfp16"),
+    "samples": ("minibatch_order", "info_batch", "selective_backprop", "lottery_ticket"),
+    "averaging": ("ema", "lookahead", "swalp", "lottery_ticket"),
+    "shape": ("prunetrain", "early_bird", "layer_replacement", "lottery_ticket"),
+    "batch": ("batch_growth", "lottery_ticket"),
+    "learning": ("layer_freezing", "lottery_ticket"),
+    "horizon": ("regime_adaptation", "lottery_ticket"),
 }
 RULES = {  # beyond the sites
     ("prunetrain", "net2net"): (
@@ -89,6 +93,18 @@ RULES = {  # beyond the sites
     ("wavelet_stem",): ("whitening",),
     ("isgd",): ("minibatch_order", "info_batch", "selective_backprop"),
     ("batch_growth",): ("prunetrain", "regime_adaptation"),
+    ("net2net",): ("early_bird", "layer_replacement", "lottery_ticket"),
+    ("dfp16",): ("weight_norm", "ssf", "isgd", "lookahead"),
+    ("lottery_ticket",): ("weight_norm", "whitening", "ssf", "isgd"),
+    ("early_bird",): (
+        "weight_norm",
+        "whitening",
+        "ssf",
+        "layer_freezing",
+        "stochastic_depth",
+        "standardization_loss",
+    ),
+    ("layer_replacement",): ("weight_norm", "ssf", "stochastic_depth", "kernel_rescaling"),
 }
 ALONE = {"regime_adaptation", "net2net", "prunetrain", "isgd", "batch_growth", "layer_freezing", "stochastic_depth"}
 TABLED = sorted({name for names in SITES.values() for name in names} | ALONE)
@@ -112,14 +128,15 @@ def test_the_tables_of_conflicts_hold_and_nothing_else(rows):
 def test_a_forbidden_pair_is_never_proposed():
     """Of a space with all of them on and off; a spec that has such a pair on in every trial is refused."""
     cards = cards_of(TABLED)
-    space = SearchSpace(check_strategies(parse_space({"strategies": {name: {} for name in TABLED}}), cards), cards)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
-    for _ in range(300):
-        params = space.suggest(study.ask())
-        on = {name for name in TABLED if params[f"strategies.{name}"]}
-        assert not {frozenset(pair) for pair in combinations(sorted(on), 2)} & apart()
-        seen |= on
+    for names in (TABLED, TABLED[::-1]):  # what comes late finds those on that it can't go with
+        space = SearchSpace(check_strategies(parse_space({"strategies": {name: {} for name in names}}), cards), cards)
+        for _ in range(150):
+            params = space.suggest(study.ask())
+            on = {name for name in TABLED if params[f"strategies.{name}"]}
+            assert not {frozenset(pair) for pair in combinations(sorted(on), 2)} & apart()
+            seen |= on
     assert seen == set(TABLED)
     for one, two in map(sorted, apart()):
         with pytest.raises(SpecError, match=f"{one} and {two} can't be on together|{two} and {one} can't be"):
