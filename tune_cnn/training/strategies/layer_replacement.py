@@ -1,4 +1,4 @@
-"""Cheaper layers for convolutions by their Fisher information, after BlockSwap (https://arxiv.org/abs/1906.04113)."""
+"""Cheaper layers for convolutions, after BlockSwap (Turner et al., 2019, https://arxiv.org/abs/1906.04113)."""
 
 import copy
 import logging
