@@ -90,7 +90,7 @@ RULES = {  # beyond the sites
     ("kernel_rescaling",): ("weight_norm", "whitening", "ssf"),
     ("lookahead",): ("weight_norm",),
     ("standardization_loss",): ("stochastic_depth",),
-    ("wavelet_stem",): ("whitening",),
+    ("wavelet_stem",): ("whitening", "net2net"),
     ("isgd",): ("minibatch_order", "info_batch", "selective_backprop"),
     ("batch_growth",): ("prunetrain", "regime_adaptation"),
     ("net2net",): ("early_bird", "layer_replacement", "lottery_ticket"),

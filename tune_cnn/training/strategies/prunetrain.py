@@ -108,7 +108,7 @@ class PruneTrain(Strategy):
             self._still_bytes = torch.cuda.memory_allocated(run.device)
 
     def penalty(self, run: TrainingRun, loss: Tensor) -> Tensor | None:
-        if self._norms is None or (self.proximal and self._strength is not None):
+        if not self._norms or (self.proximal and self._strength is not None):  # nothing is left that could be cut
             return None
         norms = self._norms(run.model, UNDER_ROOT)
         if self._strength is None:

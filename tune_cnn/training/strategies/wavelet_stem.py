@@ -33,7 +33,8 @@ class WaveletStem(Strategy):
     sites = frozenset({Site.RESOLUTION})
     capturable = True
     forbids: ClassVar[Mapping[str, str]] = {
-        "whitening": "whitening sets a first layer that reads pixels, and wavelet_stem has it read sub-bands"
+        "whitening": "whitening sets a first layer that reads pixels, and wavelet_stem has it read sub-bands",
+        "net2net": "net2net grows the first layer that the model came with, and wavelet_stem puts another in its place",
     }
 
     def prepare(self, run: TrainingRun) -> None:
