@@ -112,7 +112,14 @@ class _Course:
     """What is learned so far, and by which nets."""
 
     def __init__(self, rank: Rank) -> None:
-        arguments = {"method": "tree", "first": 4, "step": 3, "alpha": 0.1, "beta": 0.1, "most_children": 5}
+        arguments: dict[str, Any] = {
+            "method": "tree",
+            "first": 4,
+            "step": 3,
+            "alpha": 0.1,
+            "beta": 0.1,
+            "most_children": 5,
+        }
         arguments |= {"root_width": 8, "branch_width": 16} | dict(rank.arguments)
         self._rank, self._arguments = rank, arguments
         self._arrivals = arrivals(rank.facts.num_classes, arguments["first"], arguments["step"])

@@ -124,7 +124,7 @@ class LayerReplacement(Strategy):
         """A copy of the model in which these layers have their substitutes."""
         model = copy.deepcopy(run.model)
         for name in names:
-            weight = model.get_submodule(name).weight.detach()
+            weight = model.get_parameter(f"{name}.weight").detach()
             replace_layer(model, name, found[name])
             init_from(model, name, weight, keep_length=not run.pretrained)
         return model

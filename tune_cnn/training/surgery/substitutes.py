@@ -41,14 +41,15 @@ def init_from(model: nn.Module, name: str, weight: Tensor, *, keep_length: bool)
     new = model.get_submodule(name)
     with torch.no_grad():
         if isinstance(new, nn.Conv2d):
+            last = new
             new.weight.copy_(_diagonal_blocks(weight, new.groups))
         else:
             assert isinstance(new, nn.Sequential)
             spatial, mixing = new
             assert isinstance(spatial, nn.Conv2d) and isinstance(mixing, nn.Conv2d)
+            last = mixing
             _init_pair(spatial, mixing, weight)
         if keep_length:
-            last = new if isinstance(new, nn.Conv2d) else new[1]
             last.weight.mul_(weight.norm() / composed(new).norm().clamp(min=torch.finfo(weight.dtype).tiny))
 
 
