@@ -100,6 +100,15 @@ METRICS: dict[str, Metric] = _table(
     ("cpu_util_pct", "%", _MAX, _SUM, _ANY, _LIN, "CPU time of ranks and loader workers per second of training"),
     ("cotenants", "1", _MIN, _SAME, _ANY, _LIN, "other trials on the same hardware meanwhile"),
     ("parameters", "1", _MIN, _SAME, _ANY, _LOG, "learned numbers in the model"),
+    (
+        "simulated_parameters",
+        "1",
+        _MIN,
+        _SAME,
+        _ANY,
+        _LOG,
+        "learned numbers that pruning has not set to zero: only hardware that skips zeros gains by it",
+    ),
     ("train_gflops", "GFLOP", _MIN, _SAME, _ANY, _LOG, "arithmetic spent on training so far"),
     (
         "skippable_train_gflops",

@@ -15,6 +15,9 @@ MODEL = f"{__name__}:little"
 KNOBS: dict[str, dict[str, Any]] = {
     "ghost_batch_norm": {"size": 16},
     "regime_adaptation": {"base_batch": 160},
+    "early_bird": {"window": 2},
+    "layer_replacement": {"measure": "flops", "budget": 0.7},
+    "lottery_ticket": {"levels": 1},
     "prunetrain": {"lpr": 0.5, "threshold": 0.08},
     "net2net": {"start_depth": 0.0},  # narrower and shallower
     "weight_norm": {"include_linear": True},

@@ -22,7 +22,7 @@ from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.configuration import STRATEGIES, Configuration
+from tune_cnn.spec.configuration import STRATEGIES, STRETCHING, Configuration
 from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import TrialState
@@ -31,7 +31,7 @@ from tune_cnn.untyped import Plain
 log = logging.getLogger(__name__)
 
 STARTUP = 8  # trials with a point before `curve_ehvi` follows its model
-REGIME = f"{STRATEGIES}regime_adaptation"
+LONGER = tuple(STRATEGIES + name for name in STRETCHING)
 ASKS = 8  # proposals of a sampler of Optuna's that are passed over, before one is drawn at random
 
 
@@ -257,8 +257,8 @@ class Search:
             share.memory.fits(observation.row_d, max((p for p in peaks if p is not None), default=None))
 
     def _horizon(self, params: Mapping[str, Plain]) -> int:
-        """As `Configuration.horizon` says, which only one strategy's knobs make more than `epochs`."""
-        if params.get(REGIME) is True:
+        """As `Configuration.horizon` says, which only a few strategies' knobs make more than `epochs`."""
+        if any(params.get(name) is True for name in LONGER):
             return self._spec.configuration(params).horizon
         epochs = params.get("epochs", Configuration.model_fields["epochs"].default)
         assert isinstance(epochs, int)

@@ -27,6 +27,8 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
 # Keys with free endings: `model.width` is the argument `width` of the model's factory.
 OPEN_PREFIXES = ("model.", "training.")
 REGIME_BASE_BATCH = 128  # what regime_adaptation takes `epochs` to be meant for, unless its knob says another
+LOTTERY_LEVELS = 2  # how often lottery_ticket prunes and trains again, unless its knob says another
+STRETCHING = ("regime_adaptation", "lottery_ticket")  # strategies that train for more than `epochs`
 # `strategies.s3pool` says whether a strategy is on, `strategies.s3pool.grid` is one of its knobs.
 STRATEGIES = "strategies."
 
@@ -133,12 +135,23 @@ class Configuration(BaseModel):
 
     @property
     def horizon(self) -> int:
+        """Epochs of the whole trial: those of one training, as often as lottery_ticket trains."""
+        return self.epochs_of_training * self.trainings
+
+    @property
+    def epochs_of_training(self) -> int:
         """Epochs of the schedule: `epochs`, or as many more as regime_adaptation gives a larger batch."""
         regime = self.strategies_on.get("regime_adaptation")
         if regime is None:
             return self.epochs
         base_batch: int = regime.get("base_batch", REGIME_BASE_BATCH)
         return math.ceil(self.epochs * self.batch_size / base_batch)
+
+    @property
+    def trainings(self) -> int:
+        """How often the schedule begins anew within a trial: once, but with lottery_ticket once more for each level."""
+        lottery = self.strategies_on.get("lottery_ticket")
+        return 1 if lottery is None else 1 + int(lottery.get("levels", LOTTERY_LEVELS))
 
     @property
     def strategies_on(self) -> dict[str, dict[str, Plain]]:

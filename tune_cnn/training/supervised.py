@@ -18,7 +18,7 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import Evaluation, evaluate
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
 from tune_cnn.training.step.model import built_model
-from tune_cnn.training.step.schedules import Plateau, learning_rate_factor, scaled_learning_rate
+from tune_cnn.training.step.schedules import Plateau, factor_in_training, scaled_learning_rate
 from tune_cnn.training.step.train_state import make_train_state
 from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
@@ -45,7 +45,7 @@ class SupervisedTraining:
         if names := self._strategies.only_between_epochs:
             _log.info("checkpoints are written between epochs alone: %s has no resume_epoch", ", ".join(names))
         self._peak_rate = scaled_learning_rate(configuration)
-        self._plateau = Plateau.over(configuration.horizon) if configuration.schedule == "plateau" else None
+        self._plateau = Plateau.of(configuration)
         self._train_gflops = 0.0  # over all ranks
         self._skipped_steps = 0
         self._within: WithinEpoch | None = None  # the epoch that is being trained, or was left
@@ -82,6 +82,8 @@ class SupervisedTraining:
         context, meters = self._context, self._context.meters
         if self._interrupted is None:
             meters.epoch()
+            if epoch % context.job.configuration.epochs_of_training == 0:
+                self._plateau = Plateau.of(context.job.configuration)
         with meters.training():
             sums = self._train(epoch, leave=leave)
             if sums.left:
@@ -282,14 +284,7 @@ class SupervisedTraining:
 
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration
-        factor = learning_rate_factor(
-            configuration.schedule,
-            step,
-            steps_per_epoch=self._steps,
-            epochs=configuration.horizon,
-            warmup_epochs=configuration.warmup_epochs * configuration.horizon / configuration.epochs,
-            ends=(configuration.lr_start, configuration.lr_end),
-        )
+        factor = factor_in_training(configuration, step, steps_per_epoch=self._steps)
         factor *= self._plateau.factor if self._plateau is not None else 1.0
         return self._peak_rate * factor * self._run.learning_rate_ratio
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tune_cnn.records.store import Store
-from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.spec import Configuration, StudySpec, parse_spec
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
-from tune_cnn.study.searching.dry_run import dry_run
+from tune_cnn.study.searching.dry_run import beyond_budget, dry_run
 
 SLOTS = 2
 NET = '''
@@ -137,3 +137,13 @@ def _kept(raw: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dic
     known = store.costs.known(setup_of(_spec(raw), found["info"])).values()
     store.close()
     return {one.params["batch_size"]: (one.reason is None, one.cost.step_time_s) for one in known}
+
+
+def test_a_trial_longer_than_the_whole_search_is_told():
+    """Of several trainings in one, how many they are, and what to lower."""
+    tickets = Configuration(strategies={"lottery_ticket": True, "lottery_ticket.levels": 4})
+    assert beyond_budget(tickets, 7200.0, 1.5) == (
+        "its 5 trainings take 2 h, more than budget.hours=1.5; lower strategies.lottery_ticket.levels"
+    )
+    assert beyond_budget(Configuration(), 7200.0, 1.5) == "it takes 2 h, more than budget.hours=1.5; lower epochs"
+    assert beyond_budget(tickets, 5000.0, 1.5) is beyond_budget(tickets, None, 1.5) is None

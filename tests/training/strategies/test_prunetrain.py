@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tune_cnn.errors import StrategyError
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.prunetrain import UNDER_ROOT, grown_batch, lasso_strength
+from tune_cnn.training.strategies.prunetrain import UNDER_ROOT, freed_by_memory, grown_batch, lasso_strength
 from tune_cnn.training.surgery.empty import EmptyMaps
 from tune_cnn.training.surgery.pruning import GroupNorms, cut_channels, dead_channels
 from tune_cnn.training.surgery.shape import rebuild_shape
@@ -243,6 +243,26 @@ def test_the_batch_grows_by_quarters_into_the_freed_memory(freed, ranks, most, e
     assert grown_batch(batch_size, ranks=ranks, freed=freed, most=most) == (expected if ranks != 3 else 126)
 
 
+def test_memory_that_is_measured_counts_weights_and_images():
+    """Of 1000 bytes, 200 lay still and 800 were images'; now 100 lie still and an image takes half."""
+    assert freed_by_memory(1000.0, (200.0, 100.0), 0.5) == 900 / 400
+    assert freed_by_memory(1000.0, (200.0, 200.0), 1.0) == 1.0
+    assert freed_by_memory(200.0, (200.0, 100.0), 0.5) == 2.0  # nothing was seen of a step
+
+
+def test_the_spec_bounds_the_batch(begun):
+    """Where memory would let it grow further; the rate goes with the batch that it has."""
+    _, run, strategy = begun(lpr=0.8, most_batch=1.5, settings={"epochs": 4, "batch_size": 64})
+    strategy._activations = 1
+    strategy._grow_batch(run, 0.25)
+    assert run.batch_size == 96 and run.learning_rate_ratio == 1.5
+    strategy.most_batch = 32.0
+    strategy._grow_batch(run, 0.25)
+    assert run.batch_size == 256 and run.learning_rate_ratio == 4.0
+    strategy._grow_batch(run, 0.5)  # it never shrinks
+    assert run.batch_size == 256
+
+
 def test_in_the_loop_channels_are_cut_and_the_batch_grows_with_the_rate(begun):
     """At the cut parameters and operations fall, momentum is cut along, and the next steps are fewer and longer."""
     settings = {"epochs": 4, "batch_size": 200}
@@ -268,6 +288,21 @@ def test_after_net2net_it_waits_until_the_net_has_grown(begun):
         rank.train_epoch()
         assert run.epoch == epoch and (strategy._strength is None) is waits
     assert [change["strategy"] for change in run.changes][:2] == ["net2net", "net2net"]
+
+
+def test_a_grown_and_pruned_net_has_the_batch_and_the_rate_of_both(begun):
+    """The batch grows after the growth of the net alone, and the rate is the batch's ratio times net2net's factor."""
+    on = {"net2net": True, "net2net.grow_at": 0.25, "net2net.lr_factor": 0.5}
+    knobs = {"interval": 0.25, "most_batch": 1.75}
+    rank, run, _ = begun(strategies=on, settings={"epochs": 4, "batch_size": 100}, **knobs)
+    sizes = []
+    for epoch in range(4):
+        if epoch == 2:  # the net has grown, and a part of it has died
+            with_dead(run.model, torch.randn(2, 1, 8, 8), lambda channels: channels[::2])
+        rank.train_epoch()
+        sizes.append(run.batch_size)
+    assert sizes == [100, 100, 175, 175]
+    assert run.learning_rate_ratio == 1.75 * 0.5
 
 
 def linear(*, num_classes, in_channels, image_size):

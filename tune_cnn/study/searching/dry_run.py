@@ -6,7 +6,7 @@ from contextlib import closing
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import StudyError
 from tune_cnn.search.search import Search
-from tune_cnn.spec import StudySpec
+from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.costs import cost_key
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.checks.preflight import Checked, check
@@ -19,6 +19,7 @@ from tune_cnn.training.messages import Probe
 from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.untyped import Plain
 
+S_PER_HOUR = 3600
 DRAWN = 6  # configurations drawn from the space, besides its smallest and largest batch
 
 
@@ -121,7 +122,8 @@ def _note(params: Params, checked: Checked) -> str | None:
 def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dict[str, Plain]:
     """`fits` is None where it isn't known: something else went wrong."""
     configuration, cost = spec.configuration(params), probe.cost
-    step_s = cost.step_time_s
+    step_s, trial_s = cost.step_time_s, cost.trial_s(configuration.horizon)
+    note = "; ".join(filter(None, [note, beyond_budget(configuration, trial_s, spec.budget.hours)])) or None
     return {
         "params": dict(params),
         "fits": probe.reason is None if probe.reason is None or probe.out_of_memory else None,
@@ -130,8 +132,18 @@ def _row(spec: StudySpec, params: Params, probe: Probe, note: str | None) -> dic
         "step_time_ms": None if step_s is None else step_s * 1000,
         "images_per_s": configuration.batch_size / step_s if step_s else None,
         "peak_memory_mib": cost.peak_memory_mib,
-        "trial_s": cost.trial_s(configuration.horizon),
+        "trial_s": trial_s,
     }
+
+
+def beyond_budget(configuration: Configuration, trial_s: float | None, hours: float | None) -> str | None:
+    """What is to be said of a trial that would take longer than the whole search may; None where nothing is."""
+    if trial_s is None or hours is None or trial_s <= hours * S_PER_HOUR:
+        return None
+    trainings = configuration.trainings
+    many = f"its {trainings} trainings take" if trainings > 1 else "it takes"
+    lower = "strategies.lottery_ticket.levels" if trainings > 1 else "epochs"
+    return f"{many} {trial_s / S_PER_HOUR:.2g} h, more than budget.hours={hours:g}; lower {lower}"
 
 
 def _pace(rows: Sequence[Mapping[str, Plain]], slots: int, spec: StudySpec) -> dict[str, Plain]:
@@ -140,7 +152,7 @@ def _pace(rows: Sequence[Mapping[str, Plain]], slots: int, spec: StudySpec) -> d
     times = [trial_s for trial_s in fitting if trial_s]
     if not times:
         return {"fit": len(fitting), "trials_per_hour": None, "budget_hours": spec.budget.hours}
-    per_hour = slots * 3600 / (sum(times) / len(times))
+    per_hour = slots * S_PER_HOUR / (sum(times) / len(times))
     hours = spec.budget.trials / per_hour if spec.budget.trials is not None else None
     known = [h for h in (hours, spec.budget.hours) if h is not None]
     return {"fit": len(fitting), "trials_per_hour": per_hour, "budget_hours": min(known) if known else None}

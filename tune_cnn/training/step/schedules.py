@@ -25,6 +25,19 @@ def scaled_learning_rate(configuration: Configuration) -> float:
     return rate * (1 - configuration.momentum) if configuration.decoupled else rate
 
 
+def factor_in_training(configuration: Configuration, step: int, *, steps_per_epoch: int) -> float:
+    """The factor on the peak rate for `step` of the whole trial: each of its trainings has the schedule to itself."""
+    epochs = configuration.epochs_of_training
+    return learning_rate_factor(
+        configuration.schedule,
+        step % (steps_per_epoch * epochs),
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        warmup_epochs=configuration.warmup_epochs * epochs / configuration.epochs,
+        ends=(configuration.lr_start, configuration.lr_end),
+    )
+
+
 def learning_rate_factor(
     schedule: str,
     step: int,
@@ -84,6 +97,11 @@ class Plateau:
     factor: float = 1.0
     lowest: float = math.inf
     epochs_without: int = 0
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> "Plateau | None":
+        """Of a training that begins; None where another schedule is asked for."""
+        return cls.over(configuration.epochs_of_training) if configuration.schedule == "plateau" else None
 
     @classmethod
     def over(cls, epochs: int) -> "Plateau":

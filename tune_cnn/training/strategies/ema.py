@@ -1,22 +1,19 @@
 """Averaged weights (Morales-Brotons, Vogels, Hendrikx, 2024, https://arxiv.org/abs/2411.18704)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
-from tune_cnn.training.strategies.framework.running_statistics import refreshed, tracking
+from tune_cnn.training.strategies.framework.running_statistics import refreshed, some_images, tracking
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
 from tune_cnn.training.strategies.framework.values import holding
 from tune_cnn.untyped import Untyped
-
-REFRESH_IMAGES = 4096  # statistics of a channel need no more; the whole split where it is smaller
 
 
 class Ema(Strategy):
@@ -80,7 +77,7 @@ class Ema(Strategy):
         if self.statistics == "averaged":
             return {**values, **self._average}
         with holding(run.model, self._average):
-            return {**values, **self._average, **refreshed(run.model, _some_images(run))}
+            return {**values, **self._average, **refreshed(run.model, some_images(run))}
 
     def state_dict(self) -> dict[str, Untyped]:
         return {"average": self._average, "step": self._step, "updates": self._updates}
@@ -103,14 +100,3 @@ def update(average: Mapping[str, Tensor], learned: Mapping[str, Tensor], *, deca
 
 def _alike(average: Mapping[str, Tensor], learned: Mapping[str, Tensor]) -> bool:
     return average.keys() == learned.keys() and all(average[name].shape == learned[name].shape for name in average)
-
-
-def _some_images(run: TrainingRun) -> Iterator[Tensor]:
-    """Training images, the same on all ranks, in batches as large as a rank's."""
-    count, size = min(len(run.train_images), REFRESH_IMAGES), max(2, run.batch_size // run.group.ranks)
-    drawn_n = np.random.default_rng((run.seed, 0)).permutation(len(run.train_images))[:count].astype(np.int64)
-    whole = max(1, count // size) * size
-    for start in range(0, min(whole, count), size):
-        images_nchw = run.plain_batch(drawn_n[start : start + size]).images_nchw
-        run.count_pass(images_nchw)
-        yield images_nchw

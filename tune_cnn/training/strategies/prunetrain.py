@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from tune_cnn.errors import StrategyError
@@ -28,8 +29,10 @@ class PruneTrain(Strategy):
     PruneTrain (Lym et al., 2019, https://arxiv.org/abs/1901.09290).
 
     The penalty's strength is set at the first step from `lpr`, its wanted share in the loss, and fixed from then on.
-    The batch grows into the memory that the cut channels leave, and the learning rate with it. After net2net it begins
-    when the net has grown.
+    The batch grows into the memory that the cut channels leave, and the learning rate with it, up to `most_batch` times
+    the first batch, which alone bounds it where memory is plenty. On a GPU the memory is what the training has been
+    seen to take; elsewhere an image takes it in proportion to the numbers that its forward pass makes. After net2net
+    all this begins when the net has grown.
     """
 
     name = "prunetrain"
@@ -57,18 +60,24 @@ class PruneTrain(Strategy):
         "grow_batch": Knob(
             allowed=Choice(values=(False, True)), default=True, meaning="let the batch grow into the freed memory"
         ),
+        "most_batch": Knob(
+            allowed=Range(low=1.0, high=32.0), default=4.0, meaning="largest batch that it grows to, by the first one"
+        ),
     }
     lpr: float
     interval: float
     threshold: float
     proximal: bool
     grow_batch: bool
+    most_batch: float
 
     def __init__(self, **knobs: object) -> None:
         super().__init__(**knobs)
         self._norms: GroupNorms | None = None
         self._strength: Tensor | None = None  # λ
         self._activations = 0  # of one image before the first cut
+        self._peak_bytes = 0.0  # of the device while the net was whole; 0 where there is none to measure
+        self._still_bytes = 0.0  # what of it lies there between steps
 
     def prepare(self, run: TrainingRun) -> None:
         graph = channel_graph(run.model, run.sample_batch().images_nchw)
@@ -92,6 +101,12 @@ class PruneTrain(Strategy):
         if epoch >= self._first_epoch(run):
             self._watch(run, channel_graph(run.model, run.sample_batch().images_nchw))
 
+    def end_epoch(self, run: TrainingRun) -> None:
+        """While the net is whole, see what the training takes."""
+        if run.device.type == "cuda" and self._norms is not None and not self._has_cut(run):
+            self._peak_bytes = max(self._peak_bytes, torch.cuda.max_memory_allocated(run.device))
+            self._still_bytes = torch.cuda.memory_allocated(run.device)
+
     def penalty(self, run: TrainingRun, loss: Tensor) -> Tensor | None:
         if not self._norms or (self.proximal and self._strength is not None):  # nothing is left that could be cut
             return None
@@ -110,11 +125,17 @@ class PruneTrain(Strategy):
         return rebuild_shape(model, change)
 
     def state_dict(self) -> dict[str, Untyped]:
-        return {"strength": self._strength, "activations": self._activations}
+        return {
+            "strength": self._strength,
+            "activations": self._activations,
+            "peak_bytes": self._peak_bytes,
+            "still_bytes": self._still_bytes,
+        }
 
     def load_state_dict(self, run: TrainingRun, state: Mapping[str, Untyped]) -> None:
         self._strength = None if state["strength"] is None else state["strength"].to(run.device)
         self._activations = state["activations"]
+        self._peak_bytes, self._still_bytes = state["peak_bytes"], state["still_bytes"]
         self._norms = None  # of the model's former shape
 
     def _first_epoch(self, run: TrainingRun) -> int:
@@ -133,16 +154,41 @@ class PruneTrain(Strategy):
         run.replace_model(run.model, cut.carried, by=self.name, change=cut.change)
         self._watch(run, cut.graph)
         if self.grow_batch:
-            batch_size = grown_batch(
-                run.configuration.batch_size,
-                ranks=run.group.ranks,
-                freed=self._activations / cut.graph.activations,
-                most=len(run.train_images),
-            )
-            if batch_size > run.batch_size:
-                grower = run.strategies.get(Net2Net.name)
-                ratio = batch_size / run.configuration.batch_size
-                run.resize_batch(batch_size, learning_rate_ratio=ratio * (grower.lr_factor if grower else 1.0))
+            self._grow_batch(run, cut.graph.activations / self._activations)
+
+    def _grow_batch(self, run: TrainingRun, each: float) -> None:
+        """each: what an image takes now, by what it took."""
+        first = run.configuration.batch_size
+        batch_size = grown_batch(
+            first,
+            ranks=run.group.ranks,
+            freed=min(self.most_batch, self._freed(run, each)),
+            most=len(run.train_images),
+        )
+        if batch_size > run.batch_size:
+            grower = run.strategies.get(Net2Net.name)
+            ratio = batch_size / first
+            run.resize_batch(batch_size, learning_rate_ratio=ratio * (grower.lr_factor if grower else 1.0))
+
+    def _freed(self, run: TrainingRun, each: float) -> float:
+        """How many images fit where one did, on the rank where they are fewest."""
+        if not self._peak_bytes:
+            return 1 / each
+        still_bytes = torch.cuda.memory_allocated(run.device)
+        freed = freed_by_memory(self._peak_bytes, (self._still_bytes, still_bytes), each)
+        return min(run.group.gather(freed))
+
+    def _has_cut(self, run: TrainingRun) -> bool:
+        return any(change["strategy"] == self.name for change in run.changes)
+
+
+def freed_by_memory(peak: float, still: tuple[float, float], each: float) -> float:
+    """How many images fit now where one did: peak less what lies still, before and after, over what an image takes.
+
+    All in bytes but `each`: what an image takes now, by what it took.
+    """
+    before, after = still
+    return (peak - after) / ((peak - before) * each) if peak > before else 1 / each
 
 
 def step_length(group: Mapping[str, Untyped]) -> float:

@@ -1,10 +1,15 @@
 """Running statistics of batch normalisation, taken anew for weights that no step has normalised with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from tune_cnn.training.strategies.framework.training_run import TrainingRun
+
+REFRESH_IMAGES = 4096  # statistics of a channel need no more; the whole split where it is smaller
 
 
 def tracking(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -42,3 +47,14 @@ def refreshed(model: nn.Module, batches_nchw: Iterable[Tensor]) -> dict[str, Ten
     for module, training in modes.items():
         module.training = training
     return found
+
+
+def some_images(run: TrainingRun) -> Iterator[Tensor]:
+    """Training images to refresh by, the same on all ranks, in batches as large as a rank's."""
+    count, size = min(len(run.train_images), REFRESH_IMAGES), max(2, run.batch_size // run.group.ranks)
+    drawn_n = np.random.default_rng((run.seed, 0)).permutation(len(run.train_images))[:count].astype(np.int64)
+    whole = max(1, count // size) * size
+    for start in range(0, min(whole, count), size):
+        images_nchw = run.plain_batch(drawn_n[start : start + size]).images_nchw
+        run.count_pass(images_nchw)
+        yield images_nchw
