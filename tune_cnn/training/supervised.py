@@ -82,7 +82,7 @@ class SupervisedTraining:
         if self._interrupted is None:
             meters.epoch()
         with meters.training():
-            sums = self._train(epoch, leave=leave)
+            sums = self._train(epoch, leave=None if self._strategies.only_between_epochs else leave)
             if sums.left:
                 return None
             if epoch + 1 == context.job.last_epoch:
@@ -183,7 +183,7 @@ class SupervisedTraining:
             sums,
             first_step=epoch * self._steps,
             captured=self._captured,
-            leave=None if leave is None or strategies.only_between_epochs else lambda: leave(sums.steps, self._steps),
+            leave=None if leave is None else lambda: leave(sums.steps, self._steps),
         )
         if not sums.left:
             self._within = None
