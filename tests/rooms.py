@@ -72,7 +72,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"supervised"},
         {"trial"},
         {"rank"},
-        {"inspection"},
+        {"inspection", "profiling"},
     ],
     "trials": [
         {
@@ -106,13 +106,13 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"numbers", "profile_report", "progress", "study_report", "axes", "thinning"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],
     "cli": [
         {"options", "output"},
-        {"catalog", "fleet", "studies"},
+        {"catalog", "fleet", "questions", "studies"},
         {"main"},
     ],
     "study": [
@@ -125,6 +125,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming", "questions"},
         {"searching", "training"},
+        {"profiling"},  # keeps costs as a search does
         {"answers"},
         {"study"},
         {"submitting"},

@@ -1,14 +1,11 @@
 """What a configuration's steps cost is measured on real steps, and its parts make sense of one another."""
 
-import math
 from pathlib import Path
 
 import pytest
 from ranks import digits_job
 
-from tune_cnn.training.profiling.bench import RankBench, communication, fixed_pct
-from tune_cnn.training.profiling.pace import LEAST_STEPS, Pace, Then
-from tune_cnn.training.process.process_group import ProcessGroup
+from tune_cnn.training.profiling.bench import RankBench
 
 
 @pytest.fixture(scope="module")

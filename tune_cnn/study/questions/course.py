@@ -100,9 +100,11 @@ def dry_run(question: Question, spec: StudySpec, locations: Locations, *, report
         runs = [run for _, run in left(question, archive)]
         seconds = question.seconds(here, runs)
         return {
+            "settled": dict(archive.study.info[QUESTION]["settled"]),
             "study": spec.study,
             "runs": len(runs),
             "seconds": None if seconds is None else seconds / max(question.lanes(here), 1),
+            "planned": [{"run": run.key, "params": dict(run.params), "seed": run.seed, **run.extra} for run in runs],
             "notes": list(here.checked.notes),
         }
 

@@ -1,4 +1,4 @@
-"""A training whose steps are measured: as they are, on one resident batch, on half of it, and without the other ranks."""
+"""A training whose steps are measured: as they are, on a resident batch, on half of it, without the other ranks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -136,4 +136,3 @@ def _again_and_again(batch: Batch) -> Iterator[Batch]:
     while True:
         PROGRESS.moved()
         yield batch
-
