@@ -118,9 +118,9 @@ def in_words() -> list[tuple[str, str, str]]:
         Bound.LOADER: f"{less}, and loader and step, each alone, come together to less than {100 * ROOM:.0f} % of it "
         "(the slower one where loader processes work beside the step, else one after the other), or "
         f"{WAIT_PCT:.0f} % of the time or more is waiting for data",
-        Bound.HOST: f"{less}, though neither the loader alone nor the step alone explains it; or {more}, and the GPU is "
-        f"busy less than {BUSY_PCT:.0f} % of the time at the ceiling, or {FIXED_PCT:.0f} % of a step or more doesn't "
-        "depend on its images",
+        Bound.HOST: f"{less}, though neither the loader alone nor the step alone explains it; or {more}, and at the "
+        f"ceiling the GPU is busy less than {BUSY_PCT:.0f} % of the time, or {FIXED_PCT:.0f} % of a step or more "
+        "doesn't depend on its images",
         Bound.COMPUTE: f"{REACHED_PCT:.0f} % of the ceiling or more is reached, and the step is busy with its images",
         Bound.COMMUNICATION: f"{WAIT_PCT:.0f} % of the time or more is for other ranks (a step, beside a rank's own "
         f"without averaging gradients), and that is more than what is lost outside the step; the others wait for the "
