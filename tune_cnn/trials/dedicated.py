@@ -142,15 +142,24 @@ class Dedicated:
         self._actor, self._coordinator, self._fleet, self._trial = actor, coordinator, fleet, trial
         self._going: Mapping[str, float] = {}
 
-    def train(self, job: TrainingJob, told: Callable[[EpochResult], bool | None]) -> EpochResult:
+    def train(
+        self,
+        job: TrainingJob,
+        told: Callable[[EpochResult], bool | None],
+        *,
+        past: Callable[[EpochResult], object] = lambda result: None,
+    ) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
-        Where `told` answers True, the training ends there, with a checkpoint; the result is then not `done`.
+        `past` is told of those that the checkpoint already has. Where `told` answers True, the training ends there,
+        with a checkpoint; the result is then not `done`.
         After a failure a group of several ranks is ended: it takes a new `dedicated` to go on. ProcessLost, with a
         checkpoint, where a node of the ranks is going.
         """
         done = self._call("begin", job)
-        result: EpochResult | None = self._call("history")[-1] if done else None
+        result: EpochResult | None = None
+        for result in self._call("history") if done else ():
+            past(result)
         while result is None or not (result.done or done >= job.last_epoch):
             trained: EpochResult | LeftEpoch = self._call("train_epoch")
             if isinstance(trained, LeftEpoch):
