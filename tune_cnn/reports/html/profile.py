@@ -32,14 +32,16 @@ _COLUMNS = (
     ("memory [MiB]", "peak_memory_mib", 1.0),
     ("fixed [%]", "fixed_pct", 1.0),
     ("for ranks [%]", "communication_pct", 1.0),
+    ("taken [%]", "taken_pct", 1.0),
 )
 _MEANINGS = (
     "images/s: training as it is, with its waits and the turns of its epochs. ceiling: the same step on one resident "
     "batch, with the same threads. loader alone: the same loader while nothing is trained. waiting: the share of the "
     "time until the data of the next batch had come. CPU: 100 is one core. fixed: of a step on a resident batch, what "
     "half a batch takes just as well. for ranks: of such a step, what it takes longer than without averaging "
-    "gradients. reached: images/s over the ceiling. scaling: images/s over that of the fewest ranks, by their share of "
-    "these ranks, at the same batch over all ranks. spread: of the repeats' images/s, the largest less the smallest."
+    "gradients. taken: of the time, what other work on the machine took from the thread that steps. reached: images/s "
+    "over the ceiling. scaling: images/s over that of the fewest ranks, by their share of these ranks, at the same "
+    "batch over all ranks. spread: of the repeats' images/s, the largest less the smallest."
 )
 
 

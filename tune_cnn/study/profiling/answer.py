@@ -14,7 +14,17 @@ from tune_cnn.reports.profile_report import Advice, ProfiledCell
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import TrialState
 from tune_cnn.study.profiling.ranks import with_ranks
-from tune_cnn.study.profiling.rules import NAMES, NEAR_PCT, Bound, Stall, near_best, reached_pct, stall_of
+from tune_cnn.study.profiling.rules import (
+    DISTURBED_PCT,
+    NAMES,
+    NEAR_PCT,
+    NOISY_PCT,
+    Bound,
+    Stall,
+    near_best,
+    reached_pct,
+    stall_of,
+)
 from tune_cnn.untyped import Plain
 
 CELL, KNOWN = "cell", "known"  # of a trial's extra: the number of its cell; whether an earlier profile measured it
@@ -122,12 +132,31 @@ def advice_of(cells: Sequence[ProfiledCell]) -> list[Advice]:
 
 
 def verdict_of(cells: Sequence[ProfiledCell]) -> list[str]:
-    """Three sentences: the fastest cell, what holds the others up and where, and what to set."""
+    """Three sentences: the fastest cell, what holds the others up and where, and what to set.
+
+    On a machine that was too busy: that first, and no advice.
+    """
     measured = [cell for cell in cells if cell.metrics]
     if not measured:
         return ["No cell could be measured.", *_failures(cells), ""][:3]
     best = max(measured, key=lambda cell: cell.metrics["images_per_s"])
-    return [_fastest(best), _where_time_goes(measured, cells), _what_to_set(measured)]
+    told = [_fastest(best), _where_time_goes(measured, cells)]
+    doubt = _too_busy(measured)
+    return [doubt, *told] if doubt is not None else [*told, _what_to_set(measured)]
+
+
+def _too_busy(measured: Sequence[ProfiledCell]) -> str | None:
+    """Why nothing can be told of this machine as it was; None where it can."""
+    spreads = [cell.spread_pct for cell in measured if cell.spread_pct is not None]
+    taken = [cell.metrics["taken_pct"] for cell in measured if "taken_pct" in cell.metrics]
+    why = []
+    if taken and median(taken) > DISTURBED_PCT:
+        why.append(f"other work took {median(taken):.0f} % of the steps' time")
+    if spreads and median(spreads) > NOISY_PCT:
+        why.append(f"repeats of a cell differ by {median(spreads):.0f} %")
+    if not why:
+        return None
+    return f"This machine was too busy to tell ({' and '.join(why)} in the median cell): profile it when it is idle."
 
 
 def _fastest(best: ProfiledCell) -> str:

@@ -26,6 +26,7 @@ from tune_cnn.study.profiling.plan import (
     place_of,
     seconds_of,
 )
+from tune_cnn.study.profiling.rules import is_disturbed
 from tune_cnn.study.questions.left import RUN
 from tune_cnn.study.questions.question import Here, Run
 from tune_cnn.training.messages import TrainingJob
@@ -114,17 +115,18 @@ class Profile:
         self._keep(here, run)
 
     def _keep(self, here: Here, run: Run) -> None:
-        """Once all repeats of its cell have ended well."""
+        """Once all repeats of its cell have ended well, if it was the cell and no other work that they measured."""
         session, cell = here.session, Cell(params=run.params, ranks=int(run.extra[RANKS]))
         ended = {t.number for t in session.store.trials(session.study) if t.extra.get(CELL) == run.extra[CELL]}
         metrics = [point.metrics for point in session.store.points(session.study) if point.trial in ended]
-        if len(metrics) < REPEATS:
+        measured = medians(metrics)
+        if len(metrics) < REPEATS or is_disturbed(measured):
             return
         keep(
             session.store,
             self._place(here, cell.ranks),
             cell,
-            medians(metrics),
+            measured,
             train_images=here.checked.info["data"]["train_images"],
             late=_changes_later(here.spec.configuration(run.params).strategies_on, here.checked.cards),
         )

@@ -16,6 +16,10 @@ FIXED_PCT = 50.0
 BUSY_PCT = 70.0
 # A slowest rank that takes that many times as long as the mean: the others wait for it, not for the network.
 SLOWEST = 1.15
+# Other work that takes more than that of a step's time decides what is seen: nothing of it is kept.
+DISTURBED_PCT = 10.0
+# Repeats that differ by more, in the median cell, can't tell cells apart that differ by half of that.
+NOISY_PCT = 20.0
 NEAR_PCT = 2.0  # the fewest workers are looked for that near to the best
 
 Metrics = Mapping[str, float]
@@ -55,6 +59,11 @@ class Stall:
 
     bound: Bound
     why: str
+
+
+def is_disturbed(metrics: Metrics) -> bool:
+    """Whether other work on the machine took too much of the time for the numbers to say what the cell costs."""
+    return metrics.get("taken_pct", 0.0) > DISTURBED_PCT
 
 
 def reached_pct(metrics: Metrics) -> float:

@@ -22,7 +22,10 @@ class RankBench(RankTraining):
         loader_images_per_s (the loader alone), ceiling_images_per_s (the same step on one resident batch) with its
         ceiling_gpu_util_pct, fixed_pct (of that step, what half a batch takes just as well), and of several ranks
         communication_pct (of that step, what it takes longer than without the others) and slowest_rank_ratio (the
-        slowest rank's own step over the mean). steps_s: of the steps as they are; beside_s: of each of the others.
+        slowest rank's own step over the mean). taken_pct: of the steps as they are, the time that other work took from
+        the thread that steps, on the rank that lost most; absent where the system doesn't tell.
+
+        steps_s: of the steps as they are; beside_s: of each of the others.
         """
         PROGRESS.begin(compiles=job.configuration.compile)
         self.end()
@@ -48,6 +51,8 @@ class RankBench(RankTraining):
 def _as_trained(training: MeasuredTraining, context: TrialContext, least_s: float) -> dict[str, float]:
     of_ranks = context.group.gather(training.steps_as_trained(least_s))
     found = reduce_metrics(of_ranks)
+    if "taken_pct" in found:
+        found["taken_pct"] = max(one["taken_pct"] for one in of_ranks)
     found["data_wait_pct"] = 100 * found["data_wait_s"] / found["train_time_s"]
     if "gpu_energy_j" in found:
         found["gpu_energy_j_per_image"] = found["gpu_energy_j"] / (found["images_per_s"] * found["train_time_s"])

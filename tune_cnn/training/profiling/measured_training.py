@@ -11,6 +11,7 @@ from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.through_dataloader import PREFETCH
 from tune_cnn.training.loop import new_sums, train_steps
 from tune_cnn.training.meters.clock import synchronize
+from tune_cnn.training.profiling.other_work import ready_but_waiting_s, taken_pct
 from tune_cnn.training.profiling.pace import LEAST_STEPS, Pace, Then
 from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.evaluation import evaluate
@@ -34,12 +35,14 @@ class MeasuredTraining(SupervisedTraining):
     Only the first epoch is measured, over and over: what a strategy makes of the net later is not.
     """
 
+    _taken_pct: float | None = None  # of the last stretch
+
     def steps_as_trained(self, least_s: float) -> dict[str, float]:
         """This rank's meters over so many seconds of training as it is, the turns of short epochs with it."""
         with self._on_the_clock(self._warm_up_steps, least_s) as after_step:
             while not self._train(0, leave=lambda step, of: after_step()).left:
                 pass
-        return self._context.meters.read()
+        return self._read()
 
     def loader_alone(self, least_s: float) -> LoaderAlone:
         """The loader is of no more use afterwards: its processes end, so that they disturb nothing that follows.
@@ -89,7 +92,7 @@ class MeasuredTraining(SupervisedTraining):
                 captured=self._captured,
                 leave=after_step,
             )
-        return self._context.meters.read()
+        return self._read()
 
     @property
     def replays_steps(self) -> bool:
@@ -106,14 +109,21 @@ class MeasuredTraining(SupervisedTraining):
         """Until the batches that loader processes had ready at the start are used up."""
         return WARM_UP_STEPS + PREFETCH * self._context.job.configuration.loader_workers
 
+    def _read(self) -> dict[str, float]:
+        """The meters, and what other work on the machine took of the time."""
+        found = self._context.meters.read()
+        return found if self._taken_pct is None else {**found, "taken_pct": self._taken_pct}
+
     @contextmanager
     def _on_the_clock(self, warm_up: int, least_s: float) -> Iterator[Callable[[], bool]]:
         """Gives what is to be asked after each step: whether it was the last. The meters run after the warm-up."""
         context, meters = self._context, self._context.meters
         pace = Pace(context.group, warm_up=warm_up, least_s=least_s)
+        begun_s, waiting_s = 0.0, None
         with PROGRESS.doing(Doing.TRAINING), ExitStack() as stretch:
 
             def after_step() -> bool:
+                nonlocal begun_s, waiting_s
                 then = pace.after_step()
                 if then is Then.GO_ON:
                     return False
@@ -123,6 +133,7 @@ class MeasuredTraining(SupervisedTraining):
                     pace.decided()
                     meters.begin()
                     stretch.enter_context(meters.training())
+                    begun_s, waiting_s = perf_counter(), ready_but_waiting_s()
                 else:
                     with meters.paused():
                         then = pace.decided()
@@ -130,6 +141,7 @@ class MeasuredTraining(SupervisedTraining):
                 return then is Then.END
 
             yield after_step
+            self._taken_pct = taken_pct(waiting_s, ready_but_waiting_s(), perf_counter() - begun_s)
 
 
 def _again_and_again(batch: Batch) -> Iterator[Batch]:
