@@ -51,6 +51,23 @@ def test_the_verdict_names_the_fastest_the_stall_and_what_to_set(tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize(
+    ("speeds", "taken_pct", "said"),
+    [
+        ([950.0, 960.0, 940.0], 40.0, "other work took 40 %"),
+        ([400.0, 900.0, 950.0], 1.0, "repeats of a cell differ by"),
+    ],
+)
+def test_a_machine_that_was_too_busy_gets_no_advice_in_the_verdict(
+    tmp_path: Path, speeds: list[float], taken_pct: float, said: str
+) -> None:
+    """By what other work took, or by repeats that differ."""
+    cells = answered(tmp_path, [cell(feed(batch, 0), speeds, taken_pct=taken_pct) for batch in (32, 128)])
+    first, *rest = verdict_of(cells)
+    assert first.startswith("This machine was too busy to tell") and said in first
+    assert len(rest) == 2 and "Within 2 %" not in " ".join(rest)
+
+
 def test_what_ran_out_of_memory_is_told_and_its_reason_kept(tmp_path: Path) -> None:
     cells = answered(tmp_path, [*CELLS[:5], FULL])
     assert (cells[-1].bound, cells[-1].why, cells[-1].metrics) == ("memory", "out of memory: 3 GiB more", {})

@@ -97,5 +97,11 @@ def test_the_page_has_every_stall_and_the_numbers_of_the_rules(monkeypatch: pyte
     assert stall_of(measured(images_per_s=650.0), workers=2).bound is Bound.COMPUTE
 
 
+def test_a_cell_from_which_other_work_took_a_tenth_says_little() -> None:
+    """Where the system doesn't tell, it counts as undisturbed."""
+    assert [rules.is_disturbed(measured(taken_pct=taken)) for taken in (5.0, 15.0)] == [False, True]
+    assert not rules.is_disturbed(measured())
+
+
 def test_within_two_per_cent_is_as_good_as_the_best() -> None:
     assert near_best([100.0, 98.1, 97.9, 50.0]) == [True, True, False, False]
