@@ -18,6 +18,8 @@ from mlflow_server.command import parser as server_options
 from tune_cnn.cli.main import app
 from tune_cnn.records.store import Store
 from tune_cnn.spec import load_spec
+from tune_cnn.spec.loading import read_raw
+from tune_cnn.study.comparing.asked import asked_of
 from tune_cnn.study.export import read_config
 
 READING = {"front", "export", "status", "list", "report", "recipes", "strategies", "delete"}  # run, on a made-up study
@@ -106,6 +108,9 @@ class Checker:
             server_options("tune-cnn server").parse_args(words[1:])
             return
         asked = command.make_context(words[0], words[1:]).params
+        if words[0] == "compare":
+            asked_of(*read_raw(asked["spec"], asked["overrides"] or []), asked["over"], asked["values"] or [])
+            return
         if "study" in asked:
             self._study(asked["study"])
         if words[0] in READING or asked.get("schema"):

@@ -106,7 +106,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"comparison_words", "numbers", "profile_report", "progress", "study_report", "axes", "thinning"},
+        {"numbers", "profile_report", "progress", "study_report", "axes", "thinning"},
+        {"comparison_words"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],
@@ -147,6 +148,7 @@ ROOMS: dict[str, set[str]] = {
     "mlflow": {"records"},
     "sqlalchemy": {"records"},
     "moocore": {"front"},
+    "scipy": {"front"},
     "plotly": {"reports"},
     "matplotlib": {"reports"},
     "rich": {"reports"},

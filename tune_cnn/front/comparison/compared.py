@@ -1,5 +1,6 @@
 """Cells compared: means, chances to be on the front, differences to the baseline; per set of images, and over all."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -12,7 +13,7 @@ from tune_cnn.front.comparison.intervals import Interval, mean_of
 from tune_cnn.front.comparison.paired import Difference, difference, holm
 from tune_cnn.front.confirmed import scale_of
 from tune_cnn.front.dominance import costs, front, raw_values
-from tune_cnn.front.prediction import front_probabilities
+from tune_cnn.front.prediction import by_factors, front_probabilities
 from tune_cnn.metrics import EpochPoint, Metric
 from tune_cnn.untyped import Plain
 
@@ -150,14 +151,27 @@ def _differences(cells: Sequence[CellRuns], base: CellRuns, name: str, metric: M
 
 
 def _chances(cells: Sequence[CellRuns], objectives: Sequence[Metric]) -> dict[str, float | None]:
+    """How often a fresh run of each is on the front of fresh runs with one seed: what seeds share is taken out."""
     if not cells:
         return {}
-    drawn = [{m.name: list(_series(cell, m.name).values()) for m in objectives} for cell in cells]
+    by_metric = {m.name: _without_blocks([_series(cell, m.name) for cell in cells], m) for m in objectives}
+    drawn = [{name: of[at] for name, of in by_metric.items()} for at in range(len(cells))]
     lost = [len(cell.failures) / max(len(cell.failures) + len(cell.runs), 1) for cell in cells]
     rng = np.random.default_rng(0)  # the same at every look
     steps = {name: max(cell.resolutions.get(name, 0.0) for cell in cells) for name in cells[0].resolutions}
     found = front_probabilities(drawn, objectives, rng=rng, failing=lost, resolutions=steps)
     return {cell.name: chance for cell, chance in zip(cells, found, strict=True)}
+
+
+def _without_blocks(series: Sequence[Mapping[int, float]], metric: Metric) -> list[list[float]]:
+    """Each cell's values less what their block adds to all cells: y = cell + block + rest, fitted by means."""
+    logs = by_factors([value for of in series for value in of.values()], metric)
+    to, back = (math.log, math.exp) if logs else (float, float)
+    own = [{block: to(value) for block, value in of.items()} for of in series]
+    centers = [fmean(of.values()) for of in own]
+    blocks = {block for of in own for block in of}
+    shared = {b: fmean(of[b] - center for of, center in zip(own, centers, strict=True) if b in of) for b in blocks}
+    return [[back(value - shared[block]) for block, value in of.items()] for of in own]
 
 
 def _values(

@@ -35,6 +35,7 @@ def curves_figure(cells: Sequence[ComparedCell]) -> go.Figure:
                 for trace in _traces(cell.of.name, curve, x, color, shown=row == 1 and column == 1):
                     figure.add_trace(trace, row=row, col=column)
     for row, name in enumerate(names, start=1):
+        figure.update_yaxes(range=heights([cell.curves[name] for cell in cells if name in cell.curves]), row=row)
         figure.update_yaxes(title={"text": escape(f"{titled(METRICS[name])} {better(METRICS[name])}")}, row=row, col=1)
     figure.update_xaxes(title={"text": "epoch"}, row=max(len(names), 1), col=1)
     figure.update_xaxes(title={"text": escape(titled(METRICS["train_time_s"]))}, row=max(len(names), 1), col=2)
@@ -62,6 +63,15 @@ def _traces(
         hovertemplate=f"{escape(name)}<br>%{{x:.4~g}}: %{{y:.4~g}}<extra></extra>",
     )  # fmt: skip
     return band, line
+
+
+def heights(curves: Sequence[Curve]) -> tuple[float, float]:
+    """What an axis shows: all means, and of the bands as much again. A band over two seeds would leave nothing else."""
+    means = [of.mean for curve in curves for of in curve.means]
+    low, high = min(means), max(means)
+    room = (high - low) / 2 or abs(high) / 10 or 1.0
+    ends = [end for curve in curves for of in curve.means for end in (of.low, of.high) if end is not None]
+    return max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
 
 
 def differences_figure(found: Compared, cells: Sequence[ComparedCell]) -> go.Figure:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from tune_cnn.front.comparison.compared import CURVES, ComparedCell
 from tune_cnn.metrics import METRICS
-from tune_cnn.reports.figures.comparison import BAND, COLORS, MOST_CELLS
+from tune_cnn.reports.figures.comparison import BAND, COLORS, MOST_CELLS, heights
 from tune_cnn.reports.numbers import better, titled
 
 _PANEL_IN = (4.6, 2.6)  # inches
@@ -34,6 +34,7 @@ def curves_picture(path: Path, cells: Sequence[ComparedCell]) -> Path:
                 ]
                 panel.fill_between(xs, [e[0] for e in ends], [e[1] for e in ends], color=color, alpha=BAND, linewidth=0)
     for row, name in zip(panels, names, strict=False):
+        row[0].set_ylim(*heights([cell.curves[name] for cell in cells if name in cell.curves]))
         row[0].set_ylabel(f"{titled(METRICS[name])} {better(METRICS[name])}")
         for panel in row:
             panel.grid(alpha=0.3)

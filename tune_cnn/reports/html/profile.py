@@ -139,7 +139,7 @@ def _advice(report: ProfileReport) -> str:
 
 def _rules(report: ProfileReport) -> str:
     rows = [
-        f"<tr><td><b>{escape(name)}</b></td><td>{escape(when)}</td><td>{escape(remedy)}</td></tr>\n"
+        f"<tr><td class=whole><b>{escape(name)}</b></td><td>{escape(when)}</td><td>{escape(remedy)}</td></tr>\n"
         for name, when, remedy in report.rules
     ]
     return section("How stalls are named", "", table(["stall", "when", "what mends it"], rows))
@@ -163,11 +163,11 @@ def _row(cell: ProfiledCell, columns: list[tuple[str, float]], *, has_scaling: b
         numbers.append(_shown(None if cell.scaling is None else 100 * cell.scaling))
     numbers.append(_shown(cell.spread_pct))
     name = f"batch {cell.batch_size}, {feed_name(cell)}" + (f", {told}" if (told := setting_name(cell)) else "")
-    bad = "" if cell.metrics else ' class="state-failed"'
+    bad = "" if cell.metrics else " state-failed"
     known = " (known)" if cell.is_known else ""
     return (
-        f"<tr><td>{escape(name)}{known}</td>{''.join(f'<td class=num>{escape(value)}</td>' for value in numbers)}"
-        f"<td{bad}>{escape(cell.called)}</td><td>{escape(cell.why)}</td></tr>\n"
+        f'<tr><td class="whole">{escape(name)}{known}</td>{"".join(f"<td class=num>{escape(value)}</td>" for value in numbers)}'
+        f'<td class="whole{bad}">{escape(cell.called)}</td><td class="why">{escape(cell.why)}</td></tr>\n'
     )
 
 
