@@ -162,11 +162,12 @@ def _row(cell: ProfiledCell, columns: list[tuple[str, float]], *, has_scaling: b
     if has_scaling:
         numbers.append(_shown(None if cell.scaling is None else 100 * cell.scaling))
     numbers.append(_shown(cell.spread_pct))
-    name = f"batch {cell.batch_size}, {feed_name(cell)}" + (f", {told}" if (told := setting_name(cell)) else "")
+    name = f"batch {cell.batch_size}, {feed_name(cell)}" + (f", {setting}" if (setting := setting_name(cell)) else "")
     bad = "" if cell.metrics else " state-failed"
     known = " (known)" if cell.is_known else ""
+    told = "".join(f'<td class="num">{escape(value)}</td>' for value in numbers)
     return (
-        f'<tr><td class="whole">{escape(name)}{known}</td>{"".join(f"<td class=num>{escape(value)}</td>" for value in numbers)}'
+        f'<tr><td class="whole">{escape(name)}{known}</td>{told}'
         f'<td class="whole{bad}">{escape(cell.called)}</td><td class="why">{escape(cell.why)}</td></tr>\n'
     )
 

@@ -1,6 +1,7 @@
 """A rank that measures configurations instead of training them, warm from one to the next."""
 
 from collections.abc import Mapping
+from math import fsum
 from statistics import fmean
 
 from tune_cnn.training.messages import TrainingJob
@@ -64,7 +65,7 @@ def _beside(training: MeasuredTraining, context: TrialContext, least_s: float) -
     group = context.group
     alone = training.loader_alone(least_s)
     batch = alone.batch
-    found = {"loader_images_per_s": sum(group.gather(alone.images_per_s))}
+    found: dict[str, float] = {"loader_images_per_s": fsum(group.gather(alone.images_per_s))}
     ceiling = reduce_metrics(group.gather(training.resident_steps(batch, least_s)))
     found |= {f"ceiling_{name}": ceiling[name] for name in ("images_per_s", "gpu_util_pct") if name in ceiling}
     half = len(batch.labels_n) // 2
