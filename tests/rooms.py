@@ -108,6 +108,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "reports": [
         {"numbers", "profile_report", "progress", "study_report", "axes", "thinning"},
         {"comparison_words"},
+        {"comparison_markdown"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],

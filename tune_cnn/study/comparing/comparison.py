@@ -63,26 +63,19 @@ class Comparison:
 def _checked(here: Here, cells: Sequence[Cell]) -> dict[str, Checked]:
     """What the hardware and each data set, model and training of the cells say of each other; raises InputError."""
     found: dict[str, Checked] = {}
-    base = repr({key: _of(here, key) for key in cells[0].changes})
     for cell in cells:
         key = repr(cell.changes)
         if key in found:
             continue
-        if not cell.changes or key == base:
+        spec = changed(here.session.spec, cell.changes)
+        if spec == here.session.spec:
             found[key] = here.checked
             continue
         here.session.report(f"checking {cell.name}")
-        spec = changed(here.session.spec, cell.changes)
         found[key] = check(spec, here.slots, cache_dir=here.session.locations.cache_dir)
         for note in found[key].notes:
             here.session.report(note)
     return found
-
-
-def _of(here: Here, key: str) -> Plain:
-    raw = here.session.spec.model_dump()
-    outer, _, inner = key.partition(".")
-    return raw[outer][inner] if inner else raw[outer]
 
 
 def _settled(cell: Cell, checked: Checked, here: Here) -> Cell:
