@@ -150,10 +150,15 @@ def _cells(report: ProfileReport) -> str:
         (heading, name, by) for heading, name, by in _COLUMNS if any(name in cell.metrics for cell in report.cells)
     ]
     has_scaling = any(cell.scaling is not None for cell in report.cells)
-    headings = ["cell", *(heading for heading, _, _ in shown), "reached [%]", *(["scaling [%]"] if has_scaling else [])]
-    headings += ["spread [%]", "held up by", "because"]
+    headings = [
+        "cell, and what holds it up",
+        *(heading for heading, _, _ in shown),
+        "reached [%]",
+        *(["scaling [%]"] if has_scaling else []),
+    ]
+    headings += ["spread [%]", "because"]
     rows = [_row(cell, [(name, by) for _, name, by in shown], has_scaling=has_scaling) for cell in report.cells]
-    return section("Every cell", _MEANINGS, table(headings, rows, numeric=len(headings) - 3))
+    return section("Every cell", _MEANINGS, table(headings, rows, numeric=len(headings) - 2))
 
 
 def _row(cell: ProfiledCell, columns: list[tuple[str, float]], *, has_scaling: bool) -> str:
@@ -167,8 +172,8 @@ def _row(cell: ProfiledCell, columns: list[tuple[str, float]], *, has_scaling: b
     known = " (known)" if cell.is_known else ""
     told = "".join(f'<td class="num">{escape(value)}</td>' for value in numbers)
     return (
-        f'<tr><td class="whole">{escape(name)}{known}</td>{told}'
-        f'<td class="whole{bad}">{escape(cell.called)}</td><td class="why">{escape(cell.why)}</td></tr>\n'
+        f'<tr><td class="whole">{escape(name)}{known}<br><b class="soft{bad}">{escape(cell.called)}</b></td>{told}'
+        f'<td class="why">{escape(cell.why)}</td></tr>\n'
     )
 
 
