@@ -2,7 +2,8 @@
 
 import time
 
-import numpy as np
+import torch
+from torch import Tensor
 
 SLEEP_S = 0.02  # an image: a step of 16 waits 0.3 s for data, and takes some milliseconds
 
@@ -14,14 +15,13 @@ class Slow:
 
     def __init__(self, count: int) -> None:
         self.labels = [at % 2 for at in range(count)]
-        self._random = np.random.default_rng(0)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, at: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, at: int) -> tuple[Tensor, int]:
         time.sleep(SLEEP_S)
-        return self._random.integers(0, 256, (1, 8, 8), dtype=np.uint8), self.labels[at]
+        return torch.randint(0, 256, (1, 8, 8), dtype=torch.uint8), self.labels[at]
 
 
 def slow(root: str) -> tuple[Slow, None, None]:
