@@ -41,14 +41,14 @@ def test_it_goes_on_after_a_kill_and_measures_nothing_twice(tmp_path: Path) -> N
     after = _measured(tmp_path)
     assert len(after) == 6 and before == after[: len(before)]
     again = run(tmp_path, "profile", "small.yaml")
-    assert "have ended already" in again.err
+    assert "have ended already" in again.stderr
 
     kept = sum(not is_disturbed(cell["metrics"]) for cell in found["cells"])  # this machine may have other work
     reckoned = run_json(tmp_path, "profile", "small.yaml", "--study", "other", "--dry-run")
     assert (reckoned["cells"], reckoned["known"], reckoned["runs"]) == (2, kept, kept + 3 * (2 - kept))
     run(tmp_path, "report", "small-profile", "-o", "page.html")
     assert "how stalls are named" in (tmp_path / "page.html").read_text(encoding="utf-8").lower()
-    assert "answers a question of `profile`" in run(tmp_path, "confirm", "small-profile", code=2).err
+    assert "answers a question of `profile`" in run(tmp_path, "confirm", "small-profile", code=2).stderr
 
 
 def _measured(folder: Path) -> list[tuple[int, int, dict[str, float]]]:
