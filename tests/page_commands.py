@@ -111,6 +111,9 @@ class Checker:
         if words[0] == "compare":
             asked_of(*read_raw(asked["spec"], asked["overrides"] or []), asked["over"], asked["values"] or [])
             return
+        if words[0] == "profile":
+            load_spec(asked["spec"], asked["overrides"] or [])
+            return
         if "study" in asked:
             self._study(asked["study"])
         if words[0] in READING or asked.get("schema"):

@@ -72,7 +72,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"supervised"},
         {"trial"},
         {"rank"},
-        {"inspection"},
+        {"inspection", "profiling"},
     ],
     "trials": [
         {
@@ -106,7 +106,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"numbers", "profile_report", "progress", "study_report", "axes", "thinning"},
         {"comparison_words"},
         {"comparison_markdown"},
         {"figures", "model_card", "terminal"},
@@ -127,7 +127,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming", "questions"},
         {"searching", "training"},
-        {"comparing"},
+        {"comparing", "profiling"},  # keep costs, or reckon with them, as a search does
         {"answers"},
         {"study"},
         {"submitting"},

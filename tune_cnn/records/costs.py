@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import and_, delete, insert, select
 
@@ -21,6 +21,7 @@ class KnownCost:
     params: Mapping[str, Plain]  # flat, as searched
     cost: Cost
     reason: str | None = None  # why it doesn't fit, where it doesn't
+    measured: Mapping[str, float] = field(default_factory=dict)  # what a profile found beside
 
 
 class Costs:
@@ -34,7 +35,7 @@ class Costs:
         rows = {
             hashed(cost_key(known.params)): {
                 "params": to_json(known.params),
-                "cost": to_json({**asdict(known.cost), "reason": known.reason}),
+                "cost": to_json({**asdict(known.cost), "reason": known.reason, **_measured(known)}),
                 "measured_ms": now_ms(),
             }
             for known in measured
@@ -54,9 +55,13 @@ class Costs:
         found = {}
         for params_text, cost_text in rows:
             params, values = from_json(params_text), from_json(cost_text)
-            reason = values.pop("reason", None)
-            found[cost_key(params)] = KnownCost(params=params, cost=Cost(**values), reason=reason)
+            reason, measured = values.pop("reason", None), values.pop("measured", {})
+            found[cost_key(params)] = KnownCost(params=params, cost=Cost(**values), reason=reason, measured=measured)
         return found
+
+
+def _measured(known: KnownCost) -> dict[str, Plain]:
+    return {"measured": dict(known.measured)} if known.measured else {}
 
 
 def setup_key(setup: Mapping[str, Plain]) -> str:

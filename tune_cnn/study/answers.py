@@ -12,10 +12,14 @@ def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -
     """Write a question's report: the same of the same records, whoever writes it and wherever."""
     question = question_of(archive.study)
     assert question is not None, "the study answers a question"
-    if question["kind"] == "compare":
-        from tune_cnn.study.comparing.shown import write_page
+    if question["kind"] == "profile":
+        from tune_cnn.study.profiling.page import write_page
 
         return write_page(archive, path, commands=commands)
+    if question["kind"] == "compare":
+        from tune_cnn.study.comparing.shown import write_page as write_comparison
+
+        return write_comparison(archive, path, commands=commands)
     raise StudyError(
         f"study {archive.study.name!r}: answers a question of `{question['kind']}`, which this version of tune_cnn "
         f"doesn't know; update it, and `{commands.report}` writes the report"

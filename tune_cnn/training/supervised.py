@@ -85,7 +85,7 @@ class SupervisedTraining:
             if epoch % context.job.configuration.epochs_of_training == 0:
                 self._plateau = Plateau.of(context.job.configuration)
         with meters.training():
-            sums = self._train(epoch, leave=leave)
+            sums = self._train(epoch, leave=None if self._strategies.only_between_epochs else leave)
             if sums.left:
                 return None
             last = epoch + 1 == context.job.last_epoch
@@ -190,7 +190,7 @@ class SupervisedTraining:
             sums,
             first_step=epoch * self._steps,
             captured=self._captured,
-            leave=None if leave is None or strategies.only_between_epochs else lambda: leave(sums.steps, self._steps),
+            leave=None if leave is None else lambda: leave(sums.steps, self._steps),
         )
         if not sums.left:
             self._within = None

@@ -33,6 +33,7 @@ SAID_S = 600.0  # a wait for room may rightly take hours, and is told of so ofte
 POLL_S = 0.2
 GOING = "the training's node is going"
 PACK = "tune_cnn.training.export.weights:pack"
+BENCH = "tune_cnn.training.profiling.bench:RankBench"  # the loop of ranks that measure
 
 
 class ProcessLost(TrialError):
@@ -83,8 +84,8 @@ class DedicatedActor:
 
         self._notice = Notice(going, self._group.leave)
 
-    def call(self, method: str, *args: object) -> Untyped:
-        result = self._group.call(method, *args)
+    def call(self, method: str, *args: object, **kwargs: object) -> Untyped:
+        result = self._group.call(method, *args, **kwargs)
         if method == "begin":
             self._notice.tell()
         return result
@@ -190,12 +191,16 @@ class Dedicated:
         self._call("program")
         self._call("end")
 
+    def bench(self, job: TrainingJob, **how: Plain) -> dict[str, float]:
+        """Measure a configuration instead of training it; the loop must be `BENCH`, whose keywords `how` are."""
+        return dict(self._call("bench", job, **how))
+
     def weights(self) -> bytes:
         packed: bytes = self._get(self._actor.packed_weights.remote())
         return packed
 
-    def _call(self, method: str, *args: Untyped) -> Untyped:
-        return self._get(self._actor.call.remote(method, *args))
+    def _call(self, method: str, *args: Untyped, **kwargs: Untyped) -> Untyped:
+        return self._get(self._actor.call.remote(method, *args, **kwargs))
 
     def _get(self, ref: Untyped) -> Untyped:
         while not ray.wait([ref], timeout=POLL_S)[0]:  # however long it takes: who stands still is ended

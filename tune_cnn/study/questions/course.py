@@ -100,6 +100,7 @@ def dry_run(question: Question, spec: StudySpec, locations: Locations, *, report
         runs = [run for _, run in left(question, archive)]
         seconds = question.seconds(here, runs)
         return {
+            "settled": dict(archive.study.info[QUESTION]["settled"]),
             "study": spec.study,
             "runs": len(runs),
             "seconds": None if seconds is None else seconds / max(question.lanes(here), 1),
