@@ -72,7 +72,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"supervised"},
         {"trial"},
         {"rank"},
-        {"inspection"},
+        {"gradients", "inspection"},
     ],
     "trials": [
         {
