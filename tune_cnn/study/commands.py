@@ -12,6 +12,7 @@ from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import study_name
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.export import Export
 from tune_cnn.study.front import Front
@@ -222,6 +223,7 @@ def export(of: Study, wanted: Wanted, *, form: str, as_json: bool, output: Path 
     """What belongs on stdout; None where the export went into a file alone."""
     if form not in {"yaml", "json"}:
         raise InputError(f"--format: must be yaml or json, got {form!r}")
+    refuse_question(of.archive().study, "export")
     front = of.front()
     chosen = wanted.chosen(of, front)
     origin, promised = chosen.origin, printed.promised(chosen.promise, front.objectives)

@@ -18,6 +18,7 @@ from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.parts import study_name
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
+from tune_cnn.study.asked import question_of
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.failures import failures
 from tune_cnn.study.front import Front
@@ -120,9 +121,14 @@ class Study:
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file."""
+        archive = self.archive()
+        if question_of(archive.study) is not None:
+            from tune_cnn.study.answers import write_answer
+
+            return write_answer(archive, Path(path), commands=self.next_commands)
         from tune_cnn.study.report import report
 
-        return report(self.archive(), Path(path), commands=self.next_commands)
+        return report(archive, Path(path), commands=self.next_commands)
 
     def sync(self) -> int:
         """Deliver to MLflow what a search still holds; how many changes did. TuneCnnError where the server is away."""
@@ -192,6 +198,8 @@ def status_of(archive: StudyArchive) -> dict[str, Plain]:
 
 def hypervolume_of(archive: StudyArchive) -> float | None:
     """By the study's stored reference point, or by one taken from its points while none is stored."""
+    if question_of(archive.study) is not None:  # nothing is searched, and points need not have the objectives
+        return None
     spec = spec_of(archive)
     points = feasible_points(archive, spec)
     if not points:

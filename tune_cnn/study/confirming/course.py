@@ -9,6 +9,7 @@ from tune_cnn.errors import Interrupted, TuneCnnError
 from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.states import RunState
 from tune_cnn.study.archive import open_store, read_archive, spec_of
+from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.checks.preflight import check, check_measurable
 from tune_cnn.study.checks.resume import check_confirmable
 from tune_cnn.study.confirming.plan import phase_of, plan, settings
@@ -45,7 +46,8 @@ def confirm(
 
     `points`, `seeds`: instead of the spec's. More of either later only add runs.
     """
-    read_archive(study, locations.home, None)  # says what is wrong, where there is no such study
+    known = read_archive(study, locations.home, None)  # says what is wrong, where there is no such study
+    refuse_question(known.study, "confirm")
     with ExitStack() as stack:
         store = open_store(locations.home)
         stack.callback(store.close)

@@ -12,6 +12,7 @@ from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import open_store
+from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.checks.preflight import check_measurable, check_unchanged, inspection_call
 from tune_cnn.study.checks.resume import check_precisions
 from tune_cnn.study.confirming.plan import is_left, plan, settings
@@ -70,6 +71,7 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
         session = Session(store=store, spec=spec, locations=locations, report=display.report)
         known = store.study(spec.study)
         if known is not None:
+            refuse_question(known, "search")
             if not _only_failed(store, spec.study):
                 check_unchanged(known.spec, spec)
             stack.enter_context(store.lease(spec.study))

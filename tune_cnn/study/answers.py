@@ -1,0 +1,18 @@
+"""The page of a question's study, by the command that asked it."""
+
+from pathlib import Path
+
+from tune_cnn.errors import StudyError
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.study.asked import question_of
+from tune_cnn.study.hints import NextCommands
+
+
+def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path:  # noqa: ARG001  (the commands of questions come next)
+    """Write a question's report: the same of the same records, whoever writes it and wherever."""
+    question = question_of(archive.study)
+    assert question is not None, "the study answers a question"
+    raise StudyError(
+        f"study {archive.study.name!r}: answers a question of `{question['kind']}`, which this version of tune_cnn "
+        f"doesn't know; update it, and `{commands.report}` writes the report"
+    )
