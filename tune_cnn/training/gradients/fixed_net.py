@@ -27,6 +27,7 @@ class FixedNet:
             if isinstance(module, _DropoutNd | StochasticDepth):
                 module.eval()
         self._smoothing = label_smoothing
+        self._begun_with = {name: buffer.clone() for name, buffer in self._net.named_buffers()}
         learning = {name: one for name, one in self._net.named_parameters() if one.requires_grad}
         self.names = tuple(learning)
         self._parameters = tuple(learning.values())
@@ -60,7 +61,9 @@ class FixedNet:
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:
-        """As an evaluation would have them: each image by itself."""
+        """As an evaluation would have them: each image by itself, with the running statistics of the epoch's start."""
+        for name, buffer in self._net.named_buffers():
+            buffer.copy_(self._begun_with[name])
         mode = {module: module.training for module in self._net.modules()}
         logits: Tensor = self._net.eval()(batch.images_nchw)
         for module, training in mode.items():
