@@ -100,19 +100,19 @@ FLOORS: dict[str, list[set[str]]] = {
         {"rows"},
         {"database"},
         {"change_log", "lease", "costs", "document", "front_history"},
-        {"confirmations", "nodes"},
+        {"confirmations", "measurements", "nodes"},
         {"store"},
         {"mlflow"},
         {"outbox"},
     ],
     "reports": [
-        {"numbers", "progress", "study_report", "axes", "thinning"},
+        {"gradients_report", "numbers", "progress", "study_report", "axes", "thinning"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],
     "cli": [
         {"options", "output"},
-        {"catalog", "fleet", "studies"},
+        {"catalog", "fleet", "questions", "studies"},
         {"main"},
     ],
     "study": [
@@ -125,6 +125,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming", "questions"},
         {"searching", "training"},
+        {"gradients"},  # probes as a search does
         {"answers"},
         {"study"},
         {"submitting"},

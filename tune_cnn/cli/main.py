@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from tune_cnn.cli import catalog, fleet, studies
+from tune_cnn.cli import catalog, fleet, questions, studies
 from tune_cnn.cli.output import mend_streams, say
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
 from tune_cnn.study.signals import end_at_once, signals_end_at_once
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for part in (studies, fleet, catalog):
+for part in (studies, questions, fleet, catalog):
     app.add_typer(part.app)
 
 # What typer makes of a Ctrl-C, and what Ray, while it starts, of a SIGTERM

@@ -8,10 +8,14 @@ from tune_cnn.study.asked import question_of
 from tune_cnn.study.hints import NextCommands
 
 
-def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path:  # noqa: ARG001  (the commands of questions come next)
+def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path:
     """Write a question's report: the same of the same records, whoever writes it and wherever."""
     question = question_of(archive.study)
     assert question is not None, "the study answers a question"
+    if question["kind"] == "gradients":
+        from tune_cnn.study.gradients.shown import write_page as write_gradients
+
+        return write_gradients(archive, path, commands=commands)
     raise StudyError(
         f"study {archive.study.name!r}: answers a question of `{question['kind']}`, which this version of tune_cnn "
         f"doesn't know; update it, and `{commands.report}` writes the report"

@@ -186,7 +186,10 @@ def test_a_gradient_that_is_not_finite_is_named() -> None:
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
-        ("tests.image_scores_of_a_user:one_for_all", "--metric: tests.image_scores_of_a_user:one_for_all must give one"),
+        (
+            "tests.image_scores_of_a_user:one_for_all",
+            "--metric: tests.image_scores_of_a_user:one_for_all must give one",
+        ),
         ("math:sqrt", "--metric math:sqrt raised"),
     ],
 )

@@ -1,11 +1,6 @@
 """The report of a study: one HTML file that holds all it needs and asks nothing of the network."""
 
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from tune_cnn.files import write_whole
 from tune_cnn.reports.figures.parallel import MOST_LINES, parallel_coordinates_figure
@@ -19,6 +14,7 @@ from tune_cnn.reports.figures.study import (
     most_dominated,
 )
 from tune_cnn.reports.html.confirmed import confirmed_answer, confirmed_figure, confirmed_section
+from tune_cnn.reports.html.frame import html_figure, html_page
 from tune_cnn.reports.html.sections import (
     answer,
     commands_section,
@@ -33,13 +29,6 @@ from tune_cnn.reports.html.sections import (
 )
 from tune_cnn.reports.study_report import StudyReport
 from tune_cnn.reports.thinning import hypervolume_trace, key, usable
-
-# Should a text of the user's ever slip through the escaping, it still can't reach the network. `unsafe-eval` is for
-# plotly.js' parallel coordinates, which compile their shaders' bindings.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "connect-src 'none'; base-uri 'none'; form-action 'none'"
-)
 
 
 def write_report(path: str | Path, study: StudyReport) -> Path:
@@ -66,7 +55,7 @@ def write_report(path: str | Path, study: StudyReport) -> Path:
         definitions_section(study.objectives, study.points, known),
     ]
     path = Path(path)
-    write_whole(path, _page(f"{study.study} – tune_cnn", "\n".join(body)))
+    write_whole(path, html_page(f"{study.study} – tune_cnn", "\n".join(body)))
     return path
 
 
@@ -86,12 +75,12 @@ def _front(study: StudyReport) -> str:
     if len(study.points) > len(good):
         note += f" {len(study.points) - len(good):,} points lack an objective and are not drawn."
     figure = front_figure(study.points, study.front, study.objectives, study.params_by_trial)
-    return section("The front", note, _figure("front", figure))
+    return section("The front", note, html_figure("front", figure))
 
 
 def _confirmed(study: StudyReport) -> str:
     drawn = confirmed_figure(study.confirmed, study.front, study.objectives) if study.confirmed else None
-    figure = _figure("confirmed", drawn) if drawn is not None else ""
+    figure = html_figure("confirmed", drawn) if drawn is not None else ""
     return confirmed_section(study.confirmed, study.failed, study.objectives, figure)
 
 
@@ -104,7 +93,7 @@ def _curves(study: StudyReport) -> str:
     if count > most_curves(good):
         note += f" Of {count:,} trials a random {most_curves(good):,} are drawn, those of the front first."
     figure = curves_figure(study.points, study.front, study.objectives)
-    return section("Learning curves", note, _figure("curves", figure))
+    return section("Learning curves", note, html_figure("curves", figure))
 
 
 def _importances(study: StudyReport) -> str:
@@ -112,7 +101,7 @@ def _importances(study: StudyReport) -> str:
     if not drawn:
         return ""
     note = "How much of an objective's variation over the trials each searched parameter explains."
-    return section("What mattered", note, _figure("importances", importances_figure(drawn)))
+    return section("What mattered", note, html_figure("importances", importances_figure(drawn)))
 
 
 def _parallel(study: StudyReport) -> str:
@@ -126,7 +115,7 @@ def _parallel(study: StudyReport) -> str:
     if len(ended) > MOST_LINES:
         note += f" Of {len(ended):,} trials a random {MOST_LINES:,} are drawn."
     figure = parallel_coordinates_figure(ended, study.objectives, study.searched)
-    return section("All trials, all settings", note, _figure("parallel", figure))
+    return section("All trials, all settings", note, html_figure("parallel", figure))
 
 
 def _hypervolume(study: StudyReport) -> str:
@@ -136,42 +125,4 @@ def _hypervolume(study: StudyReport) -> str:
     note = (
         "What the front has reached against the study's reference point; a flat end says that more trials bring little."
     )
-    return section("Hypervolume", note, _figure("hypervolume", hypervolume_figure(trace, "trial")))
-
-
-def _figure(name: str, figure: go.Figure) -> str:
-    # No text inside may end the script element or open a comment in it. Plotly 7 writes "<" as an escape by itself,
-    # but promises it nowhere
-    data = figure.to_json().replace("</", "<\\/").replace("<!--", "\\u003c!--")
-    height = int(figure.layout.height)
-    return (
-        f'<div class="figure" id="figure-{name}" style="height:{height}px"></div>\n'
-        f'<script type="application/json" class="figure-data" data-figure="figure-{name}">{data}</script>'
-    )
-
-
-def _page(title: str, body: str) -> str:
-    here = files("tune_cnn.reports.html")
-    style = here.joinpath("report.css").read_text(encoding="utf-8")
-    script = here.joinpath("report.js").read_text(encoding="utf-8")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-<noscript><p class="note">The figures need JavaScript, which this page carries itself.</p></noscript>
-</main>
-<script>{get_plotlyjs()}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+    return section("Hypervolume", note, html_figure("hypervolume", hypervolume_figure(trace, "trial")))

@@ -105,9 +105,7 @@ def _sums(found: Sequence[Tensor], full: Sequence[Tensor]) -> Float64:
     return sums
 
 
-def _not_finite(
-    net: FixedNet, number: int, of: int, loss: float, found: Sequence[Tensor]
-) -> tuple[int, str] | None:
+def _not_finite(net: FixedNet, number: int, of: int, loss: float, found: Sequence[Tensor]) -> tuple[int, str] | None:
     bad = [name for name, one in zip(net.names, found, strict=True) if not torch.isfinite(one).all()]
     if not bad and math.isfinite(loss):
         return None

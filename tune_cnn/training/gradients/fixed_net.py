@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torchvision.ops import StochasticDepth
 
 from tune_cnn.training.data.loaders.batch import Batch
+from tune_cnn.training.models.measure import joins_images
 
 
 class FixedNet:
@@ -35,7 +35,7 @@ class FixedNet:
     @property
     def joins_images(self) -> bool:
         """Whether an image's gradient depends on those it is batched with, so that every cut has a full gradient."""
-        return any(isinstance(module, _BatchNorm) for module in self._net.modules())
+        return joins_images(self._net)
 
     @property
     def layers(self) -> list[str]:

@@ -6,6 +6,10 @@ from dataclasses import asdict, dataclass
 from tune_cnn.untyped import Plain
 
 CONTROL = "random"  # the order that no metric gave: mini-batches as a shuffled epoch has them
+OF_IMAGES = ("intensity", "colour", "edges", "perceptual")
+OF_LABELS = "class_entropy"
+OF_NET = ("loss", "prediction_entropy")  # what the net makes of an image: their order is one of each measured epoch
+METRICS = (*OF_IMAGES, OF_LABELS, *OF_NET)
 DIGITS = 6  # that are kept of a number: float32 gradients have hardly more
 LAYER_PARTS = 10  # equal parts of the ranking, of each of which a layer's mean is kept
 

@@ -1,22 +1,19 @@
 """The images in a metric's order, cut into mini-batches: what stays fixed while the gradients of an epoch are taken."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tune_cnn.errors import InputError, nearest
-from tune_cnn.spec.calls import find_call
-from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.order import epoch_order, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.gradients.distances import Float64, Take
 from tune_cnn.training.gradients.fixed_net import FixedNet
-from tune_cnn.training.gradients.measured import CONTROL, Asked
+from tune_cnn.training.gradients.measured import CONTROL, OF_LABELS, OF_NET, Asked
 from tune_cnn.training.image_scores.class_mix import class_entropy, graded
 from tune_cnn.training.image_scores.predicted import losses, prediction_entropy
 from tune_cnn.training.image_scores.ranking import find_metric, scored, sorted_by
@@ -24,14 +21,10 @@ from tune_cnn.training.process.faults import trial_faults
 from tune_cnn.training.progress import PROGRESS
 
 WHERE = "--metric"
-OF_NET: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "loss": lambda logits_nk, labels_n: losses(logits_nk, labels_n),
-    "prediction_entropy": lambda logits_nk, _: prediction_entropy(logits_nk),
+SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "loss": losses,
+    "prediction_entropy": lambda logits_nk, labels_n: prediction_entropy(logits_nk),  # noqa: ARG005  (of logits alone)
 }
-"""Metrics of what the net makes of an image: their order is one of each measured epoch."""
-OF_IMAGES = ("intensity", "colour", "edges", "perceptual")
-CLASS_ENTROPY = "class_entropy"
-METRICS = (*OF_IMAGES, CLASS_ENTROPY, *OF_NET)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,25 +36,6 @@ class Order:
     @property
     def key(self) -> str:
         return hashlib.blake2b(np.concatenate(self.batches).tobytes(), digest_size=8).hexdigest()
-
-
-def check_metrics(names: Sequence[str], facts: DataFacts) -> None:
-    """InputError where a metric is unknown, asked for twice, can't be had of these images, or can't be imported."""
-    known = (*METRICS, CONTROL)
-    for name in names:
-        if ":" in name:
-            find_call(name, where=WHERE)
-        elif name not in known:
-            raise InputError(
-                f"{WHERE}: there is no metric {name!r}{nearest(name, known)}; a function of yours is named as "
-                "package.module:name"
-            )
-    if len(set(names)) < len(names):
-        raise InputError(f"{WHERE}: each metric must stand once, got {','.join(names)}")
-    if "colour" in names and facts.in_channels != 3:
-        raise InputError(
-            f"{WHERE}: colour needs images of three channels, {facts.name} has {facts.in_channels}; leave it out"
-        )
 
 
 def cut(ranking_n: Int64, batch_size: int) -> list[Int64]:
@@ -86,7 +60,7 @@ def make_order(
     if metric == CONTROL:
         ranking_n = epoch_order(len(images), seed, 0)
         values_n = np.arange(len(images), dtype=np.float64)[np.argsort(ranking_n)]
-    elif metric == CLASS_ENTROPY:
+    elif metric == OF_LABELS:
         ranking_n, values_n = graded(images.labels_n, cuts(len(images), batch_size), seed), None
     elif metric in OF_NET:
         values_nk = _scored_by_net(metric, images, batch_size, net, take)
@@ -113,7 +87,7 @@ def _scored_by_net(metric: str, images: ImageSet, batch_size: int, net: FixedNet
     parts = []
     for positions_n in cut(np.arange(len(images), dtype=np.int64), batch_size):
         batch = take(positions_n)
-        parts.append(OF_NET[metric](net.logits(batch), batch.labels_n).cpu().numpy())
+        parts.append(SCORES[metric](net.logits(batch), batch.labels_n).cpu().numpy())
         PROGRESS.moved()
     values_nk: Float64 = np.concatenate(parts)
     return values_nk

@@ -11,8 +11,8 @@ from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.gradients.distances import Distances, FullGradient, Take, distances, full_gradient
 from tune_cnn.training.gradients.fixed_net import FixedNet
-from tune_cnn.training.gradients.measured import LAYER_PARTS, Asked, Measured
-from tune_cnn.training.gradients.orders import OF_NET, Order, make_order
+from tune_cnn.training.gradients.measured import LAYER_PARTS, OF_NET, Asked, Measured
+from tune_cnn.training.gradients.orders import Order, make_order
 from tune_cnn.training.gradients.sheets import sheet
 from tune_cnn.training.process.global_state import exact_float32
 from tune_cnn.training.process.seeding import generators_state, set_generators
@@ -85,7 +85,9 @@ class GradientRank(RankTraining):
                     l2=tuple(apart.l2_k.tolist()),
                     cosine=tuple(apart.cosine_k.tolist()),
                     norm=tuple(apart.norm_k.tolist()),
-                    layers=by_parts(apart, whole=len(order.batches) - (len(order.batches[-1]) != len(order.batches[0]))),
+                    layers=by_parts(
+                        apart, whole=len(order.batches) - (len(order.batches[-1]) != len(order.batches[0]))
+                    ),
                 )
             )
         return found

@@ -91,8 +91,7 @@ def _users(name: str, where: str) -> Metric:
         found = torch.as_tensor(call(images_nchw)).to(torch.float64)
         if found.shape != (len(images_nchw),):
             raise TrialError(
-                f"{where}: {name} must give one number an image, shape ({len(images_nchw)},); "
-                f"got {tuple(found.shape)}"
+                f"{where}: {name} must give one number an image, shape ({len(images_nchw)},); got {tuple(found.shape)}"
             )
         return found[:, None]
 

@@ -1,0 +1,206 @@
+"""The answer of `gradients`, from the store alone: as plain data for --json, and as what the page shows."""
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+
+from tune_cnn.metrics import last_points
+from tune_cnn.records.document import StudyArchive
+from tune_cnn.reports.gradients_report import Finding, GradientsReport, MetricSeen, Noise, PhaseSeen, Verdict
+from tune_cnn.spec import to_yaml
+from tune_cnn.study.archive import spec_of
+from tune_cnn.study.asked import QUESTION
+from tune_cnn.study.gradients.asked import AskedFor
+from tune_cnn.study.gradients.findings import findings
+from tune_cnn.study.gradients.phases import STRETCHES, Phase, phases
+from tune_cnn.study.gradients.policies import compare_command, farthest, policies_spec
+from tune_cnn.study.gradients.seen import Seen, metrics_seen, noise_seen, read
+from tune_cnn.study.hints import NextCommands
+from tune_cnn.training.gradients.measured import CONTROL
+from tune_cnn.untyped import Plain
+
+POLICIES = "policies.yaml"
+
+
+def phases_of(archive: StudyArchive, seen: Seen) -> list[Phase]:
+    """By the learning rates of the measured epochs; with a plateau's each training has drops of its own, and the first
+    training's are taken."""
+    configuration = spec_of(archive).configuration({})
+    first = min((trial for trial, _ in seen.measured), default=0)
+    rates = sorted({one.epoch: one.learning_rate for trial, one in seen.measured if trial == first}.items())
+    return phases(rates, configuration.schedule, configuration.horizon)
+
+
+def answer(archive: StudyArchive) -> dict[str, Plain]:
+    """As --json prints it."""
+    seen = read(archive.measurements)
+    of = phases_of(archive, seen)
+    noise = noise_seen(seen)
+    return {
+        "study": archive.study.name,
+        "metrics": {one.name: {"phases": [_phase(phase) for phase in one.phases]} for one in metrics_seen(seen, of)},
+        "noise_scale": [{"epoch": one.epoch + 1, **one.images.as_dict()} for one in noise] or None,
+        "findings": [
+            {
+                "metric": one.metric,
+                "phase": one.phase,
+                "claim": one.claim,
+                "verdict": str(one.verdict),
+                "difference": None if one.difference is None else one.difference.as_dict(),
+                "why": one.why,
+            }
+            for one in findings(seen, of)
+        ],
+        "trainings": len({trial for trial, _ in seen.measured}),
+    }
+
+
+def _phase(of: PhaseSeen) -> dict[str, Plain]:
+    return {
+        "phase": of.number,
+        "epochs": [epoch + 1 for epoch in of.measured],
+        "mini_batches": int(of.heat.shape[1]),
+        "correlation": {**of.correlation.as_dict(), "by_training": list(of.by_seed)},
+        "quantiles": [{"from": part.begin, "to": part.end, **part.distance.as_dict()} for part in of.parts],
+        "against_random": None if of.against_control is None else of.against_control.as_dict(),
+        "class_entropy_correlation": of.by_value,
+        "relative_l2": of.relative_l2,
+        "cosine": of.cosine,
+        "layers": {layer: list(values) for layer, values in of.layers.items()},
+    }
+
+
+def report_of(archive: StudyArchive, commands: NextCommands) -> GradientsReport:
+    """What the page shows."""
+    spec, study = spec_of(archive), archive.study
+    seen = read(archive.measurements)
+    of = phases_of(archive, seen)
+    metrics, noise, found = metrics_seen(seen, of), noise_seen(seen), findings(seen, of)
+    fars = farthest(seen, of)
+    typed = [commands.report, commands.status]
+    if fars:
+        typed.insert(0, shlex.join(compare_command(commands.started, POLICIES)))
+    return GradientsReport(
+        study=study.name,
+        description=spec.description,
+        state=str(study.state),
+        facts=_facts(archive, seen),
+        answer=sentences(metrics, noise, found, [far.words for far in fars]),
+        metrics=metrics,
+        noise=noise,
+        findings=found,
+        notes=[*study.info.get("data", {}).get("notes", ()), *_notes(archive, seen, of)],
+        policies=policies_spec(spec, fars[0]) if fars else None,
+        spec_yaml=to_yaml(spec),
+        commands=typed,
+        hardware=study.info.get("hardware", {}),
+        versions=study.info.get("versions", {}),
+    )
+
+
+def policies_of(archive: StudyArchive) -> str | None:
+    """A spec for `compare` made from what was seen; None where nothing stands out."""
+    seen = read(archive.measurements)
+    fars = farthest(seen, phases_of(archive, seen))
+    return policies_spec(spec_of(archive), fars[0]) if fars else None
+
+
+def sheets_of(archive: StudyArchive) -> dict[str, bytes]:
+    """The nearest and the farthest mini-batches as PNGs, by the names of their files."""
+    seen, found = read(archive.measurements), {}
+    for (metric, phase), content in seen.sheets.items():
+        for side in ("nearest", "farthest"):
+            for number, sheet in enumerate(content[side], start=1):
+                name = f"sheets/{metric.replace(':', '.')}-phase{phase}-{side}{number}.png"
+                found[name] = base64.b64decode(sheet["png"])
+    return found
+
+
+def sentences(
+    metrics: Sequence[MetricSeen], noise: Sequence[Noise], found: Sequence[Finding], fars: Sequence[str]
+) -> list[str]:
+    """The answer in plain words."""
+    said = []
+    for metric in (one for one in metrics if one.name != CONTROL):
+        for phase in metric.phases:
+            sign, value = phase.correlation.sign, phase.correlation.value
+            how = (
+                f"the later in the ranking, the {'farther from' if sign > 0 else 'nearer to'} the full gradient"
+                if sign
+                else "no sure trend over the ranking"
+            )
+            beside = ""
+            if phase.against_control is not None:
+                beside = f"; its mini-batches are {phase.against_control.value:.2f} times as far as random ones"
+            said.append(f"{metric.name}, phase {phase.number}: {how} (rank correlation {value:+.2f}){beside}.")
+    told = [one for one in found if one.difference is not None]
+    if told:
+        counts = [f"{sum(one.verdict is verdict for one in told)} {verdict}" for verdict in Verdict]
+        said.append(f"Of {len(told)} findings of the paper that were looked at: {', '.join(counts)}.")
+    if noise:
+        scales = [one.images.value for one in noise]
+        said.append(
+            f"The gradient noise scale, and with it the critical batch size, goes from {scales[0]:,.0f} images "
+            f"(before epoch {noise[0].epoch + 1}) to {scales[-1]:,.0f} (before epoch {noise[-1].epoch + 1})."
+        )
+    said += [f"Farthest: {words}." for words in fars[:1]]
+    return said
+
+
+def _facts(archive: StudyArchive, seen: Seen) -> list[tuple[str, str]]:
+    data, model = archive.study.info.get("data", {}), spec_of(archive).model.name
+    trainings = len({trial for trial, _ in seen.measured})
+    epochs = len({one.epoch for _, one in seen.measured})
+    last = last_points(archive.points)
+    accuracies = [f"{point.metrics['accuracy']:.3f}" for point in last.values() if "accuracy" in point.metrics]
+    facts = [("model", model), ("images", f"{data.get('name', '?')}, {data.get('train_images', 0):,} for training")]
+    if seen.measured:
+        one = seen.measured[0][1]
+        facts.append(("mini-batches", f"{len(one.l2)} of {one.batch_size}"))
+    facts.append(("measured", f"{epochs} epochs of {trainings} training{'s' * (trainings != 1)}"))
+    if accuracies:
+        facts.append(("accuracy at the end", ", ".join(accuracies)))
+    return facts
+
+
+def _notes(archive: StudyArchive, seen: Seen, of: Sequence[Phase]) -> list[str]:
+    asked = archive.study.info[QUESTION]["asked"]
+    what = AskedFor(**{**asked, "metrics": tuple(asked["metrics"])})
+    trainings = len({trial for trial, _ in seen.measured})
+    notes = [
+        "Gradients are of the training's loss in float32 at the parameters before the epoch; images are not augmented.",
+        "Batch normalisation takes each mini-batch's own statistics, as a training step does; dropout and stochastic "
+        "depth are off.",
+        "Intervals are over mini-batches drawn again (bootstrap, 95 %): they say nothing of another training, "
+        f"of which {'one was' if trainings == 1 else f'{trainings} were'} measured. Findings are not corrected for "
+        "their number: of eight, one in three pages has one that holds or doesn't by chance.",
+    ]
+    if seen.measured and (one := seen.measured[0][1]).whole < len(one.l2):
+        notes.append(
+            f"The last mini-batch has {one.last_size} images instead of {one.batch_size} and is left out of all but the "
+            "full gradient: it is farther or nearer by its size alone."
+        )
+    schedule = spec_of(archive).configuration({}).schedule
+    if schedule not in STRETCHES and of:
+        notes.append(
+            f"With schedule {schedule} the rate changes at every step: phases are thirds of the epochs. The paper's are "
+            "stretches of one rate: schedule step has them."
+        )
+    if not what.control:
+        notes.append("No random mini-batches were measured (--no-control): there is no noise scale, nor anything to hold "
+                     "the metrics' mini-batches against.")  # fmt: skip
+    keys: dict[str, set[str]] = {}
+    for _, one in seen.measured:
+        keys.setdefault(one.metric, set()).add(one.order)
+    moved = [
+        metric for metric, orders in keys.items() if len(orders) > 1 and metric not in ("loss", "prediction_entropy")
+    ]
+    notes += [
+        f"The order by {metric} was not the same in all epochs: its values differ between machines." for metric in moved
+    ]
+    return notes
+
+
+def by_metric(document: Mapping[str, Plain]) -> list[tuple[str, Mapping[str, Plain]]]:
+    """The rows of an answer: metric and phase."""
+    return [(name, phase) for name, metric in document["metrics"].items() for phase in metric["phases"]]
