@@ -44,7 +44,7 @@ def gradients(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Which mini-batches are like the whole set: their gradients' distances, epoch by epoch. Run it again to continue."""
+    """Which mini-batches are like the whole set: how far are their gradients? Run it again to continue."""
     from tune_cnn.reports.terminal import gradients_table
     from tune_cnn.spec import load_spec
     from tune_cnn.study import commands

@@ -150,7 +150,8 @@ class Dedicated:
     ) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
-        `before` is called before each epoch is trained, or gone on with, with the number of those trained. Where `told` answers True, the training ends there, with a checkpoint; the result is then not `done`.
+        `before` is called before each epoch is trained, or gone on with, with the number of those trained. Where `told`
+        answers True, the training ends there, with a checkpoint; the result is then not `done`.
         After a failure a group of several ranks is ended: it takes a new `dedicated` to go on. ProcessLost, with a
         checkpoint, where a node of the ranks is going.
         """

@@ -1,4 +1,4 @@
-"""Gradients of mini-batches: right by brute force, of a fixed order at fixed parameters, and nothing of the training."""
+"""Gradients of mini-batches: right by brute force, of a fixed order at fixed parameters, beside the training."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ from tune_cnn.training.rank import RankTraining
 ALL = Asked(metrics=(CONTROL, "intensity", "edges", "class_entropy", "loss", "prediction_entropy"))
 
 
-def made_up() -> tuple[Tensor, Tensor, nn.Module]:
+def made_up() -> tuple[Tensor, Tensor, nn.Sequential]:
     torch.manual_seed(3)
     images_nchw, labels_n = torch.randn(22, 3, 6, 6), torch.randint(4, (22,))
     net = nn.Sequential(
@@ -33,7 +33,7 @@ def made_up() -> tuple[Tensor, Tensor, nn.Module]:
     return images_nchw, labels_n, net
 
 
-def by_hand(net: nn.Module, images_nchw: Tensor, labels_n: Tensor, batches: list[Any]) -> list[Tensor]:
+def by_hand(net: nn.Sequential, images_nchw: Tensor, labels_n: Tensor, batches: list[Any]) -> list[Tensor]:
     """Each mini-batch's gradient as one long vector in float64, by autograd's slowest way."""
     exact = nn.Sequential(*(nn.Identity() if isinstance(one, nn.Dropout) else one for one in net)).double().train()
     found = []

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from tune_cnn.reports.figures.study import FRONT, KNEE, styled
 from tune_cnn.reports.gradients_report import Float64, MetricSeen, Noise
 
-LIGHT_IS_NEAR = [[0.0, "#fff7d6"], [0.5, "#e58a4e"], [1.0, "#3d0f4d"]]
+LIGHT_IS_NEAR = [(0.0, "#fff7d6"), (0.5, "#e58a4e"), (1.0, "#3d0f4d")]
 SPREAD = (2.0, 98.0)  # % of the distances between which the colours go: one odd mini-batch must not take them all
 MOST_COLUMNS = 200  # of a heat map: more are means of neighbours
 

@@ -11,7 +11,7 @@ from tune_cnn.reports.figures.study import FRONT, KNEE
 from tune_cnn.reports.gradients_report import MetricSeen, Noise
 
 _COLOURS = LinearSegmentedColormap.from_list("light_is_near", [colour for _, colour in LIGHT_IS_NEAR])
-_WIDTH_IN, _DPI = 5.0, 90
+_WIDTH_IN, _DPI = 4.6, 75
 
 
 def heat_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:

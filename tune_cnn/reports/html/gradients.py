@@ -158,8 +158,8 @@ def _findings(found: Sequence[Finding]) -> str:
         for one in found
     ]
     note = (
-        'What Lasky et al., "What\'s the Best Mini-batch?", found, beside what was seen here. A finding holds where the '
-        "95 % interval of the difference of mean distances lies wholly on its side, doesn't where it lies on the other."
+        'What Lasky et al., "What\'s the Best Mini-batch?", found, and what was seen here. A finding holds where the '
+        "95 % interval of the difference of mean distances lies on its side, doesn't where it lies on the other."
     )
     return section("The paper's findings", note, table(["metric", "phase", "the paper", "here", "what was seen"], rows))
 

@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tune_cnn.metrics import last_points
 from tune_cnn.records.document import StudyArchive
@@ -10,9 +10,9 @@ from tune_cnn.reports.gradients_report import Finding, GradientsReport, MetricSe
 from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import spec_of
 from tune_cnn.study.asked import QUESTION
-from tune_cnn.study.gradients.asked import AskedFor
 from tune_cnn.study.gradients.findings import findings
-from tune_cnn.study.gradients.phases import STRETCHES, Phase, phases
+from tune_cnn.study.gradients.notes import notes
+from tune_cnn.study.gradients.phases import Phase, phases
 from tune_cnn.study.gradients.policies import compare_command, farthest, policies_spec
 from tune_cnn.study.gradients.seen import Seen, metrics_seen, noise_seen, read
 from tune_cnn.study.hints import NextCommands
@@ -20,6 +20,11 @@ from tune_cnn.training.gradients.measured import CONTROL
 from tune_cnn.untyped import Plain
 
 POLICIES = "policies.yaml"
+
+
+def seen_of(archive: StudyArchive) -> Seen:
+    """All that was measured, the metrics in the order in which they were asked for."""
+    return read(archive.measurements, archive.study.info[QUESTION]["asked"]["metrics"])
 
 
 def phases_of(archive: StudyArchive, seen: Seen) -> list[Phase]:
@@ -33,7 +38,7 @@ def phases_of(archive: StudyArchive, seen: Seen) -> list[Phase]:
 
 def answer(archive: StudyArchive) -> dict[str, Plain]:
     """As --json prints it."""
-    seen = read(archive.measurements)
+    seen = seen_of(archive)
     of = phases_of(archive, seen)
     noise = noise_seen(seen)
     return {
@@ -73,7 +78,7 @@ def _phase(of: PhaseSeen) -> dict[str, Plain]:
 def report_of(archive: StudyArchive, commands: NextCommands) -> GradientsReport:
     """What the page shows."""
     spec, study = spec_of(archive), archive.study
-    seen = read(archive.measurements)
+    seen = seen_of(archive)
     of = phases_of(archive, seen)
     metrics, noise, found = metrics_seen(seen, of), noise_seen(seen), findings(seen, of)
     fars = farthest(seen, of)
@@ -89,7 +94,7 @@ def report_of(archive: StudyArchive, commands: NextCommands) -> GradientsReport:
         metrics=metrics,
         noise=noise,
         findings=found,
-        notes=[*study.info.get("data", {}).get("notes", ()), *_notes(archive, seen, of)],
+        notes=[*study.info.get("data", {}).get("notes", ()), *notes(archive, seen, of)],
         policies=policies_spec(spec, fars[0]) if fars else None,
         spec_yaml=to_yaml(spec),
         commands=typed,
@@ -100,14 +105,14 @@ def report_of(archive: StudyArchive, commands: NextCommands) -> GradientsReport:
 
 def policies_of(archive: StudyArchive) -> str | None:
     """A spec for `compare` made from what was seen; None where nothing stands out."""
-    seen = read(archive.measurements)
+    seen = seen_of(archive)
     fars = farthest(seen, phases_of(archive, seen))
     return policies_spec(spec_of(archive), fars[0]) if fars else None
 
 
 def sheets_of(archive: StudyArchive) -> dict[str, bytes]:
     """The nearest and the farthest mini-batches as PNGs, by the names of their files."""
-    seen, found = read(archive.measurements), {}
+    seen, found = seen_of(archive), {}
     for (metric, phase), content in seen.sheets.items():
         for side in ("nearest", "farthest"):
             for number, sheet in enumerate(content[side], start=1):
@@ -161,46 +166,3 @@ def _facts(archive: StudyArchive, seen: Seen) -> list[tuple[str, str]]:
     if accuracies:
         facts.append(("accuracy at the end", ", ".join(accuracies)))
     return facts
-
-
-def _notes(archive: StudyArchive, seen: Seen, of: Sequence[Phase]) -> list[str]:
-    asked = archive.study.info[QUESTION]["asked"]
-    what = AskedFor(**{**asked, "metrics": tuple(asked["metrics"])})
-    trainings = len({trial for trial, _ in seen.measured})
-    notes = [
-        "Gradients are of the training's loss in float32 at the parameters before the epoch; images are not augmented.",
-        "Batch normalisation takes each mini-batch's own statistics, as a training step does; dropout and stochastic "
-        "depth are off.",
-        "Intervals are over mini-batches drawn again (bootstrap, 95 %): they say nothing of another training, "
-        f"of which {'one was' if trainings == 1 else f'{trainings} were'} measured. Findings are not corrected for "
-        "their number: of eight, one in three pages has one that holds or doesn't by chance.",
-    ]
-    if seen.measured and (one := seen.measured[0][1]).whole < len(one.l2):
-        notes.append(
-            f"The last mini-batch has {one.last_size} images instead of {one.batch_size} and is left out of all but the "
-            "full gradient: it is farther or nearer by its size alone."
-        )
-    schedule = spec_of(archive).configuration({}).schedule
-    if schedule not in STRETCHES and of:
-        notes.append(
-            f"With schedule {schedule} the rate changes at every step: phases are thirds of the epochs. The paper's are "
-            "stretches of one rate: schedule step has them."
-        )
-    if not what.control:
-        notes.append("No random mini-batches were measured (--no-control): there is no noise scale, nor anything to hold "
-                     "the metrics' mini-batches against.")  # fmt: skip
-    keys: dict[str, set[str]] = {}
-    for _, one in seen.measured:
-        keys.setdefault(one.metric, set()).add(one.order)
-    moved = [
-        metric for metric, orders in keys.items() if len(orders) > 1 and metric not in ("loss", "prediction_entropy")
-    ]
-    notes += [
-        f"The order by {metric} was not the same in all epochs: its values differ between machines." for metric in moved
-    ]
-    return notes
-
-
-def by_metric(document: Mapping[str, Plain]) -> list[tuple[str, Mapping[str, Plain]]]:
-    """The rows of an answer: metric and phase."""
-    return [(name, phase) for name, metric in document["metrics"].items() for phase in metric["phases"]]

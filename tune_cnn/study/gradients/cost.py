@@ -30,8 +30,8 @@ def passes(orders: tuple[str, ...], *, joins_images: bool) -> Passes:
 def in_words(of: Passes, *, measured: int, epochs: int) -> str:
     """A line for the user."""
     forward = f" and {of.forward} without gradients" if of.forward else ""
+    times = (epochs + measured * of.epochs) / epochs
     return (
         f"{measured} of {epochs} epochs are measured, each by {of.gradients} passes over all images{forward}: such an "
-        f"epoch costs some {1 + of.epochs:.1f} of the training's, the whole {(epochs + measured * of.epochs) / epochs:.1f} "
-        "times the training"
+        f"epoch costs some {1 + of.epochs:.1f} of the training's, the whole some {times:.1f} times the training"
     )

@@ -45,23 +45,22 @@ def _finding(seen: Seen, metric: str, named: str, claim: Claim, phases: Sequence
     of = [one for phase in phases for one in seen.of(metric, phase)]
     if metric not in seen.metrics or not of:
         why = "the metric was not measured" if metric not in seen.metrics else "no epoch of this phase was measured"
-        return Finding(
-            metric=metric, phase=named, claim=claim.words, difference=None, verdict=Verdict.CANT_TELL, why=why
-        )
+        return _cant_tell(metric, named, claim, why)
     near, far = split(profile(of), claim.near)
     if not len(near) or not len(far):
         why = "there are too few mini-batches for such parts"
-        return Finding(
-            metric=metric, phase=named, claim=claim.words, difference=None, verdict=Verdict.CANT_TELL, why=why
-        )
+        return _cant_tell(metric, named, claim, why)
     apart = difference(near, far)
     verdict = {-1: Verdict.HOLDS, 1: Verdict.DOES_NOT, 0: Verdict.CANT_TELL}[apart.sign]
-    size = f"{abs(apart.value):.1%} {'nearer' if apart.value < 0 else 'farther'} than the others"
-    range_ = "" if apart.low is None else f" (95 %: {-apart.high:+.1%} to {-apart.low:+.1%} nearer)"  # type: ignore[operator]  # both or none
-    return Finding(
-        metric=metric, phase=named, claim=claim.words, difference=apart, verdict=verdict,
-        why=f"{len(near)} mini-batches there are {size}{range_}",
-    )  # fmt: skip
+    shown = f"{apart.value:+.2f}"
+    if apart.low is not None and apart.high is not None:
+        shown += f" ({apart.low:+.2f} … {apart.high:+.2f})"
+    why = f"mean distance {near.mean():.2f} of {len(near)} mini-batches there, {far.mean():.2f} of the others: {shown}"
+    return Finding(metric=metric, phase=named, claim=claim.words, difference=apart, verdict=verdict, why=why)
+
+
+def _cant_tell(metric: str, named: str, claim: Claim, why: str) -> Finding:
+    return Finding(metric=metric, phase=named, claim=claim.words, difference=None, verdict=Verdict.CANT_TELL, why=why)
 
 
 def split(mean_k: Float64, near: Callable[[float], bool]) -> tuple[Float64, Float64]:

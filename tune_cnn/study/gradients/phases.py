@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 STRETCHES = ("step", "plateau")  # schedules whose rate stands still between its drops
 FALL = 0.99  # a rate below that share of the one before has been dropped, and not rounded
@@ -29,9 +30,7 @@ def phases(rates: Sequence[tuple[int, float]], schedule: str, epochs: int) -> li
     thirds of the epochs stand for them. A phase of which no epoch was measured is left out.
     """
     if schedule in STRETCHES:
-        begins = [0] + [
-            epoch for (_, before), (epoch, rate) in zip(rates, rates[1:], strict=False) if rate < FALL * before
-        ]
+        begins = [0] + [epoch for (_, before), (epoch, rate) in pairwise(rates) if rate < FALL * before]
     else:
         begins = sorted({0, -(-epochs // 3), -(-2 * epochs // 3)})
     found = []

@@ -33,7 +33,10 @@ class Far:
 
     @property
     def words(self) -> str:
-        return f"the {self.part} of {self.metric} {'lie' if self.part == 'extremes' else 'lies'} {self.by.value:.1%} farther than the rest"
+        lie = "lie" if self.part == "extremes" else "lies"
+        return (
+            f"the {self.part} of {self.metric} {lie} farther than the rest, by {self.by.value:.2f} of the mean distance"
+        )
 
 
 def farthest(seen: Seen, phases: Sequence[Phase]) -> list[Far]:

@@ -33,7 +33,8 @@ class Seen:
         return [(trial, one) for trial, one in self.measured if one.metric == metric and one.epoch in phase.measured]
 
 
-def read(found: Sequence[Measurement]) -> Seen:
+def read(found: Sequence[Measurement], metrics: Sequence[str] = ()) -> Seen:
+    """`metrics`: in the order in which they are to be told of."""
     measured, sheets = [], {}
     for one in found:
         kind, _, rest = one.name.partition("/")
@@ -42,13 +43,16 @@ def read(found: Sequence[Measurement]) -> Seen:
             sheets[(metric, int(phase))] = one.content
         else:
             measured.append((one.trial, Measured.of(one.content)))
+    places = {metric: place for place, metric in enumerate(metrics)}
+    measured.sort(key=lambda one: places.get(one[1].metric, -1))
     return Seen(measured=measured, sheets=sheets)
 
 
 def relative(one: Measured) -> Float64:
     """Each mini-batch's distance to the full gradient, the mean of all mini-batches of the usual size being 1."""
     l2_k = np.array(one.l2[: one.whole])
-    return l2_k / l2_k.mean()
+    found: Float64 = l2_k / l2_k.mean()
+    return found
 
 
 def profile(of: Sequence[tuple[int, Measured]]) -> Float64:

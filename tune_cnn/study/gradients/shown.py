@@ -1,4 +1,4 @@
-"""What `gradients` leaves to look at: its page, the heat maps as pictures, sheets of images, and a spec for `compare`."""
+"""What `gradients` leaves to look at: its page, pictures, sheets of images, a spec for `compare`."""
 
 from pathlib import Path
 

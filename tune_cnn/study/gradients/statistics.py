@@ -6,6 +6,7 @@ another training.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def ratio(some: Float64, others: Float64) -> Interval:
 def parts(count: int) -> list[slice]:
     """Ten equal parts of so many mini-batches in their order; four where ten would be of less than two each."""
     edges = np.linspace(0, count, (10 if count >= 20 else min(4, count)) + 1).round().astype(int).tolist()
-    return [slice(begin, end) for begin, end in zip(edges, edges[1:], strict=False)]
+    return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
 def region(count: int, choose: Callable[[float], bool]) -> Bools:

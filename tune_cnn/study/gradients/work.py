@@ -11,7 +11,7 @@ from tune_cnn.records.rows import Measurement
 from tune_cnn.states import TrialState
 from tune_cnn.study.gradients.asked import AskedFor
 from tune_cnn.study.gradients.phases import Phase, phases
-from tune_cnn.study.gradients.seen import SHEETS, extremes, profile, read, relative
+from tune_cnn.study.gradients.seen import SHEETS, extremes, profile, read
 from tune_cnn.study.jobs import job_template, stalls_of
 from tune_cnn.study.questions.question import Here, Run
 from tune_cnn.training.gradients.measured import CONTROL, OF_NET, Asked, Measured
@@ -26,7 +26,7 @@ LOOP = "tune_cnn.training.gradients.rank:GradientRank"
 GRADIENTS = "gradients"  # how the name of a measurement begins
 
 
-class Stopped(Exception):  # noqa: N818  (nothing is wrong: the user wants to stop)
+class Stopped(Exception):
     """Between a measurement and the epoch that follows it."""
 
 

@@ -112,7 +112,7 @@ def _not_finite(net: FixedNet, number: int, of: int, loss: float, found: Sequenc
     what = f"the gradient of {bad[0]} is not finite" if bad else f"the loss is {loss}"
     others = f", nor of {len(bad) - 1} other parameters" if len(bad) > 1 else ""
     return number, (
-        f"mini-batch {number + 1} of {of}: {what}{others}: there is no distance to measure; lower learning_rate, or set "
+        f"mini-batch {number + 1} of {of}: {what}{others}: there is no distance to it; lower learning_rate, or set "
         "gradient_clip, and look whether the model divides by 0 or takes the root or the logarithm of 0"
     )
 

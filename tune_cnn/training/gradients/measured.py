@@ -56,7 +56,9 @@ class Measured:
 
     @classmethod
     def of(cls, plain: Mapping[str, Plain]) -> "Measured":
-        listed = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+        listed: dict[str, Plain] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+        }
         layers = {layer: tuple(values) for layer, values in plain["layers"].items()}
         return cls(**{**listed, "layers": layers})
 

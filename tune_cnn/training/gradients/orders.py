@@ -23,7 +23,7 @@ from tune_cnn.training.progress import PROGRESS
 WHERE = "--metric"
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "loss": losses,
-    "prediction_entropy": lambda logits_nk, labels_n: prediction_entropy(logits_nk),  # noqa: ARG005  (of logits alone)
+    "prediction_entropy": lambda logits_nk, labels_n: prediction_entropy(logits_nk),
 }
 
 

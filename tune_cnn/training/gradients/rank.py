@@ -93,7 +93,7 @@ class GradientRank(RankTraining):
         return found
 
     def _order(self, metric: str, asked: Asked, net: FixedNet) -> Order:
-        """Rank 0's, on all ranks: devices may differ in the last bit. Made once, but by the net's own eyes each time."""
+        """Rank 0's, on all ranks: devices may differ in the last bit. Made once; by the net's own eyes each time."""
         if metric in self._orders and metric not in OF_NET:
             return self._orders[metric]
         context = self._current.context

@@ -13,4 +13,5 @@ def losses(logits_nk: Tensor, labels_n: Tensor) -> Tensor:
 def prediction_entropy(logits_nk: Tensor) -> Tensor:
     """(n, 1) from 0 nat, where a net is sure of one class, to log(classes), where it takes all for as likely."""
     logs_nk = F.log_softmax(logits_nk.double(), dim=1)
-    return torch.special.entr(logs_nk.exp()).sum(dim=1, keepdim=True)
+    entropy_n1: Tensor = torch.special.entr(logs_nk.exp()).sum(dim=1, keepdim=True)
+    return entropy_n1

@@ -37,7 +37,7 @@ def scored(images: ImageSet, metric: Metric, device: torch.device, threads: int,
 
 
 def sorted_by(values_nk: Float64) -> Int64:
-    """Positions from the least value to the greatest, by the first column first; of equal ones the first comes first."""
+    """Positions from the least value to the greatest, by the first column first; equal ones keep their order."""
     return np.lexsort(values_nk.T[::-1]).astype(np.int64)
 
 

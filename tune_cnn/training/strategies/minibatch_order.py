@@ -48,9 +48,9 @@ class MinibatchOrder(Strategy):
     what a study with this strategy measures. Ranking is part of the training time.
 
     `drop_extremes` leaves out both ends of the ranking, `drop_lower`, `drop_middle` and `drop_upper` that part of it
-    (`tune-cnn gradients` shows which one lies far from the full gradient). `phase_policy` follows the paper's findings phase by phase, a
-    phase being a stretch of epochs with one learning rate (`schedule: step`): at first intensity and perceptual leave
-    out the lower end, colour the middle, edges the extremes; later all leave out the extremes.
+    (`tune-cnn gradients` shows which one lies far from the full gradient). `phase_policy` follows the paper's findings
+    phase by phase, a phase being a stretch of epochs with one learning rate (`schedule: step`): at first intensity and
+    perceptual leave out the lower end, colour the middle, edges the extremes; later all leave out the extremes.
     """
 
     name = "minibatch_order"
