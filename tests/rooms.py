@@ -51,7 +51,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"dominance"},
         {"constraints", "hypervolume", "prediction"},
         {"choose", "confirmed"},
-        {"representatives"},
+        {"comparison", "representatives"},
     ],
     "search": [
         {"space", "samplers", "optuna_tell"},
@@ -106,7 +106,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"gradients_report", "numbers", "progress", "study_report", "axes", "thinning"},
+        {"comparison_words", "gradients_report", "numbers", "progress", "study_report", "axes", "thinning"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],
@@ -125,11 +125,12 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming", "questions"},
         {"searching", "training"},
-        {"gradients"},  # probes as a search does
+        {"comparing", "gradients"},  # probe as a search does
         {"answers"},
         {"study"},
         {"submitting"},
         {"commands", "fleet"},
+        {"asking"},
     ],
 }
 # The rooms in which a library is imported; elsewhere it is foreign.
@@ -146,6 +147,7 @@ ROOMS: dict[str, set[str]] = {
     "mlflow": {"records"},
     "sqlalchemy": {"records"},
     "moocore": {"front"},
+    "scipy": {"front"},
     "plotly": {"reports"},
     "matplotlib": {"reports"},
     "rich": {"reports"},

@@ -192,7 +192,7 @@ def test_front_and_spec_are_free_of_torch_by_their_files():
     """Whatever a process loads: none of their files names torch or what brings it along."""
     low = [one for one in IMPORTS if one.room in {"front", "spec", "metrics", "errors", "untyped"}]
     assert {one.library for one in low if one.library not in sys.stdlib_module_names} <= {
-        "tune_cnn", "numpy", "moocore", "pydantic", "yaml",
+        "tune_cnn", "numpy", "moocore", "scipy", "pydantic", "yaml",
     }  # fmt: skip
 
 

@@ -49,18 +49,18 @@ def predict(values: Sequence[float], metric: Metric | None = None, *, resolution
     n, mean = len(values), math.fsum(values) / len(values)
     if n == 1:
         return Prediction(mean=mean, std=None, low=None, high=None, runs=1)
-    log = _by_factors(values, metric)
+    log = by_factors(values, metric)
     center, reach = _spread([math.log(v) for v in values], 0.0) if log else _spread(values, resolution)
     reach *= student_quantile(0.5 + LEVEL / 2, n - 1)
     if log:
         low, high = math.exp(center - reach), _exp(center + reach)
     else:
-        floor, ceiling = _possible(metric)
+        floor, ceiling = possible(metric)
         low, high = max(center - reach, floor), min(center + reach, ceiling)
     return Prediction(mean=mean, std=float(np.std(values, ddof=1)), low=low, high=high, runs=n)
 
 
-def _by_factors(values: Sequence[float], metric: Metric | None) -> bool:
+def by_factors(values: Sequence[float], metric: Metric | None) -> bool:
     """On the log scale; a value of zero (nothing to wait for, nothing compiled) has no logarithm."""
     return metric is not None and metric.scale is Scale.LOG and min(values) > 0
 
@@ -76,7 +76,7 @@ def _exp(power: float) -> float:
     return math.exp(power) if power < 700 else sys.float_info.max  # a number in JSON, too
 
 
-def _possible(metric: Metric | None) -> tuple[float, float]:
+def possible(metric: Metric | None) -> tuple[float, float]:
     """What the metric can't go beyond; the table's are all positive, of the users' own nothing is known."""
     if metric is None or metric.name not in METRICS:
         return -math.inf, math.inf
@@ -129,12 +129,12 @@ def _draws(
     """Values of so many fresh runs; of a single run that was, its value."""
     if len(values) == 1:
         return np.full(draws, values[0])
-    log = _by_factors(values, metric)
+    log = by_factors(values, metric)
     center, reach = _spread([math.log(v) for v in values], 0.0) if log else _spread(values, resolution)
     drawn_d = center + reach * rng.standard_t(len(values) - 1, size=draws)
     if log:
         return np.exp(np.minimum(drawn_d, 700.0))
-    return np.clip(drawn_d, *_possible(metric))
+    return np.clip(drawn_d, *possible(metric))
 
 
 def student_quantile(probability: float, degrees: int) -> float:

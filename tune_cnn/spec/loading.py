@@ -24,10 +24,15 @@ def recipe_names() -> list[str]:
 
 def load_spec(source: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     """Load a spec from a file or a recipe's name, apply `key=value` overrides, and check it whole."""
+    return parse_spec(*read_raw(source, overrides))
+
+
+def read_raw(source: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Plain], str]:
+    """The plain data of a spec with all that it extends and overrides, and how messages call it; not checked yet."""
     raw, where = _read(source)
     for override in overrides:
         _override(raw, override)
-    return parse_spec(raw, where)
+    return raw, where
 
 
 def parse_spec(raw: Mapping[str, Plain], where: str = "spec") -> StudySpec:

@@ -12,6 +12,10 @@ def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -
     """Write a question's report: the same of the same records, whoever writes it and wherever."""
     question = question_of(archive.study)
     assert question is not None, "the study answers a question"
+    if question["kind"] == "compare":
+        from tune_cnn.study.comparing.shown import write_page
+
+        return write_page(archive, path, commands=commands)
     if question["kind"] == "gradients":
         from tune_cnn.study.gradients.shown import write_page as write_gradients
 

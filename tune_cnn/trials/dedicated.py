@@ -146,17 +146,21 @@ class Dedicated:
         job: TrainingJob,
         told: Callable[[EpochResult], bool | None],
         *,
+        past: Callable[[EpochResult], object] = lambda result: None,
         before: Callable[[int], object] = lambda epoch: None,
     ) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
-        `before` is called before each epoch is trained, or gone on with, with the number of those trained. Where `told`
-        answers True, the training ends there, with a checkpoint; the result is then not `done`.
+        `past` is told of those that the checkpoint already has. `before` is called before each epoch is trained, or
+        gone on with, with the number of those trained. Where `told` answers True, the training ends there, with a
+        checkpoint; the result is then not `done`.
         After a failure a group of several ranks is ended: it takes a new `dedicated` to go on. ProcessLost, with a
         checkpoint, where a node of the ranks is going.
         """
         done = self._call("begin", job)
-        result: EpochResult | None = self._call("history")[-1] if done else None
+        result: EpochResult | None = None
+        for result in self._call("history") if done else ():
+            past(result)
         while result is None or not (result.done or done >= job.last_epoch):
             before(done)
             trained: EpochResult | LeftEpoch = self._call("train_epoch")

@@ -70,7 +70,7 @@ class MeasuredTraining:
             )
             return self._here.stopping()
 
-        last = training.train(self._job, told, before=lambda epoch: self._before(training, epoch))
+        last = training.train(self._job, told, past=told, before=lambda epoch: self._before(training, epoch))
         if last.epoch < self._job.last_epoch and not last.done:
             return None
         self._add_sheets(training)

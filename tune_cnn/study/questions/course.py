@@ -103,6 +103,7 @@ def dry_run(question: Question, spec: StudySpec, locations: Locations, *, report
             "study": spec.study,
             "runs": len(runs),
             "seconds": None if seconds is None else seconds / max(question.lanes(here), 1),
+            "planned": [{"run": run.key, "params": dict(run.params), "seed": run.seed, **run.extra} for run in runs],
             "notes": list(here.checked.notes),
         }
 
