@@ -12,7 +12,6 @@ from tune_cnn.study.gradients.statistics import difference
 from tune_cnn.training.gradients.measured import CONTROL
 from tune_cnn.untyped import Plain
 
-STRATEGY = "strategies.minibatch_order"
 DROP = 0.2  # the strategy's default share
 PARTS: Mapping[str, Callable[[float], bool]] = {
     "lower": lambda place: place < DROP,
@@ -68,4 +67,4 @@ def policies_spec(spec: StudySpec, far: Far) -> str:
 
 def compare_command(started: Sequence[str], file: str) -> list[str]:
     """The words that put the question."""
-    return [*started, "compare", file, "--over", f"{STRATEGY},{STRATEGY}.policy", "--seeds", "5"]
+    return [*started, "compare", file, "--over", "strategies", "--seeds", "5"]
