@@ -126,30 +126,38 @@ def sentences(
 ) -> list[str]:
     """The answer in plain words."""
     said = []
-    for metric in (one for one in metrics if one.name != CONTROL):
-        for phase in metric.phases:
-            sign, value = phase.correlation.sign, phase.correlation.value
-            how = (
-                f"the later in the ranking, the {'farther from' if sign > 0 else 'nearer to'} the full gradient"
-                if sign
-                else "no sure trend over the ranking"
-            )
-            beside = ""
-            if phase.against_control is not None:
-                beside = f"; its mini-batches are {phase.against_control.value:.2f} times as far as random ones"
-            said.append(f"{metric.name}, phase {phase.number}: {how} (rank correlation {value:+.2f}){beside}.")
     told = [one for one in found if one.difference is not None]
     if told:
-        counts = [f"{sum(one.verdict is verdict for one in told)} {verdict}" for verdict in Verdict]
-        said.append(f"Of {len(told)} findings of the paper that were looked at: {', '.join(counts)}.")
-    if noise:
-        scales = [one.images.value for one in noise]
+        hold, dont, open_ = (sum(one.verdict is verdict for one in told) for verdict in Verdict)
         said.append(
-            f"The gradient noise scale, and with it the critical batch size, goes from {scales[0]:,.0f} images "
-            f"(before epoch {noise[0].epoch + 1}) to {scales[-1]:,.0f} (before epoch {noise[-1].epoch + 1})."
+            f"Of {len(told)} findings of the paper that could be looked at {hold} hold, {dont} don't, and {open_} "
+            "can't be told."
         )
-    said += [f"Farthest: {words}." for words in fars[:1]]
+    said += [f"Farthest from the full gradient: {words}." for words in fars[:1]]
+    said += [_trend(metric) for metric in metrics if metric.name != CONTROL and metric.phases]
+    if noise:
+        first, last = noise[0], noise[-1]
+        said.append(
+            f"The gradient noise scale, about the critical batch size, is {first.images.value:,.0f} images before "
+            f"epoch {first.epoch + 1} and {last.images.value:,.0f} before epoch {last.epoch + 1}."
+        )
     return said
+
+
+def _trend(metric: MetricSeen) -> str:
+    """A metric's in a sentence, phase by phase."""
+    phases_, many = [str(phase.number) for phase in metric.phases], len(metric.phases) > 1
+    signs = {phase.correlation.sign for phase in metric.phases}
+    trend = {
+        frozenset({1}): "the greater it is, the farther is a mini-batch",
+        frozenset({-1}): "the greater it is, the nearer is a mini-batch",
+        frozenset({0}): "no sure trend over the ranking",
+    }.get(frozenset(signs), "no one trend over the ranking")
+    values = ", ".join(f"{phase.correlation.value:+.2f}" for phase in metric.phases)
+    beside = [f"{one.against_control.value:.2f}" for one in metric.phases if one.against_control is not None]
+    random = f"; {', '.join(beside)} times as far as random mini-batches" if beside else ""
+    where = f"in phases {', '.join(phases_)}" if many else f"in phase {phases_[0]}"
+    return f"{metric.name}: {trend} (rank correlation {values} {where}){random}."
 
 
 def _facts(archive: StudyArchive, seen: Seen) -> list[tuple[str, str]]:
