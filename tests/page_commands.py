@@ -18,6 +18,8 @@ from mlflow_server.command import parser as server_options
 from tune_cnn.cli.main import app
 from tune_cnn.records.store import Store
 from tune_cnn.spec import load_spec
+from tune_cnn.spec.loading import read_raw
+from tune_cnn.study.comparing.asked import asked_of
 from tune_cnn.study.export import read_config
 from tune_cnn.study.gradients.asked import asked_for, check_spec
 
@@ -111,6 +113,9 @@ class Checker:
             spec = load_spec(asked["spec"], asked["overrides"] or [])
             check_spec(spec)
             asked_for(asked["metric"], spec, every=asked["every"], weights=asked["weights"])
+            return
+        if words[0] == "compare":
+            asked_of(*read_raw(asked["spec"], asked["overrides"] or []), asked["over"], asked["values"] or [])
             return
         if "study" in asked:
             self._study(asked["study"])

@@ -106,7 +106,9 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"comparison_words", "gradients_report", "numbers", "progress", "study_report", "axes", "thinning"},
+        {"gradients_report", "numbers", "progress", "study_report", "axes", "thinning"},
+        {"comparison_words"},
+        {"comparison_markdown"},
         {"figures", "model_card", "terminal"},
         {"html"},
     ],

@@ -9,7 +9,7 @@ from tune_cnn.front.comparison.compared import Compared, ComparedCell
 from tune_cnn.front.comparison.effects import Effect
 from tune_cnn.front.comparison.paired import Difference
 from tune_cnn.metrics import Direction, Metric
-from tune_cnn.reports.numbers import number, quantity, setting
+from tune_cnn.reports.numbers import ABSENT, number, quantity, setting
 from tune_cnn.untyped import Plain
 
 
@@ -129,7 +129,7 @@ def interval_text(of: Plain, metric: Metric | None) -> str:
 def difference_text(of: Difference | None, metric: Metric | None, *, is_baseline: bool) -> str:
     """ "+0.0213 [+0.01, +0.03] *" with a star where it is sure, or "×0.84 [0.8, 0.9]" """
     if of is None:
-        return "baseline" if is_baseline else "–"
+        return "baseline" if is_baseline else ABSENT
     shape = (
         "×{:.2g}"
         if of.by_factor and not 0.01 < of.value < 100
@@ -141,3 +141,20 @@ def difference_text(of: Difference | None, metric: Metric | None, *, is_baseline
     )
     ends = "" if of.low is None or of.high is None else f" [{shape.format(of.low)}, {shape.format(of.high)}]"
     return shape.format(of.value) + ends + (" *" if of.is_sure else "")
+
+
+def effect_rows(found: Compared) -> dict[str, dict[str, str]]:
+    """By what is compared, the effect on each objective by its name; a star where it is sure."""
+    rows: dict[str, dict[str, str]] = {}
+    for m in found.objectives:
+        for effect in found.effects[m.name]:
+            what, value = effect_words(effect)
+            rows.setdefault(what, {})[m.name] = value + (" *" if effect.is_sure else "")
+    return rows
+
+
+def chance(cell: ComparedCell) -> str:
+    """How often a fresh run is on the front of fresh runs; "yes" and "no" by the means, where that isn't known."""
+    if cell.probability is None:
+        return ("yes" if cell.on_front else "no") if cell.metrics else ABSENT
+    return f"{cell.probability:.0%}"

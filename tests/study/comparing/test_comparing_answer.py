@@ -130,6 +130,8 @@ def test_the_report_of_a_comparison_is_its_page(tmp_path: Path, command: Command
     page = Path("page.html").read_text(encoding="utf-8")
     for text in ("What is better", "batch_size 64", "against the baseline", "p (Holm)", "Curves"):
         assert text in page
+    assert command("report", "made-up", "-o", "page.md").code == 0
+    assert "| 64 | 3 | 0." in Path("page.md").read_text(encoding="utf-8")
     for words in (("export", "made-up"), ("confirm", "made-up")):
         one_message(command(*words), 2, "answers a question of `compare`", "tune-cnn compare")
     assert "made-up" in command("list").out

@@ -9,8 +9,9 @@ from tune_cnn.metrics import METRICS
 from tune_cnn.reports.comparison_words import (
     ComparisonReport,
     cell_state,
+    chance,
     difference_text,
-    effect_words,
+    effect_rows,
     interval_text,
     verdict,
 )
@@ -26,7 +27,6 @@ from tune_cnn.reports.html.sections import (
     table,
 )
 from tune_cnn.reports.numbers import ABSENT, better, setting, titled
-from tune_cnn.reports.terminal.comparison_table import chance
 
 _CELLS = (
     "The mean after the last epoch with the 95 % interval of the mean, by Student's t; of times and losses a geometric "
@@ -118,11 +118,7 @@ def _curves(cells: list[ComparedCell], group: str, number: int) -> str:
 
 
 def _effects(found: Compared) -> str:
-    rows: dict[str, dict[str, str]] = {}
-    for m in found.objectives:
-        for effect in found.effects[m.name]:
-            what, value = effect_words(effect)
-            rows.setdefault(what, {})[m.name] = value + (" *" if effect.is_sure else "")
+    rows = effect_rows(found)
     if not rows or len(found.factors) < 2:
         return ""
     headings = ["value for the first one", *(f"{titled(m)} {better(m)}" for m in found.objectives)]

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tune_cnn.front.comparison.compared import Compared, ComparedCell
 from tune_cnn.metrics import METRICS
-from tune_cnn.reports.comparison_words import cell_state, difference_text, effect_words, interval_text, verdict
+from tune_cnn.reports.comparison_words import cell_state, chance, difference_text, effect_rows, interval_text, verdict
 from tune_cnn.reports.numbers import ABSENT, better, setting, titled
 from tune_cnn.reports.terminal.lines import Stream, plain
 
@@ -67,23 +67,11 @@ def effects_table(found: Compared) -> Table:
         title="What each value does, and pairs beyond that", title_justify="left", title_style="bold",
         box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False,
     )  # fmt: skip
-    rows: dict[str, dict[str, str]] = {}
-    for m in found.objectives:
-        for effect in found.effects[m.name]:
-            what, value = effect_words(effect)
-            rows.setdefault(what, {})[m.name] = value + (" *" if effect.is_sure else "")
     for heading in ("value for the first one", *(titled(m) for m in found.objectives)):
         table.add_column(Text(heading), justify="right" if table.columns else "left", overflow="fold")
-    for what, values in rows.items():
+    for what, values in effect_rows(found).items():
         table.add_row(*map(Text, [what, *(values.get(m.name, ABSENT) for m in found.objectives)]))
     return table
-
-
-def chance(cell: ComparedCell) -> str:
-    """How often a fresh run is on the front of fresh runs; "yes" and "no" by the means, where that isn't known."""
-    if cell.probability is None:
-        return ("yes" if cell.on_front else "no") if cell.metrics else ABSENT
-    return f"{cell.probability:.0%}"
 
 
 def _seeds(cell: ComparedCell) -> str:

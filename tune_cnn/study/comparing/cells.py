@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 
-from pydantic import ValidationError
-
-from tune_cnn.errors import InputError, first_line
+from tune_cnn.errors import InputError
 from tune_cnn.reports.numbers import setting
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.configuration import STRATEGIES, has_meaning, is_strategy, strategy_and_knob
@@ -137,9 +135,4 @@ def _cell(keys: Sequence[str], combination: Sequence[_Level], spec: StudySpec) -
         key: level.shown if not level.params or any(k in kept for k in level.params) else NO_MEANING
         for key, level in zip(keys, combination, strict=True)
     }
-    cell = Cell(levels=levels, params=kept, changes={k: v for level in combination for k, v in level.changes.items()})
-    try:
-        spec.configuration(kept)
-    except ValidationError as error:
-        raise InputError(f"cell {cell.name}: {first_line(error)}") from None
-    return cell
+    return Cell(levels=levels, params=kept, changes={k: v for level in combination for k, v in level.changes.items()})

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from tune_cnn.files import write_whole
 from tune_cnn.front.comparison.compared import Compared, ComparedCell
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import is_server, runs_page
+from tune_cnn.reports.comparison_markdown import comparison_markdown
 from tune_cnn.reports.comparison_words import ComparisonReport, verdict
 from tune_cnn.reports.figures.comparison_picture import curves_picture
 from tune_cnn.reports.html.comparison import write_comparison
@@ -48,25 +50,31 @@ def _cell(cell: ComparedCell) -> dict[str, Plain]:
 
 
 def write_page(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path:
+    """As HTML, or as Markdown where the file's name ends so."""
+    report = report_of(archive, commands)
+    if path.suffix == ".md":
+        write_whole(path, comparison_markdown(report))
+        return path
+    return write_comparison(path, report)
+
+
+def report_of(archive: StudyArchive, commands: NextCommands) -> ComparisonReport:
     found, spec, study = answer_of(archive), spec_of(archive), archive.study
     question: Mapping[str, Plain] = study.info[QUESTION]
     data = study.info.get("data", {})
-    return write_comparison(
-        path,
-        ComparisonReport(
-            study=study.name,
-            description=spec.description,
-            state=study.state,
-            started=study.created,
-            compared=found,
-            seeds=question["asked"]["seeds"],
-            notes=[*notes_of(archive, found), *data.get("notes", ())],
-            commands=[one for one in (question.get("again"), commands.report) if one],
-            runs_page=_runs_page(archive),
-            spec_yaml=to_yaml(spec),
-            hardware=study.info.get("hardware", {}),
-            versions=study.info.get("versions", {}),
-        ),
+    return ComparisonReport(
+        study=study.name,
+        description=spec.description,
+        state=study.state,
+        started=study.created,
+        compared=found,
+        seeds=question["asked"]["seeds"],
+        notes=[*notes_of(archive, found), *data.get("notes", ())],
+        commands=[one for one in (question.get("again"), commands.report) if one],
+        runs_page=_runs_page(archive),
+        spec_yaml=to_yaml(spec),
+        hardware=study.info.get("hardware", {}),
+        versions=study.info.get("versions", {}),
     )
 
 
