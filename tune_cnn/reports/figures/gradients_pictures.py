@@ -11,7 +11,7 @@ from tune_cnn.reports.figures.study import FRONT, KNEE
 from tune_cnn.reports.gradients_report import MetricSeen, Noise
 
 _COLOURS = LinearSegmentedColormap.from_list("light_is_near", [colour for _, colour in LIGHT_IS_NEAR])
-_WIDTH_IN, _DPI = 4.6, 75
+_WIDTH_IN, _DPI = 4.4, 64
 
 
 def heat_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:
@@ -39,7 +39,7 @@ def heat_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:
     for panel in panels[len(metrics) :]:
         panel.set_axis_off()
     figure.colorbar(image, ax=panels, label="distance to the full gradient\n(mean of the epoch: 1)", shrink=0.9)
-    figure.savefig(path)
+    figure.savefig(path, pil_kwargs={"optimize": True})
     return path
 
 
@@ -65,7 +65,7 @@ def parts_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:
     for panel in panels[len(metrics) :]:
         panel.set_axis_off()
     figure.supylabel("distance to the full gradient", fontsize="small")
-    figure.savefig(path)
+    figure.savefig(path, pil_kwargs={"optimize": True})
     return path
 
 
@@ -81,5 +81,5 @@ def noise_picture(path: Path, noise: Sequence[Noise]) -> Path:
     panel.set_xlabel("before epoch")
     panel.set_ylabel("noise scale, images")
     panel.grid(alpha=0.3, which="both")
-    figure.savefig(path)
+    figure.savefig(path, pil_kwargs={"optimize": True})
     return path
