@@ -1,5 +1,6 @@
 """A comparison in plain sentences: what is best, by how much, how sure that is, and what so few seeds could show."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +9,7 @@ from statistics import median
 from tune_cnn.front.comparison.compared import Compared, ComparedCell
 from tune_cnn.front.comparison.effects import Effect
 from tune_cnn.front.comparison.paired import Difference
-from tune_cnn.metrics import Direction, Metric
+from tune_cnn.metrics import Direction, Metric, Scale
 from tune_cnn.reports.numbers import ABSENT, number, quantity, setting
 from tune_cnn.untyped import Plain
 
@@ -87,6 +88,8 @@ def _seen(found: Compared, metric: Metric) -> str:
         return ""
     size = median(one.detectable for one in known if one.detectable is not None)
     seeds = max(one.n for one in known)
+    if size > (10.0 if known[0].by_factor else 0.5 if metric.scale is Scale.ERROR else math.inf):
+        return f"{seeds} seeds with so much spread could hardly have shown any difference in {metric.name}; give more."
     shown = f"a factor of {size:.3g}" if known[0].by_factor else f"a difference of {number(size, metric)}"
     return f"With {seeds} seeds {shown} in {metric.name} would have been seen 8 times in 10; smaller ones need more."
 
@@ -136,7 +139,7 @@ def difference_text(of: Difference | None, metric: Metric | None, *, is_baseline
         else "×{:.3g}"
         if of.by_factor
         else "{:+.4f}"
-        if metric is not None and metric.scale == "error"
+        if metric is not None and metric.scale is Scale.ERROR
         else "{:+.3g}"
     )
     ends = "" if of.low is None or of.high is None else f" [{shape.format(of.low)}, {shape.format(of.high)}]"

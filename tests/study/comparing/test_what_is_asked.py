@@ -67,6 +67,15 @@ def test_another_training_stands_beside_ours() -> None:
     assert [cell.of(spec).training for cell in cells] == [None, "mylab.training:train"]
 
 
+def test_types_of_card_may_be_compared() -> None:
+    """FP16 may pay on one of them only: each cell is trained on its own."""
+    cards = "resources.accelerator"
+    spec, what = asked(f"{cards},precision", f"{cards}=T4,H100", "precision=fp32,fp16", raw=raw_with(batch_size=32))
+    cells = cells_of(what, spec, {})
+    assert [cell.of(spec).resources.accelerator for cell in cells] == ["T4", "T4", "H100", "H100"]
+    assert cells[3].name == "resources.accelerator H100, precision fp16"
+
+
 def test_strategies_are_compared_each_alone() -> None:
     """None of them first; one with several values of a knob once for each."""
     names = {"lookahead": {}, "minibatch_order": {"batches": ["ranked", "mixed"]}}

@@ -67,10 +67,14 @@ def _traces(
 
 def heights(curves: Sequence[Curve]) -> tuple[float, float]:
     """What an axis shows: all means, and of the bands as much again. A band over two seeds would leave nothing else."""
-    means = [of.mean for curve in curves for of in curve.means]
-    low, high = min(means), max(means)
-    room = (high - low) / 2 or abs(high) / 10 or 1.0
-    ends = [end for curve in curves for of in curve.means for end in (of.low, of.high) if end is not None]
+    known = [of for curve in curves for of in curve.means]
+    return _limits([of.mean for of in known], [end for of in known for end in (of.low, of.high) if end is not None])
+
+
+def _limits(values: Sequence[float], ends: Sequence[float], *, share: float = 0.5) -> tuple[float, float]:
+    """From the least to the most of the values, and towards the ends as far again as that share of it."""
+    low, high = min(values), max(values)
+    room = (high - low) * share or abs(high) / 10 or 1.0
     return max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
 
 
@@ -81,6 +85,9 @@ def differences_figure(found: Compared, cells: Sequence[ComparedCell]) -> go.Fig
     for column, metric in enumerate(found.objectives, start=1):
         rows = [(cell, of) for cell in others if (of := cell.differences.get(metric.name)) is not None]
         by_factor = any(of.by_factor for _, of in rows)
+        ends = [end for _, of in rows for end in (of.low, of.high) if end is not None]
+        low, high = _limits([of.value for _, of in rows] + [1.0 if by_factor else 0.0], ends, share=3.0)
+        figure.update_xaxes(range=(low - (high - low) / 20, high + (high - low) / 20), row=1, col=column)
         figure.add_trace(
             go.Scatter(
                 x=[of.value for _, of in rows],

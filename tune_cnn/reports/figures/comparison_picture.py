@@ -17,7 +17,7 @@ def curves_picture(path: Path, cells: Sequence[ComparedCell]) -> Path:
     """Write the curves as a PNG: loss and accuracy in rows, over epochs and over seconds."""
     names = [name for name in CURVES if any(name in cell.curves for cell in cells)]
     width, height = _PANEL_IN
-    figure = Figure(figsize=(2 * width, height * max(len(names), 1) + 0.6), dpi=90, layout="constrained")
+    figure = Figure(figsize=(2 * width, height * max(len(names), 1) + 0.6), dpi=72, layout="constrained")
     panels = figure.subplots(max(len(names), 1), 2, squeeze=False, sharey="row")
     for at, cell in enumerate(cells[:MOST_CELLS]):
         color = COLORS[at % len(COLORS)]

@@ -71,7 +71,8 @@ def asked_of(
         if key not in SECTIONS and key != EACH_STRATEGY:
             _put(whole, key, list(of))
     spec = parse_spec(whole, where)
-    found = {key: listed[key] if key in SECTIONS else _values_of(spec, key, given) for key in keys}
+    sections = {key: tuple(_whole(whole, where, key, one) for one in of) for key, of in listed.items()}
+    found = {key: sections[key] if key in SECTIONS else _values_of(spec, key, given) for key in keys}
     for key, of in found.items():
         if len(of) < 2:
             raise InputError(
@@ -135,6 +136,14 @@ def _section(key: str, value: Plain, there: Plain) -> Plain:
     if key in {"data", "model"} and isinstance(value, str):
         return {**(there if key == "data" and isinstance(there, Mapping) else {}), "name": value}
     return value
+
+
+def _whole(raw: Mapping[str, Plain], where: str, key: str, value: Plain) -> Plain:
+    """The section with its defaults, and its paths from the root: the same wherever the command is given again."""
+    outer, _, inner = key.partition(".")
+    section = {**(raw.get(outer) or {}), inner: value} if inner else value
+    dumped = parse_spec({**raw, outer: section}, where).model_dump()[outer]
+    return dumped[inner] if inner else dumped
 
 
 def _put(raw: dict[str, Plain], key: str, values: list[Plain]) -> None:

@@ -16,6 +16,7 @@ from tune_cnn.study.comparing.plan import runs_of
 from tune_cnn.study.comparing.training import Trainer
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.questions.question import Here, Run
+from tune_cnn.trials.cluster import phase_slots
 from tune_cnn.untyped import Plain
 
 IMAGES = ("train_images", "validation_images", "test_images")
@@ -63,26 +64,20 @@ class Comparison:
 def _checked(here: Here, cells: Sequence[Cell]) -> dict[str, Checked]:
     """What the hardware and each data set, model and training of the cells say of each other; raises InputError."""
     found: dict[str, Checked] = {}
-    base = repr({key: _of(here, key) for key in cells[0].changes})
     for cell in cells:
         key = repr(cell.changes)
         if key in found:
             continue
-        if not cell.changes or key == base:
+        spec = changed(here.session.spec, cell.changes)
+        if spec == here.session.spec:
             found[key] = here.checked
             continue
         here.session.report(f"checking {cell.name}")
-        spec = changed(here.session.spec, cell.changes)
-        found[key] = check(spec, here.slots, cache_dir=here.session.locations.cache_dir)
+        slots = phase_slots(spec.resources, spec.resources.phases[0])  # of this cell's type of card
+        found[key] = check(spec, slots, cache_dir=here.session.locations.cache_dir)
         for note in found[key].notes:
             here.session.report(note)
     return found
-
-
-def _of(here: Here, key: str) -> Plain:
-    raw = here.session.spec.model_dump()
-    outer, _, inner = key.partition(".")
-    return raw[outer][inner] if inner else raw[outer]
 
 
 def _settled(cell: Cell, checked: Checked, here: Here) -> Cell:
