@@ -21,6 +21,7 @@ from tune_cnn.spec import load_spec
 from tune_cnn.spec.loading import read_raw
 from tune_cnn.study.comparing.asked import asked_of
 from tune_cnn.study.export import read_config
+from tune_cnn.study.gradients.asked import asked_for, check_spec
 
 READING = {"front", "export", "status", "list", "report", "recipes", "strategies", "delete"}  # run, on a made-up study
 QUICK = (0.65, 0.4)  # accuracy and seconds of a point beside the made-up ones: the README's first study is that fast
@@ -108,6 +109,11 @@ class Checker:
             server_options("tune-cnn server").parse_args(words[1:])
             return
         asked = command.make_context(words[0], words[1:]).params
+        if words[0] == "gradients":
+            spec = load_spec(asked["spec"], asked["overrides"] or [])
+            check_spec(spec)
+            asked_for(asked["metric"], spec, every=asked["every"], weights=asked["weights"])
+            return
         if words[0] == "compare":
             asked_of(*read_raw(asked["spec"], asked["overrides"] or []), asked["over"], asked["values"] or [])
             return

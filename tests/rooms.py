@@ -72,7 +72,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"supervised"},
         {"trial"},
         {"rank"},
-        {"inspection", "profiling"},
+        {"gradients", "inspection", "profiling"},
     ],
     "trials": [
         {
@@ -100,13 +100,13 @@ FLOORS: dict[str, list[set[str]]] = {
         {"rows"},
         {"database"},
         {"change_log", "lease", "costs", "document", "front_history"},
-        {"confirmations", "nodes"},
+        {"confirmations", "measurements", "nodes"},
         {"store"},
         {"mlflow"},
         {"outbox"},
     ],
     "reports": [
-        {"numbers", "profile_report", "progress", "study_report", "axes", "thinning"},
+        {"axes", "gradients_report", "numbers", "profile_report", "progress", "study_report", "thinning"},
         {"comparison_words"},
         {"comparison_markdown"},
         {"figures", "model_card", "terminal"},
@@ -127,7 +127,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming", "questions"},
         {"searching", "training"},
-        {"comparing", "profiling"},  # keep costs, or reckon with them, as a search does
+        {"comparing", "gradients", "profiling"},  # keep costs, or reckon with them, as a search does
         {"answers"},
         {"study"},
         {"submitting"},

@@ -1,4 +1,4 @@
-"""The commands that answer a question: what is better and how sure is that, and where does the time go?"""
+"""The commands that answer a question: what is better, where does the time go, which mini-batches are like all?"""
 
 from typing import Annotated
 
@@ -99,6 +99,52 @@ def profile(
         return
     answer = course.profile(checked, locations, ranks=counts, minutes=minutes, study=study, again=again())
     print_result(answer, as_json, profile_table.profile)
+
+
+@app.command()
+def gradients(
+    spec: Spec,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="What images are ranked by: intensity, colour, edges, perceptual, class_entropy, loss, "
+            "prediction_entropy, or package.module:name.",
+        ),
+    ],
+    every: Annotated[int, typer.Option(metavar="K", help="Measure every K-th epoch.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings.")] = 1,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Measure random mini-batches too, and the noise scale.")
+    ] = True,
+    backbone: Annotated[str, typer.Option(help="torchvision's network for perceptual.")] = "alexnet",
+    weights: Annotated[str, typer.Option(metavar="pretrained|random", help="Of the backbone.")] = "pretrained",
+    study: StudyOf = None,
+    overrides: Set = None,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Storage = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Which mini-batches are like the whole set: how far are their gradients? Run it again to continue."""
+    from tune_cnn.reports.terminal import gradients_table
+    from tune_cnn.spec import load_spec
+    from tune_cnn.study import commands
+    from tune_cnn.study.gradients import course
+
+    checked = course.named(load_spec(spec, overrides or []), study)
+    asked = course.asked_for(
+        metric, checked, every=every, seeds=seeds, control=control, backbone=backbone, weights=weights
+    )
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    if dry_run:
+        print_result(course.gradients_cost(checked, asked, locations), as_json, course.show_cost)
+        return
+    answer = course.gradients(checked, asked, locations, again=again())
+    print_result(answer, as_json, gradients_table.gradients)
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -5,7 +5,10 @@
      "trials": [{number, params, seed, origin, state, reason, started, ended, attempts, run_id, extra}],
      "points": [{trial, epoch, reported, metrics: {name: number}}],
      "confirmations": [{trial, epoch, number, seed, state, reason, metrics: {name: number}}],
-     "nodes": [{at, node, host, happened, trial, why, ratio}]}
+     "nodes": [{at, node, host, happened, trial, why, ratio}],
+     "measurements": [{trial, epoch, name, content}]}
+
+`measurements` may lack: an older tune_cnn wrote none.
 
 Times are ISO 8601 in UTC. Metrics that are no number are the strings "NaN", "Infinity" and "-Infinity", so that the
 file is JSON to every reader.
@@ -19,7 +22,7 @@ from datetime import datetime
 
 from tune_cnn.errors import StudyError
 from tune_cnn.front.confirmed import SeedRun
-from tune_cnn.records.rows import NodeRecord, PointRecord, StudyRecord, TrialRecord, to_ms
+from tune_cnn.records.rows import Measurement, NodeRecord, PointRecord, StudyRecord, TrialRecord, to_ms
 from tune_cnn.states import RunState, StudyState, TrialState
 from tune_cnn.untyped import Plain
 
@@ -36,6 +39,7 @@ class StudyArchive:
     points: tuple[PointRecord, ...]
     confirmations: tuple[SeedRun, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()  # what happened to them, in its order
+    measurements: tuple[Measurement, ...] = ()  # of a question
 
 
 def write_document(
@@ -44,6 +48,7 @@ def write_document(
     points: Sequence[PointRecord],
     confirmations: Sequence[SeedRun] = (),
     nodes: Sequence[NodeRecord] = (),
+    measurements: Sequence[Measurement] = (),
 ) -> str:
     study_fields = ("name", "uid", "spec", "info", "state", "reference", "searched_s", "experiment_id", "run_id")
     trial_fields = ("number", "params", "seed", "origin", "state", "reason", "attempts", "run_id", "extra")
@@ -62,6 +67,7 @@ def write_document(
         ],
         "confirmations": [asdict(run) for run in confirmations],
         "nodes": [{**asdict(event), "at": _iso(event.at)} for event in nodes],
+        "measurements": [asdict(one) for one in measurements],
     }
     return json.dumps(_strict(document), separators=(",", ":"), allow_nan=False)
 
@@ -89,6 +95,7 @@ def read_document(text: str, where: str) -> StudyArchive:
                 for r in raw["confirmations"]
             ),
             nodes=tuple(NodeRecord(**{**n, **_moments(n, "at")}) for n in raw["nodes"]),
+            measurements=tuple(Measurement(**one) for one in raw.get("measurements", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(

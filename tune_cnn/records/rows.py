@@ -89,6 +89,16 @@ class NodeRecord:
     ratio: float | None = None  # of an ended trial's time to what was expected
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a question measured beside a trial's epochs, as JSON has it."""
+
+    trial: int
+    epoch: int  # epochs trained when it was measured
+    name: str
+    content: Mapping[str, Plain]
+
+
 LONGEST_TEXT = 20_000  # characters: what an error says may be the whole of a batch
 
 

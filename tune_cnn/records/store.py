@@ -15,6 +15,7 @@ from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.lease import Alone, Lease, Role
+from tune_cnn.records.measurements import Measurements
 from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
     Change,
@@ -50,6 +51,7 @@ class Store:
         self.costs = Costs(self._database)
         self.confirmations = Confirmations(self._look, self._change)
         self.nodes = NodeEvents(self._look, self._change)
+        self.measurements = Measurements(self._look, self._change)
         self._leases: dict[str, Lease] = {}
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 2  # grows with every change of the tables; so far a newer one only adds some
+VERSION = 3  # grows with every change of the tables; so far a newer one only adds some
 PREFIX = "tune_cnn_"  # a PostgreSQL database may hold others' tables beside ours
 
 metadata = MetaData()
@@ -119,6 +119,21 @@ node_events = Table(
     Column("why", Text),
     Column("ratio", Float),  # of an ended trial's time to what was expected
     Index(f"{PREFIX}node_events_by_study", "study_id", "id"),
+)
+
+# What a question measured beside a trial's epochs: too much, or of another kind, for an epoch point's metrics.
+measurements = Table(
+    f"{PREFIX}measurements",
+    metadata,
+    _study_key(),
+    Column("trial", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),  # epochs trained when it was measured
+    Column("name", String(250), nullable=False),
+    Column("content", Text, nullable=False),
+    PrimaryKeyConstraint("study_id", "trial", "epoch", "name"),
+    ForeignKeyConstraint(
+        ["study_id", "trial"], [f"{PREFIX}trials.study_id", f"{PREFIX}trials.number"], ondelete="CASCADE"
+    ),
 )
 
 # What MLflow has not been sent yet; written in the transaction of the thing itself, deleted once delivered.

@@ -20,6 +20,10 @@ def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -
         from tune_cnn.study.comparing.shown import write_page as write_comparison
 
         return write_comparison(archive, path, commands=commands)
+    if question["kind"] == "gradients":
+        from tune_cnn.study.gradients.shown import write_page as write_gradients
+
+        return write_gradients(archive, path, commands=commands)
     raise StudyError(
         f"study {archive.study.name!r}: answers a question of `{question['kind']}`, which this version of tune_cnn "
         f"doesn't know; update it, and `{commands.report}` writes the report"

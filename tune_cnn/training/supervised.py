@@ -282,6 +282,10 @@ class SupervisedTraining:
         with self._context.timed("compile_time_s"):
             self._capture()  # the optimizer's state has been replaced
 
+    def first_learning_rate(self, epoch: int) -> float:
+        """Of an epoch's first step; epochs count from 0."""
+        return self._learning_rate(epoch * self._steps)
+
     def _learning_rate(self, step: int) -> float:
         configuration = self._context.job.configuration
         factor = factor_in_training(configuration, step, steps_per_epoch=self._steps)

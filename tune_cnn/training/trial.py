@@ -73,6 +73,12 @@ class Trial:
         kept = self._training.changes if isinstance(self._training, SupervisedTraining) else []
         return [change for change in kept if change.get("exported", True)]
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step; the user's own training keeps it to itself."""
+        assert isinstance(self._training, SupervisedTraining), "only our own loop has a rate that we know"
+        return self._training.first_learning_rate(self._epochs_trained)
+
     def resume(self) -> int:
         """Go on from the newest checkpoint, if any: rank 0 reads it. Returns the epochs trained so far."""
         found = self.context.group.share(self._checkpoints.newest())

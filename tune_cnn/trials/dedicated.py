@@ -148,11 +148,13 @@ class Dedicated:
         told: Callable[[EpochResult], bool | None],
         *,
         past: Callable[[EpochResult], object] = lambda result: None,
+        before: Callable[[int], object] = lambda epoch: None,
     ) -> EpochResult:
         """Train to the job's last epoch, from its newest checkpoint where it has one, telling of each; the last one.
 
-        `past` is told of those that the checkpoint already has. Where `told` answers True, the training ends there,
-        with a checkpoint; the result is then not `done`.
+        `past` is told of those that the checkpoint already has. `before` is called before each epoch is trained, or
+        gone on with, with the number of those trained. Where `told` answers True, the training ends there, with a
+        checkpoint; the result is then not `done`.
         After a failure a group of several ranks is ended: it takes a new `dedicated` to go on. ProcessLost, with a
         checkpoint, where a node of the ranks is going.
         """
@@ -161,6 +163,7 @@ class Dedicated:
         for result in self._call("history") if done else ():
             past(result)
         while result is None or not (result.done or done >= job.last_epoch):
+            before(done)
             trained: EpochResult | LeftEpoch = self._call("train_epoch")
             if isinstance(trained, LeftEpoch):
                 raise ProcessLost(GOING, Loss.MOVED)
@@ -172,6 +175,14 @@ class Dedicated:
                 self._call("checkpoint")
                 raise ProcessLost(GOING, Loss.MOVED)
         return result
+
+    def ask(self, method: str, *args: Untyped) -> Untyped:
+        """What a loop of its own has beside training: rank 0's answer, once all ranks have given theirs."""
+        return self._call(method, *args)
+
+    def checkpoint(self) -> None:
+        """Write one now, where the training has a folder."""
+        self._call("checkpoint")
 
     def test(self) -> dict[str, float]:
         return dict(self._call("test"))

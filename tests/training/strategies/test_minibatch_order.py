@@ -16,6 +16,7 @@ from tune_cnn.training.strategies.minibatch_order import (
     EXTREMES,
     LOWER,
     MIDDLE,
+    UPPER,
     MinibatchOrder,
     cut,
     phase,
@@ -39,6 +40,7 @@ def numbers(batches) -> list[int]:
         (LOWER, 0.75, [8, 9]),
         (MIDDLE, 0.8, [0, 9]),
         (LOWER, 0.01, list(range(10))),
+        (UPPER, 0.2, [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
 )
 def test_a_share_of_the_mini_batches_is_left_out_of_a_part_of_the_ranking(part, share, kept):
@@ -47,7 +49,7 @@ def test_a_share_of_the_mini_batches_is_left_out_of_a_part_of_the_ranking(part, 
 
 
 def test_one_mini_batch_always_stays():
-    for part in (LOWER, MIDDLE, EXTREMES):
+    for part in (LOWER, MIDDLE, UPPER, EXTREMES):
         assert len(without(TEN[:2], part, 0.9)) == 1
 
 

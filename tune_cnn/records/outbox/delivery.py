@@ -139,7 +139,9 @@ class Delivery:
         of = self._study
         seed_runs = self._store.confirmations.runs(of)
         nodes = self._store.nodes.of(of)
-        text = write_document(self._record(), self._store.trials(of), self._points, seed_runs, nodes)  # with runs' ids
+        found = self._store.measurements.of(of)
+        with_ids = self._store.trials(of)  # of their runs
+        text = write_document(self._record(), with_ids, self._points, seed_runs, nodes, found)
         self._server.upload(self._runs.parent, "points.json", text)
         self._document_sent = state
         took_s = self._clock() - began_s

@@ -11,3 +11,4 @@ class ModelFacts:
     inference_gflops: float
     train_gflops: float  # forward and backward
     unused_parameters: tuple[str, ...] = ()  # get no gradient; data-parallel training must be told
+    joins_images: bool = False  # in training an image's output depends on those beside it: batch normalisation

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
@@ -128,6 +129,7 @@ def measure(model: nn.Module, *, num_classes: int, in_channels: int, image_size:
         inference_gflops=inference.get_total_flops() / IMAGES / 1e9,
         train_gflops=training.get_total_flops() / IMAGES / 1e9,
         unused_parameters=tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None),
+        joins_images=joins_images(model),
     )
 
 
@@ -156,6 +158,11 @@ def _flops_of(model: nn.Module, in_channels: int, image_size: tuple[int, int]) -
         model.train()(images_nchw).sum().backward()
     counted: dict[str, dict[Untyped, int]] = counter.get_flop_counts()
     return counted
+
+
+def joins_images(model: nn.Module) -> bool:
+    """Whether in training an image's output depends on those beside it, by torch's batch normalisation."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def measure_unknown(model: nn.Module, *, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ModelFacts:

@@ -24,7 +24,7 @@ from tune_cnn.training.strategies.framework.training_run import TrainingRun
 from tune_cnn.untyped import Untyped
 
 KEY = "strategies.minibatch_order."
-LOWER, MIDDLE, EXTREMES = "lower", "middle", "extremes"  # parts of a ranking
+LOWER, MIDDLE, UPPER, EXTREMES = "lower", "middle", "upper", "extremes"  # parts of a ranking
 # What the paper found worth leaving out in the first phase. In the later ones it is the extremes, for all metrics.
 FIRST_PHASE = {"intensity": LOWER, "perceptual": LOWER, "colour": MIDDLE, "edges": EXTREMES}
 BACKBONES = (
@@ -47,9 +47,10 @@ class MinibatchOrder(Strategy):
     mini-batches approximate the full gradient; that training on a selection of them gets further in the same time is
     what a study with this strategy measures. Ranking is part of the training time.
 
-    `drop_extremes` leaves out both ends of the ranking. `phase_policy` follows the paper's findings phase by phase, a
-    phase being a stretch of epochs with one learning rate (`schedule: step`): at first intensity and perceptual leave
-    out the lower end, colour the middle, edges the extremes; later all leave out the extremes.
+    `drop_extremes` leaves out both ends of the ranking, `drop_lower`, `drop_middle` and `drop_upper` that part of it
+    (`tune-cnn gradients` shows which one lies far from the full gradient). `phase_policy` follows the paper's findings
+    phase by phase, a phase being a stretch of epochs with one learning rate (`schedule: step`): at first intensity and
+    perceptual leave out the lower end, colour the middle, edges the extremes; later all leave out the extremes.
     """
 
     name = "minibatch_order"
@@ -65,7 +66,7 @@ class MinibatchOrder(Strategy):
             or_call=True,
         ),
         "policy": Knob(
-            allowed=Choice(values=("drop_extremes", "phase_policy")),
+            allowed=Choice(values=(*(f"drop_{part}" for part in (EXTREMES, LOWER, MIDDLE, UPPER)), "phase_policy")),
             default="drop_extremes",
             meaning="which part of the ranking is left out, and when",
         ),
@@ -138,9 +139,9 @@ class MinibatchOrder(Strategy):
     def order(self, run: TrainingRun, epoch: int, positions_n: Int64) -> Int64:
         assert self._ranking_n is not None, "start_epoch comes first"
         batches = cut(self._ranking_n, run.batch_size, run.group.ranks)
-        part = EXTREMES
-        if self.policy == "phase_policy" and phase(epoch, run.epochs) == 1:
-            part = FIRST_PHASE[self.metric]
+        part = self.policy.removeprefix("drop_")
+        if self.policy == "phase_policy":
+            part = FIRST_PHASE[self.metric] if phase(epoch, run.epochs) == 1 else EXTREMES
         kept = without(batches, part, self.drop)
         if len(kept) == len(batches):
             raise StrategyError(
@@ -175,6 +176,8 @@ def without(batches: list[Int64], part: str, share: float) -> list[Int64]:
     kept = len(batches) - count
     if part == LOWER:
         return batches[count:]
+    if part == UPPER:
+        return batches[:kept]
     if part == MIDDLE:
         return [*batches[: kept - kept // 2], *batches[len(batches) - kept // 2 :]]
     return batches[count // 2 : count // 2 + kept]
