@@ -118,7 +118,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "study": [
         {"bounded", "hints", "nodes", "signals", "machine", "seeds"},
         {"leaving"},
-        {"locations", "archive", "export", "failures", "catalog", "manifests"},
+        {"locations", "archive", "export", "failures", "catalog", "manifests", "accelerators"},
         {"jobs", "front"},
         {"report"},
         {"session"},

@@ -5,6 +5,7 @@
      "trials": [{number, params, seed, origin, state, reason, started, ended, attempts, run_id, extra}],
      "points": [{trial, epoch, reported, metrics: {name: number}}],
      "confirmations": [{trial, epoch, number, seed, state, reason, metrics: {name: number}}],
+     "elsewhere": {accelerator: [as in confirmations, of runs on a type that the study was not searched on]},
      "nodes": [{at, node, host, happened, trial, why, ratio}]}
 
 Times are ISO 8601 in UTC. Metrics that are no number are the strings "NaN", "Infinity" and "-Infinity", so that the
@@ -14,7 +15,7 @@ file is JSON to every reader.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from tune_cnn.errors import StudyError
@@ -36,6 +37,7 @@ class StudyArchive:
     points: tuple[PointRecord, ...]
     confirmations: tuple[SeedRun, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()  # what happened to them, in its order
+    elsewhere: Mapping[str, tuple[SeedRun, ...]] = field(default_factory=dict)  # confirmations on types not searched on
 
 
 def write_document(
@@ -44,6 +46,7 @@ def write_document(
     points: Sequence[PointRecord],
     confirmations: Sequence[SeedRun] = (),
     nodes: Sequence[NodeRecord] = (),
+    elsewhere: Mapping[str, Sequence[SeedRun]] | None = None,
 ) -> str:
     study_fields = ("name", "uid", "spec", "info", "state", "reference", "searched_s", "experiment_id", "run_id")
     trial_fields = ("number", "params", "seed", "origin", "state", "reason", "attempts", "run_id", "extra")
@@ -61,6 +64,7 @@ def write_document(
             for p in points
         ],
         "confirmations": [asdict(run) for run in confirmations],
+        "elsewhere": {name: [asdict(run) for run in runs] for name, runs in (elsewhere or {}).items()},
         "nodes": [{**asdict(event), "at": _iso(event.at)} for event in nodes],
     }
     return json.dumps(_strict(document), separators=(",", ":"), allow_nan=False)
@@ -84,10 +88,8 @@ def read_document(text: str, where: str) -> StudyArchive:
                 for t in raw["trials"]
             ),
             points=tuple(_point(number, p) for number, p in enumerate(raw["points"], start=1)),
-            confirmations=tuple(
-                SeedRun(**{**r, "state": RunState(r["state"]), "metrics": _numbers(r["metrics"])})
-                for r in raw["confirmations"]
-            ),
+            confirmations=tuple(_seed_run(r) for r in raw["confirmations"]),
+            elsewhere={name: tuple(_seed_run(r) for r in runs) for name, runs in raw.get("elsewhere", {}).items()},
             nodes=tuple(NodeRecord(**{**n, **_moments(n, "at")}) for n in raw["nodes"]),
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -106,6 +108,10 @@ def _point(number: int, raw: Mapping[str, Plain]) -> PointRecord:
     return PointRecord(
         trial=raw["trial"], epoch=raw["epoch"], metrics=metrics, id=number, checkpoint=None, reported_ms=stamp_ms
     )
+
+
+def _seed_run(raw: Mapping[str, Plain]) -> SeedRun:
+    return SeedRun(**{**raw, "state": RunState(raw["state"]), "metrics": _numbers(raw["metrics"])})
 
 
 def _numbers(raw: Mapping[str, Plain]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 2  # grows with every change of the tables; so far a newer one only adds some
+VERSION = 3  # grows with every change of the tables; so far a newer one only adds some
 PREFIX = "tune_cnn_"  # a PostgreSQL database may hold others' tables beside ours
 
 metadata = MetaData()
@@ -100,6 +100,26 @@ confirmations = Table(
     Column("metrics", Text, nullable=False, default="{}"),
     Column("ended_ms", _Stamp),
     PrimaryKeyConstraint("study_id", "trial", "epoch", "number"),
+    ForeignKeyConstraint(
+        ["study_id", "trial"], [f"{PREFIX}trials.study_id", f"{PREFIX}trials.number"], ondelete="CASCADE"
+    ),
+)
+
+# The same on a type of accelerator that the study was not searched on.
+confirmations_there = Table(
+    f"{PREFIX}confirmations_there",
+    metadata,
+    _study_key(),
+    Column("accelerator", String(128), nullable=False),
+    Column("trial", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("metrics", Text, nullable=False, default="{}"),
+    Column("ended_ms", _Stamp),
+    PrimaryKeyConstraint("study_id", "accelerator", "trial", "epoch", "number"),
     ForeignKeyConstraint(
         ["study_id", "trial"], [f"{PREFIX}trials.study_id", f"{PREFIX}trials.number"], ondelete="CASCADE"
     ),

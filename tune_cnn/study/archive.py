@@ -45,6 +45,7 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
                     points=tuple(store.points(name)),
                     confirmations=tuple(store.confirmations.runs(name)),
                     nodes=tuple(store.nodes.of(name)),
+                    elsewhere=store.confirmations.elsewhere(name),
                 )
             known = [study.name for study in store.studies()]
         finally:

@@ -139,7 +139,9 @@ class Delivery:
         of = self._study
         seed_runs = self._store.confirmations.runs(of)
         nodes = self._store.nodes.of(of)
-        text = write_document(self._record(), self._store.trials(of), self._points, seed_runs, nodes)  # with runs' ids
+        there = self._store.confirmations.elsewhere(of)
+        trials_now = self._store.trials(of)  # with runs' ids
+        text = write_document(self._record(), trials_now, self._points, seed_runs, nodes, there)
         self._server.upload(self._runs.parent, "points.json", text)
         self._document_sent = state
         took_s = self._clock() - began_s
@@ -221,6 +223,7 @@ class Delivery:
             return
         params = params_of(trial.params)
         tags = {"tune_cnn.state": trial.state, "tune_cnn.origin": trial.origin, "tune_cnn.seed": str(trial.seed)}
+        tags |= {"tune_cnn.accelerator": str(kind)} if (kind := trial.extra.get("accelerator")) else {}
         tags |= {"tune_cnn.attempts": str(trial.attempts)} | ({"tune_cnn.reason": trial.reason} if trial.reason else {})
         self._server.log(run_id, metrics=metrics, params=params, tags=tags)
         if trial.attempts > 1 and not trial.reason:  # of the attempt before
