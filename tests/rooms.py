@@ -125,6 +125,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"checks", "doctoring"},
         {"confirming"},
         {"searching", "training"},
+        {"transferring"},
         {"study"},
         {"submitting"},
         {"commands", "fleet"},

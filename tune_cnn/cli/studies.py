@@ -127,6 +127,34 @@ def confirm(
 
 
 @app.command()
+def transfer(
+    study: StudyName,
+    accelerator: Annotated[str, typer.Option(metavar="TYPE", help="The type to carry the front to.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TYPE", help="The type to carry it from.", show_default="the only one"),
+    ] = None,
+    probes: Annotated[int, typer.Option(help="Probes of each configuration.")] = 5,
+    configurations: Annotated[int, typer.Option(help="Configurations to probe, the front's and those behind it.")] = 24,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Storage = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Predict the front on another type of accelerator: what it costs is probed there, what it learns is the same."""
+    from tune_cnn.reports.terminal.transfer_table import transferred
+    from tune_cnn.study import commands
+
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    found = commands.transfer(
+        study, locations, accelerator=accelerator, source=source, probes=probes, configurations=configurations
+    )
+    print_result(found, as_json, transferred)
+
+
+@app.command()
 def export(
     study: StudyName,
     max_time: Annotated[float | None, typer.Option(help="Longest training time in seconds.")] = None,

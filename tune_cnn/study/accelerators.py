@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tune_cnn.errors import InputError, nearest
+from tune_cnn.errors import InputError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec import StudySpec, parse_spec
@@ -42,6 +42,7 @@ def as_there(archive: StudyArchive, accelerator: str) -> StudyArchive:
     predicted = predicted_on(archive, spec, accelerator)
     return replace(
         archive,
+        study=replace(archive.study, reference=None),  # of times on another card
         trials=tuple(replace(t, extra={**t.extra, ACCELERATOR: accelerator}) for t in archive.trials),
         points=tuple(replace(before[p.trial, p.epoch], metrics=p.metrics, system={}) for p in predicted),
         confirmations=tuple(archive.elsewhere.get(accelerator, ())),
@@ -52,9 +53,7 @@ def check_type(archive: StudyArchive, accelerator: str) -> None:
     """InputError where no trial ran on this type."""
     types = searched_types(archive)
     if accelerator not in types:
-        has = (
-            f"it has points of {', '.join(types)}{nearest(accelerator, types)}" if types else "its points tell no type"
-        )
+        has = f"its trials ran on {', '.join(types)}" if types else "its trials tell no type"
         raise InputError(f"--accelerator: study {archive.study.name!r} was not searched on {accelerator!r}; {has}")
 
 
@@ -73,5 +72,5 @@ def predicted_on(archive: StudyArchive, spec: StudySpec, accelerator: str) -> li
 
 
 def _value(row: Mapping[str, Plain], metric: str) -> float | None:
-    of = row["predicted"].get(metric) or row["carried"].get(metric)
+    of = row["accuracy"] if metric == "accuracy" else row["predicted"].get(metric) or row["carried"].get(metric)
     return None if of is None else of["value"]

@@ -147,6 +147,22 @@ def confirmed_rows(found: Front) -> list[dict[str, Plain]]:
     ]
 
 
+def transfer(
+    name: str, locations: Locations, *, accelerator: str, source: str | None, probes: int, configurations: int
+) -> dict[str, Plain]:
+    from tune_cnn.study.transferring.course import transfer as run
+
+    return run(
+        study_name(name),
+        locations,
+        accelerator=accelerator,
+        source=source,
+        probes=probes,
+        configurations=configurations,
+        report=printed.line,
+    )
+
+
 def front(name: str, home: Path, tracking_uri: str | None, *, accelerator: str | None = None) -> "FrontDocument":
     of = study(name, home, tracking_uri)
     archive = of.archive_on(accelerator)

@@ -91,6 +91,15 @@ class Study:
         locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
         return confirm(self.name, locations, points=points, seeds=seeds, accelerator=accelerator, report=line).front
 
+    def transfer(self, accelerator: str, *, source: str | None = None, probes: int = 5) -> dict[str, Plain]:
+        """Predict the front on another type of accelerator by probing there what its points cost; `source`: the type
+        that it is carried from, where the study was searched on several."""
+        from tune_cnn.reports.terminal.printed import line
+        from tune_cnn.study.transferring.course import transfer
+
+        locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address)
+        return transfer(self.name, locations, accelerator=accelerator, source=source, probes=probes, report=line)
+
     @property
     def next_commands(self) -> NextCommands:
         """What is typed next, to find this study again."""

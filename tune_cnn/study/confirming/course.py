@@ -61,7 +61,7 @@ def confirm(
         stack.callback(store.close)
         stack.enter_context(store.lease(study))
         archive = read_archive(study, locations.home, None)
-        session = Session(store=store, spec=_spec_on(spec_of(archive), accelerator), locations=locations, report=report)
+        session = Session(store=store, spec=spec_on(spec_of(archive), accelerator), locations=locations, report=report)
         runs = plan(archive, session.spec, settings(session.spec, points, seeds), on=accelerator)
         there = None if accelerator in searched_types(archive) else accelerator
         store.confirmations.plan(study, runs, on=there)
@@ -77,7 +77,7 @@ def confirm(
         return result
 
 
-def _spec_on(spec: StudySpec, accelerator: str | None) -> StudySpec:
+def spec_on(spec: StudySpec, accelerator: str | None) -> StudySpec:
     """The same on nodes of this type alone."""
     if accelerator is None:
         return spec
