@@ -50,7 +50,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "front": [
         {"dominance"},
         {"constraints", "hypervolume", "prediction"},
-        {"choose", "confirmed"},
+        {"choose", "confirmed", "transfer"},
         {"representatives"},
     ],
     "search": [

@@ -115,7 +115,7 @@ def test_a_named_accelerator_is_asked_for(machines):
 
 def test_mixed_accelerators_are_refused(machines):
     machines(node(8, 2, "A100"), node(8, 4, "H100"))
-    with pytest.raises(ResourceError, match="mixes A100, H100, whose times do not compare; name the one .* or a list"):
+    with pytest.raises(ResourceError, match=r"mixes A100, H100, whose times do not compare; name the one .* or a list"):
         fit(Resources(), 1.0)
 
 

@@ -108,8 +108,8 @@ def front_chances(rows: Sequence[Mapping[str, Carried]], objectives: Sequence[Me
     chances = []
     for at in range(len(rows)):
         mine_d1k = costs_dnk[:, at : at + 1]
-        beaten_dn = (costs_dnk <= mine_d1k).all(axis=2) & (costs_dnk < mine_d1k).any(axis=2)
-        chances.append(1.0 - float(beaten_dn.any(axis=1).mean()))
+        beaten_dn = np.logical_and((costs_dnk <= mine_d1k).all(axis=2), (costs_dnk < mine_d1k).any(axis=2))
+        chances.append(1.0 - float(np.any(beaten_dn, axis=1).mean()))
     return chances
 
 

@@ -205,8 +205,8 @@ def _in_rounds(
 
 
 def _known(params: Mapping[str, Plain], probes: Sequence[Probe]) -> KnownCost:
-    failed = next((one for one in probes if one.reason is not None), None)
-    return KnownCost(params=params, cost=typical([one.cost for one in probes]), reason=failed and failed.reason)
+    reason = next((one.reason for one in probes if one.reason is not None), None)
+    return KnownCost(params=params, cost=typical([one.cost for one in probes]), reason=reason)
 
 
 def _lacking(spec: StudySpec, params: Mapping[str, Plain]) -> str | None:
