@@ -15,6 +15,7 @@ from tune_cnn.errors import Interrupted
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
 
+LEAVING = "Ending with a checkpoint, which the same command goes on from. Ctrl-C again ends at once."  # of a training
 
 # Children that end by themselves: one cleans up after this process, one delivers what it has stored.
 OUTLIVING = ("tune_cnn.trials.guardian", "tune_cnn.records.outbox.process")

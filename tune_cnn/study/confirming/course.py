@@ -20,7 +20,7 @@ from tune_cnn.study.front import Front
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import by_type
 from tune_cnn.study.session import Report, Session, on_ray
-from tune_cnn.study.signals import ENDING, interruptible
+from tune_cnn.study.signals import LEAVING, interruptible
 from tune_cnn.trials.cluster import Slots, phase_slots
 from tune_cnn.untyped import Plain
 
@@ -95,7 +95,7 @@ def _run(session: Session, runs: list[SeedRun], stack: ExitStack, there: str | N
     def stop() -> None:
         nonlocal stopped
         stopped = True
-        session.report(ENDING)
+        session.report(LEAVING)
         session.leaving.hurry()
 
     session.leaving.first(session.leave_outbox)

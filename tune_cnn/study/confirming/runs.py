@@ -145,9 +145,11 @@ class DedicatedTrainer:
             try:
                 job = self._job(run, slots)
                 how = {**loop_of(self._locations), **stalls_of(self._spec, self._locations)}
-                with dedicated(job, alone(slots), **how) as training:
+                with dedicated(job, alone(slots), leaving=self._stopping, **how) as training:
                     return self._trained(run, job, training)
             except ProcessLost as error:
+                if self._stopping():
+                    return None
                 if losses.again(run.trial, error.loss, str(error)) is not None:
                     return replace(run, state=RunState.FAILED, reason=str(error))
                 self._report(f"{error}; once more, from the last checkpoint")

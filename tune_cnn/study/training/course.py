@@ -1,12 +1,12 @@
 """`train`: keep the promise that an export made, and say how far it was kept."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tune_cnn.as_found import left_as_found
-from tune_cnn.errors import InputError, TrialError, TuneCnnError
+from tune_cnn.errors import InputError, Interrupted, TrialError, TuneCnnError
 from tune_cnn.files import write_whole
 from tune_cnn.metrics import METRICS
 from tune_cnn.records.mlflow.trained import Trained
@@ -15,16 +15,20 @@ from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.export import Export, read_config
+from tune_cnn.study.hints import again
 from tune_cnn.study.jobs import job_template, loop_of, stalls_of
+from tune_cnn.study.leaving import Leaving
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
 from tune_cnn.study.session import Report, on_ray
+from tune_cnn.study.signals import LEAVING, interruptible
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.promises import kept
 from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, phase_slots
-from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
+from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
+from tune_cnn.trials.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 
@@ -112,7 +116,15 @@ def train(
 def _run(order: _Order) -> _Trained:
     """Train on Ray, alone on the hardware; TuneCnnError where the training fails."""
     spec, locations, report = order.spec, order.locations, order.report
-    with on_ray(spec, locations, report) as power:
+    leaving, stopped = Leaving(), False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        report(LEAVING)
+        leaving.hurry()
+
+    with on_ray(spec, locations, report, leaving=leaving) as power:
         slots = phase_slots(spec.resources, spec.resources.phases[0], report=report)
         power.hold(slots.power_limit_w)
         checked = check(spec, replace(slots, count=1), cache_dir=locations.cache_dir)
@@ -123,22 +135,48 @@ def _run(order: _Order) -> _Trained:
         job = replace(_job(order, checked.spec, slots), **found)
         horizon = job.configuration.horizon
         report(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
-        try:
-            with dedicated(job, alone(slots), **loop_of(locations), **stalls_of(spec, locations)) as training:
-                trained = _trained(order, training, job)
-        except (TrialError, MemoryError) as error:
-            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
+        with interruptible(stop, unheard=leaving.unheard):
+            trained = _to_the_end(order, job, slots, stopping=lambda: stopped)
     if trained.weights is None:
         notes.append(f"{spec.training} keeps its model to itself, so there are no weights; rank.track(model) shows it")
         report(notes[-1])
     return replace(trained, info=checked.info, notes=notes)
 
 
-def _trained(order: _Order, training: Dedicated, job: TrainingJob) -> _Trained:
+def _to_the_end(order: _Order, job: TrainingJob, slots: Slots, *, stopping: Callable[[], bool]) -> _Trained:
+    """Train, in another process from the last checkpoint where one is lost; Interrupted where the user stops it."""
+    losses = Losses()  # as of a searched trial
+    how = {**loop_of(order.locations), **stalls_of(order.spec, order.locations)}
+    while True:
+        try:
+            with dedicated(job, alone(slots), leaving=stopping, **how) as training:
+                return _trained(order, training, job, stopping)
+        except ProcessLost as error:
+            if stopping():
+                raise _interrupted() from None
+            if (given_up := losses.again(job.trial, error.loss, str(error))) is not None:
+                raise TuneCnnError(f"the training failed: {given_up}") from None
+            order.report(f"{error}; once more, from the last checkpoint")
+        except (TrialError, MemoryError) as error:
+            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted(f"The training is interrupted; its checkpoint is kept.\nGo on with:  {again()}")
+
+
+def _trained(order: _Order, training: Dedicated, job: TrainingJob, stopping: Callable[[], bool]) -> _Trained:
     wants_program = order.register is not None
     if wants_program:
         training.check_program(job)
-    last = training.train(job, lambda result: order.report(_line(result, job)))
+
+    def told(result: EpochResult) -> bool:
+        order.report(_line(result, job))
+        return stopping()
+
+    last = training.train(job, told)
+    if stopping() and not last.done and last.epoch < job.last_epoch:
+        raise _interrupted()
     changes, tested = training.changes(), training.test()
     return _Trained(
         job=job,
