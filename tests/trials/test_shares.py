@@ -64,7 +64,7 @@ def machines(monkeypatch):
 
     def are(*nodes: dict[str, float]) -> None:
         monkeypatch.setattr(cluster, "nodes", lambda: list(nodes))
-        monkeypatch.setattr(cluster, "_autoscales", lambda: False)
+        monkeypatch.setattr(cluster, "autoscales", lambda: False)
 
     return are
 

@@ -105,7 +105,7 @@ def fit(
     _check_accelerator(named, share)
     bundles = _bundles(resources, share, named)
     count, packed = placed(bundles, nodes())
-    if not count and _autoscales():
+    if not count and autoscales():
         count, packed = _wait_for_nodes(bundles, report)
     if not count:
         raise ResourceError(_never(bundles, resources, named, nodes()))
@@ -177,7 +177,7 @@ def _bundles(resources: Resources, share: float, accelerator: str | None) -> lis
 def _check_accelerator(named: str | None, share: float) -> None:
     """Refuse a type that no node has, and several types where none is named: their times don't compare."""
     kinds = accelerators()
-    if named is not None and named not in kinds and not _autoscales():
+    if named is not None and named not in kinds and not autoscales():
         has = f"which has {', '.join(sorted(kinds))}" if kinds else "whose nodes tell no type"
         raise ResourceError(
             f"resources.accelerator: {named!r} is not in the cluster, {has}; name a type that is there, or start Ray "
@@ -218,7 +218,7 @@ def _never(
     )
 
 
-def _autoscales() -> bool:
+def autoscales() -> bool:
     """Whether an autoscaler stands behind the cluster: Ray's GCS keeps its configuration then."""
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS  # private, and the one place that tells
     from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
