@@ -18,6 +18,7 @@ COMMANDS = 6  # how often the same command is given before a row is given up
 GONE_S = 20.0  # what a search has left may take so long to be gone: the promise is 15 s
 DELIVERED_S = 30.0  # that a search's outbox may take after it; on a busy machine it is slow, and `sync` isn't
 SAMPLE_S = 0.25
+OF_A_NODE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")  # they stay while the node does
 REPLACED = {"worker", "rank", "outbox"}  # what the search itself starts anew where it is lost
 PROGRESS = re.compile(r"\d+/\d+ trials|\d+ trials|delivering|digits has no test|checking data|starting Ray|\s*$")
 
@@ -203,7 +204,7 @@ class Case:
         left = [
             f"process {p.pid} {p.title[:60]}"
             for p in self.search.processes()
-            if p.pid in commands or (p.title.startswith("ray::") and not p.title.startswith("ray::IDLE"))
+            if p.pid in commands or (p.title.startswith("ray::") and not p.title.startswith(OF_A_NODE))
         ]
         return left + self.search.files_left()
 

@@ -11,9 +11,11 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 START_S = 120  # of a head on a machine that is busy with other tests
 
@@ -23,12 +25,41 @@ class OwnCluster:
     url: str
     folder: Path  # Ray's: sessions, logs
     environment: dict[str, str] = field(repr=False)  # in which its token is found
+    gcs: str = ""
+    nodes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)  # besides the head
 
     def ask(self, path: str) -> str:
         token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return str(answer.read().decode())
+
+    def join(self, *, cpus: int) -> "subprocess.Popen[bytes]":
+        """One node more; it is up some seconds later. Its agents' ports are its own, as the machine is shared."""
+        agent, grpc, metrics = _free_ports(3)
+        self.nodes.append(
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", f"--address={self.gcs}"),
+                    *(f"--num-cpus={cpus}", "--object-store-memory=100000000"),
+                    *(f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"),
+                    f"--metrics-export-port={metrics}",
+                ],
+                env={**self.environment, "OMP_NUM_THREADS": "1"},
+                stdout=(self.folder.parent / f"node{len(self.nodes)}.log").open("w"),
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        )
+        return self.nodes[-1]
+
+    def lose(self, node: "subprocess.Popen[bytes]") -> None:
+        """All of its processes at once, as when its machine goes. Ray's daemons lead groups of their own."""
+        parent = psutil.Process(node.pid)
+        for process in [*parent.children(recursive=True), parent]:
+            with suppress(psutil.Error):
+                process.kill()
+        node.wait(30)
 
 
 @contextmanager
@@ -53,11 +84,20 @@ def own_cluster(*, cpus: int) -> Iterator[OwnCluster]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    cluster = None
     try:
-        cluster = OwnCluster(url=f"http://127.0.0.1:{dashboard}", folder=folder / "ray", environment={**kept, **ours})
+        cluster = OwnCluster(
+            url=f"http://127.0.0.1:{dashboard}",
+            folder=folder / "ray",
+            environment={**kept, **ours},
+            gcs=f"127.0.0.1:{gcs}",
+        )
         _wait(cluster, head, folder / "head.log")
         yield cluster
     finally:
+        for node in cluster.nodes if cluster else ():
+            if node.poll() is None:
+                cluster.lose(node)
         head.terminate()
         try:
             head.wait(30)

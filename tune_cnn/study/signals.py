@@ -11,8 +11,10 @@ from types import FrameType
 
 from tune_cnn.errors import Interrupted
 
-# Ctrl-C; what systemd, Kubernetes and a preempting Slurm send; what Slurm sends before a job's time is over
+# Ctrl-C; what systemd, Kubernetes and a preempting Slurm send; what Slurm sends before a job's time is over, and
+# `cancel` to a submitted search
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+GENTLE = signal.SIGUSR1  # sent again it hurries nothing: who sends it may not know whether the first one arrived
 ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
 
 LEAVING = "Ending with a checkpoint, which the same command goes on from. Ctrl-C again ends at once."  # of a training
@@ -33,8 +35,10 @@ def interruptible(first: Callable[[], None], *, unheard: Callable[[int], None] =
         return
     taken = 0
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal taken
+        if taken and number == GENTLE:
+            return
         taken += 1
         if taken > 1:
             raise KeyboardInterrupt
@@ -68,8 +72,8 @@ def _read(reading: int, tell: Callable[[int], None]) -> None:
     count = 0
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
-            count += number[0] in ENDS
-            if number[0] in ENDS:
+            if number[0] in ENDS and not (count and number[0] == GENTLE):
+                count += 1
                 tell(count)
 
 

@@ -12,6 +12,7 @@ from trials.one_cluster import OwnCluster, own_cluster
 
 from study.commands import SECRET, environment
 from tune_cnn.records.store import Store
+from tune_cnn.trials.jobs.server import JobsServer, NoEnd
 
 SPEC = """\
 study: sent
@@ -37,7 +38,7 @@ def command(cluster: OwnCluster, folder: Path, *words: str, code: int = 0) -> st
 
 
 @pytest.mark.cluster
-def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> None:
+def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secret that travels stands in no file of Ray's, no job's description and no process's arguments."""
     (tmp_path / "spec.yaml").write_text(SPEC)
     (tmp_path / ".gitignore").write_text("private/\n")
@@ -64,6 +65,10 @@ def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path) -> No
         command(cluster, tmp_path, "cancel", "sent", "--now")
         assert "stopped" in command(cluster, tmp_path, "watch", "sent", code=130)
         assert "the search begins" in command(cluster, tmp_path, "logs", "sent")
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.setenv(name, cluster.environment[name])
+        with pytest.raises(NoEnd, match=r"not ended in 10 s and stands at (PENDING|RUNNING)"):
+            JobsServer(cluster.url).command("sleep 100", timeout_s=10)
 
 
 def _points(head: Path) -> int:

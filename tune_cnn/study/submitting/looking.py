@@ -9,7 +9,7 @@ from tune_cnn.started import as_started
 from tune_cnn.study.submitting.course import ended
 from tune_cnn.study.submitting.remembered import remembered
 from tune_cnn.study.submitting.there import NOT_FOUND
-from tune_cnn.trials.jobs.server import Job, JobsServer
+from tune_cnn.trials.jobs.server import Job, JobsServer, NoEnd
 from tune_cnn.untyped import Plain
 
 
@@ -61,12 +61,20 @@ def cancel(study: str, home: Path, jobs_url: str | None, *, at_once: bool, pytho
         server.stop(job.submission)
     else:
         command = [python, "-P", "-m", "tune_cnn.study.submitting.there", "stop", job.submission]
-        told = server.command(f"exec {shlex.join(command)}")
+        told = _twice(server, f"exec {shlex.join(command)}")
         if told.status != "SUCCEEDED":
             why = "has no process on the head yet" if told.exit_code == NOT_FOUND else f"can't be told: {told.message}"
             typed = shlex.join([*as_started(), "cancel", study, "--now"])
             raise TuneCnnError(f"study {study!r}: the search {why}; try again, or end it at once: {typed}")
     return {"study": study, "submission": job.submission, "at_once": at_once}
+
+
+def _twice(server: JobsServer, command: str) -> Job:
+    """Once more where the head gave no end to it: a search that is told twice to end at the epoch ends there."""
+    try:
+        return server.command(command)
+    except NoEnd:
+        return server.command(command)
 
 
 def standing(study: str, home: Path, jobs_url: str | None = None) -> dict[str, Plain] | None:

@@ -46,11 +46,12 @@ def become_search(folder: Path) -> None:
 
 
 def stop(submission: str) -> bool:
-    """SIGTERM to that search alone, not to its outbox: it ends at the epoch. Whether there is one."""
+    """SIGUSR1 to that search alone, not to its outbox: it ends at the epoch, told once or twice. Whether there is
+    one."""
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == submission and process.cmdline()[3:5] == ["tune_cnn", "search"]:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGUSR1)
                 return True
         except psutil.Error:  # somebody else's, or gone meanwhile
             continue

@@ -28,6 +28,10 @@ _ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 _OVERRIDING = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray's client would take these over the URL that was given
 
 
+class NoEnd(TuneCnnError):
+    """The head was asked to run a short command, and nobody can say how it ended."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One start of a study's search on the cluster."""
@@ -123,13 +127,20 @@ class JobsServer:
             raise
 
     def command(self, entrypoint: str, timeout_s: float = 120.0) -> Job:
-        """Run a short command on the head, as a job of its own that is forgotten afterwards; how it ended."""
+        """Run a short command on the head, as a job of its own that is forgotten afterwards; how it ended.
+
+        NoEnd where it has not ended in time; it is stopped then, and may have done its work or not.
+        """
         with self._edge():
             submission = self._client.submit_job(entrypoint=entrypoint)
             until_s = time.monotonic() + timeout_s
             while not (job := _job(self._client.get_job_info(submission))).has_ended:
                 if time.monotonic() > until_s:
-                    raise TuneCnnError(f"{self.url}: the head began no process in {timeout_s:.0f} s; is it overloaded?")
+                    self._client.stop_job(submission)
+                    raise NoEnd(
+                        f"{self.url}: a short command on the head has not ended in {timeout_s:.0f} s and stands at "
+                        f"{job.status} ({job.message.strip() or 'Ray says no more'}); is the head overloaded?"
+                    )
                 time.sleep(0.5)
             self._client.delete_job(submission)
         return job
