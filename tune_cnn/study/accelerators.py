@@ -7,6 +7,7 @@ from tune_cnn.errors import InputError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec import StudySpec, parse_spec
+from tune_cnn.states import RunState
 from tune_cnn.study.machine import ACCELERATOR, on_type
 from tune_cnn.untyped import Plain
 
@@ -69,6 +70,19 @@ def predicted_on(archive: StudyArchive, spec: StudySpec, accelerator: str) -> li
     names = [m.name for m in spec.objective_metrics]
     found = [(row, {n: v for n in names if (v := _value(row, n)) is not None}) for row in rows if row["on_front"]]
     return [EpochPoint(trial=row["trial"], epoch=row["epoch"], metrics=m) for row, m in found if len(m) == len(names)]
+
+
+def transfer_notes(archive: StudyArchive) -> list[str]:
+    """A line on each type that the front was carried to."""
+    notes = []
+    for name, found in archive.study.info.get(TRANSFERRED, {}).items():
+        count = sum(row["on_front"] for row in found["points"])
+        confirmed = len({run.key for run in archive.elsewhere.get(name, ()) if run.state is RunState.COMPLETE})
+        notes.append(
+            f"predicted for {name} from {found['from']}: a front of {count} point{'s' * (count != 1)}, {confirmed} "
+            f"confirmed there; `tune-cnn front {archive.study.name} --accelerator {name}` shows it"
+        )
+    return notes
 
 
 def _value(row: Mapping[str, Plain], metric: str) -> float | None:

@@ -11,6 +11,7 @@ from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import study_name
+from tune_cnn.study.accelerators import prediction_of
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import progress
 from tune_cnn.study.export import Export
@@ -172,6 +173,7 @@ def front(name: str, home: Path, tracking_uri: str | None, *, accelerator: str |
         {
             "study": name,
             "accelerator": accelerator,
+            "predicted": accelerator is not None and prediction_of(archive, accelerator) is not None,
             "objectives": [{"name": m.name, "unit": m.unit, "direction": str(m.direction)} for m in found.objectives],
             "hypervolume": hypervolume_of(archive),
             "points": found.as_rows(),
@@ -200,6 +202,10 @@ def show_search(document: "FrontDocument") -> None:
 def show_front(document: "FrontDocument") -> None:
     if document.front.points:
         _show_points(document.front, most=None)
+        if document["predicted"]:
+            printed.line(
+                f"Predicted for {document['accelerator']} by `transfer`; what is confirmed there stands below."
+            )
         _show_confirmed(document.front)
     else:
         why = document.front.why_empty() or "has no point yet"

@@ -12,7 +12,7 @@ from tune_cnn.errors import InputError
 from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal.transfer_table import transferred
 from tune_cnn.spec.costs import Cost
-from tune_cnn.study.accelerators import TRANSFERRED, as_there, check_type, predicted_on
+from tune_cnn.study.accelerators import TRANSFERRED, as_there, check_type, predicted_on, transfer_notes
 from tune_cnn.study.archive import read_archive, spec_of
 from tune_cnn.study.confirming.plan import plan, settings
 from tune_cnn.study.confirming.runs import confirm_runs
@@ -82,6 +82,8 @@ def test_the_front_of_a_type(command: Command, tmp_path: Path) -> None:
     on_a = command("front", "s", "--accelerator", "A", "--json").document
     assert on_a["accelerator"] == "A"
     assert {row["accelerator"] for row in on_a["points"]} == {"A"} and len(on_a["points"]) == 3
+    report = command("report", "s", "-o", "r.html")
+    assert report.code == 0 and "<th>accelerator</th>" in Path("r.html").read_text()
     one_message(command("front", "s", "--accelerator", "D"), 2, "was not searched on 'D'; its trials ran on A, C")
 
 
@@ -167,7 +169,7 @@ def test_confirm_there_trains_what_is_predicted_there(tmp_path: Path) -> None:
     """Its runs stand beside those where it was searched, and change nothing of them."""
     study_on(tmp_path)
     store = Store(tmp_path)
-    document = {"to": "B", "points": carried(tmp_path)}
+    document = {"from": "A", "to": "B", "points": carried(tmp_path)}
     record = store.study("s")
     assert record is not None
     store.update_study("s", info={**record.info, TRANSFERRED: {"B": document}})
@@ -185,6 +187,7 @@ def test_confirm_there_trains_what_is_predicted_there(tmp_path: Path) -> None:
     store.close()
     archive = read_archive("s", tmp_path, None)
     assert not archive.confirmations
+    assert "a front of 1 point, 1 confirmed there" in transfer_notes(archive)[0]
     there = Front(as_there(archive, "B"))
     assert [(one.key, one.seeds) for one in there.confirmed] == [((1, 2), 2)]
     assert [there.accelerator(p) for p in there.points] == ["B"]
