@@ -16,7 +16,7 @@ from tune_cnn.front.dominance import costs, front
 from tune_cnn.front.prediction import LEVEL, Prediction, student_quantile
 from tune_cnn.metrics import EpochPoint, Metric
 
-ALLOWANCE = 0.15  # of a time, each way; measured: tests/benchmarks/RESULTS.md
+ALLOWANCE = 0.15  # of a time, each way
 DRAWS = 10_000  # a chance is then off by 0.5 % (one standard deviation) at most
 NORMAL = 1.96  # standard deviations to either end of a normal distribution's 95 % interval
 SYMMETRIC = 1e-6  # of the logarithms of an interval's two halves: then it was made on that scale
