@@ -135,7 +135,7 @@ class Checker:
             self._read(["export", "exported", "-o", "best.yaml"])
             read_config(asked["config"])
         else:
-            assert words[0] in {"confirm", "sync", "watch", "cancel", "logs"}, f"no check for {words[0]}"
+            assert words[0] in {"confirm", "transfer", "sync", "watch", "cancel", "logs"}, f"no check for {words[0]}"
 
     def _manifest(self, words: list[str]) -> None:
         """Written, where the page's command comes first; an earlier page may have asked for the same name."""

@@ -50,7 +50,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "front": [
         {"dominance"},
         {"constraints", "hypervolume", "prediction"},
-        {"choose", "confirmed"},
+        {"choose", "confirmed", "transfer"},
         {"comparison", "representatives"},
     ],
     "search": [
@@ -120,7 +120,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "study": [
         {"bounded", "hints", "nodes", "signals", "machine", "seeds"},
         {"asked", "leaving"},
-        {"locations", "archive", "export", "failures", "catalog", "manifests"},
+        {"accelerators", "archive", "catalog", "export", "failures", "locations", "manifests"},
         {"jobs", "front"},
         {"report"},
         {"session"},
@@ -129,6 +129,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"searching", "training"},
         {"comparing", "gradients", "profiling"},  # keep costs, or reckon with them, as a search does
         {"answers"},
+        {"transferring"},
         {"study"},
         {"submitting"},
         {"commands", "fleet"},

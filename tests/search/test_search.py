@@ -10,9 +10,11 @@ from optuna.trial import TrialState as OptunaState
 
 from tune_cnn.errors import SpecError
 from tune_cnn.metrics import EpochPoint
+from tune_cnn.search.curve_model.hardware_share import time_ratio
 from tune_cnn.search.importances import importances
 from tune_cnn.search.samplers import OURS, build_sampler
 from tune_cnn.search.search import ASKS, Past, Search
+from tune_cnn.spec.costs import Cost
 from tune_cnn.spec.parts import SAMPLER_ARGUMENTS
 from tune_cnn.states import TrialState
 
@@ -332,6 +334,35 @@ def test_less_power_is_another_part_of_the_hardware(spec):
     assert {search.ask(number)["batch_size"] for number in (7, 8)} == {64, 128}
     search.begin_phase(1.0, 200.0)
     assert search.epoch_time_s(params) == 9.0
+
+
+def test_another_type_is_another_part_of_the_hardware(spec):
+    """What an epoch takes on A says nothing of B until both are known; then how much faster one is, is known."""
+    params = [{"batch_size": size, "epochs": 1} for size in (64, 128)]
+    points = [EpochPoint(trial=at, epoch=1, metrics={"accuracy": 0.5, "train_time_s": 8.0}) for at in range(2)]
+    past = [
+        Past(params=one, state=TrialState.COMPLETE, points=[point], accelerator="A")
+        for one, point in zip(params, points, strict=True)
+    ]
+    search = Search(spec({"batch_size": [64, 128], "epochs": 1}), past=past)
+    search.begin_phase(0.0, None, "B")
+    assert search.epoch_time_s(params[0]) is None
+    on_a, on_b = search._on((0.0, None, "A")), search._here
+    assert time_ratio(on_a.costs, on_b.costs) == 1.0
+    search.learn_cost(params[0], Cost(step_time_s=0.2, steps_per_epoch=10))
+    assert time_ratio(on_a.costs, on_b.costs) == pytest.approx(0.25)
+    assert search._acquisition._time_shifts(search._observations.all) == pytest.approx([np.log10(0.25)] * 2)
+
+
+@pytest.mark.parametrize("sampler", ["curve_ehvi", "random"])
+def test_what_a_type_cannot_train_is_not_asked_for_there(spec, sampler):
+    """A queued configuration waits for a type that can."""
+    search = Search(spec({"precision": ["fp32", "bf16"], "batch_size": [64, 128]}, sampler=sampler))
+    search.queue({"precision": "bf16", "batch_size": 64})
+    search.begin_phase(0.0, None, "A", possible={"precision": ["fp32"]})
+    assert {search.ask(number)["precision"] for number in range(6)} == {"fp32"}
+    search.begin_phase(0.0, None, "B")
+    assert search.ask(6) == {"precision": "bf16", "batch_size": 64}
 
 
 def test_arguments_reach_the_sampler_and_wrong_ones_are_refused(spec):

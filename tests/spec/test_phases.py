@@ -21,3 +21,12 @@ from tune_cnn.spec import Resources
 )
 def test_phases(resources, phases):
     assert [(phase.gpus_per_rank, phase.power_limit_w) for phase in Resources(**resources).phases] == phases
+
+
+def test_types_of_accelerator_are_the_outermost_phases():
+    """Every share at every limit on one type, then on the next."""
+    resources = Resources(accelerator=["A", "B"], gpus_per_rank=[0.5, 1])
+    assert [(p.accelerator, p.gpus_per_rank) for p in resources.phases] == [("A", 0.5), ("A", 1), ("B", 0.5), ("B", 1)]
+    assert resources.accelerators == ["A", "B"]
+    assert Resources(accelerator="A").accelerators == ["A"]
+    assert Resources().accelerators == []

@@ -1,6 +1,7 @@
 """One configuration trained alone, as `train` does."""
 
 import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from tune_cnn.spec import Configuration
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.cluster import Slots
 from tune_cnn.trials.dedicated import ProcessLost, alone, dedicated
+from tune_cnn.trials.losses import Loss
 from tune_cnn.trials.remote import call_on_node
 
 
@@ -111,3 +113,26 @@ def test_a_training_whose_process_is_frozen_is_lost_and_says_so(one_ray, tmp_pat
         dedicated(one, cpu_slots(1), loop=LOOP, stall_timeout_s=3.0, stalls=str(tmp_path)) as training,
     ):
         training.train(one, lambda result: None)
+
+
+def test_a_user_who_wants_to_stop_does_not_wait_for_the_epoch(one_ray):
+    """The ranks leave it with a checkpoint, as on a node that is going."""
+    one = job(seconds=600.0)
+    began_s = time.monotonic()
+    with (
+        pytest.raises(ProcessLost, match="node is going") as left,
+        dedicated(one, cpu_slots(1), loop=LOOP, leaving=lambda: time.monotonic() - began_s > 1.0) as training,
+    ):
+        training.train(one, lambda result: None)
+    assert left.value.loss is Loss.MOVED
+
+
+def test_a_wait_for_room_ends_where_the_user_wants_to_stop(one_ray):
+    """What it asked for is given back."""
+    with (
+        pytest.raises(ProcessLost, match="had no room"),
+        dedicated(job(), cpu_slots(1, cpus=99), loop=LOOP, leaving=lambda: True),
+    ):
+        raise AssertionError("there is no room")
+    with dedicated(job(), cpu_slots(1, cpus=5), loop=LOOP) as training:
+        training.test()

@@ -149,6 +149,25 @@ def test_no_node_left_is_said_once():
     assert [event.happened for event in told.events] == [Happened.NONE_LEFT]
 
 
+def test_a_wait_for_a_node_has_a_bound_that_is_said():
+    """It begins anew each time that a node was there; at its end the search hears of it once."""
+    now_s = [0.0]
+    fleet, told = Fleet(cluster("a")), Told()
+    nodes = NodesInUse(fleet, [{"CPU": 1.0}], packed=True, keep_off=told.keep_off, wait_s=600.0, clock=lambda: now_s[0])
+    nodes.begin((), told.events.append)
+    for moment_s, names in ((0, "a"), (10, ""), (600, ""), (609, "a"), (700, ""), (1299, "")):
+        now_s[0], fleet.now = float(moment_s), cluster(*names)
+        nodes.tick()
+        assert not nodes.given_up
+    assert "10 minutes" in str(told.events[0].why)
+    for _ in range(2):
+        now_s[0] = 1300.0
+        nodes.tick()
+    assert nodes.given_up
+    none_left, given_up = Happened.NONE_LEFT, Happened.GIVEN_UP
+    assert [event.happened for event in told.events] == [none_left, none_left, given_up]
+
+
 def test_a_trial_over_several_nodes_blames_none():
     nodes, _, told = in_use("a", "b", "c")
     for trial in range(4):

@@ -64,7 +64,7 @@ def machines(monkeypatch):
 
     def are(*nodes: dict[str, float]) -> None:
         monkeypatch.setattr(cluster, "nodes", lambda: list(nodes))
-        monkeypatch.setattr(cluster, "_autoscales", lambda: False)
+        monkeypatch.setattr(cluster, "autoscales", lambda: False)
 
     return are
 
@@ -115,7 +115,7 @@ def test_a_named_accelerator_is_asked_for(machines):
 
 def test_mixed_accelerators_are_refused(machines):
     machines(node(8, 2, "A100"), node(8, 4, "H100"))
-    with pytest.raises(ResourceError, match="mixes A100, H100, whose times do not compare; name the one"):
+    with pytest.raises(ResourceError, match=r"mixes A100, H100, whose times do not compare; name the one .* or a list"):
         fit(Resources(), 1.0)
 
 
@@ -123,6 +123,29 @@ def test_an_accelerator_that_is_not_there_is_refused(machines):
     machines(node(8, 2, "A100"))
     with pytest.raises(ResourceError, match=r"resources.accelerator: 'H100' is not in the cluster, which has A100"):
         fit(Resources(accelerator="H100"), 1.0)
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_each_phase_of_several_types_is_on_nodes_of_its_own(machines, gpus):
+    """On nodes of CPUs too, where they declare a type; what a phase has are the slots of its own nodes."""
+    machines(node(8, gpus, "A"), node(4, gpus, "B"), node(2, gpus, "B"))
+    resources = Resources(accelerator=["A", "B"], cpus_per_trial=2, gpus_per_rank=0)
+    found = [phase_slots(resources, phase) for phase in resources.phases]
+    assert [(slots.accelerator, slots.count, slots.nodes) for slots in found] == [("A", 4, 1), ("B", 3, 2)]
+    assert found[1].bundles == ({"CPU": 2.0, "accelerator_type:B": 0.001},)
+
+
+def test_the_only_type_is_known_unnamed(machines):
+    """Each point carries it; a trial on CPUs has none."""
+    machines(node(8, 2, "A100"))
+    assert fit(Resources(), 1.0).accelerator == "A100"
+    assert fit(Resources(), 0.0).accelerator is None
+
+
+def test_a_type_where_no_node_tells_one(machines):
+    machines(node(8))
+    with pytest.raises(ResourceError, match=r"'B' is not .* whose nodes tell no type; .*accelerator_type:B"):
+        fit(Resources(accelerator="B"), 0.0)
 
 
 @pytest.mark.parametrize(

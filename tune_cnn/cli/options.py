@@ -35,5 +35,8 @@ Storage = Annotated[
     str | None, typer.Option(help="Checkpoints: a folder that all nodes share, or a URI.", show_default="in --home")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Accelerator = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="Of this type of accelerator alone.", show_default="of all")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks, and what libraries and workers print.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tune_cnn.cli.options import Address, Asked, Debug, Home, Json, Set, Storage, StudyName, Tracking
+from tune_cnn.cli.options import Accelerator, Address, Asked, Debug, Home, Json, Set, Storage, StudyName, Tracking
 from tune_cnn.cli.output import print_json, print_result, say, write
 from tune_cnn.errors import InputError
 from tune_cnn.started import as_started
@@ -84,12 +84,18 @@ def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, 
 
 @app.command()
 def front(
-    study: StudyName, home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False
+    study: StudyName,
+    accelerator: Accelerator = None,
+    home: Home = HOME,
+    tracking_uri: Asked = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """The front of a study: its non-dominated epoch points."""
     from tune_cnn.study import commands
 
-    print_result(commands.front(study, home, tracking_uri), as_json, commands.show_front)
+    found = commands.front(study, home, tracking_uri, accelerator=accelerator)
+    print_result(found, as_json, commands.show_front)
 
 
 @app.command()
@@ -99,6 +105,12 @@ def confirm(
         int | None, typer.Option(help="Candidates from the front.", show_default="the spec's, else 5")
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each.", show_default="the spec's, else 3")] = None,
+    accelerator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="On nodes of this type of accelerator.", show_default="where each was searched"
+        ),
+    ] = None,
     home: Home = HOME,
     tracking_uri: Tracking = None,
     address: Address = None,
@@ -110,8 +122,36 @@ def confirm(
     from tune_cnn.study import commands
 
     locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
-    document = commands.confirm(study, locations, points=points, seeds=seeds, again=again())
+    document = commands.confirm(study, locations, points=points, seeds=seeds, accelerator=accelerator, again=again())
     print_result(document, as_json, commands.show_confirm)
+
+
+@app.command()
+def transfer(
+    study: StudyName,
+    accelerator: Annotated[str, typer.Option(metavar="TYPE", help="The type to carry the front to.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TYPE", help="The type to carry it from.", show_default="the only one"),
+    ] = None,
+    probes: Annotated[int, typer.Option(help="Probes of each configuration.")] = 5,
+    configurations: Annotated[int, typer.Option(help="Configurations to probe, the front's and those behind it.")] = 24,
+    home: Home = HOME,
+    tracking_uri: Tracking = None,
+    address: Address = None,
+    storage: Storage = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Predict the front on another type of accelerator: what it costs is probed there, what it learns is the same."""
+    from tune_cnn.reports.terminal.transfer_table import transferred
+    from tune_cnn.study import commands
+
+    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    found = commands.transfer(
+        study, locations, accelerator=accelerator, source=source, probes=probes, configurations=configurations
+    )
+    print_result(found, as_json, transferred)
 
 
 @app.command()

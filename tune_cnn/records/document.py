@@ -5,10 +5,11 @@
      "trials": [{number, params, seed, origin, state, reason, started, ended, attempts, run_id, extra}],
      "points": [{trial, epoch, reported, metrics: {name: number}}],
      "confirmations": [{trial, epoch, number, seed, state, reason, metrics: {name: number}}],
+     "elsewhere": {accelerator: [as in confirmations, of runs on a type that the study was not searched on]},
      "nodes": [{at, node, host, happened, trial, why, ratio}],
      "measurements": [{trial, epoch, name, content}]}
 
-`measurements` may lack: an older tune_cnn wrote none.
+`measurements` and `elsewhere` may lack: an older tune_cnn wrote none.
 
 Times are ISO 8601 in UTC. Metrics that are no number are the strings "NaN", "Infinity" and "-Infinity", so that the
 file is JSON to every reader.
@@ -17,7 +18,7 @@ file is JSON to every reader.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from tune_cnn.errors import StudyError
@@ -40,6 +41,7 @@ class StudyArchive:
     confirmations: tuple[SeedRun, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()  # what happened to them, in its order
     measurements: tuple[Measurement, ...] = ()  # of a question
+    elsewhere: Mapping[str, tuple[SeedRun, ...]] = field(default_factory=dict)  # confirmations on types not searched on
 
 
 def write_document(
@@ -49,6 +51,7 @@ def write_document(
     confirmations: Sequence[SeedRun] = (),
     nodes: Sequence[NodeRecord] = (),
     measurements: Sequence[Measurement] = (),
+    elsewhere: Mapping[str, Sequence[SeedRun]] | None = None,
 ) -> str:
     study_fields = ("name", "uid", "spec", "info", "state", "reference", "searched_s", "experiment_id", "run_id")
     trial_fields = ("number", "params", "seed", "origin", "state", "reason", "attempts", "run_id", "extra")
@@ -66,6 +69,7 @@ def write_document(
             for p in points
         ],
         "confirmations": [asdict(run) for run in confirmations],
+        "elsewhere": {name: [asdict(run) for run in runs] for name, runs in (elsewhere or {}).items()},
         "nodes": [{**asdict(event), "at": _iso(event.at)} for event in nodes],
         "measurements": [asdict(one) for one in measurements],
     }
@@ -90,10 +94,8 @@ def read_document(text: str, where: str) -> StudyArchive:
                 for t in raw["trials"]
             ),
             points=tuple(_point(number, p) for number, p in enumerate(raw["points"], start=1)),
-            confirmations=tuple(
-                SeedRun(**{**r, "state": RunState(r["state"]), "metrics": _numbers(r["metrics"])})
-                for r in raw["confirmations"]
-            ),
+            confirmations=tuple(_seed_run(r) for r in raw["confirmations"]),
+            elsewhere={name: tuple(_seed_run(r) for r in runs) for name, runs in raw.get("elsewhere", {}).items()},
             nodes=tuple(NodeRecord(**{**n, **_moments(n, "at")}) for n in raw["nodes"]),
             measurements=tuple(Measurement(**one) for one in raw.get("measurements", ())),
         )
@@ -113,6 +115,10 @@ def _point(number: int, raw: Mapping[str, Plain]) -> PointRecord:
     return PointRecord(
         trial=raw["trial"], epoch=raw["epoch"], metrics=metrics, id=number, checkpoint=None, reported_ms=stamp_ms
     )
+
+
+def _seed_run(raw: Mapping[str, Plain]) -> SeedRun:
+    return SeedRun(**{**raw, "state": RunState(raw["state"]), "metrics": _numbers(raw["metrics"])})
 
 
 def _numbers(raw: Mapping[str, Plain]) -> dict[str, float]:

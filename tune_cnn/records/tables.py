@@ -105,6 +105,26 @@ confirmations = Table(
     ),
 )
 
+# The same on a type of accelerator that the study was not searched on.
+confirmations_there = Table(
+    f"{PREFIX}confirmations_there",
+    metadata,
+    _study_key(),
+    Column("accelerator", String(128), nullable=False),
+    Column("trial", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("metrics", Text, nullable=False, default="{}"),
+    Column("ended_ms", _Stamp),
+    PrimaryKeyConstraint("study_id", "accelerator", "trial", "epoch", "number"),
+    ForeignKeyConstraint(
+        ["study_id", "trial"], [f"{PREFIX}trials.study_id", f"{PREFIX}trials.number"], ondelete="CASCADE"
+    ),
+)
+
 # What happened to the nodes of a cluster, and to trials there.
 node_events = Table(
     f"{PREFIX}node_events",

@@ -39,6 +39,8 @@ class StudyReport:
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # the user's own
     hardware: Mapping[str, Plain] = field(default_factory=dict)
     versions: Mapping[str, Plain] = field(default_factory=dict)
+    accelerators: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)  # of several types, each's hardware
+    type_of: Mapping[int, str] = field(default_factory=dict)  # the type that each trial ran on, where it is known
     notes: Sequence[str] = ()
     commands: Sequence[str] = ()  # what may be typed next
     runs_page: str | None = None  # where MLflow's server shows the runs

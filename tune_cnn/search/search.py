@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from optuna.trial import TrialState as OptunaState
 from tune_cnn.metrics import Direction, EpochPoint
 from tune_cnn.search.curve_model.acquisition import Acquisition
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates, key
-from tune_cnn.search.curve_model.hardware_share import OnShare
+from tune_cnn.search.curve_model.hardware_share import OnShare, Part, time_ratio
 from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
 from tune_cnn.search.optuna_tell import point_told, state_told, violations
@@ -44,6 +44,10 @@ class Past:
     points: Sequence[EpochPoint] = field(default_factory=tuple)
     gpu_share: float = 0.0
     power_limit_w: float | None = None
+    accelerator: str | None = None
+
+
+Possible = Mapping[str, Collection[Plain]]  # values by key, of the keys of which some hardware takes some values only
 
 
 class Search:
@@ -65,8 +69,8 @@ class Search:
         self._changing = [STRATEGIES + name for name, card in (cards or {}).items() if card.changes_cost]
         self._candidates = Candidates(self._space, self._horizon)
         self._observations = Observations(spec, reference)
-        self._shares: dict[tuple[float, float | None], OnShare] = {}
-        self._here = self._on(0.0)
+        self._shares: dict[Part, OnShare] = {}
+        self._here = self._on((0.0, None, None))
         ended = list(past)
         self._taken = len(ended)
         self._rng = np.random.default_rng((spec.seed, self._taken))
@@ -75,6 +79,7 @@ class Search:
             self._candidates,
             self._observations,
             epoch_time_s=self._known_epoch_time_s,
+            time_ratio=lambda part: time_ratio(self._shares[part].costs, self._here.costs),
             startup=STARTUP if startup is None else startup,
             rng=self._rng,
         )
@@ -92,10 +97,19 @@ class Search:
 
     # Configurations
 
-    def begin_phase(self, gpu_share: float, power_limit_w: float | None = None) -> None:
-        """The trials from now on run on this share of a GPU, at this limit of its power; costs, memory and what was
-        tried are those of it."""
-        self._here = self._on(gpu_share, power_limit_w)
+    def begin_phase(
+        self,
+        gpu_share: float,
+        power_limit_w: float | None = None,
+        accelerator: str | None = None,
+        *,
+        possible: Possible | None = None,
+    ) -> None:
+        """The trials from now on run on this share of a GPU, at this limit of its power, on this type; costs, memory
+        and what was tried are those of it. `possible`: what it can train, of keys of which it can't take every value.
+        """
+        self._here = self._on((gpu_share, power_limit_w, accelerator))
+        self._here.possible = possible or {}
 
     def queue(self, params: Mapping[str, Plain]) -> bool:
         """Have `ask` give this configuration next, unless it was tried; False where it lies outside the space."""
@@ -113,8 +127,10 @@ class Search:
 
         What can't end an epoch in that time is not proposed while something else can.
         """
-        if self._queue:
-            return self._start(number, self._queue.popleft())
+        for encoded in self._queue:
+            if self._here.can_train(self._candidates.of(encoded).params):
+                self._queue.remove(encoded)
+                return self._start(number, encoded)
         if self._spec.sampler.name != OURS:
             return self._ask_optuna(number, within_s)
         return self._start(number, self._acquisition.choose(self._offered(within_s), within_s=within_s).encoded)
@@ -224,10 +240,9 @@ class Search:
         self._running[number] = (trial, self._start_observation(trial.params, params, points, self._here))
         return params
 
-    def _on(self, gpu_share: float, power_limit_w: float | None = None) -> OnShare:
-        part = (gpu_share, power_limit_w)
+    def _on(self, part: Part) -> OnShare:
         if part not in self._shares:
-            self._shares[part] = OnShare(memory=MemoryModel(self._candidates.costly_d))
+            self._shares[part] = OnShare(part=part, memory=MemoryModel(self._candidates.costly_d))
         return self._shares[part]
 
     def _start_observation(
@@ -235,7 +250,7 @@ class Search:
     ) -> Observation:
         share.tried[key(encoded)] += 1
         row_d, horizon = self._candidates.row(encoded), self._spec.configuration(params).horizon
-        observation = self._observations.start(encoded, params, row_d, horizon, points)
+        observation = self._observations.start(encoded, params, row_d, horizon, points, part=share.part)
         for point in points:
             share.costs.observe(params, row_d, point)
         return observation
@@ -284,7 +299,9 @@ class Search:
 
         Unless `strict`, where there are none, those of the fitting, or of all, that were tried least often.
         """
-        tried = self._here.tried
+        tried, offered = self._here.tried, [c for c in offered if self._here.can_train(c.params)]
+        if not offered:
+            return []
         too_large_c = self._here.memory.too_large(np.stack([c.row_d for c in offered]))
         fitting = [c for c, no in zip(offered, too_large_c, strict=True) if not no and self._in_time(c, within_s)]
         if strict:
@@ -323,7 +340,7 @@ class Search:
                 log.debug("a past trial is not told to the sampler: %s", error)
                 self._observations.end(None)
                 continue
-            share = self._on(past.gpu_share, past.power_limit_w)
+            share = self._on((past.gpu_share, past.power_limit_w, past.accelerator))
             observation = self._start_observation(encoded, past.params, past.points, share)
             self._observations.end(observation)
             self._learn_memory(share, observation, past.state, past.points)

@@ -16,6 +16,7 @@ from tune_cnn.untyped import Plain
 class Phase:
     """What trials that run at the same time have in common; a search runs one phase after another."""
 
+    accelerator: str | None = None  # type of the nodes' accelerators; None: there is one alone, or none
     gpus_per_rank: float | None = None  # None: a whole one where there are GPUs
     power_limit_w: float | None = None  # None: as it is
 
@@ -34,7 +35,11 @@ class Resources(SpecPart):
     )
     cpus_per_trial: int = Field(1, ge=1, description="cores of one trial: ranks, their threads and loader workers")
     slots: int | None = Field(None, ge=1, description="trials at a time at most; default: what the hardware holds")
-    accelerator: Filled | None = Field(None, description="type of GPU as Ray names it, on a mixed cluster")
+    accelerator: Filled | list[Filled] | None = Field(
+        None,
+        description="type of accelerator as Ray names it, on a mixed cluster; a list runs as successive phases, and "
+        "each point carries its own",
+    )
     deterministic: bool = Field(False, description="bit-identical repeats on a GPU, at a cost in speed")
     capture_steps: bool = Field(
         True, description="on a GPU, replay each training step as a CUDA graph where that can be"
@@ -78,6 +83,18 @@ class Resources(SpecPart):
         _each_once(shares, raw)
         return raw
 
+    @field_validator("accelerator", mode="before")
+    @classmethod
+    def _types(cls, raw: object) -> Plain:
+        types = raw if isinstance(raw, list) else [] if raw is None else [raw]
+        if isinstance(raw, list) and not raw:
+            raise ValueError("a list needs at least one value, got []")
+        for name in types:
+            if not isinstance(name, str) or not name.strip():
+                raise ValueError(f"must be a type of accelerator as Ray names it, or a list of these, got {shown(raw)}")
+        _each_once(types, raw)
+        return raw
+
     @field_validator("power_limit_w", mode="before")
     @classmethod
     def _limits(cls, raw: object) -> Plain:
@@ -97,11 +114,23 @@ class Resources(SpecPart):
         return limits if isinstance(limits, list) else [] if limits is None else [limits]
 
     @property
+    def accelerators(self) -> list[str]:
+        """The types that are named; none where the cluster's only one is meant."""
+        types = self.accelerator
+        return types if isinstance(types, list) else [] if types is None else [types]
+
+    @property
     def phases(self) -> list[Phase]:
-        """Every share at every power limit, one after another."""
+        """Every share at every power limit on every type of accelerator, one after another, type by type."""
         shares = self.gpus_per_rank if isinstance(self.gpus_per_rank, list) else [self.gpus_per_rank]
         limits: list[float | None] = [*self.power_limits_w] or [None]
-        return [Phase(gpus_per_rank=share, power_limit_w=watts) for share in shares for watts in limits]
+        types: list[str | None] = [*self.accelerators] or [None]
+        return [
+            Phase(accelerator=name, gpus_per_rank=share, power_limit_w=watts)
+            for name in types
+            for share in shares
+            for watts in limits
+        ]
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -46,6 +46,7 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
                     confirmations=tuple(store.confirmations.runs(name)),
                     nodes=tuple(store.nodes.of(name)),
                     measurements=tuple(store.measurements.of(name)),
+                    elsewhere=store.confirmations.elsewhere(name),
                 )
             known = [study.name for study in store.studies()]
         finally:

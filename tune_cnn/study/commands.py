@@ -11,6 +11,7 @@ from tune_cnn.reports.terminal import printed
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import study_name
+from tune_cnn.study.accelerators import prediction_of
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.confirming.plan import progress
@@ -18,6 +19,7 @@ from tune_cnn.study.export import Export
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import HOME
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.machine import ACCELERATOR
 from tune_cnn.study.study import Study, hypervolume_of
 from tune_cnn.study.study import list_studies as known_studies
 from tune_cnn.untyped import Plain
@@ -101,13 +103,21 @@ def list_studies(home: Path, tracking_uri: str | None) -> list[dict[str, Plain]]
     return known_studies(_folder(home), tracking_uri)
 
 
-def confirm(name: str, locations: Locations, *, points: int | None, seeds: int | None, again: str) -> "FrontDocument":
+def confirm(
+    name: str,
+    locations: Locations,
+    *,
+    points: int | None,
+    seeds: int | None,
+    again: str,
+    accelerator: str | None = None,
+) -> "FrontDocument":
     study_name(name)
     from tune_cnn.study.confirming.course import ConfirmInterrupted
     from tune_cnn.study.confirming.course import confirm as run
 
     try:
-        result = run(name, locations, points=points, seeds=seeds, report=printed.line)
+        result = run(name, locations, points=points, seeds=seeds, accelerator=accelerator, report=printed.line)
     except ConfirmInterrupted as end:
         done = progress(end.result.front.runs) or {}
         raise Interrupted(
@@ -115,7 +125,13 @@ def confirm(name: str, locations: Locations, *, points: int | None, seeds: int |
             f"lost.\nGo on with:  {again}"
         ) from None
     stands = progress(result.front.runs) or {}
-    document = {"study": name, **stands, "confirmed": confirmed_rows(result.front), "report": result.report}
+    document = {
+        "study": name,
+        "accelerator": accelerator,
+        **stands,
+        "confirmed": confirmed_rows(result.front),
+        "report": result.report,
+    }
     return FrontDocument(result.front, document)
 
 
@@ -133,14 +149,32 @@ def confirmed_rows(found: Front) -> list[dict[str, Plain]]:
     ]
 
 
-def front(name: str, home: Path, tracking_uri: str | None) -> "FrontDocument":
+def transfer(
+    name: str, locations: Locations, *, accelerator: str, source: str | None, probes: int, configurations: int
+) -> dict[str, Plain]:
+    from tune_cnn.study.transferring.course import transfer as run
+
+    return run(
+        study_name(name),
+        locations,
+        accelerator=accelerator,
+        source=source,
+        probes=probes,
+        configurations=configurations,
+        report=printed.line,
+    )
+
+
+def front(name: str, home: Path, tracking_uri: str | None, *, accelerator: str | None = None) -> "FrontDocument":
     of = study(name, home, tracking_uri)
-    archive = of.archive()
+    archive = of.archive_on(accelerator)
     found = Front(archive)
     return FrontDocument(
         found,
         {
             "study": name,
+            "accelerator": accelerator,
+            "predicted": accelerator is not None and prediction_of(archive, accelerator) is not None,
             "objectives": [{"name": m.name, "unit": m.unit, "direction": str(m.direction)} for m in found.objectives],
             "hypervolume": hypervolume_of(archive),
             "points": found.as_rows(),
@@ -169,6 +203,10 @@ def show_search(document: "FrontDocument") -> None:
 def show_front(document: "FrontDocument") -> None:
     if document.front.points:
         _show_points(document.front, most=None)
+        if document["predicted"]:
+            printed.line(
+                f"Predicted for {document['accelerator']} by `transfer`; what is confirmed there stands below."
+            )
         _show_confirmed(document.front)
     else:
         why = document.front.why_empty() or "has no point yet"
@@ -181,9 +219,10 @@ def _show_confirmed(front: Front) -> None:
 
 
 def _show_points(front: Front, *, most: int | None) -> None:
-    params = {point.trial: front.params(point) for point in front.points}
+    params = {p.trial: {**front.params(p), ACCELERATOR: front.accelerator(p)} for p in front.points}
+    columns = [*front.spec.searched, ACCELERATOR]
     keys = [one.key for one in front.confirmed]
-    printed.front(front.points, front.objectives, params, list(front.spec.searched), most=most, confirmed=keys)
+    printed.front(front.points, front.objectives, params, columns, most=most, confirmed=keys)
 
 
 # export, train, sync

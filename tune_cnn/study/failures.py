@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tune_cnn.errors import DIVERGED
+from tune_cnn.front.confirmed import SeedRun
 from tune_cnn.front.constraints import nothing_feasible
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.rows import TrialRecord
@@ -29,9 +30,8 @@ def nothing_found(store: Store, spec: StudySpec) -> str:
     return "\n".join(told)
 
 
-def nothing_confirmed(store: Store, spec: StudySpec) -> str:
+def nothing_confirmed(runs: Sequence[SeedRun], spec: StudySpec) -> str:
     """Every run failed."""
-    runs = store.confirmations.runs(spec.study)
     told = [f"study {spec.study!r}: nothing is confirmed, because every run failed; a larger --seeds adds runs:"]
     return "\n".join(told + _counted(run.reason or run.state for run in runs))
 

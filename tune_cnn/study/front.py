@@ -12,7 +12,7 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.export import LAST_KEY, Export
-from tune_cnn.study.machine import CONFIRMED_ON, key_of, machine_of
+from tune_cnn.study.machine import ACCELERATOR, CONFIRMED_ON, key_of, machine_of, on_type
 from tune_cnn.study.seeds import NOBODYS, confirm_seed
 from tune_cnn.untyped import Plain
 
@@ -49,6 +49,10 @@ class Front:
     def params(self, point: EpochPoint) -> dict[str, Plain]:
         """The searched and fixed parameters of a point's trial, flat."""
         return dict(self._trials[point.trial].params)
+
+    def accelerator(self, point: EpochPoint) -> str | None:
+        """The type that a point's trial ran on; None: a CPU trained it, or types were not recorded yet."""
+        return self._trials[point.trial].extra.get(ACCELERATOR)
 
     def run_id(self, point: EpochPoint) -> str | None:
         return self._trials[point.trial].run_id
@@ -101,6 +105,8 @@ class Front:
         spec = self.spec.model_dump(exclude_defaults=True)
         kept = ("data", "model", "objectives", "metrics", "prices", "training", "seed")
         phase = {"gpus_per_rank": trial.extra.get("gpu_share", 0.0), "power_limit_w": trial.extra.get("power_limit_w")}
+        if len(self.spec.resources.accelerators) > 1:
+            phase[ACCELERATOR] = self.accelerator(point)
         resources = {**spec.get("resources", {}), **{k: v for k, v in phase.items() if v is not None}}
         return Export(
             study=study.name,
@@ -127,7 +133,7 @@ class Front:
 
     def _machine(self, point: EpochPoint) -> dict[str, dict[str, Plain]]:
         """Hardware and versions that the promise was measured on."""
-        info = self._archive.study.info
+        info = on_type(self._archive.study.info, self.accelerator(point))
         confirmed = info.get(CONFIRMED_ON, {}) if (point.trial, point.epoch) in self._confirmed else {}
         return machine_of(confirmed.get(key_of(point.trial, point.epoch), info))
 
@@ -166,6 +172,7 @@ class Front:
             {
                 "trial": p.trial,
                 "epoch": p.epoch,
+                "accelerator": self.accelerator(p),
                 "params": self.params(p),
                 "metrics": dict(p.metrics),
                 "confirmed": self._confirmed[p.trial, p.epoch].as_dict()

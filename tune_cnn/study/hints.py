@@ -47,6 +47,14 @@ class NextCommands:
     def confirm(self) -> str:
         return self._typed("confirm", *_options({"--address": self.address, "--storage": self.storage}))
 
+    def confirm_on(self, accelerator: str) -> str:
+        """On nodes of this type."""
+        places = _options({"--address": self.address, "--storage": self.storage})
+        return self._typed("confirm", "--accelerator", accelerator, *places)
+
+    def front_on(self, accelerator: str) -> str:
+        return self._typed("front", "--accelerator", accelerator)
+
     @property
     def export(self) -> str:
         return self._typed("export", "-o", "best.yaml")

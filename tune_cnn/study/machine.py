@@ -8,7 +8,9 @@ from tune_cnn.untyped import Plain
 
 CONFIRMED_ON = "confirmed_on"  # in a study's info: the machine that each of its points was last confirmed on
 HELD_POWER = "held_power_limit_w"  # of a phase, in a study's hardware; the GPUs' own limit is not in it then
-OF_PHASE = {"slots", "gpus_per_rank", HELD_POWER}
+ACCELERATOR = "accelerator"  # the type that a phase runs on, in a study's hardware and in what a trial ran with
+BY_TYPE = "accelerators"  # in the info of a study on several types: what was found on each
+OF_PHASE = {"slots", "gpus_per_rank", HELD_POWER, ACCELERATOR}
 PACKAGES = ("tune-cnn", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
@@ -23,9 +25,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def key_of(trial: int, epoch: int) -> str:
-    """A confirmed point in `CONFIRMED_ON`."""
-    return f"trial {trial} at epoch {epoch}"
+def key_of(trial: int, epoch: int, there: str | None = None) -> str:
+    """A confirmed point in `CONFIRMED_ON`; `there`: on a type that the study was not searched on."""
+    return f"trial {trial} at epoch {epoch}" + (f" on {there}" if there is not None else "")
 
 
 def machine_of(info: Mapping[str, Plain]) -> dict[str, dict[str, Plain]]:
@@ -34,10 +36,25 @@ def machine_of(info: Mapping[str, Plain]) -> dict[str, dict[str, Plain]]:
     return {"hardware": hardware, "versions": dict(info.get("versions", {}))}
 
 
-def of_phase(slots: Plain, gpu_share: Plain, power_limit_w: Plain) -> dict[str, Plain]:
-    """A phase as it stands in a study's hardware; a limit only where the GPUs are held at one."""
+def of_phase(slots: Plain, gpu_share: Plain, power_limit_w: Plain, accelerator: Plain = None) -> dict[str, Plain]:
+    """A phase as it stands in a study's hardware; a limit only where the GPUs are held at one, a type where it is
+    known."""
     held = {} if power_limit_w is None else {HELD_POWER: power_limit_w}
-    return {"slots": slots, "gpus_per_rank": gpu_share, **held}
+    of_type = {} if accelerator is None else {ACCELERATOR: accelerator}
+    return {"slots": slots, "gpus_per_rank": gpu_share, **held, **of_type}
+
+
+def on_type(info: Mapping[str, Plain], accelerator: Plain) -> Mapping[str, Plain]:
+    """A study's info as it holds on one type of accelerator; the same where it knows one alone."""
+    return {**info, **info.get(BY_TYPE, {}).get(accelerator, {})}
+
+
+def by_type(found: Mapping[str, Mapping[str, Plain]]) -> dict[str, dict[str, Plain]]:
+    """What a study's info keeps of each type, from what `preflight.check` found on each; nothing of a single one."""
+    if len(found) < 2:
+        return {}
+    kept = ("hardware", "versions", "context_mib")
+    return {BY_TYPE: {name: {key: info[key] for key in kept} for name, info in found.items()}}
 
 
 def differences(then: Mapping[str, Plain], here: Mapping[str, Plain]) -> list[str]:

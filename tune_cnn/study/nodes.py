@@ -98,6 +98,6 @@ def in_words(event: NodeEvent) -> str | None:
         case Happened.BACK:
             return f"node {named(event)} takes trials again: {event.why}"
         case Happened.NONE_LEFT:
-            return f"{event.why}: the search waits for one"
+            return event.why
         case _:
             return None

@@ -16,9 +16,11 @@ from tune_cnn.reports.study_report import StudyReport, TrialRow
 from tune_cnn.search.importances import importances
 from tune_cnn.search.search import Past
 from tune_cnn.spec import to_yaml
+from tune_cnn.study.accelerators import transfer_notes, type_of
 from tune_cnn.study.archive import confirmed_of, feasible_points, spec_of
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.machine import BY_TYPE
 from tune_cnn.study.nodes import notes, summaries
 
 
@@ -93,7 +95,13 @@ def report(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path
         metrics=spec.user_metrics,
         hardware=study.info.get("hardware", {}),
         versions=study.info.get("versions", {}),
-        notes=[*study.info.get("data", {}).get("notes", ()), *notes(summaries(archive.nodes))],
+        accelerators={name: of["hardware"] for name, of in study.info.get(BY_TYPE, {}).items()},
+        type_of={trial: name for trial, name in type_of(archive).items() if name is not None},
+        notes=[
+            *study.info.get("data", {}).get("notes", ()),
+            *notes(summaries(archive.nodes)),
+            *transfer_notes(archive),
+        ],
         commands=[commands.confirm, commands.export, commands.train, commands.front],
         export=commands.export_of,
         runs_page=_runs_page(study),

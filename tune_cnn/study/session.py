@@ -1,6 +1,7 @@
 """One start of work on a study: its store, its spec, where all lies, the user's lines, and the delivery to MLflow."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,13 @@ def on_ray(spec: StudySpec, locations: Locations, report: Report, *, leaving: Le
             report(note)
         with power_of(resources) as power:
             yield power
+
+
+def _place_that_ends() -> str | None:
+    """What takes every process along when this one's script ends: then nothing goes on in the background."""
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return f"Slurm job {job}"
+    return "this pod" if "KUBERNETES_SERVICE_HOST" in os.environ else None
 
 
 @dataclass(kw_only=True)
@@ -135,6 +143,8 @@ class Session:
         """How long the outbox goes on by itself, where it does."""
         if self.outbox is None or not self.outbox.alive:
             return ""
+        if (place := _place_that_ends()) is not None:
+            return f"they are delivered in the background only as long as {place} lasts; after that "
         until = datetime.now() + timedelta(seconds=alone_s())  # for the user, on this machine's clock
         return f"they are delivered in the background until {until:%H:%M}, and at once "
 

@@ -17,6 +17,7 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 GENTLE = signal.SIGUSR1  # sent again it hurries nothing: who sends it may not know whether the first one arrived
 ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
 
+LEAVING = "Ending with a checkpoint, which the same command goes on from. Ctrl-C again ends at once."  # of a training
 
 # Children that end by themselves: one cleans up after this process, one delivers what it has stored.
 OUTLIVING = ("tune_cnn.trials.guardian", "tune_cnn.records.outbox.process")

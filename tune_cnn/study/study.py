@@ -17,6 +17,7 @@ from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.parts import study_name
 from tune_cnn.states import TrialState
+from tune_cnn.study.accelerators import as_there, check_type, on_type_alone, prediction_of, searched_types
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
 from tune_cnn.study.asked import question_of
 from tune_cnn.study.confirming.plan import progress
@@ -72,16 +73,33 @@ class Study:
         display = LiveDisplay()
         return search(spec, locations, display).front
 
-    def confirm(self, *, points: int | None = None, seeds: int | None = None, storage: str | None = None) -> Front:
+    def confirm(
+        self,
+        *,
+        points: int | None = None,
+        seeds: int | None = None,
+        accelerator: str | None = None,
+        storage: str | None = None,
+    ) -> Front:
         """Train candidates of the front again, alone on their hardware, over several seeds; the front with that.
 
         `points`, `seeds`: instead of the spec's, or of 5 and 3. Called again, it goes on; more of either only add runs.
+        `accelerator`: on nodes of this type.
         """
         from tune_cnn.reports.terminal.printed import line
         from tune_cnn.study.confirming.course import confirm
 
         locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address, storage=storage)
-        return confirm(self.name, locations, points=points, seeds=seeds, report=line).front
+        return confirm(self.name, locations, points=points, seeds=seeds, accelerator=accelerator, report=line).front
+
+    def transfer(self, accelerator: str, *, source: str | None = None, probes: int = 5) -> dict[str, Plain]:
+        """Predict the front on another type of accelerator by probing there what its points cost; `source`: the type
+        that it is carried from, where the study was searched on several."""
+        from tune_cnn.reports.terminal.printed import line
+        from tune_cnn.study.transferring.course import transfer
+
+        locations = Locations(home=self.home, tracking_uri=self.tracking_uri, address=self.address)
+        return transfer(self.name, locations, accelerator=accelerator, source=source, probes=probes, report=line)
 
     @property
     def next_commands(self) -> NextCommands:
@@ -92,9 +110,21 @@ class Study:
         """Record, trials and points; StudyError where there is no such study."""
         return read_archive(self.name, self.home, self._given_uri)
 
-    def front(self) -> Front:
-        """The non-dominated epoch points."""
-        return Front(self.archive())
+    def archive_on(self, accelerator: str | None) -> StudyArchive:
+        """The same with its trials on one type of accelerator alone, or with what is known for a type that it was not
+        searched on; InputError where nothing is."""
+        archive = self.archive()
+        if accelerator is None:
+            return archive
+        known = prediction_of(archive, accelerator) is not None or accelerator in archive.elsewhere
+        if known and accelerator not in searched_types(archive):
+            return as_there(archive, accelerator)
+        check_type(archive, accelerator)
+        return on_type_alone(archive, accelerator)
+
+    def front(self, *, accelerator: str | None = None) -> Front:
+        """The non-dominated epoch points; `accelerator`: of this type alone."""
+        return Front(self.archive_on(accelerator))
 
     def status(self) -> dict[str, Plain]:
         """State, trials by state, hypervolume, what waits for MLflow, times (ISO 8601, UTC), and what the nodes did."""

@@ -49,7 +49,12 @@ def check_cards(resources: Resources, *, is_local: bool) -> list[str]:
     if all(phase.gpus_per_rank == 0 for phase in resources.phases):
         return []
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    wanted = [node for node in nodes if node.get("GPU", 0) >= 1 and _is_of_type(node, resources.accelerator)]
+    types: list[str | None] = [*resources.accelerators] or [None]  # each is judged for itself
+    notes = [_notes_on([n for n in nodes if n.get("GPU", 0) >= 1 and _is_of_type(n, one)], is_local) for one in types]
+    return [note for some in notes for note in some]
+
+
+def _notes_on(wanted: Sequence[dict[str, Plain]], is_local: bool) -> list[str]:
     if is_local and len(wanted) == 1:
         found = [seen()]
     else:

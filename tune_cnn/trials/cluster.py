@@ -19,6 +19,8 @@ from tune_cnn.untyped import Plain
 
 import ray  # isort: skip
 
+TYPE = "accelerator_type:"  # begins the name of the resource by which Ray tells a node's type of accelerator
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
@@ -29,6 +31,7 @@ class Slots:
     gpu_share: float  # of one device, for each rank
     slots_per_gpu: int
     power_limit_w: float | None = None  # at which the GPUs are held; None: as it is
+    accelerator: str | None = None  # type of the nodes' accelerators, by Ray; None: not known, or a CPU trains
     nodes: int = 1  # over which they are spread
     packed: bool = True  # a trial's ranks share a node; False: no node holds them, so all trials' ranks spread
 
@@ -76,14 +79,13 @@ def nodes() -> list[dict[str, Plain]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def has_gpus() -> bool:
-    return any(node.get("GPU", 0) > 0 for node in nodes())
+def _has_gpus(accelerator: str | None) -> bool:
+    return any(node.get("GPU", 0) > 0 for node in _of_type(accelerator, nodes()))
 
 
 def accelerators() -> set[str]:
-    """Types of GPU on the nodes, as Ray names them."""
-    found = {key.removeprefix("accelerator_type:") for node in nodes() for key in node if "accelerator_type:" in key}
-    return found if has_gpus() else set()
+    """Types of accelerator of the nodes, as Ray names them or as a node without GPUs was declared."""
+    return {key.removeprefix(TYPE) for node in nodes() for key in node if key.startswith(TYPE)}
 
 
 def fit(
@@ -91,17 +93,22 @@ def fit(
     gpu_share: float | None,
     *,
     power_limit_w: float | None = None,
+    accelerator: str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Slots:
-    """How many trials fit at a time; ResourceError where not one ever will. An autoscaling cluster is waited for."""
-    share = (1.0 if has_gpus() else 0.0) if gpu_share is None else gpu_share
-    _one_accelerator(resources, share)
-    bundles = _bundles(resources, share)
+    """How many trials fit at a time; ResourceError where not one ever will. An autoscaling cluster is waited for.
+
+    `accelerator`: one of the types that the study names, where it names several.
+    """
+    named = accelerator or _sole(resources)
+    share = (1.0 if _has_gpus(named) else 0.0) if gpu_share is None else gpu_share
+    _check_accelerator(named, share)
+    bundles = _bundles(resources, share, named)
     count, packed = placed(bundles, nodes())
-    if not count and _autoscales():
+    if not count and autoscales():
         count, packed = _wait_for_nodes(bundles, report)
     if not count:
-        raise ResourceError(_never(bundles, resources, nodes()))
+        raise ResourceError(_never(bundles, resources, named, nodes()))
     if not packed:
         report(
             f"no node holds the {len(bundles)} ranks of a trial, so they spread over nodes: gradients cross the "
@@ -114,7 +121,8 @@ def fit(
         gpu_share=share,
         slots_per_gpu=slots_on_a_gpu(share),
         power_limit_w=power_limit_w,
-        nodes=len(nodes()),
+        accelerator=named or _only_type(share),
+        nodes=len(_of_type(named, nodes())),
         packed=packed,
     )
 
@@ -126,7 +134,13 @@ def slots_on_a_gpu(share: float) -> int:
 
 def phase_slots(resources: Resources, phase: Phase, *, report: Callable[[str], None] = lambda line: None) -> Slots:
     """The same for a phase; ResourceError where it limits the power of GPUs and there are none."""
-    slots = fit(resources, phase.gpus_per_rank, power_limit_w=phase.power_limit_w, report=report)
+    slots = fit(
+        resources,
+        phase.gpus_per_rank,
+        power_limit_w=phase.power_limit_w,
+        accelerator=phase.accelerator,
+        report=report,
+    )
     if slots.power_limit_w is not None and not slots.gpu_share:
         raise ResourceError(
             "resources.power_limit_w: trials have no GPU whose power could be limited; leave it out, or use --address "
@@ -135,7 +149,18 @@ def phase_slots(resources: Resources, phase: Phase, *, report: Callable[[str], N
     return slots
 
 
-def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
+def _sole(resources: Resources) -> str | None:
+    """The type that a study names, where it names one alone."""
+    return resources.accelerators[0] if len(resources.accelerators) == 1 else None
+
+
+def _only_type(share: float) -> str | None:
+    """The type of the GPUs that trials get where none is named."""
+    kinds = accelerators()
+    return next(iter(kinds)) if share and len(kinds) == 1 else None
+
+
+def _bundles(resources: Resources, share: float, accelerator: str | None) -> list[dict[str, float]]:
     """One bundle a rank; cores that don't divide evenly go to the first ranks."""
     cores, over = divmod(resources.cpus_per_trial, resources.ranks)
     bundles = []
@@ -143,39 +168,49 @@ def _bundles(resources: Resources, share: float) -> list[dict[str, float]]:
         bundle: dict[str, float] = {"CPU": float(cores + (rank < over))}
         if share:
             bundle["GPU"] = share
-            if resources.accelerator:
-                bundle[f"accelerator_type:{resources.accelerator}"] = 0.001
+        if accelerator:
+            bundle[TYPE + accelerator] = 0.001
         bundles.append(bundle)
     return bundles
 
 
-def _one_accelerator(resources: Resources, share: float) -> None:
+def _check_accelerator(named: str | None, share: float) -> None:
+    """Refuse a type that no node has, and several types where none is named: their times don't compare."""
     kinds = accelerators()
-    if not share:
-        return
-    if resources.accelerator and kinds and resources.accelerator not in kinds:
+    if named is not None and named not in kinds and not autoscales():
+        has = f"which has {', '.join(sorted(kinds))}" if kinds else "whose nodes tell no type"
         raise ResourceError(
-            f"resources.accelerator: {resources.accelerator!r} is not in the cluster, which has "
-            f"{', '.join(sorted(kinds))}"
+            f"resources.accelerator: {named!r} is not in the cluster, {has}; name a type that is there, or start Ray "
+            f"on its nodes with --resources='{{\"{TYPE}{named}\": 1}}' where Ray doesn't see it by itself"
         )
-    if not resources.accelerator and len(kinds) > 1:
+    if named is None and share and len(kinds) > 1:
         raise ResourceError(
             f"resources.accelerator: the cluster mixes {', '.join(sorted(kinds))}, whose times do not compare; "
-            "name the one to search on"
+            "name the one to search on, or a list of those to search one after another"
         )
 
 
 def why_never(resources: Resources, on: Sequence[dict[str, Plain]]) -> str | None:
     """Why nodes with these resources can never hold a trial of some phase; None where they can."""
-    whole = float(any(node.get("GPU", 0) > 0 for node in on))
-    wanted = (_bundles(resources, whole if p.gpus_per_rank is None else p.gpus_per_rank) for p in resources.phases)
-    return next((_never(bundles, resources, on) for bundles in wanted if not placed(bundles, on)[0]), None)
+    for phase in resources.phases:
+        whole = float(any(node.get("GPU", 0) > 0 for node in _of_type(phase.accelerator, on)))
+        share = whole if phase.gpus_per_rank is None else phase.gpus_per_rank
+        bundles = _bundles(resources, share, phase.accelerator)
+        if not placed(bundles, on)[0]:
+            return _never(bundles, resources, phase.accelerator, on)
+    return None
 
 
-def _never(bundles: Sequence[dict[str, float]], resources: Resources, on: Sequence[dict[str, Plain]]) -> str:
+def _of_type(accelerator: str | None, on: Sequence[dict[str, Plain]]) -> list[dict[str, Plain]]:
+    return [node for node in on if accelerator is None or TYPE + accelerator in node]
+
+
+def _never(
+    bundles: Sequence[dict[str, float]], resources: Resources, accelerator: str | None, on: Sequence[dict[str, Plain]]
+) -> str:
     there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in on)
     cpus, gpus = sum(b["CPU"] for b in bundles), sum(b.get("GPU", 0) for b in bundles)
-    kind = f" of type {resources.accelerator}" if gpus and resources.accelerator else ""
+    kind = f" on nodes of type {accelerator}" if accelerator else ""
     return (
         f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs{kind} ({resources.ranks} rank(s), each on one "
         f"node); the nodes have: {there}. Lower cpus_per_trial, ranks or gpus_per_rank, or use --address with a larger "
@@ -183,7 +218,7 @@ def _never(bundles: Sequence[dict[str, float]], resources: Resources, on: Sequen
     )
 
 
-def _autoscales() -> bool:
+def autoscales() -> bool:
     """Whether an autoscaler stands behind the cluster: Ray's GCS keeps its configuration then."""
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS  # private, and the one place that tells
     from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized

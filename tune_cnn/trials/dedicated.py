@@ -1,6 +1,7 @@
 """Configurations trained one after another, alone on their resources: what `train` and `confirm` do."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ BUSY_S = 20.0  # a cluster with room gives it at once
 SAID_S = 600.0  # a wait for room may rightly take hours, and is told of so often
 POLL_S = 0.2
 GOING = "the training's node is going"
+NO_ROOM = "the cluster had no room for the training yet"
 PACK = "tune_cnn.training.export.weights:pack"
 BENCH = "tune_cnn.training.profiling.bench:RankBench"  # the loop of ranks that measure
 
@@ -108,17 +110,20 @@ def dedicated(
     loop: str = TRAINING,
     stall_timeout_s: float | None = None,
     stalls: str | None = None,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> Iterator["Dedicated"]:
     """Ranks in a placement group of their own, warm from training to training; ended when the block ends.
 
     `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected. stall_timeout_s, stalls:
-    as in `trainable.Payload`.
+    as in `trainable.Payload`. Where `leaving` comes to hold, nothing is waited for, and a training leaves its epoch
+    with a checkpoint: both raise ProcessLost.
     """
     group = placement_group([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy)
-    if not ray.wait([ready := group.ready()], timeout=BUSY_S)[0]:
-        log.warning("waiting until the cluster has room: another's work holds what the training needs")
-        while not ray.wait([ready], timeout=SAID_S)[0]:
-            log.warning("waiting until the cluster has room, still")
+    try:
+        _wait_for_room(group.ready(), leaving)
+    except BaseException:
+        remove_placement_group(group)
+        raise
     first = slots.bundles[0]
     strategy = PlacementGroupSchedulingStrategy(
         group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
@@ -130,16 +135,36 @@ def dedicated(
             num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
         ).remote(loop, job, list(slots.bundles), import_folders(), watched)
         try:
-            yield Dedicated(actor, coordinator, fleet, job.trial)
+            yield Dedicated(actor, coordinator, fleet, job.trial, leaving)
         finally:
             ray.kill(actor)
             coordinator.end()
             remove_placement_group(group)
 
 
+def _wait_for_room(ready: Untyped, leaving: Callable[[], bool]) -> None:
+    """However long it takes, as the user can end it: another's work may rightly go on for hours."""
+    began_s, said_s = time.monotonic(), BUSY_S
+    while not ray.wait([ready], timeout=POLL_S)[0]:
+        if leaving():
+            raise ProcessLost(NO_ROOM, Loss.MOVED)
+        waited_s = time.monotonic() - began_s
+        if waited_s >= said_s:
+            log.warning("waiting until the cluster has room, for %.0f s: another's work holds what is needed", waited_s)
+            said_s += SAID_S
+
+
 class Dedicated:
-    def __init__(self, actor: Untyped, coordinator: Coordinator, fleet: FleetWatch, trial: int) -> None:
+    def __init__(
+        self,
+        actor: Untyped,
+        coordinator: Coordinator,
+        fleet: FleetWatch,
+        trial: int,
+        leaving: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._actor, self._coordinator, self._fleet, self._trial = actor, coordinator, fleet, trial
+        self._leaving, self._is_left = leaving, False
         self._going: Mapping[str, float] = {}
 
     def train(
@@ -235,6 +260,12 @@ class Dedicated:
         self._coordinator.tick()
         if self._coordinator.lost is not None:
             raise self._coordinator.lost
+        if self._is_left:
+            return
+        if self._leaving():  # as if all nodes went at once: its ranks leave the epoch between two steps
+            self._is_left = True
+            self._coordinator.keep_off(dict.fromkeys(self._fleet.now.hosts, time.time()), ())
+            return
         going = self._fleet.now.going
         if going.keys() != self._going.keys():
             self._going = going

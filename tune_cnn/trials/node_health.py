@@ -27,6 +27,7 @@ class Happened(StrEnum):
     ASIDE = "aside"  # the node takes no trials from now on
     BACK = "back"  # it takes them again
     NONE_LEFT = "none left"  # no node takes any: the search waits for one
+    GIVEN_UP = "given up"  # none came in time: the search ends
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Which nodes take trials: not those that are going, nor those that lose what others train."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -8,6 +9,8 @@ from tune_cnn.trials.losses import Loss, loss_of
 from tune_cnn.trials.node_health import Happened, NodeEvent, Suspicion
 from tune_cnn.trials.placing import Bundle
 
+WAIT_S = 600.0  # for a node, where none is left: an operator starts one within minutes, or tomorrow
+AUTOSCALED_S = 3600.0  # the same where an autoscaler may add one: spot capacity comes back within the hour, or not soon
 NOT_THERE = "?"  # the host of a node that Ray does not know any more
 
 
@@ -30,15 +33,20 @@ class NodesInUse:
         *,
         packed: bool,
         keep_off: Callable[[Mapping[str, float], Collection[str]], None],
+        wait_s: float = WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keep_off` tells the slots which nodes are going, until when, and which are set aside."""
+        """`keep_off` tells the slots which nodes are going, until when, and which are set aside; `wait_s`: how long
+        trials may wait where no node is left."""
         self._fleet, self._bundles, self._packed, self._keep_off = fleet, bundles, packed, keep_off
         self._suspicion = Suspicion()
         self._lost_on: dict[int, set[str]] = {}
         self._hosts: dict[str, str] = {}  # of every node that was ever up
         self._going: dict[str, float] = {}
         self.aside: dict[str, str] = {}  # nodes that take no trials, and why
-        self._has_room = True
+        self._wait_s, self._clock = wait_s, clock
+        self._none_since_s: float | None = None  # None: some node takes trials
+        self.given_up = False  # none came in time
         self._counted: dict[frozenset[str], int] = {}  # rooms of `_counted_on`, by the nodes that are left out
         self._counted_on = fleet.now
         self._tell: Callable[[NodeEvent], None] = lambda event: None
@@ -78,10 +86,16 @@ class NodesInUse:
             self._keep_off(self._going, self.aside)
         if self.aside and not self.room() and self._room(frozenset()):
             self._set_aside({}, "no other node is left")
-        has_room = self.room() > 0
-        if not has_room and self._has_room:
-            self._tell(NodeEvent(node="", host="", happened=Happened.NONE_LEFT, why="no node takes trials now"))
-        self._has_room = has_room
+        if self.room() > 0:
+            self._none_since_s = None
+        elif self._none_since_s is None:
+            self._none_since_s = self._clock()
+            waits = f"no node takes trials now: one is waited for, {self._wait_s / 60:.0f} minutes long"
+            self._tell(NodeEvent(node="", host="", happened=Happened.NONE_LEFT, why=waits))
+        elif not self.given_up and self._clock() - self._none_since_s >= self._wait_s:
+            self.given_up = True
+            why = f"no node has taken trials for {self._wait_s / 60:.0f} minutes"
+            self._tell(NodeEvent(node="", host="", happened=Happened.GIVEN_UP, why=why))
 
     def ended(self, trial: int, nodes: Sequence[str]) -> None:
         """A trial has ended on these nodes, well or not."""

@@ -46,7 +46,7 @@ class HeldPower:
     def hold(self, watts: float | None) -> None:
         """Limit them from now on; ResourceError where that can't be, in this phase or in another of the study's."""
         assert watts is not None, "every phase of the study has a limit"
-        here = gpu_nodes(self._resources.accelerator)
+        here = gpu_nodes(self._resources.accelerators)
         self._keepers = {node: self._keepers.get(node) or _keeper_on(node) for node in here}
         phases = self._resources.power_limits_w
         held = {node: keeper.hold.remote(watts, phases) for node, keeper in self._keepers.items()}
@@ -96,12 +96,11 @@ def restored_limits(*, on_cluster: bool) -> list[str]:
     return lines
 
 
-def gpu_nodes(accelerator: str | None) -> list[str]:
-    """Nodes on which trials with GPUs, of this type where one is named, may run."""
-    wanted = ["GPU", *([f"accelerator_type:{accelerator}"] if accelerator else [])]
-    return [
-        node["NodeID"] for node in ray.nodes() if node["Alive"] and all(node["Resources"].get(key) for key in wanted)
-    ]
+def gpu_nodes(accelerators: Sequence[str]) -> list[str]:
+    """Nodes on which trials with GPUs, of one of these types where some are named, may run."""
+    types = [f"accelerator_type:{name}" for name in accelerators]
+    with_gpus = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    return [n["NodeID"] for n in with_gpus if not types or any(n["Resources"].get(name) for name in types)]
 
 
 @ray.remote(num_cpus=0, max_restarts=0)

@@ -160,7 +160,7 @@ class TuneAdapter:
         if self.driver is not None and self.driver.tick() and not self._draining:
             self._draining = self.finished = True  # no new trials; those that run end at their epoch
             self.coordinator.drain()
-        return self.coordinator.lost is not None
+        return self.coordinator.lost is not None or self.nodes.given_up
 
     def point(self, trial: int, epoch: int, metrics: Mapping[str, float], checkpoint: str | None) -> bool:
         assert self.driver is not None

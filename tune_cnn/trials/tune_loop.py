@@ -12,13 +12,13 @@ from tune_cnn.errors import DeviceLost
 from tune_cnn.owner import write_owner
 from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster import Slots, autoscales
 from tune_cnn.trials.code import import_folders
 from tune_cnn.trials.coordinated import Coordinator
 from tune_cnn.trials.fleet import FleetWatch, node_of_actor
 from tune_cnn.trials.leaving import SlotLeft
 from tune_cnn.trials.leftovers import PREFIX
-from tune_cnn.trials.nodes_in_use import NodesInUse
+from tune_cnn.trials.nodes_in_use import AUTOSCALED_S, WAIT_S, NodesInUse
 from tune_cnn.trials.ray_output import tune_silent
 from tune_cnn.trials.trainable import Payload, WarmTrial
 from tune_cnn.trials.tune_adapter import Driver, Opening, TuneAdapter
@@ -68,7 +68,8 @@ def _run(make_adapter: MakeAdapter, payload: Payload, slots: Slots, expected: in
             expected, PATIENCE_S, stall_timeout_s=payload.stall_timeout_s, stalls_folder=payload.stalls
         )
         try:
-            nodes = NodesInUse(fleet, slots.bundles, packed=slots.packed, keep_off=coordinator.keep_off)
+            wait_s = AUTOSCALED_S if autoscales() else WAIT_S
+            nodes = NodesInUse(fleet, slots.bundles, packed=slots.packed, keep_off=coordinator.keep_off, wait_s=wait_s)
             adapter = make_adapter(coordinator, nodes)
             _run_tune(adapter, replace(payload, coordinator=coordinator.actor, bundles=list(slots.bundles)), slots)
         finally:

@@ -36,7 +36,7 @@ def test_where_every_run_failed_it_says_of_what(home: Path) -> None:
     (key,) = {run.key for run in plan(read_archive("made-up", home, None), SPEC_OF, settings(SPEC_OF, 1, 1))}
     assert confirm(home, Training(fails=key), points=1, seeds=2)
     store = Store(home)
-    told = nothing_confirmed(store, SPEC_OF)
+    told = nothing_confirmed(store.confirmations.runs(SPEC_OF.study), SPEC_OF)
     store.close()
     assert "nothing is confirmed, because every run failed; a larger --seeds adds runs:\n  2 × out of memory" in told
 

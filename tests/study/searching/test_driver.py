@@ -9,6 +9,7 @@ from study.searching.drivers import Make, epoch, whole_trial
 from tune_cnn.errors import StoreError, TuneCnnError
 from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
+from tune_cnn.spec.resources import Phase
 from tune_cnn.states import TrialState
 from tune_cnn.study.failures import nothing_found
 from tune_cnn.study.searching.budget import PhaseEnd
@@ -49,15 +50,15 @@ def test_a_trial_has_the_power_limit_of_its_phase_and_goes_on_there(make: Make, 
     """An unfinished one waits for the phase that it was begun in."""
     limits = {"gpus_per_rank": 1, "power_limit_w": [200, 250]}
     first = make(resources=limits)
-    first.begin_phase(1.0, 2, power_limit_w=250.0, end=PhaseEnd())
+    first.begin_phase(1.0, 2, on=Phase(power_limit_w=250.0), end=PhaseEnd())
     unfinished = first.next()
     assert unfinished is not None
     first.end(unfinished.trial, TrialState.INTERRUPTED, None)
     assert store.trials("made-up")[0].extra["power_limit_w"] == 250.0
     second = make(resources=limits)
-    second.begin_phase(1.0, 2, power_limit_w=200.0, end=PhaseEnd(trials=1))
+    second.begin_phase(1.0, 2, on=Phase(power_limit_w=200.0), end=PhaseEnd(trials=1))
     assert second.next() is None
-    second.begin_phase(1.0, 2, power_limit_w=250.0, end=PhaseEnd())
+    second.begin_phase(1.0, 2, on=Phase(power_limit_w=250.0), end=PhaseEnd())
     assert second.next() == unfinished
 
 

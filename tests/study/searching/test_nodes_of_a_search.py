@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from study.searching.drivers import Make, epoch, whole_trial
+from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.store import Store
 from tune_cnn.states import TrialState
 from tune_cnn.study.nodes import notes, summaries
+from tune_cnn.study.searching.hooks import raise_failure
 from tune_cnn.trials.node_health import Happened, NodeEvent
 
 
@@ -120,3 +122,24 @@ def test_a_node_whose_trials_take_longer_is_named(
     (said,) = notes(list(found.values()))
     assert said.startswith("node host-slow (slow) is slow: its ")
     assert whole_trial(driver) == 60
+
+
+def test_a_search_whose_nodes_stay_away_ends_with_the_command_that_goes_on(
+    make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trials stay unfinished, for the next start."""
+    monkeypatch.setenv("TUNE_CNN_AGAIN", "tune-cnn search mine.yaml")
+    driver = make()
+    given = driver.next()
+    assert given is not None
+    driver.on_node(
+        NodeEvent(node="", host="", happened=Happened.GIVEN_UP, why="no node has taken trials for 9 minutes")
+    )
+    assert driver.stopping and driver.next() is None
+    driver.end(given.trial, TrialState.INTERRUPTED, None)
+    driver.finish()
+    assert not driver.ended
+    with pytest.raises(TuneCnnError, match=r"for 9 minutes, so the search ends;.*\ntune-cnn search mine.yaml") as end:
+        raise_failure(driver.failure)
+    assert end.value.exit_code == 1
+    assert make().next() == given

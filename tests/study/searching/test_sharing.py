@@ -21,7 +21,7 @@ ROWS = [{"params": {**PARAMS, "batch_size": b}, "fits": True, "trial_s": s} for 
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def has(cpus: float, gpus: float) -> None:
         monkeypatch.setattr(cluster, "nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
-        monkeypatch.setattr(cluster, "_autoscales", lambda: False)
+        monkeypatch.setattr(cluster, "autoscales", lambda: False)
 
     return has
 

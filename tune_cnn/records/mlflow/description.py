@@ -94,6 +94,7 @@ def study_params(spec: StudySpec) -> dict[str, str]:
         "seed": spec.seed,
         "resources.ranks": spec.resources.ranks,
         "resources.cpus_per_trial": spec.resources.cpus_per_trial,
+        **({"resources.accelerator": spec.resources.accelerators} if spec.resources.accelerators else {}),
         **spec.fixed,
     }
     return params_of(fixed)

@@ -139,9 +139,11 @@ class Delivery:
         of = self._study
         seed_runs = self._store.confirmations.runs(of)
         nodes = self._store.nodes.of(of)
-        found = self._store.measurements.of(of)
+        found, there = self._store.measurements.of(of), self._store.confirmations.elsewhere(of)
         with_ids = self._store.trials(of)  # of their runs
-        text = write_document(self._record(), with_ids, self._points, seed_runs, nodes, found)
+        text = write_document(
+            self._record(), with_ids, self._points, seed_runs, nodes, measurements=found, elsewhere=there
+        )
         self._server.upload(self._runs.parent, "points.json", text)
         self._document_sent = state
         took_s = self._clock() - began_s
@@ -223,6 +225,7 @@ class Delivery:
             return
         params = params_of(trial.params)
         tags = {"tune_cnn.state": trial.state, "tune_cnn.origin": trial.origin, "tune_cnn.seed": str(trial.seed)}
+        tags |= {"tune_cnn.accelerator": str(kind)} if (kind := trial.extra.get("accelerator")) else {}
         tags |= {"tune_cnn.attempts": str(trial.attempts)} | ({"tune_cnn.reason": trial.reason} if trial.reason else {})
         self._server.log(run_id, metrics=metrics, params=params, tags=tags)
         if trial.attempts > 1 and not trial.reason:  # of the attempt before

@@ -51,7 +51,7 @@ def write_report(path: str | Path, study: StudyReport) -> Path:
         commands_section(study.commands, study.runs_page),
         notes_section(study.notes),
         spec_section(study.spec_yaml),
-        machine_section(study.hardware, study.versions),
+        machine_section(study.hardware, study.versions, study.accelerators),
         definitions_section(study.objectives, study.points, known),
     ]
     path = Path(path)

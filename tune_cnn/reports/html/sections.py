@@ -134,20 +134,29 @@ def front_section(study: StudyReport) -> str:
     objectives, params_by_trial = study.objectives, study.params_by_trial
     best = knee(study.front, objectives)
     shown = best_few(study.front, best, MOST_ROWS)
-    names = list(study.searched)
+    names, has_types = list(study.searched), len(set(study.type_of.values())) > 1
     rows = []
     for point in shown:
         params = params_by_trial.get(point.trial, {})
         cells = [point.trial, point.epoch, *(number(point.metrics[m.name], m) for m in objectives)]
         numbers = "".join(f'<td class="num">{escape(str(c))}</td>' for c in cells)
         settings = "".join(f"<td>{escape(setting(params.get(name)))}</td>" for name in names)
+        settings += f"<td>{escape(study.type_of.get(point.trial, ''))}</td>" if has_types else ""
         is_knee = point is best
         rows.append(
             f"<tr{' class=knee' if is_knee else ''}><td>{KNEE if is_knee else ''}</td>{numbers}{settings}"
             f'<td class="actions">{_copy("export", study.export(point.trial, point.epoch))} '
             f"{_copy('YAML', _yaml(study.study, point, params))}</td></tr>\n"
         )
-    headings = ["", "trial", "epoch", *(f"{titled(m)} {better(m)}" for m in objectives), *names, ""]
+    headings = [
+        "",
+        "trial",
+        "epoch",
+        *(f"{titled(m)} {better(m)}" for m in objectives),
+        *names,
+        *(["accelerator"] if has_types else []),
+        "",
+    ]
     note = (
         f"No other point is better in one objective without being worse in another; {KNEE} marks the knee. The buttons "
         "copy the command that exports a point, or its configuration as YAML."
@@ -211,16 +220,29 @@ def spec_section(spec_yaml: str) -> str:
     )  # fmt: skip
 
 
-def machine_section(hardware: Mapping[str, Plain], versions: Mapping[str, Plain]) -> str:
+def machine_section(
+    hardware: Mapping[str, Plain],
+    versions: Mapping[str, Plain],
+    accelerators: Mapping[str, Mapping[str, Plain]] | None = None,
+) -> str:
+    """`accelerators`: of several types, each one's hardware, which stands for `hardware` then."""
     if not hardware and not versions:
         return ""
     parts = [
         f"<div><h3>{title}</h3>{table(['', ''], (_pair(k, v) for k, v in values.items()))}</div>"
-        for title, values in (("Hardware", hardware), ("Versions", versions))
+        for title, values in (*_machines(hardware, accelerators or {}), ("Versions", versions))
         if values
     ]
     note = "Times hold for this hardware; on another the front has to be searched again."
     return section("Where it ran", note, f'<div class="two">{"".join(parts)}</div>')
+
+
+def _machines(
+    hardware: Mapping[str, Plain], accelerators: Mapping[str, Mapping[str, Plain]]
+) -> list[tuple[str, Mapping[str, Plain]]]:
+    if not accelerators:
+        return [("Hardware", hardware)]
+    return [(f"Hardware: {escape(name)}", values) for name, values in accelerators.items()]
 
 
 def _pair(name: str, value: object) -> str:

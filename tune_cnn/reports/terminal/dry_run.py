@@ -27,8 +27,9 @@ def dry_run(result: Mapping[str, Plain]) -> None:
 def _phase(console: Console, phase: Mapping[str, Plain], searched: Sequence[str]) -> None:
     slots = phase["slots"]
     share = f", {phase['gpus_per_rank']:g} GPU a rank" if phase["gpus_per_rank"] else ""
+    on = f" on {phase['accelerator']}" if phase["accelerator"] else ""
     held = f", GPUs held at {phase['power_limit_w']:g} W" if phase["power_limit_w"] else ""
-    plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{share}{held}\n")
+    plain(console, f"{slots} trial{'s' if slots != 1 else ''} at a time{on}{share}{held}\n")
     table = titled_columns("fits", "step [ms]", "images/s", "memory [MiB]", "trial [s]", right=True)
     table.add_column("configuration", overflow="fold")
     for probe in phase["probes"]:

@@ -1,11 +1,13 @@
 """The sampler `curve_ehvi`: among many configurations, that whose curve should add most hypervolume per second."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates
 from tune_cnn.search.curve_model.curve_gp import CurveModel, column_shares
+from tune_cnn.search.curve_model.hardware_share import Part
 from tune_cnn.search.curve_model.hypervolume_improvement import HypervolumeImprovement
 from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
 
@@ -38,11 +40,14 @@ class Acquisition:
         observations: Observations,
         *,
         epoch_time_s: Callable[[Candidate], float | None],
+        time_ratio: Callable[[Part], float] = lambda part: 1.0,
         startup: int,
         rng: np.random.Generator,
     ) -> None:
-        """`epoch_time_s`: what an epoch is known to take, from trials that cost the same or from the probe."""
+        """`epoch_time_s`: what an epoch is known to take, from trials that cost the same or from the probe;
+        `time_ratio`: how many times as long it takes as on another part of the hardware."""
         self._candidates, self._observations, self._epoch_time_s = candidates, observations, epoch_time_s
+        self._time_ratio = time_ratio
         self._startup, self._rng = startup, rng
         self._model = CurveModel(candidates.width, len(observations.metrics))
 
@@ -101,7 +106,9 @@ class Acquisition:
         """
         observations, count = self._observations, len(offered)
         shares_g = column_shares(max(k.curve.horizon for k in learned))
-        self._model.learn(np.stack([k.row_d for k in learned]), [k.curve for k in learned], shares_g)
+        shifts_nm = np.zeros((len(learned), len(observations.metrics)))
+        shifts_nm[:, observations.time_at] = self._time_shifts(learned)
+        self._model.learn(np.stack([k.row_d for k in learned]), [k.curve for k in learned], shares_g, shifts_nm)
         running = [k.row_d[None] for k in observations.all if k.running]
         mean_cgm, doubt_cgm = self._model.predict(np.concatenate([rows_cd, *running]))
         horizons_c = np.array([c.horizon for c in offered])
@@ -123,6 +130,12 @@ class Acquisition:
         in_time_c = (seconds_cg <= (within_s or np.inf)).sum(axis=1)
         rates_c: np.ndarray = np.where(in_time_c > 0, rates_cg[np.arange(count), np.maximum(in_time_c, 1) - 1], 0.0)
         return rates_c + 1e-12 / seconds_cg[:, 0]  # where nothing more is to be gained: the fastest
+
+    def _time_shifts(self, learned: Sequence[Observation]) -> list[float]:
+        """What is added to each curve's times, as levels, where it was trained on other hardware than is asked for."""
+        parts = dict.fromkeys(k.part for k in learned if k.part is not None)
+        by_part = {part: math.log10(self._time_ratio(part)) for part in parts}
+        return [0.0 if k.part is None else by_part[k.part] for k in learned]
 
     def _samples(self, mean_cgm: np.ndarray, doubt_cgm: np.ndarray) -> np.ndarray:
         """(s, c, g, k) gains of curves that might be, 0 where a constraint is broken."""

@@ -44,6 +44,11 @@ class CostModel:
         self._sums[key] = (sum_s + float(time_s) - before_s, epochs + point.epoch - before)
         self._rows[key] = row_d
 
+    @property
+    def keys(self) -> set[str]:
+        """The `cost_key` of all that was trained or probed."""
+        return set(self._rows)
+
     def known(self, key: str) -> float | None:
         """Seconds an epoch, where something with this `cost_key` was trained or probed."""
         seen = self._sums.get(key)

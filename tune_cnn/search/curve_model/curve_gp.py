@@ -67,8 +67,13 @@ class CurveModel:
         self._processes = [GaussianProcess(width) for _ in range(metrics)]
         self._tuned = 0
 
-    def learn(self, rows_nd: np.ndarray, curves: Sequence[Curve], shares_g: np.ndarray) -> None:
+    def learn(
+        self, rows_nd: np.ndarray, curves: Sequence[Curve], shares_g: np.ndarray, shifts_nm: np.ndarray | None = None
+    ) -> None:
+        """`shifts_nm`: what is added to each curve's levels, of those that were trained on other hardware."""
         seen_ngm = np.stack([c.share(shares_g) for c in curves])
+        if shifts_nm is not None:
+            seen_ngm += shifts_nm[:, None, :]
         done = completed(seen_ngm, shares_g)
         self._rows_nd, self._done = rows_nd, done
         if len(rows_nd) >= AGAIN * self._tuned:

@@ -10,6 +10,7 @@ from tune_cnn.front.dominance import raw_values
 from tune_cnn.front.hypervolume import FrontTracker, gains_of_scaled
 from tune_cnn.metrics import METRICS, EpochPoint, Metric
 from tune_cnn.search.curve_model.curves import Curve, Curves, levels, limits, scaled_of
+from tune_cnn.search.curve_model.hardware_share import Part
 from tune_cnn.spec import StudySpec
 from tune_cnn.untyped import Plain
 
@@ -27,6 +28,7 @@ class Observation:
     params: Mapping[str, Plain]
     row_d: np.ndarray
     curve: Curve
+    part: Part | None = None  # of the hardware, that it trains on
     running: bool = True
 
 
@@ -53,8 +55,11 @@ class Observations:
         row_d: np.ndarray,
         horizon: int,
         points: Sequence[EpochPoint],
+        *,
+        part: Part | None = None,
     ) -> Observation:
-        observation = Observation(encoded=encoded, params=params, row_d=row_d, curve=self.curves.start(horizon))
+        curve = self.curves.start(horizon)
+        observation = Observation(encoded=encoded, params=params, row_d=row_d, curve=curve, part=part)
         self.all.append(observation)
         for point in points:
             self.add(observation, point)

@@ -72,7 +72,7 @@ def _hardware(inspection: Inspection, slots: Slots) -> dict[str, Plain]:
     place = {} if len(slots.bundles) == 1 else {"ranks": "on one node" if slots.packed else "over several nodes"}
     if 0 < slots.gpu_share < 1:  # how the trials of a GPU share it decides a step's time
         place["gpu_sharing"] = "MPS" if inspection.device.has_mps else "time slices"
-    return {**own, **place, **of_phase(slots.count, slots.gpu_share, slots.power_limit_w)}
+    return {**own, **place, **of_phase(slots.count, slots.gpu_share, slots.power_limit_w, slots.accelerator)}
 
 
 def check_measurable(spec: StudySpec, gpu_share: float) -> None:

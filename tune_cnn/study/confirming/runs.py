@@ -1,5 +1,6 @@
 """The runs that confirm a front: one after another, alone on their hardware, each committed as it ends."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
 from tune_cnn.study.confirming.plan import phase_of
 from tune_cnn.study.jobs import job_template, loop_of, stalls_of
+from tune_cnn.study.machine import on_type
 from tune_cnn.study.session import Session
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
@@ -43,13 +45,15 @@ def confirm_runs(
     *,
     stopping: Callable[[], bool],
     ended_here: Callable[[SeedRun], None] = lambda run: None,
+    there: str | None = None,
 ) -> bool:
     """Train the runs that are planned, in the plan's order, and commit each. False where it was stopped before the end.
 
     What has ended is never trained again: killed at any time, the next start goes on with the first that has not.
+    `there`: the type of accelerator, where the study was not searched on it.
     """
     confirmations, objectives = session.store.confirmations, session.spec.objective_metrics
-    left = {_id(run) for run in confirmations.runs(session.study) if run.state is RunState.PLANNED}
+    left = {_id(run) for run in confirmations.runs(session.study, on=there) if run.state is RunState.PLANNED}
     ended = len(plan) - len(left)
     for run in (run for run in plan if _id(run) in left):
         if stopping():
@@ -57,7 +61,7 @@ def confirm_runs(
         done = trainer.train(run)
         if done is None:
             return False
-        confirmations.end(session.study, done)
+        confirmations.end(session.study, done, on=there)
         ended_here(done)
         ended += 1
         session.report(f"run {ended} of {len(plan)}: {in_words(done, objectives)}")
@@ -65,20 +69,27 @@ def confirm_runs(
 
 
 def confirm_planned(
-    session: Session, plan: Sequence[SeedRun], *, here: Mapping[str, Plain], stopping: Callable[[], bool]
+    session: Session,
+    plan: Sequence[SeedRun],
+    *,
+    here: Mapping[str, Plain],
+    stopping: Callable[[], bool],
+    there: str | None = None,
 ) -> bool:
     """The same on Ray, which must be connected; the checkpoints go once nothing is left to go on with.
 
-    `here`: what `preflight.check` found here.
+    `here`: what `preflight.check` found here, of each type where there are several.
     """
     seeds, points = len({run.number for run in plan}), len({run.key for run in plan})
     session.report(f"confirming {points} point{'s' * (points != 1)} of the front, each alone on its hardware")
     if seeds in TOO_FEW:
         session.report(TOO_FEW[seeds])
-    trainer = DedicatedTrainer(session, stopping=stopping)
-    whole = confirm_runs(
-        session, plan, trainer, stopping=stopping, ended_here=lambda run: keep_machine(session, run, here)
-    )
+    trainer = DedicatedTrainer(session, stopping=stopping, there=there)
+
+    def ended_here(run: SeedRun) -> None:
+        keep_machine(session, run, on_type(here, trainer.phase(run).accelerator), there=there)
+
+    whole = confirm_runs(session, plan, trainer, stopping=stopping, ended_here=ended_here, there=there)
     if whole:
         trainer.forget()
     return whole
@@ -106,31 +117,39 @@ class DedicatedTrainer:
     A trial's own share caps its allocator as in the search and as in `train`; the device is reserved as a whole.
     """
 
-    def __init__(self, session: Session, *, stopping: Callable[[], bool]) -> None:
+    def __init__(self, session: Session, *, stopping: Callable[[], bool], there: str | None = None) -> None:
+        """`there`: as for `confirm_runs`."""
         self._spec, self._locations, self._report = session.spec, session.locations, session.report
         self._trials = {trial.number: trial for trial in session.store.trials(session.study)}
         info = session.record.info
-        self._data_key, self._context_mib = info.get("data", {}).get("key"), info.get("context_mib")
+        self._data_key, self._info = info.get("data", {}).get("key"), info
         self._stopping = stopping
         self._power = session.power
         self._slots: dict[Phase, Slots] = {}
-        self._root = f"{session.locations.checkpoints(session.study)}/confirm"
+        place = "confirm" if there is None else f"confirm-{re.sub(r'[^A-Za-z0-9._-]', '_', there)}"
+        self._root = f"{session.locations.checkpoints(session.study)}/{place}"
 
     def forget(self) -> None:
         """Drop the checkpoints of all runs: there is nothing to go on with."""
         remove(self._root)
 
+    def phase(self, run: SeedRun) -> Phase:
+        """Where it is trained."""
+        return phase_of(self._trials[run.trial], self._spec)
+
     def train(self, run: SeedRun) -> SeedRun | None:
-        slots = self._slots_of(phase_of(self._trials[run.trial]))  # what can't be had is no fault of the run's
+        slots = self._slots_of(self.phase(run))  # what can't be had is no fault of the run's
         self._power.hold(slots.power_limit_w)
         losses = Losses()  # as of a searched trial
         while True:
             try:
                 job = self._job(run, slots)
                 how = {**loop_of(self._locations), **stalls_of(self._spec, self._locations)}
-                with dedicated(job, alone(slots), **how) as training:
+                with dedicated(job, alone(slots), leaving=self._stopping, **how) as training:
                     return self._trained(run, job, training)
             except ProcessLost as error:
+                if self._stopping():
+                    return None
                 if losses.again(run.trial, error.loss, str(error)) is not None:
                     return replace(run, state=RunState.FAILED, reason=str(error))
                 self._report(f"{error}; once more, from the last checkpoint")
@@ -165,7 +184,7 @@ class DedicatedTrainer:
             configuration=self._spec.configuration(self._trials[run.trial].params),
             seed=run.seed,
             data_key=self._data_key,
-            context_mib=self._context_mib,
+            context_mib=on_type(self._info, slots.accelerator).get("context_mib"),
             cache_dir=str(Path(self._locations.cache_dir).expanduser()),
             checkpoint_dir=self._folder(run),
             stop_epoch=run.epoch,

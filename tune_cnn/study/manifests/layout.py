@@ -44,7 +44,7 @@ def layout(resources: Resources, *, nodes: int | None, slots: int | None) -> Lay
         slots_per_node=per_node,
         cpus_per_node=per_node * resources.cpus_per_trial,
         gpus_per_node=max(_gpus(resources, share, per_node) for share in _shares(resources)),
-        accelerator=resources.accelerator,
+        accelerator=_one_type(resources),
     )
 
 
@@ -52,12 +52,23 @@ def _shares(resources: Resources) -> list[float]:
     shares = [phase.gpus_per_rank for phase in resources.phases]
     if None not in shares:
         return [share for share in shares if share is not None]
-    if resources.accelerator is None and not resources.power_limits_w:
+    if not resources.accelerators and not resources.power_limits_w:
         raise ResourceError(
             "resources.gpus_per_rank: a cluster must be told whether a trial gets a GPU, and the spec leaves it open; "
             "set it to 0, a fraction or 1, e.g. by --set resources.gpus_per_rank=1"
         )
     return [1.0]  # whoever names a GPU wants one
+
+
+def _one_type(resources: Resources) -> str | None:
+    types = resources.accelerators
+    if len(types) > 1:
+        raise ResourceError(
+            f"resources.accelerator: names {', '.join(types)}, and a manifest asks for nodes that are all alike; write "
+            f"one for each, e.g. with --set resources.accelerator={types[0]}, or search through --address on a cluster "
+            "that has them all"
+        )
+    return types[0] if types else None
 
 
 def _gpus(resources: Resources, share: float, slots: int) -> int:

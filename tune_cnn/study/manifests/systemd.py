@@ -19,8 +19,8 @@ def systemd(sources: Sequence[Source], asked: Asked, *, file: str = "FILE") -> s
     study, limits = source.spec.study, source.spec.resources.power_limits_w
     if limits:
         raise ResourceError(
-            f"resources.power_limit_w: is set by root alone, and a user's systemd has no such right, got "
-            f"{', '.join(f'{watts:g}' for watts in limits)} W; leave it out, or give the command as root"
+            f"resources.power_limit_w: is set by root alone, and this unit runs as a user, got "
+            f"{', '.join(f'{watts:g}' for watts in limits)} W. {_instead(limits)}"
         )
     home = (asked.home or HOME).expanduser()
     words = [str(asked.programs / "tune-cnn"), "search", *source.words, "--home", str(asked.folder / home)]
@@ -40,6 +40,15 @@ def systemd(sources: Sequence[Source], asked: Asked, *, file: str = "FILE") -> s
             "NOTICE_S": asked.notice_s,
         },
     )
+
+
+def _instead(limits: Sequence[float]) -> str:
+    if len(limits) == 1:
+        return (
+            f"Leave it out, and have root set the limit before the search: `nvidia-smi -pl {limits[0]:g}` holds until "
+            "the machine starts again, and the search runs at what it finds"
+        )
+    return "Several are a search's own affair: run `tune-cnn search` as root, in a shell and without this unit"
 
 
 def _word(word: str) -> str:

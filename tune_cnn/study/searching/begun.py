@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from tune_cnn.records.rows import TrialRecord
+from tune_cnn.study.machine import ACCELERATOR
 from tune_cnn.trials.tune_adapter import Assignment
 from tune_cnn.untyped import Plain
 
@@ -42,5 +43,11 @@ class BegunTrials:
         return [one.trial for one in self._back]
 
     def _is_of(self, trial: TrialRecord, phase: Phase) -> bool:
-        """Whether it had the GPU share and the power of this phase, or the study knows only one."""
-        return self._has_one_phase or all(trial.extra.get(name) == value for name, value in phase.items())
+        """Whether it had the type, the GPU share and the power of this phase, or the study knows only one.
+
+        A trial of before types were recorded has the type of any.
+        """
+        return self._has_one_phase or all(
+            trial.extra.get(name) == value or (name == ACCELERATOR and trial.extra.get(name) is None)
+            for name, value in phase.items()
+        )

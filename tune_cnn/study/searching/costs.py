@@ -13,7 +13,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.costs import Cost, cost_key
 from tune_cnn.states import TrialState
-from tune_cnn.study.machine import machine_of, of_phase
+from tune_cnn.study.machine import ACCELERATOR, machine_of, of_phase, on_type
 from tune_cnn.untyped import Plain
 
 
@@ -57,14 +57,14 @@ def keep_costs(store: Store, spec: StudySpec, archive: StudyArchive) -> None:
     another machine or with other versions is left out: `info` is that of the last start.
     """
     info = archive.study.info
-    here = place_of(info)
     phases: dict[tuple[Plain, ...], list[TrialRecord]] = {}
     # `place` is that of a trial's start: one that was resumed may have trained elsewhere too
-    for trial in (one for one in archive.trials if one.extra.get("place") == here and one.attempts == 1):
-        phase = tuple(trial.extra.get(name) for name in ("slots", "gpu_share", "power_limit_w"))
-        phases.setdefault(phase, []).append(trial)
+    for trial in (one for one in archive.trials if one.attempts == 1):
+        phase = tuple(trial.extra.get(name) for name in ("slots", "gpu_share", "power_limit_w", ACCELERATOR))
+        if trial.extra.get("place") == place_of(on_type(info, phase[-1])):
+            phases.setdefault(phase, []).append(trial)
     for phase, trials in phases.items():
-        setup = setup_of(spec, info, **of_phase(*phase))
+        setup = setup_of(spec, on_type(info, phase[-1]), **of_phase(*phase))
         store.costs.keep(setup, of_trials(spec, trials, archive.points, train_images=info["data"]["train_images"]))
 
 

@@ -13,6 +13,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import open_store
 from tune_cnn.study.asked import refuse_question
+from tune_cnn.study.checks.accelerators import check_others
 from tune_cnn.study.checks.preflight import check_measurable, check_unchanged, inspection_call
 from tune_cnn.study.checks.resume import check_precisions
 from tune_cnn.study.confirming.plan import is_left, plan, settings
@@ -84,7 +85,10 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
         is_fresh = known is None or not store.trials(spec.study)
         warm = [params for source in spec.warm_start for params in warm_params(source, locations)] if is_fresh else []
         phases = _connect(session, stack)
-        startup = Startup(session, phases, display, lease=stack, warm=warm, over=over, is_new=known is None)
+        others = check_others(spec, phases, cache_dir=locations.cache_dir, report=session.report)
+        startup = Startup(
+            session, phases, display, lease=stack, warm=warm, over=over, is_new=known is None, others=others
+        )
         return _train(session, startup)
 
 

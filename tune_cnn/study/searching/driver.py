@@ -8,9 +8,11 @@ from tune_cnn.front.constraints import feasible
 from tune_cnn.front.hypervolume import FrontTracker
 from tune_cnn.metrics import EpochPoint, unusable
 from tune_cnn.reports.progress import Progress
-from tune_cnn.search.search import Search
+from tune_cnn.search.search import Possible, Search
+from tune_cnn.spec.resources import Phase
 from tune_cnn.states import TrialState
 from tune_cnn.study.failures import AlikeFailures
+from tune_cnn.study.machine import ACCELERATOR, on_type
 from tune_cnn.study.searching.begun import BegunTrials
 from tune_cnn.study.searching.budget import BudgetTracker, PhaseEnd
 from tune_cnn.study.searching.costs import place_of
@@ -27,6 +29,7 @@ from tune_cnn.untyped import Plain
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
+ANY = Phase()
 
 
 class SearchDriver:
@@ -61,15 +64,15 @@ class SearchDriver:
         self._over = over
         self._shown_s = 0.0
         self._phase_end = PhaseEnd()
-        self._phase: dict[str, float | None] = {"gpu_share": 0.0}
+        self._phase: dict[str, Plain] = {"gpu_share": 0.0}
         self._load()
 
     def _load(self) -> None:
         """Take up the study where it stands: ended trials count, unfinished ones are trained on first."""
         study = self._store.study(self._spec.study)
         assert study is not None
-        self._place, self._data_key = place_of(study.info), study.info.get("data", {}).get("key")
-        self._context_mib = study.info.get("context_mib")
+        self._info, self._data_key = study.info, study.info.get("data", {}).get("key")
+        self._here: Mapping[str, Plain] = study.info  # as it holds in this phase
         trials = self._store.trials(self._spec.study)
         self._tracker = FrontTracker(self._objectives, study.reference)
         self._trace: list[float] = []
@@ -103,7 +106,7 @@ class SearchDriver:
         expected_s = self.search.epoch_time_s(params)  # before it teaches the search its own
         self._next_number += 1
         seed = trial_seed(self._spec.seed, number)
-        ran = {"slots": self.slots, "place": self._place, **self._phase}
+        ran = {"slots": self.slots, "place": place_of(self._here), **self._phase}
         self._write.add_trial(number, params, seed=seed, extra=ran)
         return self._start(number, params, seed, expected_s)
 
@@ -156,10 +159,9 @@ class SearchDriver:
         self.alike.end(state, reason)
         self._fix_reference()
         self._budget.trial_ended(  # a failure says nothing of what is still to be found
-            ran_s,
-            self._tracker.hypervolume if state.has_result and self._tracker.reference_is_fixed else None,
+            ran_s, self._tracker.hypervolume if state.has_result and self._tracker.reference_is_fixed else None
         )
-        self._write.update(searched_s=self.searched_s)
+        self._write.update(searched_s=self._budget.searched_s)
         self._forget(trial)
 
     @never_raises(True)
@@ -176,11 +178,14 @@ class SearchDriver:
         log.debug("the search stops", exc_info=error)
         self.failure = self.failure or error
 
-    def begin_phase(self, gpu_share: float, slots: int, *, power_limit_w: float | None = None, end: PhaseEnd) -> None:
-        """A phase of one GPU fraction and power: hands out trials up to its end, or to the budget's."""
-        self._phase = {"gpu_share": gpu_share, "power_limit_w": power_limit_w}
+    def begin_phase(
+        self, gpu_share: float, slots: int, *, end: PhaseEnd, on: Phase = ANY, possible: Possible | None = None
+    ) -> None:
+        """Hand out trials of one type, GPU share and power up to its end, or the budget's; `possible`: see `Search`."""
+        self._phase = {"gpu_share": gpu_share, "power_limit_w": on.power_limit_w, ACCELERATOR: on.accelerator}
+        self._here = on_type(self._info, on.accelerator)
         self.slots, self._phase_end = slots, end
-        self.search.begin_phase(gpu_share, power_limit_w)
+        self.search.begin_phase(gpu_share, on.power_limit_w, on.accelerator, possible=possible)
 
     @property
     def trials_to_run(self) -> int | None:
@@ -192,10 +197,6 @@ class SearchDriver:
     @property
     def stopping(self) -> bool:
         return self.interrupted or self.alike.pausing or self.failure is not None
-
-    @property
-    def searched_s(self) -> float:
-        return self._budget.searched_s
 
     @property
     def over(self) -> str | None:
@@ -223,7 +224,7 @@ class SearchDriver:
             for trial in self._begun.left():  # the budget was spent before they got another slot
                 self.end(trial, TrialState.STOPPED, self.over)
         self._fix_reference(final=self.ended)
-        self._write.update(searched_s=self.searched_s)
+        self._write.update(searched_s=self._budget.searched_s)
         self._show(self.progress())
 
     def progress(self) -> Progress:
@@ -238,7 +239,7 @@ class SearchDriver:
             trials_budget=trials,
             hours_budget=self._spec.budget.hours,
             epochs_budget=self._spec.budget.epochs,
-            elapsed_s=self.searched_s,
+            elapsed_s=self._budget.searched_s,
             time_left_s=self._budget.left_s(  # by what trials take, never beyond the budget of hours
                 to_start=None if trials is None else max(0, trials - done - len(self._running)),
                 running_s=self._running.ages_s(),
@@ -273,7 +274,7 @@ class SearchDriver:
         return self._start(trial.number, trial.params, trial.seed, None)
 
     def _start(self, number: int, params: Mapping[str, Plain], seed: int, expected_s: float | None) -> Assignment:
-        known = {"data_key": self._data_key, "context_mib": self._context_mib}
+        known = {"data_key": self._data_key, "context_mib": self._here.get("context_mib")}
         return self._running.start(Assignment(trial=number, params=params, seed=seed, **known), expected_s)
 
     def _track(self, point: EpochPoint) -> None:

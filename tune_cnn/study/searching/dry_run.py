@@ -45,6 +45,7 @@ def dry_run(spec: StudySpec, locations: Locations, *, report: Report) -> dict[st
                 {
                     "gpus_per_rank": slots.gpu_share,
                     "power_limit_w": slots.power_limit_w,
+                    "accelerator": slots.accelerator,
                     "slots": slots.count,
                     "probes": rows,
                     "probed": len(unknown),

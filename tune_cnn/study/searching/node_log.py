@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from tune_cnn.errors import TuneCnnError
 from tune_cnn.records.rows import NodeRecord
+from tune_cnn.study.hints import again
 from tune_cnn.study.nodes import NodeSummary, in_words, slow_note, summaries
 from tune_cnn.study.searching.until_room import StudyWriter
 from tune_cnn.study.session import Session
@@ -34,7 +36,15 @@ class NodeLog:
         ]
 
     def hear(self, event: NodeEvent, ratio: float | None) -> None:
-        """`ratio`: of an ended trial's time to what was expected; None: not known."""
+        """`ratio`: of an ended trial's time to what was expected; None: not known.
+
+        TuneCnnError, which ends the search, where no node is left and none came in time.
+        """
+        if event.happened is Happened.GIVEN_UP:
+            raise TuneCnnError(
+                f"study {self._study!r}: {event.why}, so the search ends; what was trained is kept, and once a node is "
+                f"there again this goes on:\n{again()}"
+            )
         if (said := in_words(event)) is not None:
             self._report(said)
         if not event.node:  # of the cluster as a whole

@@ -48,7 +48,7 @@ def shared_slots(spec: StudySpec, alone: Slots) -> Slots | None:
             check_measurable(spec, 1 / count)
         except ResourceError:  # an objective that is a whole GPU's
             return None
-        slots = fit(spec.resources, 1 / count, power_limit_w=alone.power_limit_w)
+        slots = fit(spec.resources, 1 / count, power_limit_w=alone.power_limit_w, accelerator=alone.accelerator)
         if slots.count >= count * alone.count:
             return slots
     return None

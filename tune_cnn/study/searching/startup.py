@@ -14,9 +14,11 @@ from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
 from tune_cnn.spec.loading import recipe_names, spec_of_export
 from tune_cnn.spec.parts import Budget
+from tune_cnn.spec.resources import Phase
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.archive import read_archive
+from tune_cnn.study.checks.accelerators import of_all_types, possible
 from tune_cnn.study.checks.preflight import Checked, checked_with
 from tune_cnn.study.checks.resume import search_on
 from tune_cnn.study.export import read_config
@@ -24,7 +26,7 @@ from tune_cnn.study.failures import is_paused, may_go_well
 from tune_cnn.study.front import Front
 from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.machine import of_phase
+from tune_cnn.study.machine import ACCELERATOR, of_phase, on_type
 from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
@@ -74,6 +76,7 @@ def search_of(session: Session, cards: Cards, warm: Sequence[Mapping[str, Plain]
             points=points.get(t.number, []),
             gpu_share=t.extra.get("gpu_share", 0.0),
             power_limit_w=t.extra.get("power_limit_w"),
+            accelerator=t.extra.get(ACCELERATOR),
         )
         for t in trials
         if t.state.has_ended
@@ -130,14 +133,19 @@ class Startup:
         warm: Sequence[Mapping[str, Plain]],
         over: str | None,
         is_new: bool,
+        others: Mapping[str, Checked],
     ) -> None:
-        """`lease` closes when the search ends. `over`: why nothing is left to search, where there is to confirm."""
+        """`lease` closes when the search ends. `over`: why nothing is left to search, where there is to confirm.
+
+        `others`: what was found on the types of accelerator that come after the first phase's.
+        """
         self.phases = phases
         self.shown = ExitStack()  # the display and the signals, from the first trial to the last
         self.driver: SearchDriver | None = None
         self.checked: Checked | None = None
         self._session, self._display, self._lease = session, display, lease
-        self._warm, self._over, self._is_new = warm, over, is_new
+        self._warm, self._over, self._is_new, self._others = warm, over, is_new, others
+        self._of_types: Mapping[str, Checked] = {}  # what each can train, where there are several
 
     @property
     def opened(self) -> SearchDriver:
@@ -147,7 +155,11 @@ class Startup:
     def open(self, inspection: Inspection) -> SearchDriver:
         """The driver of the trials to come; raises InputError where the node can't search this spec."""
         session, slots = self._session, self.phases[0]
-        self.checked = checked = checked_with(session.spec, slots, inspection)
+        checked = checked_with(session.spec, slots, inspection)
+        if self._others:
+            self._of_types = {str(slots.accelerator): checked, **self._others}
+            checked = of_all_types(session.spec, self._of_types)
+        self.checked = checked
         for note in checked.notes:
             session.report(note)
         self._open_study(checked)
@@ -167,14 +179,16 @@ class Startup:
         """The driver hands out the trials of this phase, from 1, and the search learns what is known of its costs."""
         assert self.checked is not None, "the study is open"
         spec, slots, driver = self._session.spec, self.phases[number - 1], self.opened
+        here = self._of_types.get(str(slots.accelerator))
         driver.begin_phase(
             slots.gpu_share,
             slots.count,
-            power_limit_w=slots.power_limit_w,
+            on=Phase(power_limit_w=slots.power_limit_w, accelerator=slots.accelerator),
+            possible=None if here is None else possible(here.spec),
             end=PhaseEnd.of(spec.budget, number, len(self.phases)),
         )
-        phase = of_phase(slots.count, slots.gpu_share, slots.power_limit_w)
-        setup = setup_of(spec, self.checked.info, **phase)
+        phase = of_phase(slots.count, slots.gpu_share, slots.power_limit_w, slots.accelerator)
+        setup = setup_of(spec, on_type(self.checked.info, slots.accelerator), **phase)
         teach_costs(driver.search, self._session.store, setup)
 
     def _open_study(self, checked: Checked) -> None:

@@ -1,34 +1,38 @@
 """`train`: keep the promise that an export made, and say how far it was kept."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tune_cnn.as_found import left_as_found
-from tune_cnn.errors import InputError, TrialError, TuneCnnError
+from tune_cnn.errors import InputError, Interrupted, TrialError, TuneCnnError
 from tune_cnn.files import write_whole
 from tune_cnn.metrics import METRICS
 from tune_cnn.records.mlflow.trained import Trained
-from tune_cnn.reports.model_card import ModelCard, model_card
+from tune_cnn.reports.model_card import model_card
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.export import Export, read_config
+from tune_cnn.study.hints import again
 from tune_cnn.study.jobs import job_template, loop_of, stalls_of
+from tune_cnn.study.leaving import Leaving
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
 from tune_cnn.study.session import Report, on_ray
+from tune_cnn.study.signals import LEAVING, interruptible
 from tune_cnn.study.training import registration
+from tune_cnn.study.training.card import card_of
+from tune_cnn.study.training.order import CARD, CHANGES, CONFIG, WEIGHTS, Order, Outcome, promised_by
 from tune_cnn.study.training.promises import kept
-from tune_cnn.training.messages import EpochResult, Program, TrainingJob
+from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster import Slots, phase_slots
-from tune_cnn.trials.dedicated import Dedicated, alone, dedicated
+from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
+from tune_cnn.trials.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
-
-WEIGHTS, CARD, CONFIG, CHANGES = "model.safetensors", "README.md", "config.yaml", "changes.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +43,6 @@ class TrainResult:
     intervals: Mapping[str, Mapping[str, Plain]]  # low, high, inside; of what was promised with an interval
     notes: list[str]
     registered: Mapping[str, str] | None = None  # name, version, uri, run_id, server
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Order:
-    """What is to be trained, and where it goes."""
-
-    export: Export
-    spec: StudySpec
-    locations: Locations
-    folder: Path
-    all_data: bool
-    register: str | None
-    report: Report
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """What came out of the training's process."""
-
-    job: TrainingJob
-    info: Mapping[str, Plain]  # what `preflight.check` found here
-    notes: list[str]
-    achieved: Mapping[str, float]
-    changes: Sequence[Mapping[str, Plain]]  # by strategies, to the factory's model
-    weights: bytes | None  # None: the user's own training keeps its model to itself
-    program: Program | None  # None: not asked for
 
 
 @left_as_found()
@@ -84,7 +62,7 @@ def train(
     export = read_config(source)
     spec = parse_spec(spec_of_export(export.as_dict()), str(source))
     folder = (output or Path(f"{spec.study}-model")).absolute()
-    order = _Order(
+    order = Order(
         export=export,
         spec=spec,
         locations=locations,
@@ -100,7 +78,7 @@ def train(
     card = _write(order, trained)
     return TrainResult(
         folder=str(folder),
-        promised=_promised(export),
+        promised=promised_by(export),
         achieved=trained.achieved,
         # More images: another accuracy, measured on images that were trained on, and a longer time
         intervals={} if all_data else kept(export.promise, trained.achieved),
@@ -109,10 +87,18 @@ def train(
     )
 
 
-def _run(order: _Order) -> _Trained:
+def _run(order: Order) -> Outcome:
     """Train on Ray, alone on the hardware; TuneCnnError where the training fails."""
     spec, locations, report = order.spec, order.locations, order.report
-    with on_ray(spec, locations, report) as power:
+    leaving, stopped = Leaving(), False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        report(LEAVING)
+        leaving.hurry()
+
+    with on_ray(spec, locations, report, leaving=leaving) as power:
         slots = phase_slots(spec.resources, spec.resources.phases[0], report=report)
         power.hold(slots.power_limit_w)
         checked = check(spec, replace(slots, count=1), cache_dir=locations.cache_dir)
@@ -123,24 +109,50 @@ def _run(order: _Order) -> _Trained:
         job = replace(_job(order, checked.spec, slots), **found)
         horizon = job.configuration.horizon
         report(f"training {spec.model.name} on {spec.data.name} for {job.last_epoch} of {horizon} epochs")
-        try:
-            with dedicated(job, alone(slots), **loop_of(locations), **stalls_of(spec, locations)) as training:
-                trained = _trained(order, training, job)
-        except (TrialError, MemoryError) as error:
-            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
+        with interruptible(stop, unheard=leaving.unheard):
+            trained = _to_the_end(order, job, slots, stopping=lambda: stopped)
     if trained.weights is None:
         notes.append(f"{spec.training} keeps its model to itself, so there are no weights; rank.track(model) shows it")
         report(notes[-1])
     return replace(trained, info=checked.info, notes=notes)
 
 
-def _trained(order: _Order, training: Dedicated, job: TrainingJob) -> _Trained:
+def _to_the_end(order: Order, job: TrainingJob, slots: Slots, *, stopping: Callable[[], bool]) -> Outcome:
+    """Train, in another process from the last checkpoint where one is lost; Interrupted where the user stops it."""
+    losses = Losses()  # as of a searched trial
+    how = {**loop_of(order.locations), **stalls_of(order.spec, order.locations)}
+    while True:
+        try:
+            with dedicated(job, alone(slots), leaving=stopping, **how) as training:
+                return _trained(order, training, job, stopping)
+        except ProcessLost as error:
+            if stopping():
+                raise _interrupted() from None
+            if (given_up := losses.again(job.trial, error.loss, str(error))) is not None:
+                raise TuneCnnError(f"the training failed: {given_up}") from None
+            order.report(f"{error}; once more, from the last checkpoint")
+        except (TrialError, MemoryError) as error:
+            raise TuneCnnError(f"the training failed: {end_of(error)[1]}") from None
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted(f"The training is interrupted; its checkpoint is kept.\nGo on with:  {again()}")
+
+
+def _trained(order: Order, training: Dedicated, job: TrainingJob, stopping: Callable[[], bool]) -> Outcome:
     wants_program = order.register is not None
     if wants_program:
         training.check_program(job)
-    last = training.train(job, lambda result: order.report(_line(result, job)))
+
+    def told(result: EpochResult) -> bool:
+        order.report(_line(result, job))
+        return stopping()
+
+    last = training.train(job, told)
+    if stopping() and not last.done and last.epoch < job.last_epoch:
+        raise _interrupted()
     changes, tested = training.changes(), training.test()
-    return _Trained(
+    return Outcome(
         job=job,
         info={},
         notes=[],
@@ -151,7 +163,7 @@ def _trained(order: _Order, training: Dedicated, job: TrainingJob) -> _Trained:
     )
 
 
-def _write(order: _Order, trained: _Trained) -> str:
+def _write(order: Order, trained: Outcome) -> str:
     """Write what was trained into its folder, the weights first; the model card."""
     folder = order.folder
     if trained.weights is not None:
@@ -160,12 +172,12 @@ def _write(order: _Order, trained: _Trained) -> str:
         write_whole(folder / CHANGES, json.dumps(trained.changes) + "\n")
     order.export.to_yaml(folder / CONFIG)
     remove(str(folder / "checkpoints"))
-    card = model_card(_card(order, trained))
+    card = model_card(card_of(order, trained))
     write_whole(folder / CARD, card)
     return card
 
 
-def _register(order: _Order, trained: _Trained, card: str) -> Mapping[str, str] | None:
+def _register(order: Order, trained: Outcome, card: str) -> Mapping[str, str] | None:
     """Make the model the next version of its name in MLflow, where that is asked for."""
     if order.register is None or trained.program is None:
         return None
@@ -175,7 +187,7 @@ def _register(order: _Order, trained: _Trained, card: str) -> Mapping[str, str] 
         study=str(origin.get("study", order.spec.study)),
         params=trained.job.configuration.params(),
         metrics=trained.achieved,
-        promised=_promised(order.export),
+        promised=promised_by(order.export),
         origin={k: v for k, v in origin.items() if isinstance(v, str | int | float | bool)},
         epoch=trained.job.last_epoch,
         card=card,
@@ -193,11 +205,6 @@ def _register(order: _Order, trained: _Trained, card: str) -> Mapping[str, str] 
     )
 
 
-def _promised(export: Export) -> Mapping[str, float]:
-    metrics: Mapping[str, float] = export.promise.get("metrics", {})
-    return metrics
-
-
 def _writable(folder: Path) -> None:
     """Before the training, not after it: hours may lie between."""
     if not folder.parent.is_dir():
@@ -207,7 +214,7 @@ def _writable(folder: Path) -> None:
     probe.unlink()
 
 
-def _job(order: _Order, spec: StudySpec, slots: Slots) -> TrainingJob:
+def _job(order: Order, spec: StudySpec, slots: Slots) -> TrainingJob:
     """`spec`: as this hardware can train it."""
     export, locations = order.export, order.locations
     return replace(
@@ -239,42 +246,3 @@ def _line(result: EpochResult, job: TrainingJob) -> str:
         if name in result.metrics
     ]
     return f"epoch {result.epoch}/{job.last_epoch}: " + ", ".join(shown)
-
-
-def _card(order: _Order, trained: _Trained) -> ModelCard:
-    export, spec, job = order.export, order.spec, trained.job
-    info, data = trained.info, trained.info["data"]
-    side = f"{data['in_channels']}×{data['image_size'][0]}×{data['image_size'][1]}"
-    mean, std = (tuple(round(value, 4) for value in data[name]) for name in ("mean", "std"))
-    return ModelCard(
-        title=spec.study,
-        summary=f"{spec.model.name} trained on {data['name']}, {job.last_epoch} of {job.configuration.horizon} epochs"
-        + (" on the training and validation images." if job.all_data else "."),
-        origin={**{k: v for k, v in export.origin.items() if k not in {"hardware", "versions"}}, "seed": job.seed},
-        data={k: v for k, v in data.items() if k not in {"classes", "mean", "std", "notes"}},
-        configuration=job.configuration.params(),
-        promise=_promised(export),
-        achieved=trained.achieved,
-        hardware=info["hardware"],
-        versions=info["versions"],
-        weights_file=WEIGHTS if trained.weights is not None else None,
-        build_code=_build_code(spec, job, data, reshaped=bool(trained.changes)),
-        metrics=spec.user_metrics,
-        classes=data["classes"],
-        inputs=f"float images of {side}: pixels in [0, 1], less the mean {mean}, over the deviation {std}, by channel",
-        notes=trained.notes,
-    )
-
-
-def _build_code(spec: StudySpec, job: TrainingJob, data: Mapping[str, Plain], *, reshaped: bool) -> str:
-    """Python that builds the model which the weights are of."""
-    arguments = ", ".join(f"{key}={value!r}" for key, value in job.configuration.model.items())
-    shape = (
-        f"num_classes={data['num_classes']}, in_channels={data['in_channels']}, image_size={tuple(data['image_size'])}"
-    )
-    return (
-        "from tune_cnn.training.models.registry import build_model\n"
-        + ("from tune_cnn.training.strategies.framework.rebuild import rebuilt\n\n" if reshaped else "\n")
-        + f"model = build_model({spec.model.name!r}, {shape}, arguments=dict({arguments}))"
-        + (f"\nmodel = rebuilt(model, {CHANGES!r})  # what strategies have made of it" if reshaped else "")
-    )
