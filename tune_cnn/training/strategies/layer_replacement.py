@@ -162,9 +162,9 @@ def fisher_information(model: nn.Module, batch: Batch, names: Sequence[str]) -> 
         F.cross_entropy(model(batch.images_nchw).float(), batch.labels_n, reduction="sum").backward()
     found = {}
     for name in names:  # a layer that is called twice answers for both; one that isn't, for nothing
-        outputs = [output for output in seen.get(name, []) if output.grad is not None]
-        slopes = sum((output.detach() * output.grad).sum((2, 3)) for output in outputs)
-        found[name] = float(slopes.square().sum() / (2 * len(slopes))) if isinstance(slopes, Tensor) else 0.0
+        of_calls = [(out.detach() * out.grad).sum((2, 3)) for out in seen.get(name, []) if out.grad is not None]
+        slopes_nc = torch.stack(of_calls).sum(0) if of_calls else None
+        found[name] = 0.0 if slopes_nc is None else float(slopes_nc.square().sum() / (2 * len(slopes_nc)))
     return found
 
 
@@ -211,7 +211,7 @@ def time_ratio(run: TrainingRun, batch: Batch) -> Ratio:
         pair = [copy.deepcopy(model).train() for model in (one, other)]
         times = [[step_s(model) for model in pair] for _ in range(WARM_UP + MEASURED)][WARM_UP:]
         first, second = (statistics.median(each) for each in zip(*times, strict=True))
-        return second / first
+        return float(second / first)
 
     return ratio
 

@@ -133,8 +133,11 @@ class LotteryTicket(Strategy):
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights of convolutions and linear layers that learn, by name."""
     layers = {name: module for name, module in model.named_modules() if isinstance(module, WITH_WEIGHTS)}
-    found = {f"{name}.weight".lstrip("."): layer.weight for name, layer in layers.items()}
-    return {name: weight for name, weight in found.items() if weight.requires_grad}
+    return {
+        f"{name}.weight".lstrip("."): weight
+        for name, layer in layers.items()
+        if isinstance(weight := layer.weight, nn.Parameter) and weight.requires_grad
+    }
 
 
 def prune(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], share: float) -> None:

@@ -176,7 +176,7 @@ class PruneTrain(Strategy):
             return 1 / each
         still_bytes = torch.cuda.memory_allocated(run.device)
         freed = freed_by_memory(self._peak_bytes, (self._still_bytes, still_bytes), each)
-        return min(run.group.gather(freed))
+        return float(min(run.group.gather(freed)))
 
     def _has_cut(self, run: TrainingRun) -> bool:
         return any(change["strategy"] == self.name for change in run.changes)

@@ -81,7 +81,7 @@ def _empty(layer: nn.Conv2d, substitute: Substitute) -> nn.Module:
     return nn.Sequential(_like(layer, read, between, groups=groups, bias=None), mixing)
 
 
-def _like(layer: nn.Conv2d, read: int, made: int, *, groups: int, bias: nn.Parameter | None) -> nn.Conv2d:
+def _like(layer: nn.Conv2d, read: int, made: int, *, groups: int, bias: Tensor | None) -> nn.Conv2d:
     other = nn.utils.skip_init(
         nn.Conv2d,
         read,
