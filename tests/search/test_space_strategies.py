@@ -1,11 +1,14 @@
 """Strategies in a search: on or off, knobs only when on, and never two that conflict."""
 
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
 from tune_cnn.metrics import EpochPoint
+from tune_cnn.search.curve_model.candidates import Candidates
 from tune_cnn.search.search import Search
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec import Range, parse_spec
@@ -55,6 +58,45 @@ def test_all_that_may_be_together_is_drawn_and_nothing_else(space):
     for params in drawn:
         assert {f"strategies.{name}" for name in CARDS} <= set(params)  # off, or not drawn: a record says either
         assert ("strategies.prune.share" in params) == params["strategies.prune"]
+
+
+MANY = {
+    **{f"early{number}": card(f"early{number}", Site.SHAPE, forbids={"late": "no"}) for number in range(5)},
+    **{f"other{number}": card(f"other{number}", Site.NORM, forbids={"late": "no"}) for number in range(5)},
+    "late": card("late", Site.AVERAGING),
+}
+
+
+@pytest.fixture
+def crowded() -> SearchSpace:
+    """Ten strategies before one that can be on beside none of them."""
+    raw = {"epochs": [1, 2, 3], "strategies": {name: {} for name in MANY}}
+    return SearchSpace(check_strategies(parse_space(raw), MANY), MANY)
+
+
+def test_a_strategy_that_many_exclude_is_tried_too(crowded: SearchSpace) -> None:
+    """Drawn last of one order it would be on once in 2,000 draws; by either way to draw it is on in one of eleven."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    candidates = Candidates(crowded, lambda params: 1)
+    rng = np.random.default_rng(0)
+    for drawn in (
+        [crowded.suggest(study.ask(), crowded.shuffled_strategies(number)) for number in range(600)],
+        [crowded.decode(candidates.draw(rng))[0] for _ in range(600)],
+    ):
+        counts = Counter(name for params in drawn for name in on(params))
+        assert counts["late"] > 600 / 20, counts
+        assert set(counts) == set(MANY)
+        assert all(on(params) <= {"late"} or "late" not in on(params) for params in drawn)
+
+
+def test_a_neighbour_that_turns_a_strategy_on_turns_off_what_excludes_it(crowded: SearchSpace) -> None:
+    """Else a strategy late in the order could not be reached from a good configuration that has an early one."""
+    good = {"epochs": 2, **{f"strategies.{name}": name == "early0" for name in MANY}}
+    candidates = Candidates(crowded, lambda params: 1)
+    found = candidates.around([crowded.encode(good)[0]], np.random.default_rng(0))
+    assert {frozenset({"late"}), frozenset({"early1"}), frozenset({"early0", "other3"})} <= {
+        on(one.params) for one in found
+    }
 
 
 def test_what_a_strategy_changes_later_is_not_judged_by_first_epochs() -> None:

@@ -214,30 +214,33 @@ class Search:
     def _start(self, number: int, encoded: Encoded, points: Sequence[EpochPoint] = ()) -> dict[str, Plain]:
         """Ask Optuna for this very configuration."""
         self._study.enqueue_trial(encoded)
-        return self._begin(number, *self._drawn(), points)
+        return self._begin(number, *self._drawn(freely=False), points)
 
     def _ask_optuna(self, number: int, within_s: float | None) -> dict[str, Plain]:
         """What the sampler proposes, unless it was tried or won't fit; then another, at last one at random."""
         for _ in range(ASKS):
-            trial, params = self._drawn()
-            one = self._candidates.of(trial.params)
+            trial, params = self._drawn(freely=True)
+            one = self._candidates.of(self._space.encode(params)[0])
             if not self._space.searched or self._worth_trying([one], within_s, strict=True):
                 return self._begin(number, trial, params)
             self._study.tell(trial, state=OptunaState.FAIL)
         left = self._worth_trying(self._candidates.among([], self._rng), within_s)
         return self._start(number, left[int(self._rng.integers(len(left)))].encoded)
 
-    def _drawn(self) -> tuple[Trial, dict[str, Plain]]:
+    def _drawn(self, *, freely: bool) -> tuple[Trial, dict[str, Plain]]:
+        """`freely`: else the next in Optuna's queue is drawn, whose values say which strategies exclude which."""
         with warnings.catch_warnings():
             # what the GP's arithmetic says of points that look alike is no user's affair
             warnings.simplefilter("ignore")
             trial = self._study.ask()
-            return trial, self._space.suggest(trial)
+            order = self._space.shuffled_strategies(trial.number) if freely else ()
+            return trial, self._space.suggest(trial, order)
 
     def _begin(
         self, number: int, trial: Trial, params: dict[str, Plain], points: Sequence[EpochPoint] = ()
     ) -> dict[str, Plain]:
-        self._running[number] = (trial, self._start_observation(trial.params, params, points, self._here))
+        encoded, _ = self._space.encode(params)
+        self._running[number] = (trial, self._start_observation(encoded, params, points, self._here))
         return params
 
     def _on(self, part: Part) -> OnShare:

@@ -1,8 +1,9 @@
 """A spec's space as Optuna sees it: joint, conditional, and with numbers in their order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from random import Random
 
 from optuna.distributions import (
     BaseDistribution,
@@ -112,6 +113,7 @@ class SearchSpace:
         # Parents first: whether a child exists depends on what was drawn for them.
         turns = {f"{STRATEGIES}{name}": turn for turn, name in enumerate(in_order(self._cards, self._cards))}
         self._searched = dict(sorted(searched.items(), key=lambda item: _parents_first(item[0], turns)))
+        self.strategies = [key for key in self._searched if is_strategy(key)]
 
     @property
     def searched(self) -> list[str]:
@@ -144,18 +146,55 @@ class SearchSpace:
             return card is None or may_join(card, on, self._cards)
         return has_meaning(key, beside)
 
-    def suggest(self, trial: Trial) -> dict[str, Plain]:
+    def suggest(self, trial: Trial, order: Iterable[str] = ()) -> dict[str, Plain]:
         """Draw a configuration's parameters: searched ones, and the fixed ones that mean something beside them.
 
-        A strategy that can't be on beside those drawn before it is off, without being drawn.
+        A strategy that can't be on beside those drawn before it is off, without being drawn; `order`: of these draws.
         """
         drawn: dict[str, Plain] = {}
-        for key, encoded in self._searched.items():
+        for key in self._in_turns(order):
             if self.exists(key, drawn):
-                drawn[key] = encoded.suggest(trial, key)
+                drawn[key] = self._searched[key].suggest(trial, key)
             elif is_strategy(key):
                 drawn[key] = False
         return {**{k: v for k, v in self._fixed.items() if self.exists(k, drawn)}, **drawn}
+
+    def shuffled_strategies(self, seed: int) -> list[str]:
+        """An order in which a free draw is fair: the last of one order, which many before it exclude, would hardly ever
+        be on."""
+        return Random(seed).sample(self.strategies, len(self.strategies))
+
+    def agreeing(self, encoded: Mapping[str, Plain], order: Iterable[str]) -> dict[str, Plain]:
+        """The sampler's numbers, with each strategy off that can't be on beside those before it in `order`; strategies
+        that `order` lacks come after."""
+        found, drawn = dict(encoded), dict[str, Plain]()
+        for key in self._in_turns(order):
+            if key in self.strategies and key in found:
+                if self.exists(key, drawn):
+                    drawn[key] = self._searched[key].decode(found[key])
+                else:
+                    found[key] = self.off(key)
+        return found
+
+    def off(self, strategy: str) -> int | float:
+        """The sampler's number of a strategy that is off."""
+        return self._searched[strategy].encode(False)
+
+    def _in_turns(self, order: Iterable[str]) -> list[str]:
+        """All keys in an order in which they can be drawn: strategies in this one, but what one needs before it."""
+        placed: dict[str, None] = {}
+
+        def place(key: str) -> None:
+            card = self._cards.get(strategy_and_knob(key)[0])
+            for needed in sorted(card.needs) if card else ():
+                if STRATEGIES + needed in self.strategies:
+                    place(STRATEGIES + needed)
+            placed[key] = None
+
+        for key in [*order, *self.strategies]:
+            place(key)
+        turns = iter(placed)
+        return [next(turns) if key in placed else key for key in self._searched]
 
     def encode(self, params: Mapping[str, Plain]) -> tuple[dict[str, Plain], dict[str, BaseDistribution]]:
         """The sampler's numbers and distributions of a configuration; ValueError where it is outside the space.

@@ -91,7 +91,19 @@ class Candidates:
         return self._space.decode(encoded)[1]
 
     def draw(self, rng: np.random.Generator) -> Encoded:
-        return self._kept({name: _draw(d, rng.random()) for name, d in self._distributions.items()})
+        drawn = {name: _draw(d, rng.random()) for name, d in self._distributions.items()}
+        order = [self._space.strategies[at] for at in rng.permutation(len(self._space.strategies))]
+        return self._kept(self._space.agreeing(drawn, order))
+
+    def _with_strategies(self, encoded: Encoded) -> Encoded:
+        """With those too that are off because they can't be on beside others: turning one on is a step as well."""
+        return {**{name: self._space.off(name) for name in self._space.strategies}, **encoded}
+
+    def _changed(self, encoded: Encoded, to: Mapping[str, Plain], fresh: Encoded) -> Encoded:
+        """With these values: a strategy that is turned on turns those off that can't be on beside it."""
+        mine = [name for name in self._space.strategies if name in to or name in encoded]
+        order = sorted(mine, key=lambda name: name not in to)
+        return self._kept(self._space.agreeing({**fresh, **encoded, **to}, order))
 
     def among(self, good: Sequence[Encoded], rng: np.random.Generator) -> list[Candidate]:
         """All of a small space; of a larger one draws, and neighbours of the good ones in one or two dimensions."""
@@ -103,10 +115,11 @@ class Candidates:
 
     def around(self, good: Sequence[Encoded], rng: np.random.Generator) -> list[Candidate]:
         """What differs from one of the good ones in one dimension, by a step or another choice; some, where many do."""
-        moves = [(one, name, value) for one in good for name in one for value in self._beside(name, one[name], rng)]
+        whole = [self._with_strategies(one) for one in good]
+        moves = [(one, name, value) for one in whole for name in one for value in self._beside(name, one[name], rng)]
         some = rng.permutation(len(moves))[:AROUND]
         fresh = {name: _draw(d, rng.random()) for name, d in self._distributions.items()}  # what a choice brings along
-        found = [self.of(self._kept({**fresh, **moves[at][0], moves[at][1]: moves[at][2]})) for at in some]
+        found = [self.of(self._changed(one, {name: value}, fresh)) for one, name, value in (moves[at] for at in some)]
         return list({one.key: one for one in found}.values())
 
     def _beside(self, name: str, value: Plain, rng: np.random.Generator) -> list[Plain]:
@@ -123,16 +136,17 @@ class Candidates:
 
     def _near(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         fresh = {name: _draw(d, rng.random()) for name, d in self._distributions.items()}
-        moved = {**fresh, **encoded}
+        to: Encoded = {}
         names = list(self._distributions)
-        for name in rng.choice(names, size=min(len(names), int(rng.integers(1, 3))), replace=False):
-            distribution = self._distributions[str(name)]
+        some = rng.choice(names, size=min(len(names), int(rng.integers(1, 3))), replace=False)
+        for name in map(str, some):
+            distribution = self._distributions[name]
             if isinstance(distribution, CategoricalDistribution):
-                moved[name] = fresh[name]
+                to[name] = fresh[name]
             else:
-                place = _place(distribution, moved[name]) + rng.normal(0.0, NEARNESS)
-                moved[name] = _draw(distribution, _inside(distribution, place))
-        return self._kept(moved)
+                place = _place(distribution, encoded.get(name, fresh[name])) + rng.normal(0.0, NEARNESS)
+                to[name] = _draw(distribution, _inside(distribution, place))
+        return self._changed(encoded, to, fresh)
 
     def row(self, encoded: Mapping[str, Plain]) -> np.ndarray:
         """Numbers in their order between 0 and 1, choices as one column each; absent dimensions in the middle."""
