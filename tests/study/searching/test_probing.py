@@ -47,4 +47,6 @@ def test_a_strategy_that_changes_the_net_later_keeps_only_that_it_does_not_fit()
         if to_keep(params, fitting(0.1, 5.0), {name: card}) is None:
             changing.add(name)
         assert to_keep(params, FULL, {name: card}) is not None
-    assert changing == {"kernel_rescaling", "net2net", "prunetrain"}
+    shapes = {"early_bird", "layer_replacement", "lottery_ticket", "net2net", "prunetrain"}
+    sides = {"efficient_train", "kernel_rescaling", "progressive_resizing", "wavelet_stem"}
+    assert changing == shapes | sides | {"batch_growth", "layer_freezing"}
