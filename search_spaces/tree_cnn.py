@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_cnn import Batch, Rank
+from tune_cnn.untyped import Untyped
 
 LEARNED_FROM = 0.1  # of the new classes' images: what the root is asked about, as in the paper
 NOT_YET = -1e4  # log-probability of a class that has not arrived
@@ -24,7 +24,7 @@ class TreeCnn(nn.Module):
     a loss can be told, too.
     """
 
-    def __init__(self, facts: Any, *, root_width: int, branch_width: int) -> None:
+    def __init__(self, facts: Untyped, *, root_width: int, branch_width: int) -> None:
         super().__init__()
         self._facts, self._branch_width = facts, branch_width
         self.children_of_root: Children = []
@@ -54,7 +54,7 @@ class TreeCnn(nn.Module):
         return new
 
 
-def node(facts: Any, *, width: int, blocks: int) -> nn.Module:
+def node(facts: Untyped, *, width: int, blocks: int) -> nn.Module:
     """A small net: its outputs are as many as there are classes, of which a node uses those that it has."""
     layers: list[nn.Module] = []
     channels = facts.in_channels
@@ -112,7 +112,7 @@ class _Course:
     """What is learned so far, and by which nets."""
 
     def __init__(self, rank: Rank) -> None:
-        arguments: dict[str, Any] = {
+        arguments: dict[str, Untyped] = {
             "method": "tree",
             "first": 4,
             "step": 3,
@@ -251,7 +251,7 @@ class _Course:
             return model.root, model.children_of_root
         return model.branches[name], [[int(one)] for one in name.split("_")]
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Untyped]:
         return {
             "stage": self._stage,
             "effort": self._effort,
@@ -260,7 +260,7 @@ class _Course:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
         }
 
-    def _restore(self, state: Mapping[str, Any] | None) -> None:
+    def _restore(self, state: Mapping[str, Untyped] | None) -> None:
         if state is None:
             return
         self._stage, self._effort = state["stage"], state["effort"]
@@ -279,7 +279,7 @@ def arrivals(num_classes: int, first: int, step: int) -> list[list[int]]:
     return [list(range(start, end)) for start, end in zip(starts, [*starts[1:], num_classes], strict=True)]
 
 
-def _check(rank: Rank, arguments: Mapping[str, Any], *, groups: int) -> None:
+def _check(rank: Rank, arguments: Mapping[str, Untyped], *, groups: int) -> None:
     if arguments["method"] not in METHODS:
         raise ValueError(f"training.method: must be one of {', '.join(METHODS)}, got {arguments['method']!r}")
     if rank.ranks > 1:

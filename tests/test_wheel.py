@@ -28,8 +28,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_a_wheel_holds_every_file_of_the_packages(wheel: set[str]) -> None:
-    """Recipes, the report's style, the server's compose file and unit among them; no tests, no pages: their links lead
-    about in the repository."""
+    """Recipes, the report's style, the server's compose file and unit among them; no tests, no pages and their
+    pictures: their links lead about in the repository."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *PACKAGES],
         cwd=ROOT,
@@ -38,6 +38,6 @@ def test_a_wheel_holds_every_file_of_the_packages(wheel: set[str]) -> None:
         check=True,
     )
     tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
-    assert wheel == {name for name in tracked if not name.endswith(".md")}
+    assert wheel == {name for name in tracked if not name.endswith((".md", ".png"))}
     assert {"mlflow_server/compose.yaml", "mlflow_server/mlflow-server.service", "mlflow_server/Dockerfile"} <= wheel
     assert {"search_spaces/quickstart.yaml", "tune_cnn/reports/html/report.css", "tune_cnn/py.typed"} <= wheel

@@ -47,9 +47,11 @@ def base_of(spec: StudySpec) -> Params:
 
 
 def variants_of(spec: StudySpec) -> dict[str, Params]:
-    """Every strategy of the space, with every combination of its knobs' listed values, by a name that tells them."""
+    """Every strategy of the space, with every combination of its knobs' listed values, by a name that tells them. What
+    one needs is on beside it."""
     names = [strategy_and_knob(key)[0] for key in spec.space if is_strategy(key)]
-    space = check_strategies(spec.space, cards_of(names))
+    cards = cards_of(names)
+    space = check_strategies(spec.space, cards)
     found: dict[str, Params] = {}
     for name in names:
         own = {k: d for k, d in space.items() if k.startswith(f"{STRATEGIES}{name}.")}
@@ -57,7 +59,8 @@ def variants_of(spec: StudySpec) -> dict[str, Params]:
         for values in product(*knobs.values()):
             params = dict(zip(knobs, values, strict=True))
             told = [f"{k.rpartition('.')[2]}={v}" for k, v in params.items() if len(knobs[k]) > 1]
-            found[f"{name} ({', '.join(told)})" if told else name] = {STRATEGIES + name: True, **params}
+            needed = {STRATEGIES + other: True for other in sorted(cards[name].needs)}
+            found[f"{name} ({', '.join(told)})" if told else name] = {**needed, STRATEGIES + name: True, **params}
     return found
 
 
