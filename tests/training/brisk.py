@@ -24,6 +24,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "ema": {"decay": 0.8, "every": 2},
     "selective_backprop": {"every": 2},
     "isgd": {"sigmas": 0.0},
+    "progressive_resizing": {"start": 0.75, "until": 0.3},  # losses of other sides do not compare
     "ssf": {"structure": "given"},  # learning dictionaries takes longer than all the rest
 }
 NAMES = sorted(find_strategies())
