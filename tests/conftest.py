@@ -17,7 +17,7 @@ SHARED = {
     "training/test_rank.py": "two ranks",
     "training/process/test_process_group.py": "two ranks",
     "training/user_code/test_user_training.py": "two ranks",
-    "training/strategies/test_contract.py": "two ranks",
+    "training/strategies/test_together.py": "two ranks",
     "training/profiling/test_bench_ranks.py": "two ranks",
 }
 # Rooms whose tests start processes by themselves come first: at the end, only short ones are left to share out.

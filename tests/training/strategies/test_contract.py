@@ -1,8 +1,6 @@
-"""What every strategy must hold, whatever it does: the same tests for all that are found, and for their pairs."""
+"""What every strategy must hold, whatever it does: the same tests for all that are found."""
 
-import hashlib
 import json
-import math
 import pickle
 import re
 import sys
@@ -11,17 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from brisk import CARDS, EPOCHS, MODEL, NAMES, PAIRS, job_with
-from ranks import COMPUTED, Processes, kept, left_within, same_bits, train
+from brisk import CARDS, EPOCHS, NAMES, finite, job_with, loads_again, trained
+from ranks import COMPUTED, kept, left_within, same_bits, train
 from torch import nn
 
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Choice
 from tune_cnn.spec.dimensions import Fixed
-from tune_cnn.spec.strategies import check_strategies, conflict, in_order
-from tune_cnn.training.models.registry import build_model
+from tune_cnn.spec.strategies import check_strategies, in_order
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.framework.rebuild import rebuilt
 from tune_cnn.training.strategies.framework.registry import find_strategies, find_strategy
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -46,37 +42,6 @@ def plain(folder):
     return train(RankTraining(), job_with(folder))
 
 
-def trained(job):
-    """Results, weights, the trained model and what rebuilds it. One process's ranks measure each model once."""
-    ONE.begin(job)
-    try:
-        results = []
-        while not (results and results[-1].done):
-            results.append(ONE.train_epoch())
-        return results, ONE.weights(), ONE._current.model, ONE.changes()
-    finally:
-        ONE.end()
-
-
-ONE = RankTraining()
-
-
-def finite(results) -> bool:
-    return all(math.isfinite(value) for result in results for value in result.metrics.values())
-
-
-def _largest_groups() -> list[list[str]]:
-    """For each strategy, it and as many of the others as go with it."""
-    groups = []
-    for first in NAMES:
-        group = [first]
-        for name in NAMES:
-            if name != first and all(conflict(CARDS[name], CARDS[one]) is None for one in group):
-                group.append(name)
-        groups.append(sorted(group))
-    return [list(group) for group in dict.fromkeys(map(tuple, groups)) if len(group) > 1]
-
-
 @every
 def test_it_trains_and_changes_what_comes_out(name, folder, plain):
     """Every metric is finite, and the weights are not those of a training without it."""
@@ -85,19 +50,7 @@ def test_it_trains_and_changes_what_comes_out(name, folder, plain):
     assert results[-1].metrics["train_loss"] < results[0].metrics["train_loss"]
     assert not same_bits(weights, plain[1])
     assert results[-1].metrics["parameters"] == sum(p.numel() for p in model.parameters())
-    _loads_again(model, weights, changes, folder)
-
-
-def _loads_again(model, weights, changes, folder) -> None:
-    """The factory's model, rebuilt by the recorded changes, takes the weights and gives the same answers."""
-    path = folder / "changes.json"
-    path.write_text(json.dumps(changes))
-    fresh = rebuilt(build_model(MODEL, num_classes=10, in_channels=1, image_size=(8, 8)), path)
-    fresh.load_state_dict(weights)
-    images_nchw = torch.randn(7, 1, 8, 8)
-    model.to(memory_format=torch.contiguous_format)  # as the fresh one: another layout may round otherwise
-    with torch.inference_mode():
-        assert torch.equal(fresh.eval()(images_nchw), model.eval()(images_nchw))
+    loads_again(model, weights, changes, folder)
 
 
 @every
@@ -147,52 +100,6 @@ def test_a_training_left_within_its_epochs_ends_in_the_same_bits(name, rank, fol
     assert same_bits(left_weights, weights)
     for one, other in zip(results, left_results, strict=True):
         assert {key: one.metrics[key] for key in COMPUTED} == {key: other.metrics[key] for key in COMPUTED}
-
-
-@pytest.mark.parametrize("group", _largest_groups(), ids="+".join)
-def test_all_that_go_together_go_on_within_an_epoch(group, rank, folder, tmp_path):
-    """Where one has changed what the other has made of the model."""
-    _, weights = train(rank, job_with(folder, *group))
-    assert same_bits(left_within(job_with(folder, *group, job=kept(tmp_path)))[1], weights)
-
-
-def test_two_ranks_end_with_the_same_weights(two_processes: Processes, folder):
-    """For each strategy, and for all that go together; one decision that a rank takes by itself would part them."""
-    jobs = {name: job_with(folder, name, job={"ranks": 2}) for name in NAMES}
-    jobs |= {"+".join(group): job_with(folder, *group, job={"ranks": 2}) for group in _largest_groups()}
-    first, second = two_processes.call(digests, two_processes.address(), jobs, timeout_s=400.0)
-    assert first == second
-    assert len(set(first.values())) == len(jobs)
-
-
-def digests(number: int, address: str, jobs) -> dict[str, str]:
-    """Of the weights that each job ends with, on this rank."""
-    rank = RankTraining(number)
-    rank.join(ranks=2, init_method=address, cuda=False)
-    found = {}
-    for name, job in jobs.items():
-        _, weights = train(rank, job)
-        content = b"".join(key.encode() + weights[key].numpy().tobytes() for key in sorted(weights))
-        found[name] = hashlib.sha256(content).hexdigest()
-    return found
-
-
-@pytest.mark.parametrize(("one", "two"), PAIRS, ids=lambda name: name)
-def test_it_combines_with_every_other_that_it_does_not_conflict_with(one, two, folder):
-    """Both at once train, and what they make of the model is built again from what they recorded."""
-    results, weights, model, changes = trained(job_with(folder, one, two))
-    assert finite(results)
-    _loads_again(model, weights, changes, folder)
-
-
-@pytest.mark.parametrize("group", _largest_groups(), ids="+".join)
-def test_all_that_go_together_resume_together(group, rank, folder, tmp_path):
-    """The changes of several strategies are made again in the order in which they came."""
-    job = job_with(folder, *group)
-    _, whole = train(rank, job)
-    kept = replace(job, checkpoint_dir=str(tmp_path), checkpoint_every_s=0.0)
-    train(rank, kept, epochs=kept.last_epoch // 2)
-    assert same_bits(train(RankTraining(), kept)[1], whole)
 
 
 @every
