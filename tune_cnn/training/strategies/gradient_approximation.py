@@ -32,6 +32,10 @@ class GradientApproximation(Strategy):
     paper = "Wang & Nelaturu, 2019, https://arxiv.org/abs/1908.05460"
     saves = Saves.TIME
     sites = frozenset({Site.CONV_BACKWARD})
+    forbids: ClassVar[Mapping[str, str]] = {
+        "layer_replacement": "gradient_approximation counts the steps of each layer, and layer_replacement puts others in "
+        "their place"
+    }
     leaves_unused = True
     knobs: ClassVar[Mapping[str, Knob]] = {
         "every": Knob(allowed=Range(low=2, high=64), default=2, meaning="steps from one exact gradient to the next"),

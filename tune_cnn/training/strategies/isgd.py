@@ -50,7 +50,7 @@ class Isgd(Strategy):
     forbids: ClassVar[Mapping[str, str]] = {
         name: f"isgd compares the losses of the same batches in every epoch, and {name} chooses the images"
         for name in ("minibatch_order", "info_batch", "selective_backprop")
-    }
+    } | {"standardization_loss": "isgd steps again by the loss alone, and standardization_loss adds a term of one pass"}
 
     sigmas: float
     most: int

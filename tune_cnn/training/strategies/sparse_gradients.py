@@ -40,6 +40,10 @@ class SparseGradients(Strategy):
     paper = "Ye et al., 2019, https://arxiv.org/abs/1908.00173"
     saves = Saves.SIMULATED
     sites = frozenset({Site.CONV_BACKWARD})
+    forbids: ClassVar[Mapping[str, str]] = {
+        name: f"sparse_gradients keeps a threshold for each layer, and {name} puts others in their place"
+        for name in ("early_bird", "layer_replacement", "net2net")
+    }
     knobs: ClassVar[Mapping[str, Knob]] = {
         "sparsity": Knob(
             allowed=Range(low=0.1, high=0.99), default=0.9, meaning="share of the gradients that is drawn to 0 or ±τ"
