@@ -33,8 +33,8 @@ class GradientApproximation(Strategy):
     saves = Saves.TIME
     sites = frozenset({Site.CONV_BACKWARD})
     forbids: ClassVar[Mapping[str, str]] = {
-        "layer_replacement": "gradient_approximation counts the steps of each layer, and layer_replacement puts others in "
-        "their place"
+        "layer_replacement": "gradient_approximation keeps something of each layer, and layer_replacement puts others "
+        "in their place"
     }
     leaves_unused = True
     knobs: ClassVar[Mapping[str, Knob]] = {

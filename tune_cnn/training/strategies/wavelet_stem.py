@@ -1,4 +1,7 @@
-"""A stem of Haar sub-bands, after Williams & Li, "Advanced Image Classification Using Wavelets and CNNs", 2016."""
+"""Haar sub-bands.
+
+After Williams & Li, "Advanced Image Classification Using Wavelets and Convolutional Neural Networks", 2016.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar
