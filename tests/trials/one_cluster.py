@@ -43,7 +43,8 @@ class OwnCluster:
                     *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", f"--address={self.gcs}"),
                     *(f"--num-cpus={cpus}", "--object-store-memory=100000000"),
                     *(f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"),
-                    f"--metrics-export-port={metrics}",
+                    # Of its own, as on a machine of its own: a lost node's agent clears what lies there
+                    *(f"--metrics-export-port={metrics}", f"--temp-dir={self.folder.parent / f'n{len(self.nodes)}'}"),
                 ],
                 env={**self.environment, "OMP_NUM_THREADS": "1"},
                 stdout=(self.folder.parent / f"node{len(self.nodes)}.log").open("w"),
