@@ -29,8 +29,11 @@ budget: {trials: 6}
 
 
 @pytest.mark.cluster
-def test_a_search_that_was_sent_outlives_two_of_its_three_nodes(tmp_path: Path) -> None:
+def test_a_search_that_was_sent_outlives_two_of_its_three_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its record is in PostgreSQL, its checkpoints in a folder that all nodes share, and its display is followed."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # the head's, below which logs and reports go
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "spec.yaml").write_text(SPEC)
     with postgres() as url, own_cluster(cpus=1) as cluster:
