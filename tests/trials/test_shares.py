@@ -32,6 +32,7 @@ def test_a_slots_process_has_its_share_of_the_sms_where_mps_runs(tmp_path, monke
     (tmp_path / "control").touch()
     monkeypatch.setenv(PIPES, str(tmp_path))
     monkeypatch.delenv(SM_SHARE_PCT, raising=False)
+    monkeypatch.setattr("tune_cnn.trials.trainable.Beats", lambda *args, **kwargs: None)  # no coordinator is here
     slot = WarmTrial.__new__(WarmTrial)
     slot.setup({}, payload(gpu_share=share))
     assert os.environ.pop(SM_SHARE_PCT, None) == told
