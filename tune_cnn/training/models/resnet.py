@@ -36,9 +36,7 @@ class BasicBlock(nn.Module):
         return F.relu(residual + shortcut_a(images_nchw, residual.shape[1], self.stride))
 
 
-def _resnet(
-    num_classes: int, in_channels: int, width: int, blocks: int, *, stem: int, pooled: bool
-) -> nn.Module:
+def _resnet(num_classes: int, in_channels: int, width: int, blocks: int, *, stem: int, pooled: bool) -> nn.Module:
     """6 × blocks + 2 layers in three stages of `width`, 2 `width` and 4 `width` filters.
 
     stem: side of the first layer's kernels. pooled: max pooling halves the maps between stages, not a stride.
