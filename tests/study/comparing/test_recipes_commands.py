@@ -3,18 +3,34 @@
 import argparse
 import re
 import shlex
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 import search_spaces
-from tune_cnn.spec.strategies import conflict
+from tune_cnn.spec.strategies import check_strategies, conflict
 from tune_cnn.study.comparing.asked import NONE
 from tune_cnn.study.comparing.cells import cells_of
 from tune_cnn.study.comparing.course import Wanted, read
-from tune_cnn.training.strategies.framework.registry import cards_of
+from tune_cnn.training.data.facts import DataFacts, check_batch
+from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies
 
+FASHION = DataFacts(
+    name="fashion_mnist",
+    num_classes=10,
+    in_channels=1,
+    image_size=(28, 28),
+    train_images=3000,
+    validation_images=1000,
+    test_images=10000,
+    classes=tuple("0123456789"),
+    key="made up",
+    mean=(0.29,),
+    std=(0.35,),
+    notes=(),
+)
 FOLDER = Path(search_spaces.__file__).parent
 COMMAND = re.compile(r"^# +tune-cnn (compare .*)$", re.MULTILINE)
 
@@ -43,7 +59,7 @@ def test_there_are_commands_to_hold() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_recipes_comparison_has_cells_that_train_and_no_more_runs_than_it_may(command: str) -> None:
-    """Each cell's strategies go together, and all runs are within --limit."""
+    """Each strategy takes the spec, each cell's strategies go together, and all runs are within --limit."""
     words = options(command)
     wanted = Wanted(
         over=words.over,
@@ -62,4 +78,9 @@ def test_a_recipes_comparison_has_cells_that_train_and_no_more_runs_than_it_may(
         on = cell.of(spec).configuration(cell.params).strategies_on.keys()
         assert all(cards[name].needs <= on for name in on)
         assert all(conflict(cards[a], cards[b]) is None for a, b in combinations(on, 2))
+    whole = spec.model_copy(update={"space": check_strategies(spec.space, cards)})
+    for name in names:
+        find_strategies()[name].check(whole, FASHION)
+    trained_on = round((spec.data.subset or 60_000) * (1 - spec.data.validation))
+    check_batch(replace(FASHION, train_images=trained_on), int(max(asked.values.get("batch_size", [1]))))
     assert wanted.limit is not None and len(cells) * wanted.seeds <= wanted.limit
