@@ -41,6 +41,7 @@ OWN_METRIC = "metrics: {f1: {call: 'a:f', unit: '1', direction: max}}"
 SPECS = [
     of("data: {name: digits, root: ~nobody-of-that-name/x}", "write the path out", "data: {name: digits, root: /x}"),
     of("data: {name: fashon_mnist}", "did you mean 'fashion_mnist'", "data: {name: fashion_mnist}"),
+    of("data: {name: digits, columns: {label: y}}", "leave them out", "data: {name: 'csv:a.csv', columns: {label: y}}"),
     of("data: {name: my_own}", "named as package.module:name", "data: {name: 'my.own:data'}"),
     of("model: {name: small_cnn, width: 3}", "model.width", "space: {model.width: 3}"),
     of("3: x", "put it in quotes", "study: '3'"),

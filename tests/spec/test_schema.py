@@ -8,7 +8,7 @@ import pytest
 from tune_cnn.spec import Configuration, StudySpec, spec_schema
 from tune_cnn.spec.documentation import spec_rows, spec_table
 from tune_cnn.spec.loading import recipe_names
-from tune_cnn.spec.parts import DATA_NAMES, SAMPLER_ARGUMENTS, SamplerSpec
+from tune_cnn.spec.parts import DATA_KINDS, DATA_NAMES, SAMPLER_ARGUMENTS, SamplerSpec
 from tune_cnn.spec.yaml_text import read_yaml
 
 
@@ -106,7 +106,9 @@ def test_every_argument_of_a_sampler_belongs_to_one():
 
 
 def test_the_data_sets_that_a_spec_knows_are_those_that_there_are():
-    """The names in the spec and the readers in training are kept together by this."""
-    from tune_cnn.training.data.sources.registry import data_names
+    """The names and kinds in the spec and the readers in training are kept together by this."""
+    from tune_cnn.spec.calls import KINDS as RESERVED
+    from tune_cnn.training.data.sources.registry import KINDS, data_names
 
     assert set(DATA_NAMES) == set(data_names())
+    assert set(DATA_KINDS) == set(KINDS) == RESERVED

@@ -10,6 +10,14 @@ from tune_cnn.errors import SpecError, first_line, nearest
 from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
 
+# Words before a colon that name a kind of data or model of ours, never a module of the user's.
+KINDS = frozenset({"csv", "npz"})
+
+
+def is_call(name: str) -> bool:
+    """Whether a name is of the user's code, package.module:name, rather than one of ours or of a kind: `csv:FILE`."""
+    return ":" in name and module_name(name) not in KINDS
+
 
 def module_name(path: str) -> str:
     """The part before the colon."""

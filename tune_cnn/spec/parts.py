@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tune_cnn.errors import SpecError, StudyError, nearest
+from tune_cnn.spec.calls import is_call
 from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
 
@@ -14,6 +15,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # Sets known by name; the readers stand in training/data/sources, and a test holds the two together.
 DATA_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100", "svhn", "image_folder")
+# Kinds of sets, each with what its colon is followed by; a FILE is found from data.root.
+DATA_KINDS = {"csv": "FILE", "npz": "FILE"}
+WITH_COLUMNS = ("csv",)
 
 
 def study_name(name: str) -> str:
@@ -57,15 +61,27 @@ class SpecPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Columns(SpecPart):
+    """Names of a table's columns."""
+
+    image: Filled | None = Field(None, description="the column of the images, or of the paths of their files")
+    label: Filled | None = Field(None, description="the column of the classes")
+    split: Filled | None = Field(None, description="csv: the column that says train, val or test")
+
+
 class DataSpec(SpecPart):
     """Which images."""
 
-    name: Filled = Field(description=f"{', '.join(DATA_NAMES)} or your own as package.module:name")
+    name: Filled = Field(
+        description=f"{', '.join((*DATA_NAMES, *(f'{k}:{what}' for k, what in DATA_KINDS.items())))} or your own as "
+        "package.module:name"
+    )
     root: Filled = Field(
         "./data",
         validate_default=True,
         description="folder of the images, from the working directory; made absolute when the spec is loaded",
     )
+    columns: Columns | None = Field(None, description="which columns of a table are what, where the guess is wrong")
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training set held out, by seed and class")
     test: float = Field(0.1, gt=0, lt=1, description="share split off for testing, where the set has no test part")
     subset: int | None = Field(None, ge=2, description="use this many training images only, drawn by seed and class")
@@ -85,9 +101,22 @@ class DataSpec(SpecPart):
     def _absolute(cls, root: str) -> str:
         return absolute(root)
 
+    @model_validator(mode="after")
+    def _tables_have_columns(self) -> Self:
+        kind = self.name.partition(":")[0]
+        if self.columns is not None and kind not in WITH_COLUMNS:
+            raise ValueError(f"columns are of {' and '.join(WITH_COLUMNS)}, and {self.name} has none; leave them out")
+        return self
+
 
 def check_data_name(name: str) -> None:
-    if name not in DATA_NAMES and not CALL.fullmatch(name):
+    """SpecError where it names no set of ours, no kind with what it is a kind of, and no code."""
+    kind, _, which = name.partition(":")
+    if kind in DATA_KINDS:
+        if not which:
+            raise SpecError(f"data.name: {kind} must be followed by what to read, as {kind}:{DATA_KINDS[kind]}")
+        return
+    if name not in DATA_NAMES and not (CALL.fullmatch(name) and is_call(name)):
         near = nearest(name, DATA_NAMES).rstrip("?")
         raise SpecError(f"data.name: there is no data set {name!r}{near}; your own is named as package.module:name")
 
@@ -104,7 +133,7 @@ class ModelSpec(SpecPart):
     @field_validator("name")
     @classmethod
     def _callable(cls, name: str) -> str:
-        return _call(name) if ":" in name else name
+        return _call(name) if is_call(name) else name
 
 
 class Bound(SpecPart):

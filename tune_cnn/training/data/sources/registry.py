@@ -1,15 +1,22 @@
 """Find a data set by name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tune_cnn.errors import DataError, nearest
 from tune_cnn.spec import DataSpec
+from tune_cnn.spec.calls import is_call
 from tune_cnn.training.data.sources.digits import digits
 from tune_cnn.training.data.sources.folder.image_folder import image_folder
 from tune_cnn.training.data.sources.origins import check_origins
 from tune_cnn.training.data.sources.source import Source
+from tune_cnn.training.data.sources.tables.csv_file import csv_file
+from tune_cnn.training.data.sources.tables.npz_file import npz_file
 from tune_cnn.training.data.sources.torchvision_sets import KNOWN, torchvision_set
 from tune_cnn.training.data.sources.user_data import user_set
+
+# By the word before the colon.
+KINDS: dict[str, Callable[[DataSpec], Source]] = {"csv": csv_file, "npz": npz_file}
 
 
 def data_names() -> tuple[str, ...]:
@@ -26,7 +33,10 @@ def find_source(data: DataSpec, seed: int) -> Source:
         return torchvision_set(data.name, root, data.image_size, data.offline)
     if data.name == "image_folder":
         return image_folder(data)
-    if ":" in data.name:
+    kind = data.name.partition(":")[0]
+    if kind in KINDS:
+        return KINDS[kind](data)
+    if is_call(data.name):
         source = user_set(data.name, root, data.image_size, seed)
         check_origins(data.name, source.datasets, data.max_shared)
         return source

@@ -166,9 +166,25 @@ def _some(broken: Sequence[_Seen]) -> str:
 
 def image_folder(data: DataSpec, largest_cache_bytes: int = LARGEST_CACHE_BYTES) -> FolderSource:
     """List the files; DataError where folders or classes don't fit together."""
-    root, side = Path(data.root), data.image_size or DEFAULT_SIDE
-    layout = find_layout(root)
+    layout = find_layout(Path(data.root))
     files, notes = find_images(layout)
+    return source_of_files(
+        "image_folder", layout.root, files, layout.classes, notes, data=data, largest_cache_bytes=largest_cache_bytes
+    )
+
+
+def source_of_files(
+    name: str,
+    root: Path,
+    files: tuple[ImageFile, ...],
+    classes: tuple[str, ...],
+    notes: tuple[str, ...],
+    *,
+    data: DataSpec,
+    largest_cache_bytes: int = LARGEST_CACHE_BYTES,
+) -> FolderSource:
+    """Of files in the order of PARTS, however they were found."""
+    side = data.image_size or DEFAULT_SIDE
     size_bytes = len(files) * 3 * side * side
     bypass = ""
     if size_bytes > largest_cache_bytes:
@@ -176,14 +192,14 @@ def image_folder(data: DataSpec, largest_cache_bytes: int = LARGEST_CACHE_BYTES)
             f"the decoded images would take {size_bytes:,} bytes, so they aren't cached but read from their files "
             f"each time; mean and std are of a sample of some {SAMPLE} training images"
         )
-    said = "".join(f"{f.part}|{f.path}|{f.size_bytes}|{f.mtime_ns}\n" for f in files)
-    settings = f"image_folder|{side}|{data.max_broken}|{data.max_pixels}|{bool(bypass)}|{root}\n"
+    said = "".join(f"{f.part}|{f.path}|{f.label}|{f.size_bytes}|{f.mtime_ns}\n" for f in files)
+    settings = f"{name}|{side}|{data.max_broken}|{data.max_pixels}|{bool(bypass)}|{root}|{classes}\n"
     return FolderSource(
-        name="image_folder",
+        name=name,
         key=hashlib.sha256((settings + said).encode("utf-8", "surrogateescape")).hexdigest(),
         root=root,
         files=files,
-        classes=layout.classes,
+        classes=classes,
         decoding=Decoding(side=side, max_pixels=data.max_pixels),
         max_broken=data.max_broken,
         bypass=bypass,
