@@ -63,7 +63,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "training": [
         {"progress"},
         {"data", "models", "meters", "process"},
-        {"messages", "power"},
+        {"images_for_model", "messages", "power"},
         {"surgery", "image_scores", "export", "checkpoint", "reduction"},
         {"step"},
         {"strategies", "user_code"},
@@ -144,6 +144,7 @@ ROOMS: dict[str, set[str]] = {
     "safetensors": {"training"},
     "sklearn": {"training"},
     "PIL": {"training", "reports"},
+    "timm": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

@@ -17,6 +17,7 @@ CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 DATA_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100", "svhn", "image_folder")
 # Kinds of sets, each with what its colon is followed by; a FILE is found from data.root.
 DATA_KINDS = {"csv": "FILE", "npz": "FILE"}
+WEIGHT_FILES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".tar"})
 WITH_COLUMNS = ("csv",)
 
 
@@ -126,14 +127,25 @@ class ModelSpec(SpecPart):
 
     name: Filled = Field(
         description="small_cnn, lenet5, resnet8, resnet20, resnet32, resnet56, densenet_bc_100_12, dpn92, a "
-        "classification model of torchvision, or your own as package.module:name"
+        "classification model of torchvision, timm:NAME or your own as package.module:name"
     )
-    weights: str | None = Field(None, description="pretrained weights of a torchvision model, e.g. DEFAULT")
+    weights: Filled | None = Field(
+        None, description="pretrained weights of torchvision or timm, e.g. DEFAULT; with timm also a file, by its path"
+    )
 
     @field_validator("name")
     @classmethod
     def _callable(cls, name: str) -> str:
+        if name == "timm:":
+            raise ValueError("timm: must be followed by a model's name, as timm:resnet18")
         return _call(name) if is_call(name) else name
+
+    @field_validator("weights")
+    @classmethod
+    def _found_from_anywhere(cls, weights: str | None) -> str | None:
+        """A file's path from the root: trials run in other folders."""
+        is_file = weights is not None and ("/" in weights or Path(weights).suffix in WEIGHT_FILES)
+        return absolute(weights) if weights is not None and is_file else weights
 
 
 class Bound(SpecPart):

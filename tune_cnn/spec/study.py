@@ -9,6 +9,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from tune_cnn import metrics as table
 from tune_cnn.errors import SpecError
+from tune_cnn.spec.calls import is_call
 from tune_cnn.spec.configuration import STRATEGIES, Configuration, has_meaning
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of, searched_of
 from tune_cnn.spec.messages import shown
@@ -157,7 +158,7 @@ class StudySpec(SpecPart):
                 "space.strategies: act on our own training loop, and `training` replaces it; leave one of them out"
             )
         _fits_ranks(self.space, self.resources)
-        if self.training is not None or ":" in self.model.name:
+        if self.training is not None or is_call(self.model.name):
             # the faster layout is no default for what we don't know: `x.view(…)` behind a convolution can't take it
             self.space.setdefault("channels_last", Fixed(value=False))
         return self

@@ -15,8 +15,8 @@ from tune_cnn.errors import DeviceLost, PeerLost, TrialError
 from tune_cnn.training.between_steps import Leaving
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
-from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.export.program import export
+from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
 from tune_cnn.training.meters.device_errors import DeviceErrors
 from tune_cnn.training.meters.meters import Meters
@@ -245,9 +245,11 @@ class RankTraining:
         )
 
     def _images(self, job: TrainingJob) -> ImageSets:
-        key = f"{job.data.model_dump_json()} {job.split_seed} {job.cache_dir} {job.all_data}"
+        key = f"{job.data.model_dump_json()} {job.model.model_dump_json()} {job.split_seed} {job.cache_dir} {job.all_data}"
         if self._prepared is None or self._prepared[0] != key:
-            images = prepare(job.data, split_seed=job.split_seed, cache_dir=job.cache_dir, all_data=job.all_data)
+            images = prepare_for(
+                job.model, job.data, split_seed=job.split_seed, cache_dir=job.cache_dir, all_data=job.all_data
+            )
             self._prepared = (key, images)
         images = self._prepared[1]
         if job.data_key not in (None, images.facts.key):

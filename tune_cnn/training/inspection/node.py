@@ -11,9 +11,9 @@ from tune_cnn.errors import DataError, SpecError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
-from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
+from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.inspection.device import inspect_device
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
@@ -33,7 +33,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     """
     device = inspect_device(cuda=cuda, compiles=spec.dimension("compile").holds(True))
     folder = Path(cache_dir).expanduser()
-    images = prepare(spec.data, split_seed=spec.seed, cache_dir=folder)
+    images = prepare_for(spec.model, spec.data, split_seed=spec.seed, cache_dir=folder)
     if isinstance(images.train.reader, UserReader):
         check_repeats(images.train.reader, Path(spec.data.root), spec.seed)
     data = images.facts

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tune_cnn.errors import ModelError, nearest
-from tune_cnn.spec.calls import find_call, resolve
+from tune_cnn.spec.calls import find_call, is_call, resolve
 from tune_cnn.training.models.airbench import airbench94
 from tune_cnn.training.models.arguments import Factory, check_arguments
 from tune_cnn.training.models.densenet import densenet_bc_100_12
@@ -23,6 +23,7 @@ from tune_cnn.training.models.measure import (
     takes_images,
     trains_on_one_image,
 )
+from tune_cnn.training.models.pretrained_images import PretrainedImages
 from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
 from tune_cnn.untyped import Plain, Untyped
@@ -39,12 +40,13 @@ OURS: dict[str, Factory] = {
     "airbench94": airbench94,
 }
 
+TIMM = "timm:"
 USUAL_SIDES = (8, 16, 28, 32, 64, 96, 128, 224, 256, 299)
 """Image sides that are tried to tell the user one that would do."""
 
 
 def model_names() -> tuple[str, ...]:
-    """Ours, then torchvision's; any `package.module:name` besides."""
+    """Ours, then torchvision's; any `timm:NAME` and `package.module:name` besides."""
     return (*OURS, *_torchvision("torchvision_names")())
 
 
@@ -55,7 +57,10 @@ def find_model(name: str) -> Factory:
     """
     if name in OURS:
         return OURS[name]
-    if ":" in name:
+    if name.startswith(TIMM):
+        network: Factory = _timm("timm_network")(name.removeprefix(TIMM))
+        return network
+    if is_call(name):
         return find_call(name, where=f"model {name!r}")
     if name in _torchvision("torchvision_names")():
         factory: Factory = _torchvision("TorchvisionModel")(name)
@@ -68,6 +73,24 @@ def find_model(name: str) -> Factory:
 def _torchvision(name: str) -> Untyped:
     """Of torchvision's models, imported when one is asked for: that takes 4 s, which every slot would pay."""
     return resolve(f"tune_cnn.training.models.torchvision_models:{name}")
+
+
+def _timm(name: str) -> Untyped:
+    """Of timm's models, imported when one is asked for; ModelError where timm isn't installed."""
+    try:
+        return resolve(f"tune_cnn.training.models.timm_models:{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "timm":
+            raise
+        raise ModelError("models named timm:NAME need timm, which isn't installed; uv sync --extra timm") from error
+
+
+def pretrained_images(name: str, weights: str | None) -> PretrainedImages | None:
+    """What images the weights want; None where the data decide, as for torchvision's."""
+    if weights is None or not name.startswith(TIMM):
+        return None
+    found: PretrainedImages = _timm("images_of")(name.removeprefix(TIMM), weights)
+    return found
 
 
 def build_model(
@@ -87,10 +110,10 @@ def build_model(
     check_arguments(name, factory, arguments)
     settings = dict(arguments)
     if weights is not None:
-        if name in OURS or ":" in name:
+        if name in OURS or is_call(name):
             raise ModelError(
-                f"model {name!r}: weights={weights!r} are for torchvision's models only; leave weights out"
-                + (", and load your own inside the factory" if ":" in name else "")
+                f"model {name!r}: weights={weights!r} are for torchvision's and timm's models only; leave weights out"
+                + (", and load your own inside the factory" if is_call(name) else "")
             )
         settings["weights"] = weights
     try:
@@ -145,7 +168,7 @@ def check_model(
     """
     factory = find_model(name)
     check_arguments(name, factory, arguments)
-    known = ":" not in name
+    known = not is_call(name)
     shape: dict[str, Untyped] = {
         "num_classes": num_classes,
         "in_channels": in_channels,
@@ -176,7 +199,7 @@ def takes_batches_of_one(
     """Whether the model, which can be built, trains on a batch of one image."""
     shape: dict[str, Untyped] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     with torch.random.fork_rng(devices=[]):
-        if ":" not in name:
+        if not is_call(name):
             return trains_on_one_image(_without_data(name, shape, None, arguments), **shape)
         return trains_on_one_image(build_model(name, **shape, arguments=arguments), **shape)
 
@@ -192,7 +215,7 @@ def layers_without_determinism(
     """The layers of the model, which can be built, that can't be trained bit by bit alike on a GPU."""
     shape: dict[str, Untyped] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     with torch.random.fork_rng(devices=[]):
-        if ":" in name:
+        if is_call(name):
             model = build_model(name, **shape, arguments=arguments)
         else:
             model = _without_data(name, shape, None, arguments)

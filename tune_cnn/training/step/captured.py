@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from tune_cnn.spec.calls import is_call
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.hooks import StepHooks
@@ -60,7 +61,7 @@ def why_not_captured(context: TrialContext, model: nn.Module, strategies: Sequen
         return "the ranks of a group wait for each other within it"
     if strategies:
         return f"the steps of {', '.join(strategies)} differ from one another"
-    if ":" in job.model.name and getattr(model, "capturable", False) is not True:
+    if is_call(job.model.name) and getattr(model, "capturable", False) is not True:
         return "the model is your own, whose steps may differ; `capturable = True` in its class says that they don't"
     if seen.draws_on_host:
         return "the model draws random numbers on the CPU"
