@@ -245,7 +245,8 @@ class RankTraining:
         )
 
     def _images(self, job: TrainingJob) -> ImageSets:
-        key = f"{job.data.model_dump_json()} {job.model.model_dump_json()} {job.split_seed} {job.cache_dir} {job.all_data}"
+        said = f"{job.data.model_dump_json()} {job.model.model_dump_json()}"
+        key = f"{said} {job.split_seed} {job.cache_dir} {job.all_data}"
         if self._prepared is None or self._prepared[0] != key:
             images = prepare_for(
                 job.model, job.data, split_seed=job.split_seed, cache_dir=job.cache_dir, all_data=job.all_data

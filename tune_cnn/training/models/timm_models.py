@@ -12,6 +12,7 @@ from tune_cnn.training.models.pretrained_images import PretrainedImages
 from tune_cnn.untyped import Untyped
 
 DEFAULT = "DEFAULT"  # timm's choice among a network's weights
+OF_NETWORK = frozenset({"huggingface_hub", "httpx", "urllib", "requests"})  # whose errors say that a hub didn't answer
 PLAIN = (int, float, bool, str)
 # What the data decide, and what would make the network another kind of thing.
 _OURS_TO_SET = frozenset({"num_classes", "in_chans", "img_size", "features_only", "device", "dtype"})
@@ -31,7 +32,7 @@ def timm_network(name: str) -> "TimmModel":
 def images_of(name: str, weights: str) -> PretrainedImages:
     """What images the weights of this network were made with, by its pretrained config."""
     config = _config(timm_network(name).name, weights)
-    channels, height, width = config.input_size
+    _, height, width = config.input_size
     return PretrainedImages(mean=tuple(config.mean), std=tuple(config.std), image_size=(height, width))
 
 
@@ -122,11 +123,7 @@ def _is_of_network(error: Exception) -> bool:
     """Whether the weights couldn't be had, rather than the network not be built; by its class or one that caused it."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) or type(seen).__module__.partition(".")[0] in {
-            "huggingface_hub",
-            "httpx",
-            "urllib",
-        }:
+        if isinstance(seen, OSError) or type(seen).__module__.partition(".")[0] in OF_NETWORK:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
