@@ -22,6 +22,7 @@ from tune_cnn.spec.loading import read_raw
 from tune_cnn.study.comparing.asked import asked_of
 from tune_cnn.study.export import read_config
 from tune_cnn.study.gradients.asked import asked_for, check_spec
+from tune_cnn.study.looking import spec_of
 
 READING = {"front", "export", "status", "list", "report", "recipes", "strategies", "delete"}  # run, on a made-up study
 QUICK = (0.65, 0.4)  # accuracy and seconds of a point beside the made-up ones: the README's first study is that fast
@@ -128,6 +129,8 @@ class Checker:
             self._manifest(words[1:])
         elif words[0] in {"search", "submit"}:
             load_spec(asked["spec"], asked["overrides"] or [])
+        elif words[0] == "data":
+            spec_of(asked["of"], asked["overrides"] or [])
         elif words[0] == "doctor":  # it looks at the machine of the test, which may not be well
             load_spec(asked["of"] or "quickstart", [])
         elif words[0] == "train":

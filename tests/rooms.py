@@ -106,7 +106,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"outbox"},
     ],
     "reports": [
-        {"axes", "gradients_report", "numbers", "profile_report", "progress", "study_report", "thinning"},
+        {"axes", "data_words", "gradients_report", "numbers", "profile_report", "progress", "study_report", "thinning"},
         {"comparison_words"},
         {"comparison_markdown"},
         {"figures", "model_card", "terminal"},
@@ -118,7 +118,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"main"},
     ],
     "study": [
-        {"bounded", "hints", "nodes", "signals", "machine", "seeds"},
+        {"bounded", "hints", "looking", "nodes", "signals", "machine", "seeds"},
         {"asked", "leaving"},
         {"accelerators", "archive", "catalog", "export", "failures", "locations", "manifests"},
         {"jobs", "front"},

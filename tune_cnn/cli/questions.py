@@ -1,5 +1,6 @@
 """The commands that answer a question: what is better, where does the time go, which mini-batches are like all?"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,26 @@ StudyOf = Annotated[
     str | None, typer.Option("--study", metavar="NAME", help="The study's name.", show_default="SPEC's and the command")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say how many runs there are and how long.")]
+
+
+@app.command()
+def data(
+    of: Annotated[
+        str, typer.Argument(metavar="SPEC|RECIPE|FOLDER|NAME", help="Whose images; or a folder or set of images.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write a page (.html) or the contact sheet alone (.png).")
+    ] = None,
+    overrides: Set = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """What was understood of the images: parts, classes, sizes; what is broken, blank or there twice; a sheet."""
+    from tune_cnn.reports.terminal.data_table import data as show
+    from tune_cnn.study import commands, looking
+
+    cache_dir = commands.locations(None, None, None, None, debug=debug).cache_dir
+    print_result(looking.look(looking.spec_of(of, overrides or []), cache_dir, output), as_json, show)
 
 
 @app.command()

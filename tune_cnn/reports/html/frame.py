@@ -13,6 +13,12 @@ _POLICY = (
     "connect-src 'none'; base-uri 'none'; form-action 'none'"
 )
 
+_DRAWING = """<noscript><p class="note">The figures need JavaScript, which this page carries itself.</p></noscript>
+<script>{plotly}</script>
+<script>
+{script}</script>
+"""
+
 
 def html_figure(name: str, figure: go.Figure) -> str:
     """A figure as the page's script draws it."""
@@ -26,11 +32,12 @@ def html_figure(name: str, figure: go.Figure) -> str:
     )
 
 
-def html_page(title: str, body: str) -> str:
-    """`body` is HTML already."""
+def html_page(title: str, body: str, *, figures: bool = True) -> str:
+    """`body` is HTML already; a page without figures does without their script of megabytes."""
     here = files("tune_cnn.reports.html")
     style = here.joinpath("report.css").read_text(encoding="utf-8")
     script = here.joinpath("report.js").read_text(encoding="utf-8")
+    drawing = _DRAWING.format(plotly=get_plotlyjs(), script=script) if figures else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -44,11 +51,7 @@ def html_page(title: str, body: str) -> str:
 <body>
 <main>
 {body}
-<noscript><p class="note">The figures need JavaScript, which this page carries itself.</p></noscript>
 </main>
-<script>{get_plotlyjs()}</script>
-<script>
-{script}</script>
-</body>
+{drawing}</body>
 </html>
 """

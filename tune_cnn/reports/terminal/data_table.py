@@ -1,0 +1,47 @@
+"""What `data` found, for the terminal: facts, classes with their counts, notes, and what to do."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from tune_cnn.reports.data_words import facts
+from tune_cnn.reports.terminal.lines import Stream, plain, titled_columns
+from tune_cnn.untyped import Plain
+
+MOST = 30  # classes in the table: the smallest and the largest, where there are more
+BAR = 24  # letters of the longest bar
+
+
+def data(document: Mapping[str, Plain]) -> None:
+    console = Stream()
+    plain(console, f"\n{document['data']} in {document['root']}\n")
+    pairs = titled_columns("", "")
+    pairs.show_header = False
+    for what, seen in facts(document):
+        pairs.add_row(Text(what, "bold"), Text(seen, overflow="fold", no_wrap=False))
+    console.print(pairs)
+    plain(console, "")
+    _classes(console, document["classes"])
+    for note in document["notes"]:
+        plain(console, f"Note: {note}")
+    for advice in document["imbalance"]["advice"]:
+        plain(console, f"Advice: {advice}")
+    if document["refused"]:
+        plain(console, f"\nA search would refuse these images: {document['refused']}")
+    if document.get("output"):
+        plain(console, f"\nContact sheet: {document['output']}")
+
+
+def _classes(console: Stream, classes: Sequence[Mapping[str, Plain]]) -> None:
+    ordered = sorted(classes, key=lambda one: -int(one["train"]))
+    shown = ordered if len(ordered) <= MOST else ordered[: MOST // 2] + ordered[-MOST // 2 :]
+    largest = max(1, int(ordered[0]["train"]))
+    table = titled_columns("class", "train", "validation", "test", right=True)
+    table.add_column("")
+    for at, one in enumerate(shown):
+        if len(shown) < len(ordered) and at == MOST // 2:
+            table.add_row(Text(f"… {len(ordered) - len(shown)} more", "dim"))
+        counts = [Text(f"{one[part]:,}") for part in ("train", "validation", "test")]
+        table.add_row(Text(str(one["name"])), *counts, Text("█" * max(1, round(BAR * one["train"] / largest)), "cyan"))
+    console.print(table)
+    plain(console, "")

@@ -1,0 +1,1 @@
+"""What a study's images are like, for who asks before a search."""
