@@ -145,6 +145,7 @@ ROOMS: dict[str, set[str]] = {
     "sklearn": {"training"},
     "PIL": {"training", "reports"},
     "timm": {"training"},
+    "datasets": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

@@ -8,6 +8,8 @@ from tune_cnn.spec import DataSpec
 from tune_cnn.spec.calls import is_call
 from tune_cnn.training.data.sources.digits import digits
 from tune_cnn.training.data.sources.folder.image_folder import image_folder
+from tune_cnn.training.data.sources.hubs.hugging_face import hugging_face
+from tune_cnn.training.data.sources.hubs.shards import webdataset
 from tune_cnn.training.data.sources.origins import check_origins
 from tune_cnn.training.data.sources.source import Source
 from tune_cnn.training.data.sources.tables.csv_file import csv_file
@@ -16,7 +18,12 @@ from tune_cnn.training.data.sources.torchvision_sets import KNOWN, torchvision_s
 from tune_cnn.training.data.sources.user_data import user_set
 
 # By the word before the colon.
-KINDS: dict[str, Callable[[DataSpec], Source]] = {"csv": csv_file, "npz": npz_file}
+KINDS: dict[str, Callable[[DataSpec], Source]] = {
+    "csv": csv_file,
+    "hf": hugging_face,
+    "npz": npz_file,
+    "webdataset": webdataset,
+}
 
 
 def data_names() -> tuple[str, ...]:

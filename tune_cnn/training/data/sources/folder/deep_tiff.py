@@ -1,5 +1,6 @@
 """TIFF files of which Pillow gives the upper bits alone, or numbers past the end of their kind: all bits, unwrapped."""
 
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class _Numbers:
         return cls(mode=image.mode, bits=tags.get(BITS, (1,))[0], kind=tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0])
 
 
-def tiff_shades(image: Image.Image, path: Path) -> tuple[Shades, Image.Image | None] | None:
+def tiff_shades(image: Image.Image, encoded: Path | bytes) -> tuple[Shades, Image.Image | None] | None:
     """Shades and alpha as `deep_shades` gives them; None where Pillow's pixels are right as they are."""
     numbers = _Numbers.of(image)
     if numbers == _Numbers(mode="L", bits=8, kind=SIGNED):
@@ -40,7 +41,7 @@ def tiff_shades(image: Image.Image, path: Path) -> tuple[Shades, Image.Image | N
     if numbers == _Numbers(mode="I", bits=32, kind=UNSIGNED):
         return np.asarray(image).view(np.uint32), None
     if numbers is not None and numbers.bits == 16 and numbers.mode in {"RGB", "RGBA"}:
-        return _colour(image, path)
+        return _colour(image, encoded)
     return None
 
 
@@ -49,14 +50,14 @@ def is_inverted(image: Image.Image) -> bool:
     return image.mode == "I;16" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
 
 
-def _colour(image: Image.Image, path: Path) -> tuple[Shades, Image.Image | None] | None:
+def _colour(image: Image.Image, encoded: Path | bytes) -> tuple[Shades, Image.Image | None] | None:
     """Pillow's unpackers keep a shade's first byte. With the bytes' order exchanged, that is the other one."""
     raw_modes = {str(tile[3][0]) for tile in getattr(image, "tile", ())}
     if not all(";16" in mode for mode in raw_modes):
         raise ValueError("is a TIFF of 16 bits with its colours apart (planar), which Pillow can't read")
     if any(mode.startswith("RGBa") for mode in raw_modes):
         return None  # colours times alpha: 8 bits must do
-    with Image.open(path) as again:
+    with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as again:
         assert isinstance(again, ImageFile.ImageFile)
         again.tile = [_swapped(tile) for tile in again.tile]
         low = np.asarray(again)[..., :3]

@@ -78,12 +78,12 @@ class Decoding:
         return None
 
 
-def as_seen(image: Image.Image, path: Path, depth: Depth) -> Image.Image:
+def as_seen(image: Image.Image, encoded: Path | bytes, depth: Depth) -> Image.Image:
     """Any image as 8-bit RGB: turned as its EXIF says, its colour profile applied, its first frame where it has more.
 
     Transparent parts show white, as in most viewers, or black where the drawing is too light to be seen on white.
     """
-    deep = deep_shades(image, path)  # (before it is loaded)
+    deep = deep_shades(image, encoded)  # (before it is loaded)
     orientation = _orientation(image)
     if deep is not None:
         shades, alpha = deep
@@ -99,15 +99,15 @@ def as_seen(image: Image.Image, path: Path, depth: Depth) -> Image.Image:
     return _turned(rgb if alpha is None else _over_backdrop(rgb, alpha), orientation)
 
 
-def deep_shades(image: Image.Image, path: Path) -> tuple[Shades, Image.Image | None] | None:
+def deep_shades(image: Image.Image, encoded: Path | bytes) -> tuple[Shades, Image.Image | None] | None:
     """Shades of more than 8 bits as they lie in the file, height × width or × 3, and the alpha channel in 8 bits; None
     where there are no more than 8. Of deep colour Pillow keeps 8 bits; of a PNG, torchvision reads them all."""
-    if (of_tiff := tiff_shades(image, path)) is not None:
+    if (of_tiff := tiff_shades(image, encoded)) is not None:
         return of_tiff
     if image.mode == "F" or image.mode.startswith("I"):
         return np.asarray(image), None
     if image.format == "PNG" and any("16B" in str(tile[3]) for tile in getattr(image, "tile", ())):
-        return _deep_png(path.read_bytes())
+        return _deep_png(encoded if isinstance(encoded, bytes) else encoded.read_bytes())
     return None
 
 

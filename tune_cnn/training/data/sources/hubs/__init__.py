@@ -1,0 +1,1 @@
+"""Sets whose images come in files of many: shards, and those of the Hugging Face hub."""

@@ -1,0 +1,88 @@
+"""Encoded images out of shards and tables, decoded one by one into the cache as a folder's files are."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from PIL import Image
+
+from tune_cnn.errors import DataError
+from tune_cnn.text import printable
+from tune_cnn.training.data.readers import Reader, Uint8
+from tune_cnn.training.data.sources.depth import Depth
+from tune_cnn.training.data.sources.folder.image_file import as_seen
+from tune_cnn.training.data.sources.resize import resize_image
+from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
+
+CHUNK = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One encoded image."""
+
+    content: bytes
+    label: int
+    place: str  # where it lies, to be shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSource:
+    """Images in colour, of one side; shades of more than 8 bits by the whole range of their kind."""
+
+    name: str
+    key: str
+    images: int
+    classes: tuple[str, ...]
+    side: int
+    max_pixels: int
+    read: Mapping[PartName, Callable[[], Iterator[Picture]]]
+    notes: tuple[str, ...] = ()
+    bypass: str = ""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (3, self.side, self.side)
+
+    def reader(self, _depth: Depth | None, /) -> Reader | None:
+        return None
+
+    def place(self, _row: int, /) -> None:
+        return None
+
+    def chunks(self) -> Iterator[Chunk]:
+        row = 0
+        for part in PARTS:
+            pictures = self.read[part]() if part in self.read else iter(())
+            while some := list(islice(pictures, CHUNK)):
+                yield Chunk(
+                    part=part,
+                    labels_n=np.array([picture.label for picture in some], np.int64),
+                    rows_n=np.arange(row, row + len(some)),
+                    images_nchw=np.stack([self._decoded(picture) for picture in some]),
+                )
+                row += len(some)
+
+    def _decoded(self, picture: Picture) -> Uint8:
+        Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
+        try:
+            with Image.open(io.BytesIO(picture.content)) as image:
+                if image.width * image.height > self.max_pixels:
+                    raise ValueError(
+                        f"has {image.width:,} × {image.height:,} pixels, and data.max_pixels is {self.max_pixels:,}"
+                    )
+                rgb = as_seen(image, picture.content, Depth())
+        except Exception as error:  # Pillow's decoders raise many kinds
+            raise DataError(
+                f"data: {printable(picture.place)} can't be read as an image ({type(error).__name__}: "
+                f"{printable(str(error))}); repair it, or take it out"
+            ) from error
+        return np.ascontiguousarray(np.asarray(resize_image(rgb, self.side)).transpose(2, 0, 1))
+
+
+def picture_key(*said: object) -> str:
+    """Key of the cache, of all that the pixels and labels follow from."""
+    return hashlib.sha256("|".join(map(str, said)).encode("utf-8", "surrogateescape")).hexdigest()
