@@ -11,7 +11,7 @@ from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
 
 # Words before a colon that name a kind of data or model of ours, never a module of the user's.
-KINDS = frozenset({"csv", "hf", "npz", "timm", "webdataset"})
+KINDS = frozenset({"csv", "hf", "npz", "timm", "torchvision", "webdataset"})
 
 
 def is_call(name: str) -> bool:

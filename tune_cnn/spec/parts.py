@@ -16,7 +16,7 @@ CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # Sets known by name; the readers stand in training/data/sources, and a test holds the two together.
 DATA_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100", "svhn", "image_folder")
 # Kinds of sets, each with what its colon is followed by; a FILE is found from data.root.
-DATA_KINDS = {"csv": "FILE", "hf": "NAME", "npz": "FILE", "webdataset": "PATTERN"}
+DATA_KINDS = {"csv": "FILE", "hf": "NAME", "npz": "FILE", "torchvision": "NAME", "webdataset": "PATTERN"}
 WEIGHT_FILES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".tar"})
 WITH_COLUMNS = ("csv", "hf")
 

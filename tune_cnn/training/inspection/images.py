@@ -14,7 +14,7 @@ def find_images(data: DataSpec, seed: int) -> str:
     try:
         source = find_source(data.model_copy(update={"offline": True}), seed)
     except (TuneCnnError, OSError) as error:
-        if (data.name in KNOWN or data.name.startswith("hf:")) and not data.offline:
+        if (data.name in KNOWN or data.name.startswith(("hf:", "torchvision:"))) and not data.offline:
             return "not there yet: the search downloads them"
         return f"error: {first_line(error)}"
     classes = f" of {len(source.classes)} classes" if source.classes else ""

@@ -10,6 +10,7 @@ from tune_cnn.training.data.sources.digits import digits
 from tune_cnn.training.data.sources.folder.image_folder import image_folder
 from tune_cnn.training.data.sources.hubs.hugging_face import hugging_face
 from tune_cnn.training.data.sources.hubs.shards import webdataset
+from tune_cnn.training.data.sources.hubs.torchvision_named import torchvision_by_name
 from tune_cnn.training.data.sources.origins import check_origins
 from tune_cnn.training.data.sources.source import Source
 from tune_cnn.training.data.sources.tables.csv_file import csv_file
@@ -22,6 +23,7 @@ KINDS: dict[str, Callable[[DataSpec], Source]] = {
     "csv": csv_file,
     "hf": hugging_face,
     "npz": npz_file,
+    "torchvision": torchvision_by_name,
     "webdataset": webdataset,
 }
 

@@ -22,9 +22,9 @@ CHUNK = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One encoded image."""
+    """One image, encoded or as its library opened it."""
 
-    content: bytes
+    content: bytes | Image.Image
     label: int
     place: str  # where it lies, to be shown
 
@@ -69,12 +69,13 @@ class PictureSource:
     def _decoded(self, picture: Picture) -> Uint8:
         Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
         try:
-            with Image.open(io.BytesIO(picture.content)) as image:
+            encoded = picture.content if isinstance(picture.content, bytes) else b""
+            with Image.open(io.BytesIO(encoded)) if encoded else picture.content as image:
                 if image.width * image.height > self.max_pixels:
                     raise ValueError(
                         f"has {image.width:,} × {image.height:,} pixels, and data.max_pixels is {self.max_pixels:,}"
                     )
-                rgb = as_seen(image, picture.content, Depth())
+                rgb = as_seen(image, encoded, Depth())
         except Exception as error:  # Pillow's decoders raise many kinds
             raise DataError(
                 f"data: {printable(picture.place)} can't be read as an image ({type(error).__name__}: "
