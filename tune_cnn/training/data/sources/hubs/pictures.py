@@ -69,8 +69,9 @@ class PictureSource:
     def _decoded(self, picture: Picture) -> Uint8:
         Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
         try:
-            encoded = picture.content if isinstance(picture.content, bytes) else b""
-            with Image.open(io.BytesIO(encoded)) if encoded else picture.content as image:
+            given = picture.content
+            encoded = given if isinstance(given, bytes) else b""
+            with Image.open(io.BytesIO(given)) if isinstance(given, bytes) else given as image:
                 if image.width * image.height > self.max_pixels:
                     raise ValueError(
                         f"has {image.width:,} × {image.height:,} pixels, and data.max_pixels is {self.max_pixels:,}"
