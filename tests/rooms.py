@@ -144,6 +144,7 @@ ROOMS: dict[str, set[str]] = {
     "safetensors": {"training"},
     "sklearn": {"training"},
     "PIL": {"training"},
+    "simplejpeg": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

@@ -15,6 +15,8 @@ CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # Sets known by name; the readers stand in training/data/sources, and a test holds the two together.
 DATA_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100", "svhn", "image_folder")
 
+CacheKind = Literal["auto", "pixels", "jpeg", "small_jpeg", "none"]
+
 
 def study_name(name: str) -> str:
     """The name itself, where it is safe as a folder, a table key and an MLflow experiment."""
@@ -73,6 +75,11 @@ class DataSpec(SpecPart):
     offline: bool = Field(False, description="never download")
     max_broken: int = Field(0, ge=0, description="unreadable images that image_folder may leave out, each named")
     max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that image_folder may decode")
+    cache: CacheKind = Field(
+        "auto",
+        description="how image_folder keeps its images: pixels, jpeg (the files in one), small_jpeg (copies of "
+        "image_size), none (read each time); auto: pixels, or jpeg where they exceed TUNE_CNN_DISK_GB",
+    )
     max_blank: float = Field(
         0.5, ge=0, le=1, description="share of a class's training images that may be blank, that is nearly constant"
     )
