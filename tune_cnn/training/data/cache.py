@@ -175,6 +175,6 @@ def _no_room(source: Source, size_bytes: int) -> str:
     smaller = "set data.cache: small_jpeg" if packing.kind == "jpeg" else "set a smaller data.image_size"
     return (
         f"the images of {source.name} take {size_bytes / 1e9:.2g} GB or more as JPEGs (data.cache: {packing.kind}), "
-        f"and the cache may hold {os.environ[DISK_GB]} GB, by {DISK_GB}; raise {DISK_GB}, {smaller}, or set data.cache: "
-        "none to read the files each time"
+        f"and the cache may hold {os.environ[DISK_GB]} GB, by {DISK_GB}; raise {DISK_GB}, {smaller}, or set "
+        "data.cache: none to read the files each time"
     )

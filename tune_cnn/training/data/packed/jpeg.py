@@ -19,6 +19,7 @@ from tune_cnn.training.data.sources.resize import NARROW, crop_start, scaled_siz
 from tune_cnn.untyped import Untyped
 
 REDUCTIONS = (8, 4, 2)
+MARGIN = 1.5  # times the square that a reduced image must be: with less, photographs differed by more than 2 levels
 QUALITY = 95  # of copies, with colours at full resolution: photographs differ by 1 to 2 of 256 grey levels in the mean
 
 
@@ -47,12 +48,12 @@ def encode(image_chw: Uint8) -> bytes:
 def decode(content: Uint8, side: int, *, reduced: bool) -> Uint8:
     """3 × side × side as `resize_image` makes it, EXIF and colour profiles unheard; ValueError where it can't.
 
-    reduced: decode the smallest half, quarter or eighth that is no smaller than the square.
+    reduced: decode the smallest half, quarter or eighth that is MARGIN times the square or more.
     """
     height, width, *_ = _simplejpeg().decode_jpeg_header(content)
     if max(height, width) > NARROW * min(height, width):
         raise ValueError(f"is a strip of {width} × {height} pixels")
-    by = next((by for by in REDUCTIONS if min(height, width) >= by * side), 1) if reduced else 1
+    by = next((by for by in REDUCTIONS if min(height, width) >= MARGIN * by * side), 1) if reduced else 1
     image_hwc = _simplejpeg().decode_jpeg(
         content, colorspace="RGB", min_height=-(-height // by), min_width=-(-width // by)
     )
