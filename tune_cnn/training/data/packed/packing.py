@@ -21,7 +21,7 @@ class How(IntEnum):
 
     PIXELS = 0  # of a PNG of the square itself, by Pillow
     WHOLE = 1  # a JPEG, decoded whole
-    REDUCED = 2  # a JPEG, decoded at a half, a quarter or an eighth
+    REDUCED = 2  # a JPEG, decoded at a half, a quarter or an eighth where it is large enough
 
 
 @dataclass(frozen=True, kw_only=True)
