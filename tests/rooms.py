@@ -146,6 +146,7 @@ ROOMS: dict[str, set[str]] = {
     "PIL": {"training", "reports"},
     "timm": {"training"},
     "datasets": {"training"},
+    "simplejpeg": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

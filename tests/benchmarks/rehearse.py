@@ -31,6 +31,7 @@ PLACEHOLDERS = {"ROOT": "{root}", "DATA": "{root}", "./data": "{root}", "NAME": 
 SMALL = {
     "at_rest.py": "--repeats 1 --searches 1 --out {scratch}/out.json",
     "data_path.py": "--images 64 --batches 32 --augment none --repeats 1 --out {scratch}/out.json",
+    "decode_speed.py": "--photographs 200 --images 128 --repeats 1 --out {scratch}/out.json",
     "fleet.py": "--nodes 2 --hours 0.2 --rate-s 1 --out {scratch}/out.json",
     "honest_time.py": "--trials 4 --epochs 2 --points 1 --seeds 2 --retrainings 1 --out {scratch}/out.json",
     "interval_coverage.py": "--configurations 2 --seeds 3 --epochs 2 --runs 2 --out {scratch}/out.json",

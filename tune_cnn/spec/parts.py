@@ -20,6 +20,8 @@ DATA_KINDS = {"csv": "FILE", "hf": "NAME", "npz": "FILE", "torchvision": "NAME",
 WEIGHT_FILES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".tar"})
 WITH_COLUMNS = ("csv", "hf")
 
+CacheKind = Literal["auto", "pixels", "jpeg", "small_jpeg", "none"]
+
 
 def study_name(name: str) -> str:
     """The name itself, where it is safe as a folder, a table key and an MLflow experiment."""
@@ -90,6 +92,11 @@ class DataSpec(SpecPart):
     offline: bool = Field(False, description="never download")
     max_broken: int = Field(0, ge=0, description="unreadable images that image_folder may leave out, each named")
     max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that image_folder may decode")
+    cache: CacheKind = Field(
+        "auto",
+        description="how image_folder keeps its images: pixels, jpeg (the files in one), small_jpeg (copies of "
+        "image_size), none (read each time); auto: pixels, or jpeg where they exceed TUNE_CNN_DISK_GB",
+    )
     max_blank: float = Field(
         0.5, ge=0, le=1, description="share of a class's training images that may be blank, that is nearly constant"
     )

@@ -11,19 +11,31 @@ import numpy as np
 
 from tune_cnn.errors import DataError
 from tune_cnn.files import sync_folder
-from tune_cnn.training.data.cache_quota import hold, make_room, quota_bytes
-from tune_cnn.training.data.cache_writer import HEADER, IMAGES, LABELS, LOOKS, ROWS, VERSION, checksum, write_entry
+from tune_cnn.training.data.cache_quota import DISK_GB, hold, make_room, quota_bytes
+from tune_cnn.training.data.cache_writer import (
+    HEADER,
+    IMAGES,
+    LABELS,
+    LOOKS,
+    ROWS,
+    SUMS,
+    VERSION,
+    checksum,
+    write_entry,
+)
 from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.looks import Looks
+from tune_cnn.training.data.packed.file import PackTooLarge, fits
 from tune_cnn.training.data.readers import Int64, open_images
 from tune_cnn.training.data.sources.depth import Depth
-from tune_cnn.training.data.sources.source import PartName, Source
+from tune_cnn.training.data.sources.source import PartName, Source, packing_of
 from tune_cnn.untyped import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A set in the cache. Without images (`images` is None) it holds what is known of a set that bypasses it."""
+    """A set in the cache. Its images are pixels (`images`) or packed (`sums_nc2`); without either it holds what is
+    known of a set that bypasses it."""
 
     folder: Path
     images: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None
@@ -36,6 +48,7 @@ class Entry:
     sample: tuple[tuple[float, ...], tuple[float, ...]] | None  # mean and std, where the images aren't kept
     sample_constant: tuple[int, int]  # there, of the training images that were sampled: nearly constant, and all
     looks: Looks | None  # of each image that is kept
+    sums_nc2: Int64 | None  # of each image that is packed, as `image_sums` gives them
     depth: Depth | None
 
     @property
@@ -71,13 +84,16 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
         labels_n = np.load(folder / LABELS, allow_pickle=False)
         rows_n = np.load(folder / ROWS, allow_pickle=False)
         looks_n2 = np.load(folder / LOOKS, allow_pickle=False)
-        images = open_images(folder / IMAGES) if header["cached"] else None
+        packed = bool(header["packed"])
+        images = open_images(folder / IMAGES) if header["cached"] and not packed else None
         whole = (
             header["version"] == VERSION
             and header["source"] == source.key
             and header["checksum"] == checksum(header, labels_n, rows_n, looks_n2)
             and header["cached"] is not bool(source.bypass)
+            and packed is (packing_of(source) is not None)
             and (images is None or _fits(images, header, folder / IMAGES))
+            and (not packed or fits(folder, images=len(labels_n), size_bytes=header["bytes"]))
         )
         if not whole:
             return None
@@ -92,7 +108,8 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
             notes=tuple(header["notes"]),
             sample=_mean_and_std(header["sample"]),
             sample_constant=(header["sample_constant"][0], header["sample_constant"][1]),
-            looks=Looks.of(looks_n2) if images is not None else None,
+            looks=Looks.of(looks_n2) if header["cached"] else None,
+            sums_nc2=np.load(folder / SUMS, allow_pickle=False) if packed else None,
             depth=Depth.from_plain(header["depth"]) if header["depth"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
@@ -117,13 +134,17 @@ def _build(folder: Path, source: Source) -> Entry:
     try:
         quota = quota_bytes()
         if quota is not None and not source.bypass:
+            if packing_of(source) and _needed_bytes(source) > quota:
+                raise PackTooLarge(_needed_bytes(source))
             make_room(folder.parent, _needed_bytes(source), quota)
         temporary.mkdir()
-        write_entry(temporary, source)
+        write_entry(temporary, source, quota)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
         sync_folder(folder.parent)
+    except PackTooLarge as large:
+        raise DataError(_no_room(source, large.size_bytes)) from large
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -141,6 +162,19 @@ def _build(folder: Path, source: Source) -> Entry:
 
 
 def _needed_bytes(source: Source) -> int:
-    """The most that its decoded images take."""
+    """The most that its decoded images take; about, of a packed file."""
+    if packing := packing_of(source):
+        return packing.needed_bytes
     channels, height, width = source.image_shape
     return source.images * channels * height * width
+
+
+def _no_room(source: Source, size_bytes: int) -> str:
+    packing = packing_of(source)
+    assert packing is not None
+    smaller = "set data.cache: small_jpeg" if packing.kind == "jpeg" else "set a smaller data.image_size"
+    return (
+        f"the images of {source.name} take {size_bytes / 1e9:.2g} GB or more as JPEGs (data.cache: {packing.kind}), "
+        f"and the cache may hold {os.environ[DISK_GB]} GB, by {DISK_GB}; raise {DISK_GB}, {smaller}, or set "
+        "data.cache: none to read the files each time"
+    )

@@ -1,4 +1,4 @@
-"""Writing one entry of the cache: images.npy, labels.npy, rows.npy and the header facts.json, in this order."""
+"""Writing one entry of the cache: images.npy or images.pack, labels.npy, rows.npy and facts.json, in this order."""
 
 import hashlib
 import json
@@ -12,16 +12,18 @@ import numpy as np
 from tune_cnn.errors import DataError
 from tune_cnn.files import sync_folder
 from tune_cnn.training.data.looks import looks_of, nearly_constant
+from tune_cnn.training.data.packed.file import INDEX, PACK, PackWriter
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.data.sources.depth import Depth
-from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source
-from tune_cnn.training.data.statistics import ChannelSums, channel_sums
+from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source, packing_of
+from tune_cnn.training.data.statistics import ChannelSums, channel_sums, image_sums
 from tune_cnn.training.progress import PROGRESS
 from tune_cnn.untyped import Plain, Untyped
 
 HEADER, IMAGES, LABELS, ROWS = "facts.json", "images.npy", "labels.npy", "rows.npy"
 LOOKS = "looks.npy"  # of each image that is kept: its content's number, and whether it is nearly constant
-VERSION = 2  # of this layout
+SUMS = "sums.npy"  # of each image that is packed: sums and sums of squares of its channels
+VERSION = 3  # of this layout
 
 
 def checksum(header: dict[str, Plain], *arrays: Int64) -> str:
@@ -40,6 +42,7 @@ class _Tally:
     notes: list[str] = field(default_factory=list)
     sums: ChannelSums | None = None  # of the training part
     looks: list[Int64] = field(default_factory=list)
+    image_sums: list[Int64] = field(default_factory=list)  # of packed images, which aren't at hand again
     depth: Depth | None = None
     sample_constant: tuple[int, int] = (0, 0)  # of the training images that were sampled: nearly constant, and all
     digest: Untyped = field(default_factory=hashlib.sha256)
@@ -59,6 +62,7 @@ class _Tally:
             self.digest.update(np.ascontiguousarray(chunk.images_nchw))
         if cached:
             self.looks.append(looks_of(chunk.images_nchw))
+            self.image_sums += [image_sums(chunk.images_nchw)] if chunk.packed else []
         elif chunk.part == "train":
             blank, sampled = self.sample_constant
             constant_n = nearly_constant(chunk.images_nchw)
@@ -67,11 +71,18 @@ class _Tally:
             self.sums = sums if self.sums is None else self.sums + sums
 
 
-def write_entry(folder: Path, source: Source) -> None:
-    """Decode the source into the folder; it counts only once it is renamed."""
-    cached = not source.bypass
+def write_entry(folder: Path, source: Source, most_bytes: int | None = None) -> None:
+    """Decode the source into the folder; it counts only once it is renamed.
+
+    most_bytes: of a packed file, whose size nobody knows before; PackTooLarge where it takes more.
+    """
+    cached, packed = not source.bypass, packing_of(source) is not None
     tally = _Tally()
-    if cached:
+    if packed:
+        with (folder / PACK).open("wb") as file:
+            _write_pack(folder, file, source, tally, most_bytes)
+            _sync(file)
+    elif cached:
         with (folder / IMAGES).open("wb") as file:
             _write_images(file, source, tally)
             _sync(file)
@@ -83,9 +94,9 @@ def write_entry(folder: Path, source: Source) -> None:
     labels_n, rows_n = np.concatenate(tally.labels), np.concatenate(tally.rows)
     looks_n2 = np.concatenate(tally.looks) if tally.looks else np.zeros((0, 2), np.int64)
     for name, array in ((LABELS, labels_n), (ROWS, rows_n), (LOOKS, looks_n2)):
-        with (folder / name).open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-            _sync(file)
+        _write_array(folder / name, array)
+    if packed:
+        _write_array(folder / SUMS, np.concatenate(tally.image_sums))
     header = _header(folder, source, tally, labels_n)
     header["checksum"] = checksum(header, labels_n, rows_n, looks_n2)
     with (folder / HEADER).open("w") as text:
@@ -102,14 +113,17 @@ def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dic
     classes = source.classes or _numbered(labels_n[slice(*parts.get("train", (0, 0)))])
     # Labels, parts and shape too: the same pixels in another split are another data set.
     tally.digest.update(labels_n.tobytes() + json.dumps([parts, source.image_shape, classes]).encode())
-    cached = not source.bypass
+    cached, packing = not source.bypass, packing_of(source)
+    tally.digest.update(packing.kind.encode() if packing else b"")  # which may show other pixels, if hardly
+    images = PACK if packing else IMAGES
     return {
         "version": VERSION,
         "source": source.key,
         "name": source.name,
         "cached": cached,
+        "packed": packing is not None,
         "shape": [start, *source.image_shape],
-        "bytes": (folder / IMAGES).stat().st_size if cached else 0,
+        "bytes": (folder / images).stat().st_size if cached else 0,
         "parts": {name: list(ends) for name, ends in parts.items()},
         "classes": list(classes),
         "key": tally.digest.hexdigest(),
@@ -147,6 +161,21 @@ def _write_images(file: BinaryIO, source: Source, tally: _Tally) -> None:
     file.seek(0)
     # numpy leaves room in the header for the first dimension to change.
     assert _write_npy_header(file, (count, *source.image_shape)) == length
+
+
+def _write_pack(folder: Path, file: BinaryIO, source: Source, tally: _Tally, most_bytes: int | None) -> None:
+    pack = PackWriter(file, most_bytes)
+    for chunk in source.chunks():
+        assert len(chunk.packed) == len(chunk.labels_n)
+        pack.add(chunk.packed)
+        tally.add(chunk, cached=True)
+    _write_array(folder / INDEX, pack.index())
+
+
+def _write_array(path: Path, array: Int64) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        _sync(file)
 
 
 def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> int:

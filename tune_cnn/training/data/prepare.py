@@ -15,11 +15,12 @@ from tune_cnn.training.data.check_labels import check_labels
 from tune_cnn.training.data.check_looks import check_blank, check_shared
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet, ImageSets
+from tune_cnn.training.data.packed.file import PackReader
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
 from tune_cnn.training.data.sources.registry import find_source
 from tune_cnn.training.data.sources.source import PartName, Source
 from tune_cnn.training.data.split import stratified_split, stratified_subset
-from tune_cnn.training.data.statistics import split_sums
+from tune_cnn.training.data.statistics import joined_sums, split_sums
 
 TEST, SUBSET, VALIDATION = range(3)  # each draw has a stream of its own, so that one doesn't shift another
 PREPARED = 4  # sets that a warm process keeps: maps and indices, no pixels
@@ -45,7 +46,7 @@ def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -
     if all_data:
         rows["train"] = np.sort(np.concatenate([rows["train"], rows["validation"]]))
         notes.append("the validation images are trained on too: their metrics are no measure of accuracy on new images")
-    mean, std = _mean_std(entry, rows["train"])
+    mean, std = _mean_std(entry, rows["train"], source.image_shape)
     facts = DataFacts(
         name=source.name,
         num_classes=len(entry.classes),
@@ -60,15 +61,23 @@ def _prepare(data: DataSpec, split_seed: int, cache_dir: Path, all_data: bool) -
         std=std,
         notes=(*source.notes, *entry.notes, *notes, *([source.bypass] if source.bypass else [])),
     )
-    reader = source.reader(entry.depth)
-    if reader is None:
-        assert entry.path is not None, "only a source with a reader can bypass the cache"
-        reader = CacheReader(entry.path)
-    cache_is_source = isinstance(reader, CacheReader)
+    reader = _reader(source, entry)
+    cache_is_source = isinstance(reader, CacheReader | PackReader)
     return ImageSets(
         facts=facts,
         **{name: _image_set(name, rows[name], entry, reader, cache_is_source) for name in rows},
     )
+
+
+def _reader(source: Source, entry: Entry) -> Reader:
+    """Of a packed set its file; else of the source, or of the cache where the source has none."""
+    if entry.sums_nc2 is not None:
+        return PackReader(entry.folder, source.image_shape[1])
+    reader = source.reader(entry.depth)
+    if reader is None:
+        assert entry.path is not None, "only a source with a reader can bypass the cache"
+        return CacheReader(entry.path)
+    return reader
 
 
 def _image_set(name: PartName, rows: Int64, entry: Entry, reader: Reader, cache_is_source: bool) -> ImageSet:
@@ -123,8 +132,13 @@ def _equal(entry: Entry, rows: Int64) -> Int64 | None:
     return np.where(alone, len(rows) + np.arange(len(rows)), numbers)
 
 
-def _mean_std(entry: Entry, train: Int64) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _mean_std(
+    entry: Entry, train: Int64, image_shape: tuple[int, int, int]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Of the training split; kept beside the images, as counting them takes a while for a large set."""
+    if entry.sums_nc2 is not None:
+        _, height, width = image_shape
+        return joined_sums(entry.sums_nc2[train], height * width).mean_std()
     if entry.images is None:
         assert entry.sample is not None, "a set that isn't cached brings a sample"
         return entry.sample

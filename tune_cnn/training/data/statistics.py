@@ -34,6 +34,25 @@ class ChannelSums:
         return mean, tuple(s or 1.0 for s in std)
 
 
+def image_sums(images_nchw: Uint8) -> Int64:
+    """Of each image and channel, the sum and the sum of squares: images × channels × 2."""
+    sums_nc2 = np.zeros((*images_nchw.shape[:2], 2), np.int64)
+    for at, image_chw in enumerate(images_nchw):
+        flat = image_chw.reshape(len(image_chw), -1).astype(np.uint32)
+        sums_nc2[at, :, 0], sums_nc2[at, :, 1] = flat.sum(axis=1), np.square(flat).sum(axis=1)
+    return sums_nc2
+
+
+def joined_sums(sums_nc2: Int64, pixels: int) -> ChannelSums:
+    """Of images of so many pixels each, from what `image_sums` gives of them."""
+    total_c2 = sums_nc2.sum(axis=0)
+    return ChannelSums(
+        pixels=pixels * len(sums_nc2),
+        sums=tuple(total_c2[:, 0].tolist()),
+        squares=tuple(total_c2[:, 1].tolist()),
+    )
+
+
 def channel_sums(images_nchw: Uint8) -> ChannelSums:
     """Of images in memory, or mapped."""
     channels = images_nchw.shape[1]

@@ -2,7 +2,7 @@
 
 from tune_cnn.spec import StudySpec
 from tune_cnn.training.data.image_sets import ImageSets
-from tune_cnn.training.data.loaders.device import NOT_CACHED
+from tune_cnn.training.data.loaders.device import why_not_on_device
 from tune_cnn.training.data.loaders.through_dataloader import why_not_in_processes
 from tune_cnn.training.messages import LoadersFound
 
@@ -12,7 +12,8 @@ PER_IMAGE = {"batched": False, "stream": True}
 def inspect_loaders(spec: StudySpec, images: ImageSets) -> LoadersFound:
     """Try what each loader of the spec needs of the images; nothing is loaded."""
     asked = [str(loader) for loader in spec.dimension("loader").values]
-    impossible = {"device": NOT_CACHED} if "device" in asked and images.train.images is None else {}
+    why = why_not_on_device(images.train) if "device" in asked else None
+    impossible = {"device": why} if why else {}
     if spec.dimension("loader_workers").largest == 0:
         return LoadersFound(impossible=impossible)
     tried = {

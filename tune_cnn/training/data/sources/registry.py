@@ -36,6 +36,10 @@ def data_names() -> tuple[str, ...]:
 def find_source(data: DataSpec, seed: int) -> Source:
     """The raw images, found and readable; nothing is decoded yet. `seed`: of what a user's factory draws."""
     root = Path(data.root)
+    if data.cache != "auto" and data.name != "image_folder":
+        raise DataError(
+            f"data.cache: says how image_folder keeps its images, and data.name is {data.name!r}; remove data.cache"
+        )
     if data.name == "digits":
         return digits(data.image_size)
     if data.name in KNOWN:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+from tune_cnn.training.data.packed.kept import Packing
+from tune_cnn.training.data.packed.packing import Packed
 from tune_cnn.training.data.readers import Int64, Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
 
@@ -24,6 +26,7 @@ class Chunk:
     identity: bytes = b""  # what tells the images apart where they aren't decoded
     notes: tuple[str, ...] = ()
     depth: Depth | None = None  # of files with more than 8 bits, once it is known
+    packed: tuple[Packed, ...] = ()  # all of these images, where the set is kept packed
 
 
 class Source(Protocol):
@@ -73,3 +76,16 @@ class Source(Protocol):
     def place(self, row: int, /) -> str | None:
         """Where the reader's row lies, to be shown; None where it has no name but its number."""
         ...
+
+
+@runtime_checkable
+class MaybePacked(Protocol):
+    """A source that may be kept as JPEGs in one file; its chunks then have all images both decoded and packed."""
+
+    @property
+    def packing(self) -> Packing | None: ...
+
+
+def packing_of(source: Source) -> Packing | None:
+    """None: it is kept as pixels, or not at all."""
+    return source.packing if isinstance(source, MaybePacked) else None

@@ -13,6 +13,8 @@ import numpy as np
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
+from tune_cnn.training.data.packed.kept import Kept, Packing, how_kept
+from tune_cnn.training.data.packed.packing import Kind, Packed, pack
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.folder.files import SHOWN, ImageFile, find_images, some
@@ -42,6 +44,7 @@ class _Seen:
     broken: str = ""  # why it can't be read
     todo: str = ""  # what the user can do about it
     several: bool = False
+    packed: Packed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class _Look:
 
     root: Path
     decoding: Decoding
+    packed_as: Kind | None
 
     def at(self, path: str, decoded: bool) -> _Seen:
         """Decoded, or its head alone."""
@@ -58,9 +62,10 @@ class _Look:
                 self.decoding.open(self.root / path).close()
                 return _Seen()
             image_chw, several = self.decoding.look(self.root / path)
+            packed = self.packed_as and pack(image_chw, (self.root / path).read_bytes(), self.packed_as)
         except Exception as error:  # Pillow's decoders raise many kinds
             return self._broken(path, error)
-        return _Seen(image_chw=image_chw, several=several)
+        return _Seen(image_chw=image_chw, several=several, packed=packed)
 
     def _broken(self, path: str, error: Exception) -> _Seen:
         """An image that is damaged, something else under an image's name, or what this user can't read."""
@@ -86,8 +91,16 @@ class FolderSource:
     classes: tuple[str, ...]
     decoding: Decoding
     max_broken: int
-    bypass: str
+    kept: Kept
     notes: tuple[str, ...]
+
+    @property
+    def bypass(self) -> str:
+        return self.kept.bypass
+
+    @property
+    def packing(self) -> Packing | None:
+        return self.kept.packing
 
     @property
     def images(self) -> int:
@@ -111,7 +124,11 @@ class FolderSource:
         every = max(1, sum(file.part == "train" for file in self.files) // SAMPLE)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
             depth = self.decoding.find_depth([self.root / file.path for file in self.files], threads)
-            look = _Look(root=self.root, decoding=replace(self.decoding, depth=depth))
+            look = _Look(
+                root=self.root,
+                decoding=replace(self.decoding, depth=depth),
+                packed_as=self.packing.kind if self.packing else None,
+            )
             for part in PARTS:
                 rows = [row for row, file in enumerate(self.files) if file.part == part]
                 for start in range(0, len(rows), CHUNK):
@@ -149,6 +166,7 @@ class FolderSource:
             identity=listed.encode("utf-8", "surrogateescape"),
             notes=notes,
             depth=depth,
+            packed=tuple(one.packed for one in seen if one.packed is not None),
         )
 
     def _refuse(self, broken: list[_Seen]) -> NoReturn:
@@ -185,15 +203,10 @@ def source_of_files(
 ) -> FolderSource:
     """Of files in the order of PARTS, however they were found."""
     side = data.image_size or DEFAULT_SIDE
-    size_bytes = len(files) * 3 * side * side
-    bypass = ""
-    if size_bytes > largest_cache_bytes:
-        bypass = (
-            f"the decoded images would take {size_bytes:,} bytes, so they aren't cached but read from their files "
-            f"each time; mean and std are of a sample of some {SAMPLE} training images"
-        )
+    kept = how_kept(data.cache, [file.size_bytes for file in files], 3 * side * side, largest_cache_bytes)
     said = "".join(f"{f.part}|{f.path}|{f.label}|{f.size_bytes}|{f.mtime_ns}\n" for f in files)
-    settings = f"{name}|{side}|{data.max_broken}|{data.max_pixels}|{bool(bypass)}|{root}|{classes}\n"
+    kind = kept.packing.kind if kept.packing else "pixels"
+    settings = f"{name}|{side}|{data.max_broken}|{data.max_pixels}|{bool(kept.bypass)}|{kind}|{root}|{classes}\n"
     return FolderSource(
         name=name,
         key=hashlib.sha256((settings + said).encode("utf-8", "surrogateescape")).hexdigest(),
@@ -202,6 +215,6 @@ def source_of_files(
         classes=classes,
         decoding=Decoding(side=side, max_pixels=data.max_pixels),
         max_broken=data.max_broken,
-        bypass=bypass,
-        notes=notes,
+        kept=kept,
+        notes=(*notes, *([kept.note] if kept.note else [])),
     )
