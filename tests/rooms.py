@@ -42,7 +42,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "spec": [
         {"calls", "configuration", "messages", "renamed", "yaml_text"},
         {"costs", "dimensions", "parts"},
-        {"plain", "prices", "resources", "space"},
+        {"mixing", "plain", "prices", "resources", "space"},
         {"strategies", "study"},
         {"loading", "schema"},
         {"documentation"},

@@ -24,6 +24,8 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
     "shift": ("augment", frozenset({"crop", "crop_flip"})),
     "shift_fill": ("augment", frozenset({"crop", "crop_flip"})),
 }
+# A key that means something only where these numbers can be above 0 together.
+ONLY_ABOVE_0: dict[str, tuple[str, ...]] = {"mix_switch": ("mixup", "cutmix")}
 # Keys with free endings: `model.width` is the argument `width` of the model's factory.
 OPEN_PREFIXES = ("model.", "training.")
 REGIME_BASE_BATCH = 128  # what regime_adaptation takes `epochs` to be meant for, unless its knob says another
@@ -70,6 +72,18 @@ class Configuration(BaseModel):
     )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    loss: Literal["cross_entropy", "bce"] = Field(
+        "cross_entropy",
+        description="what is trained on; bce: binary cross-entropy, the mean over the classes. val_loss is always "
+        "cross-entropy",
+    )
+    mixup: float = Field(
+        0.0, ge=0, description="images are blended in pairs, by shares of Beta(mixup, mixup), labels too; 0: off"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, description="boxes of one image stand in another, of areas by Beta(cutmix, cutmix); 0: off"
+    )
+    mix_switch: float = Field(0.5, ge=0, le=1, description="share of the images that get a box, the others blend")
     augment: Literal["none", "flip", "crop", "crop_flip"] = Field(
         "none", description="per image: mirror it, shift it, or both"
     )
@@ -94,13 +108,18 @@ class Configuration(BaseModel):
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
         for key, (other, values) in ONLY_WHERE.items():
-            if key in self.model_fields_set and getattr(self, other) not in values:
+            if key in self.model_fields_set and not any_of(getattr(self, other), values):
                 default = type(self).model_fields[key].default
                 if getattr(self, key) != default:
                     raise ValueError(
                         f"{key}={getattr(self, key)!r} has no meaning with {other}={getattr(self, other)!r} "
                         f"(only with {', '.join(sorted(values))}); leave it out"
                     )
+        for key, others in ONLY_ABOVE_0.items():
+            if getattr(self, key) != type(self).model_fields[key].default and not all(getattr(self, o) for o in others):
+                raise ValueError(
+                    f"{key}={getattr(self, key)!r} has no meaning unless {' and '.join(others)} are above 0; leave it out"
+                )
         for key, value in self.strategies.items():
             name, knob = strategy_and_knob(STRATEGIES + key)
             if knob is None and not isinstance(value, bool):
@@ -126,10 +145,9 @@ class Configuration(BaseModel):
         flat: dict[str, Plain] = {}
         for key in type(self).model_fields:
             value = getattr(self, key)
-            other, values = ONLY_WHERE.get(key, ("", frozenset()))
             if isinstance(value, dict):
                 flat.update({f"{key}.{name}": v for name, v in value.items()})
-            elif not other or getattr(self, other) in values:
+            elif has_meaning(key, vars(self)):
                 flat[key] = value
         return flat
 
@@ -184,10 +202,22 @@ def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
     if key.startswith(STRATEGIES):
         name, knob = strategy_and_knob(key)
         return knob is None or params.get(STRATEGIES + name) is True
+    if key in ONLY_ABOVE_0:
+        return all(params.get(other, Configuration.model_fields[other].default) > 0 for other in ONLY_ABOVE_0[key])
     if key not in ONLY_WHERE:
         return True
     other, values = ONLY_WHERE[key]
-    return params.get(other, Configuration.model_fields[other].default) in values
+    return any_of(params.get(other, Configuration.model_fields[other].default), values)
+
+
+def any_of(value: Plain, values: frozenset[str]) -> bool:
+    """Whether a value, or one of those that `+` joins in it, is among these."""
+    return value in values or (isinstance(value, str) and not values.isdisjoint(value.split("+")))
+
+
+def conditional(key: str) -> bool:
+    """Whether another key decides that this one exists."""
+    return key in ONLY_WHERE or key in ONLY_ABOVE_0
 
 
 SPACE_KEYS = tuple(k for k in Configuration.model_fields if f"{k}." not in (*OPEN_PREFIXES, STRATEGIES))

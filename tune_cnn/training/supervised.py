@@ -228,6 +228,7 @@ class SupervisedTraining:
                 *sums.last_batch,
                 precision=self._context.precision,
                 loss_scale=self._train_state.scaler.get_scale(),
+                loss_of=self._train_state.loss_of,
             )
         return metrics
 

@@ -11,6 +11,7 @@ import torch
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.loaders.mixing import Mixing, MixingLoader
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.meters.meters import Meters
@@ -113,4 +114,18 @@ class TrialContext:
             )
             self.closing.callback(loader.close)
             loader.start()
-        return loader
+        mixing = Mixing.of(configuration)
+        if mixing is None:
+            return loader
+        return MixingLoader(
+            loader,
+            mixing,
+            seed=plan.seed,
+            rank=plan.rank,
+            ranks=plan.ranks,
+            batch_size=plan.batch_size,
+            images=len(plan.images),
+            image_size=plan.facts.image_size,
+            classes=plan.facts.num_classes,
+            device=plan.device,
+        )

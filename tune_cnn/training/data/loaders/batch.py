@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class Batch(NamedTuple):
     images_nchw: torch.Tensor  # float32 on the device, normalised
-    labels_n: torch.Tensor  # int64 on the device
+    labels_n: torch.Tensor  # int64 on the device; of mixed images float32, n×k: each class's share
 
 
 class Awaited(Iterator[T]):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch._dynamo
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
@@ -140,7 +139,7 @@ class TrainingRun:
         state.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             logits = state.model(batch.images_nchw)
-        loss = F.cross_entropy(logits.float(), batch.labels_n, label_smoothing=state.label_smoothing)
+        loss = state.loss_of(logits, batch.labels_n)
         state.scaler.scale(loss).backward()
         if state.scaler.is_enabled():
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
