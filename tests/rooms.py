@@ -40,6 +40,7 @@ BELOW["__init__"] = set()
 # Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
 FLOORS: dict[str, list[set[str]]] = {
     "spec": [
+        {"augmentation"},
         {"calls", "configuration", "messages", "renamed", "yaml_text"},
         {"costs", "dimensions", "parts"},
         {"mixing", "plain", "prices", "resources", "space"},

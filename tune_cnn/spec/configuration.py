@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tune_cnn.spec.augmentation import POLICIES, Augment
 from tune_cnn.untyped import Plain
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -23,6 +24,15 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
     "flips": ("augment", frozenset({"flip", "crop_flip"})),
     "shift": ("augment", frozenset({"crop", "crop_flip"})),
     "shift_fill": ("augment", frozenset({"crop", "crop_flip"})),
+    "crop_scale": ("augment", frozenset({"random_resized_crop"})),
+    "crop_ratio": ("augment", frozenset({"random_resized_crop"})),
+    "jitter_brightness": ("augment", frozenset({"color_jitter"})),
+    "jitter_contrast": ("augment", frozenset({"color_jitter"})),
+    "jitter_saturation": ("augment", frozenset({"color_jitter"})),
+    "jitter_hue": ("augment", frozenset({"color_jitter"})),
+    "rand_augment_operations": ("augment", frozenset({"rand_augment"})),
+    "rand_augment_magnitude": ("augment", frozenset({"rand_augment"})),
+    "erasing_probability": ("augment", frozenset({"random_erasing"})),
 }
 # A key that means something only where these numbers can be above 0 together.
 ONLY_ABOVE_0: dict[str, tuple[str, ...]] = {"mix_switch": ("mixup", "cutmix")}
@@ -84,14 +94,25 @@ class Configuration(BaseModel):
         0.0, ge=0, description="boxes of one image stand in another, of areas by Beta(cutmix, cutmix); 0: off"
     )
     mix_switch: float = Field(0.5, ge=0, le=1, description="share of the images that get a box, the others blend")
-    augment: Literal["none", "flip", "crop", "crop_flip"] = Field(
-        "none", description="per image: mirror it, shift it, or both"
+    augment: Augment = Field(
+        "none",
+        description="per image, several joined by + in their order: none, flip (mirror it), crop (shift it), "
+        "crop_flip, " + ", ".join(POLICIES),
     )
     flips: Literal["random", "alternating"] = Field(
         "random", description="alternating: each image is mirrored in every second epoch, a random half in the first"
     )
     shift: float = Field(0.125, gt=0, le=0.5, description="largest shift, as a share of the side; at least one pixel")
     shift_fill: Literal["black", "mirror"] = Field("black", description="what stands where a shift leaves nothing")
+    crop_scale: float = Field(0.08, gt=0, le=1, description="smallest area of a crop, as a share of the image")
+    crop_ratio: float = Field(4 / 3, ge=1, description="largest width of a crop over its height, and the other way")
+    jitter_brightness: float = Field(0.4, ge=0, description="largest change of the brightness, as a share of it")
+    jitter_contrast: float = Field(0.4, ge=0, description="the same of the contrast")
+    jitter_saturation: float = Field(0.4, ge=0, description="the same of the saturation")
+    jitter_hue: float = Field(0.1, ge=0, le=0.5, description="largest turn of the hue, as a share of its circle")
+    rand_augment_operations: int = Field(2, ge=1, le=8, description="operations of an image, one after another")
+    rand_augment_magnitude: int = Field(9, ge=0, le=30, description="their strength, of 30")
+    erasing_probability: float = Field(0.25, gt=0, le=1, description="share of the images in which a box is erased")
     loader: Loader = Field("device", description="where the images lie and who fetches a batch")
     loader_workers: int = Field(0, ge=0, description="processes of one rank's loader")
     precision: Precision = Field("fp32", description="tf32 and fp16 need a CUDA device")
@@ -118,7 +139,8 @@ class Configuration(BaseModel):
         for key, others in ONLY_ABOVE_0.items():
             if getattr(self, key) != type(self).model_fields[key].default and not all(getattr(self, o) for o in others):
                 raise ValueError(
-                    f"{key}={getattr(self, key)!r} has no meaning unless {' and '.join(others)} are above 0; leave it out"
+                    f"{key}={getattr(self, key)!r} has no meaning unless {' and '.join(others)} are above 0; "
+                    "leave it out"
                 )
         for key, value in self.strategies.items():
             name, knob = strategy_and_knob(STRATEGIES + key)

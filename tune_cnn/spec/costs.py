@@ -10,10 +10,17 @@ from tune_cnn.untyped import Plain
 # What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
 FREE = frozenset(
     {
+        "crop_ratio",
+        "crop_scale",
         "decay_all",
         "decoupled",
         "epochs",
+        "erasing_probability",
         "flips",
+        "jitter_brightness",
+        "jitter_contrast",
+        "jitter_hue",
+        "jitter_saturation",
         "label_smoothing",
         "learning_rate",
         "lr_base_batch",
@@ -24,6 +31,7 @@ FREE = frozenset(
         "momentum",
         "nesterov",
         "norm_lr_ratio",
+        "rand_augment_magnitude",
         "schedule",
         "shift",
         "warmup_epochs",

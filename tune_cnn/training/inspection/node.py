@@ -11,6 +11,7 @@ from tune_cnn.errors import DataError, SpecError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
+from tune_cnn.training.data.operations.drawn import check_channels
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
@@ -38,6 +39,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         check_repeats(images.train.reader, Path(spec.data.root), spec.seed)
     data = images.facts
     _check_batches(spec, data)
+    _check_channels(spec, data)
     for name, own in spec.metrics.items():
         if own.call is not None:
             find_call(own.call, where=f"metrics.{name}.call")
@@ -67,6 +69,14 @@ def _check_batches(spec: StudySpec, data: DataFacts) -> None:
     for size in {batch.smallest, batch.largest}:
         try:
             check_batch(data, size, spec.resources.ranks)
+        except DataError as error:
+            raise SpecError(f"space.{error}") from None
+
+
+def _check_channels(spec: StudySpec, data: DataFacts) -> None:
+    for augment in spec.dimension("augment").values:
+        try:
+            check_channels(augment, data.in_channels)
         except DataError as error:
             raise SpecError(f"space.{error}") from None
 

@@ -13,6 +13,7 @@ from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.loaders.mixing import Mixing, MixingLoader
 from tune_cnn.training.data.loaders.registry import make_loader
+from tune_cnn.training.data.operations.drawn import Settings
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.process_group import ProcessGroup
@@ -106,6 +107,7 @@ class TrialContext:
                 flips=configuration.flips,
                 shift=configuration.shift,
                 shift_fill=configuration.shift_fill,
+                settings=Settings.of(configuration),
                 device=self.device,
                 channels_last=configuration.channels_last,
             )
