@@ -113,6 +113,15 @@ class Configuration(BaseModel):
     rand_augment_operations: int = Field(2, ge=1, le=8, description="operations of an image, one after another")
     rand_augment_magnitude: int = Field(9, ge=0, le=30, description="their strength, of 30")
     erasing_probability: float = Field(0.25, gt=0, le=1, description="share of the images in which a box is erased")
+    eval_image_size: int = Field(
+        0,
+        ge=0,
+        description="shorter side to which images are resized for evaluation, after `eval_crop`; 0: as they are",
+    )
+    eval_crop: float = Field(
+        1.0, gt=0, le=1, description="share of each side that an evaluation sees, in the image's middle"
+    )
+    flip_at_test: bool = Field(False, description="evaluated logits are the mean over an image and its mirror")
     loader: Loader = Field("device", description="where the images lie and who fetches a batch")
     loader_workers: int = Field(0, ge=0, description="processes of one rank's loader")
     precision: Precision = Field("fp32", description="tf32 and fp16 need a CUDA device")
@@ -234,7 +243,7 @@ def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
 
 def any_of(value: Plain, values: frozenset[str]) -> bool:
     """Whether a value, or one of those that `+` joins in it, is among these."""
-    return value in values or (isinstance(value, str) and not values.isdisjoint(value.split("+")))
+    return any(part in values for part in (value.split("+") if isinstance(value, str) else [value]))
 
 
 def conditional(key: str) -> bool:

@@ -108,8 +108,9 @@ def test_every_loader_and_a_resumed_epoch_train_on_the_same_mixtures(tmp_path: P
     [
         ({"space": {"mixup": [0.0, 0.2], "strategies": {"info_batch": {}}}}, "mixed image's loss"),
         ({"space": {"cutmix": 1.0, "strategies": {"isgd": True}}}, "same batches"),
-        ({"space": {"mixup": 0.2}, "training": "a.b:c"}, "its labels are"),
-        ({"space": {"loss": "bce"}, "training": "a.b:c"}, "replaces it"),
+        ({"space": {"mixup": 0.2}, "training": "a.b:c"}, "labels are classes"),
+        ({"space": {"loss": "bce"}, "training": "a.b:c"}, "a loss of its own"),
+        ({"space": {"flip_at_test": True}, "training": "a.b:c"}, "measures its accuracy"),
         ({"space": {"mix_switch": 0.2, "mixup": 0.1}}, "cutmix can't"),
     ],
 )

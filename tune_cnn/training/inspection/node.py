@@ -16,6 +16,7 @@ from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
 from tune_cnn.training.inspection.device import inspect_device
+from tune_cnn.training.inspection.evaluation import check_evaluation
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
@@ -49,6 +50,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     else:
         model = _check_models(spec, data)
         _check_single(spec, data)
+        check_evaluation(spec, data, _variants(spec)[0])
         if cuda and spec.resources.deterministic:
             check_deterministic(spec, data)
     return Inspection(

@@ -17,6 +17,7 @@ from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
+from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.data.order import turns
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.models.facts import ModelFacts
@@ -226,6 +227,15 @@ class TrainingRun:
                     image_size=image_size,
                 )
         return self._facts[key]
+
+    def inference_gflops(self, facts: ModelFacts) -> float:
+        """Of an image as it is evaluated: at its size then, and with its mirror. facts: at the images' own size."""
+        view = View.of(self.configuration)
+        if view is None:
+            return facts.inference_gflops
+        size = view.size(self.facts.image_size)
+        gflops = (facts if size == self.facts.image_size else self.measured(size)).inference_gflops
+        return 2 * gflops if view.flip else gflops
 
     def flops_by_module(self, image_size: tuple[int, int]) -> Mapping[str, Mapping[Untyped, float]]:
         """Of a training pass of one image of this size: by module and by torch's operation; off the clock alone."""
