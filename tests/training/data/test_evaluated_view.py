@@ -16,6 +16,7 @@ from tune_cnn.spec import Configuration, parse_spec
 from tune_cnn.study.training.card import _as_evaluated
 from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.inspection.node import inspect_node
+from tune_cnn.training.messages import EpochResult
 from tune_cnn.training.rank import RankTraining
 
 
@@ -45,9 +46,11 @@ def test_a_training_is_evaluated_as_asked_and_exported_so(tmp_path: Path) -> Non
     )
     rank.begin(plain)
     before = rank.train_epoch()
+    assert isinstance(before, EpochResult)
     rank.end()
     rank.begin(asked)
     result = rank.train_epoch()
+    assert isinstance(result, EpochResult)
     context, model = rank._current.context, rank._current.model
     images, facts = context.images.validation, context.images.facts
     raw = torch.from_numpy(images.fetch(np.arange(len(images))))

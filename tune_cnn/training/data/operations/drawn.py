@@ -8,6 +8,7 @@ from tune_cnn.errors import DataError
 from tune_cnn.spec import Configuration
 from tune_cnn.spec.augmentation import COLOURED, POLICIES, operations_of
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.untyped import Untyped
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 COMPOSED = 3  # marks the stream of random numbers that belongs to operations
@@ -66,7 +67,7 @@ class Composed:
         first = POLICIES.index(operation) * MOST
         places_n = self.positions_n.astype(np.uint64)[:, None] * np.uint64(MOST * len(POLICIES))
         with np.errstate(over="ignore"):
-            z = (places_n + np.arange(first, first + count, dtype=np.uint64)) * _GOLDEN + np.uint64(self.key)
+            z: Untyped = (places_n + np.arange(first, first + count, dtype=np.uint64)) * _GOLDEN + np.uint64(self.key)
             z = (z ^ (z >> np.uint64(30))) * _FIRST
             z = (z ^ (z >> np.uint64(27))) * _SECOND
         drawn: Floats = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
