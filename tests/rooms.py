@@ -40,9 +40,10 @@ BELOW["__init__"] = set()
 # Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
 FLOORS: dict[str, list[set[str]]] = {
     "spec": [
+        {"augmentation"},
         {"calls", "configuration", "messages", "renamed", "yaml_text"},
         {"costs", "dimensions", "parts"},
-        {"plain", "prices", "resources", "space"},
+        {"mixing", "plain", "prices", "resources", "space"},
         {"strategies", "study"},
         {"loading", "schema"},
         {"documentation"},

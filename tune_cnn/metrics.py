@@ -70,7 +70,7 @@ SYSTEM = "system/"  # begins the names of what is measured by node and GPU, besi
 METRICS: dict[str, Metric] = _table(
     ("accuracy", "1", _MAX, _SAME, _ANY, _ERR, "share of validation images classified correctly"),
     ("val_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean cross-entropy on the validation split"),
-    ("train_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean training loss of the last epoch"),
+    ("train_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean of the loss that is trained on, in the last epoch"),
     ("train_time_s", "s", _MIN, _MOST, _ANY, _LOG, "first to last training step: no evaluation, checkpoints, start"),
     ("total_time_s", "s", _MIN, _MOST, _ANY, _LOG, "data ready to weights saved, everything in it"),
     ("eval_time_s", "s", _MIN, _MOST, _ANY, _LOG, "evaluation on the validation split"),

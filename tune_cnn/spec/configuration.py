@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tune_cnn.spec.augmentation import POLICIES, Augment
 from tune_cnn.untyped import Plain
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -23,7 +24,18 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
     "flips": ("augment", frozenset({"flip", "crop_flip"})),
     "shift": ("augment", frozenset({"crop", "crop_flip"})),
     "shift_fill": ("augment", frozenset({"crop", "crop_flip"})),
+    "crop_scale": ("augment", frozenset({"random_resized_crop"})),
+    "crop_ratio": ("augment", frozenset({"random_resized_crop"})),
+    "jitter_brightness": ("augment", frozenset({"color_jitter"})),
+    "jitter_contrast": ("augment", frozenset({"color_jitter"})),
+    "jitter_saturation": ("augment", frozenset({"color_jitter"})),
+    "jitter_hue": ("augment", frozenset({"color_jitter"})),
+    "rand_augment_operations": ("augment", frozenset({"rand_augment"})),
+    "rand_augment_magnitude": ("augment", frozenset({"rand_augment"})),
+    "erasing_probability": ("augment", frozenset({"random_erasing"})),
 }
+# A key that means something only where these numbers can be above 0 together.
+ONLY_ABOVE_0: dict[str, tuple[str, ...]] = {"mix_switch": ("mixup", "cutmix")}
 # Keys with free endings: `model.width` is the argument `width` of the model's factory.
 OPEN_PREFIXES = ("model.", "training.")
 REGIME_BASE_BATCH = 128  # what regime_adaptation takes `epochs` to be meant for, unless its knob says another
@@ -70,14 +82,46 @@ class Configuration(BaseModel):
     )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    augment: Literal["none", "flip", "crop", "crop_flip"] = Field(
-        "none", description="per image: mirror it, shift it, or both"
+    loss: Literal["cross_entropy", "bce"] = Field(
+        "cross_entropy",
+        description="what is trained on; bce: binary cross-entropy, the mean over the classes. val_loss is always "
+        "cross-entropy",
+    )
+    mixup: float = Field(
+        0.0, ge=0, description="images are blended in pairs, by shares of Beta(mixup, mixup), labels too; 0: off"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, description="boxes of one image stand in another, of areas by Beta(cutmix, cutmix); 0: off"
+    )
+    mix_switch: float = Field(0.5, ge=0, le=1, description="share of the images that get a box, the others blend")
+    augment: Augment = Field(
+        "none",
+        description="per image, several joined by + in their order: none, flip (mirror it), crop (shift it), "
+        "crop_flip, " + ", ".join(POLICIES),
     )
     flips: Literal["random", "alternating"] = Field(
         "random", description="alternating: each image is mirrored in every second epoch, a random half in the first"
     )
     shift: float = Field(0.125, gt=0, le=0.5, description="largest shift, as a share of the side; at least one pixel")
     shift_fill: Literal["black", "mirror"] = Field("black", description="what stands where a shift leaves nothing")
+    crop_scale: float = Field(0.08, gt=0, le=1, description="smallest area of a crop, as a share of the image")
+    crop_ratio: float = Field(4 / 3, ge=1, description="largest width of a crop over its height, and the other way")
+    jitter_brightness: float = Field(0.4, ge=0, description="largest change of the brightness, as a share of it")
+    jitter_contrast: float = Field(0.4, ge=0, description="the same of the contrast")
+    jitter_saturation: float = Field(0.4, ge=0, description="the same of the saturation")
+    jitter_hue: float = Field(0.1, ge=0, le=0.5, description="largest turn of the hue, as a share of its circle")
+    rand_augment_operations: int = Field(2, ge=1, le=8, description="operations of an image, one after another")
+    rand_augment_magnitude: int = Field(9, ge=0, le=30, description="their strength, of 30")
+    erasing_probability: float = Field(0.25, gt=0, le=1, description="share of the images in which a box is erased")
+    eval_image_size: int = Field(
+        0,
+        ge=0,
+        description="shorter side to which images are resized for evaluation, after `eval_crop`; 0: as they are",
+    )
+    eval_crop: float = Field(
+        1.0, gt=0, le=1, description="share of each side that an evaluation sees, in the image's middle"
+    )
+    flip_at_test: bool = Field(False, description="evaluated logits are the mean over an image and its mirror")
     loader: Loader = Field("device", description="where the images lie and who fetches a batch")
     loader_workers: int = Field(0, ge=0, description="processes of one rank's loader")
     precision: Precision = Field("fp32", description="tf32 and fp16 need a CUDA device")
@@ -94,13 +138,19 @@ class Configuration(BaseModel):
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
         for key, (other, values) in ONLY_WHERE.items():
-            if key in self.model_fields_set and getattr(self, other) not in values:
+            if key in self.model_fields_set and not any_of(getattr(self, other), values):
                 default = type(self).model_fields[key].default
                 if getattr(self, key) != default:
                     raise ValueError(
                         f"{key}={getattr(self, key)!r} has no meaning with {other}={getattr(self, other)!r} "
                         f"(only with {', '.join(sorted(values))}); leave it out"
                     )
+        for key, others in ONLY_ABOVE_0.items():
+            if getattr(self, key) != type(self).model_fields[key].default and not all(getattr(self, o) for o in others):
+                raise ValueError(
+                    f"{key}={getattr(self, key)!r} has no meaning unless {' and '.join(others)} are above 0; "
+                    "leave it out"
+                )
         for key, value in self.strategies.items():
             name, knob = strategy_and_knob(STRATEGIES + key)
             if knob is None and not isinstance(value, bool):
@@ -126,10 +176,9 @@ class Configuration(BaseModel):
         flat: dict[str, Plain] = {}
         for key in type(self).model_fields:
             value = getattr(self, key)
-            other, values = ONLY_WHERE.get(key, ("", frozenset()))
             if isinstance(value, dict):
                 flat.update({f"{key}.{name}": v for name, v in value.items()})
-            elif not other or getattr(self, other) in values:
+            elif has_meaning(key, vars(self)):
                 flat[key] = value
         return flat
 
@@ -184,10 +233,22 @@ def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
     if key.startswith(STRATEGIES):
         name, knob = strategy_and_knob(key)
         return knob is None or params.get(STRATEGIES + name) is True
+    if key in ONLY_ABOVE_0:
+        return all(params.get(other, Configuration.model_fields[other].default) > 0 for other in ONLY_ABOVE_0[key])
     if key not in ONLY_WHERE:
         return True
     other, values = ONLY_WHERE[key]
-    return params.get(other, Configuration.model_fields[other].default) in values
+    return any_of(params.get(other, Configuration.model_fields[other].default), values)
+
+
+def any_of(value: Plain, values: frozenset[str]) -> bool:
+    """Whether a value, or one of those that `+` joins in it, is among these."""
+    return any(part in values for part in (value.split("+") if isinstance(value, str) else [value]))
+
+
+def conditional(key: str) -> bool:
+    """Whether another key decides that this one exists."""
+    return key in ONLY_WHERE or key in ONLY_ABOVE_0
 
 
 SPACE_KEYS = tuple(k for k in Configuration.model_fields if f"{k}." not in (*OPEN_PREFIXES, STRATEGIES))

@@ -10,25 +10,37 @@ from tune_cnn.untyped import Plain
 # What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
 FREE = frozenset(
     {
+        "crop_ratio",
+        "crop_scale",
         "decay_all",
         "decoupled",
         "epochs",
+        "erasing_probability",
         "flips",
+        "jitter_brightness",
+        "jitter_contrast",
+        "jitter_hue",
+        "jitter_saturation",
         "label_smoothing",
         "learning_rate",
         "lr_base_batch",
         "lr_end",
         "lr_rule",
         "lr_start",
+        "mix_switch",
         "momentum",
         "nesterov",
         "norm_lr_ratio",
+        "rand_augment_magnitude",
         "schedule",
         "shift",
         "warmup_epochs",
         "weight_decay",
     }
 )
+
+# What takes its time whatever the amount, where it is not at its default.
+ANY_AMOUNT = frozenset({"cutmix", "gradient_clip", "mixup"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +73,8 @@ def cost_key(params: Mapping[str, Plain]) -> str:
     A key left out is at its default; one that means nothing beside the others counts as left out.
     """
     costly = {k: v for k, v in params.items() if k not in FREE and not _is_default(k, v) and has_meaning(k, params)}
-    if "gradient_clip" in costly:
-        costly["gradient_clip"] = True  # clipping takes its time whatever the limit
+    for key in ANY_AMOUNT & costly.keys():
+        costly[key] = True
     return _encoded(costly)
 
 

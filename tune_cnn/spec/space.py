@@ -8,11 +8,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tune_cnn.errors import SpecError, nearest
 from tune_cnn.spec.configuration import (
+    ONLY_ABOVE_0,
     ONLY_WHERE,
     OPEN_PREFIXES,
     SPACE_KEYS,
     STRATEGIES,
     Configuration,
+    any_of,
     strategy_and_knob,
 )
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, is_number
@@ -28,12 +30,19 @@ def parse_space(raw: Mapping[str, Plain]) -> dict[str, Dimension]:
     space = {key: _parse(key, value) for key, value in _flat(raw).items()}
     for key, (other, values) in ONLY_WHERE.items():
         given = dimension_of(space, other).values
-        if key in space and not set(given) & values:
+        if key in space and not any(any_of(value, values) for value in given):
             unsaid = "" if other in space else ", its default"
             raise SpecError(
                 f"space.{key}: has no meaning unless {other} is {' or '.join(sorted(values))}, "
                 f"got {other}: {', '.join(map(str, given))}{unsaid}; leave {key} out or change {other}"
             )
+    for key, others in ONLY_ABOVE_0.items():
+        for other in others if key in space else ():
+            if not dimension_of(space, other).largest > 0:
+                raise SpecError(
+                    f"space.{key}: has no meaning unless {' and '.join(others)} can be above 0 together, and {other} "
+                    f"can't; leave {key} out or give {other}"
+                )
     for key in space:
         name, knob = strategy_and_knob(key) if key.startswith(STRATEGIES) else ("", None)
         if knob is not None and not dimension_of(space, STRATEGIES + name).holds(True):

@@ -13,6 +13,7 @@ from tune_cnn.spec.calls import is_call
 from tune_cnn.spec.configuration import STRATEGIES, Configuration, has_meaning
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of, searched_of
 from tune_cnn.spec.messages import shown
+from tune_cnn.spec.mixing import check_mixing
 from tune_cnn.spec.parts import (
     Bound,
     Budget,
@@ -157,6 +158,7 @@ class StudySpec(SpecPart):
             raise SpecError(
                 "space.strategies: act on our own training loop, and `training` replaces it; leave one of them out"
             )
+        check_mixing(self.space, own_training=self.training is not None)
         _fits_ranks(self.space, self.resources)
         if self.training is not None or is_call(self.model.name):
             # the faster layout is no default for what we don't know: `x.view(…)` behind a convolution can't take it

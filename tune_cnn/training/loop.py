@@ -18,7 +18,7 @@ from tune_cnn.training.step.train_step import train_step
 class EpochSums:
     """What an epoch's steps so far add up to on this rank. The tensors are on the device, not yet waited for."""
 
-    loss: Tensor  # cross-entropy alone, over images
+    loss: Tensor  # the loss without penalties, over images
     skipped_steps: Tensor
     images: int = 0
     steps: int = 0

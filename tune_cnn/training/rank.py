@@ -15,6 +15,7 @@ from tune_cnn.errors import DeviceLost, PeerLost, TrialError
 from tune_cnn.training.between_steps import Leaving
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.export.program import export
 from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
@@ -141,7 +142,8 @@ class RankTraining:
         """The model as it is, as a program that needs none of our code; TrialError where it can't be one."""
         context = self._current.context
         with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("export"):
-            return export(self._current.model, context.images.facts, context.images.test, context.device)
+            view = View.of(context.job.configuration)
+            return export(self._current.model, context.images.facts, context.images.test, context.device, view)
 
     def changes(self) -> list[Change]:
         """What turns the factory's model into the one that `weights` is of; none where no strategy has changed it."""

@@ -212,7 +212,7 @@ class SupervisedTraining:
         metrics = {
             "train_loss": train_loss,
             "parameters": float(facts.parameters),
-            "inference_gflops": facts.inference_gflops,
+            "inference_gflops": self._run.inference_gflops(facts),
             "train_gflops": self._train_gflops + self._run.gflops_beside * self._context.group.ranks,
             **told,
         }
@@ -228,6 +228,7 @@ class SupervisedTraining:
                 *sums.last_batch,
                 precision=self._context.precision,
                 loss_scale=self._train_state.scaler.get_scale(),
+                loss_of=self._train_state.loss_of,
             )
         return metrics
 

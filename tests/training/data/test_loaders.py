@@ -67,6 +67,18 @@ def test_every_kind_flips_in_turn_and_fills_alike(tmp_path, kind, workers):
         assert not _same(_epoch(_loader(sets, **{name: ways[name] for name in ways if name != key}), 1), wanted), key
 
 
+@pytest.mark.parametrize(("kind", "workers"), [("batched", 2), ("stream", 0), ("stream", 2)])
+def test_every_kind_draws_operations_alike(tmp_path, kind, workers):
+    """Crops, policies and erasing of an image are the same by every loader, over ranks too."""
+    write_folder(tmp_path / "root", per_class=9)
+    sets = prepared(tmp_path, "image_folder", image_size=16)
+    augment = "random_resized_crop+flip+color_jitter+rand_augment+random_erasing"
+    wanted = _epoch(_loader(sets, batch_size=4, augment=augment), 1)
+    assert _same(_epoch(_loader(sets, kind, workers, batch_size=4, augment=augment), 1), wanted)
+    second = _epoch(_loader(sets, kind, workers, batch_size=4, augment=augment, rank=1, ranks=2), 1)
+    assert torch.equal(second[0][0], wanted[0][0][1::2])
+
+
 @pytest.mark.parametrize(("kind", "workers"), KINDS)
 def test_every_kind_reads_folders_alike(tmp_path, kind, workers):
     """`stream` decodes the files, the others take the cache: the same pixels."""

@@ -57,6 +57,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Again:
         {"gradient_clip": 0.1, "channels_last": True, "precision": "bf16"},
         {"batch_size": 90, "label_smoothing": 0.1, "augment": "crop_flip"},  # one size of batch
         {"strategies": {"weight_norm": True}, "momentum": 0.0},
+        {"mixup": 0.2, "cutmix": 1.0, "loss": "bce"},  # labels are shares of the classes
         {"norm_lr_ratio": 8.0, "decay_all": True, "decoupled": True, "schedule": "triangle"},
     ],
 )

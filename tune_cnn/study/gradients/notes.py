@@ -23,8 +23,8 @@ def notes(archive: StudyArchive, seen: Seen, of: Sequence[Phase]) -> list[str]:
     """In the order in which they matter."""
     trainings = len({trial for trial, _ in seen.measured})
     told = [
-        "Gradients are of the training's loss in float32 at the parameters before the epoch; images are not augmented, "
-        "and each order stays as it is while a second net trains on shuffled mini-batches.",
+        "Gradients are of the training's loss in float32 at the parameters before the epoch; images are neither "
+        "augmented nor mixed, and each order stays as it is while a second net trains on shuffled mini-batches.",
         BATCH_NORM,
         "Intervals are over mini-batches drawn again (bootstrap, 95 %): they say nothing of another training, "
         f"of which {'one was' if trainings == 1 else f'{trainings} were'} measured.",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tune_cnn.reports.model_card import ModelCard
-from tune_cnn.spec import StudySpec
+from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.study.training.order import CHANGES, WEIGHTS, Order, Outcome, promised_by
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.untyped import Plain
@@ -29,9 +29,19 @@ def card_of(order: Order, trained: Outcome) -> ModelCard:
         build_code=_build_code(spec, job, data, reshaped=bool(trained.changes)),
         metrics=spec.user_metrics,
         classes=data["classes"],
-        inputs=f"float images of {side}: pixels in [0, 1], less the mean {mean}, over the deviation {std}, by channel",
+        inputs=f"float images of {side}: pixels in [0, 1], less the mean {mean}, over the deviation {std}, by channel"
+        + _as_evaluated(job.configuration),
         notes=trained.notes,
     )
+
+
+def _as_evaluated(configuration: Configuration) -> str:
+    """What an evaluation made of the images beside, which the program does by itself; nothing where it made nothing."""
+    c = configuration
+    told = [f"of which the middle {c.eval_crop:g} of each side is seen"] if c.eval_crop < 1 else []
+    told += [f"resized to {c.eval_image_size} pixels"] if c.eval_image_size else []
+    told += ["logits averaged over the image and its mirror"] if c.flip_at_test else []
+    return f"; evaluated so: {', '.join(told)}" if told else ""
 
 
 def _build_code(spec: StudySpec, job: TrainingJob, data: Mapping[str, Plain], *, reshaped: bool) -> str:

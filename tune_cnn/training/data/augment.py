@@ -1,11 +1,13 @@
 """Shift and mirror each image by its own amount, a whole batch in one gather; then normalise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tune_cnn.training.data.operations.drawn import Composed
+from tune_cnn.training.data.operations.registry import BY_NAME
 from tune_cnn.training.data.order import Augmentation
 from tune_cnn.training.data.readers import Uint8
 
@@ -18,12 +20,15 @@ class AugmentationOnDevice:
     dx_n: torch.Tensor | None
     flip_n: torch.Tensor | None
     mirror_fill: bool
+    composed: Composed | None = None  # its numbers are made for each batch
 
     @classmethod
     def of(cls, augmentation: Augmentation, device: torch.device) -> "AugmentationOnDevice":
         values = (augmentation.dy_n, augmentation.dx_n, augmentation.flip_n)
         dy_n, dx_n, flip_n = (None if value is None else torch.from_numpy(value).to(device) for value in values)
-        return cls(dy_n=dy_n, dx_n=dx_n, flip_n=flip_n, mirror_fill=augmentation.mirror_fill)
+        return cls(
+            dy_n=dy_n, dx_n=dx_n, flip_n=flip_n, mirror_fill=augmentation.mirror_fill, composed=augmentation.composed
+        )
 
     def __getitem__(self, where: slice) -> "AugmentationOnDevice":
         return AugmentationOnDevice(
@@ -31,6 +36,7 @@ class AugmentationOnDevice:
             dx_n=None if self.dx_n is None else self.dx_n[where],
             flip_n=None if self.flip_n is None else self.flip_n[where],
             mirror_fill=self.mirror_fill,
+            composed=None if self.composed is None else self.composed[where],
         )
 
 
@@ -41,6 +47,8 @@ def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation | Augmen
     What a shift leaves empty is black (0 in uint8), as RandomCrop's padding is, or shows the image mirrored at its edge
     as `padding_mode="reflect"` does.
     """
+    if augmentation.composed is not None:
+        return _composed(images_nchw, augmentation, augmentation.composed)
     dy_n, dx_n, flip_n = augmentation.dy_n, augmentation.dx_n, augmentation.flip_n
     if dy_n is None and dx_n is None and flip_n is None:
         return images_nchw
@@ -60,6 +68,23 @@ def augment_batch(images_nchw: torch.Tensor, augmentation: Augmentation | Augmen
     each = torch.arange(count, device=device)[:, None, None, None]
     channel = torch.arange(channels, device=device)[None, :, None, None]
     return images_nchw[each, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _composed(
+    images_nchw: torch.Tensor, augmentation: Augmentation | AugmentationOnDevice, composed: Composed
+) -> torch.Tensor:
+    """One operation after the other, shift and flip among them."""
+    for name in composed.operations:
+        if name in BY_NAME:
+            images_nchw = BY_NAME[name](images_nchw, composed)
+            continue
+        alone = replace(augmentation, composed=None)
+        if "crop" not in name:
+            alone = replace(alone, dy_n=None, dx_n=None)
+        if "flip" not in name:
+            alone = replace(alone, flip_n=None)
+        images_nchw = augment_batch(images_nchw, alone)
+    return images_nchw
 
 
 def _mirrored(places: torch.Tensor, size: int) -> torch.Tensor:

@@ -6,11 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from tune_cnn.spec.augmentation import USUAL as AUGMENTS
+from tune_cnn.spec.augmentation import operations_of
+from tune_cnn.training.data.operations.drawn import AS_USUAL, Composed, Settings
 from tune_cnn.training.data.readers import Int64
 
 Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 Values = TypeVar("Values", Int64, Bools)
-AUGMENTS = ("none", "flip", "crop", "crop_flip")
 ROUNDING = 1e-9  # of a pixel: 0.3 · 10 is a little less than 3 to a float
 SHIFT = 1 / 8  # of the side, unless a configuration says another share
 ALTERNATION = 1  # marks the stream of random numbers that belongs to no epoch
@@ -21,12 +23,14 @@ class Augmentation:
     """One value per image of a batch: shift in pixels, down and right (None: no shifting), and mirroring.
 
     mirror_fill: what a shift leaves empty shows the image mirrored at its edge; else it is black.
+    composed: operations beyond these, and the order of all; None: they are shifted, then mirrored.
     """
 
     dy_n: Int64 | None
     dx_n: Int64 | None
     flip_n: Bools | None
     mirror_fill: bool = False
+    composed: Composed | None = None
 
     def __getitem__(self, where: "slice | Int64") -> "Augmentation":
         return Augmentation(
@@ -34,6 +38,7 @@ class Augmentation:
             dx_n=None if self.dx_n is None else self.dx_n[where],
             flip_n=None if self.flip_n is None else self.flip_n[where],
             mirror_fill=self.mirror_fill,
+            composed=None if self.composed is None else self.composed[where],
         )
 
 
@@ -84,6 +89,7 @@ class EpochOrder:
     flips: str = "random"
     shift: float = SHIFT
     shift_fill: str = "black"
+    settings: Settings = AS_USUAL
 
 
 def epoch_requests(
@@ -106,6 +112,9 @@ def epoch_requests(
         augmentation = replace(
             augmentation[: len(taken_n)], flip_n=alternating(order.images, order.seed, epoch)[taken_n]
         )
+    if order.augment not in AUGMENTS:
+        composed = Composed.of(order.augment, order.settings, seed=order.seed, epoch=epoch, positions_n=taken_n)
+        augmentation = replace(augmentation, composed=composed)
     for mine in turns(len(taken_n), order.batch_size, order.rank, order.ranks)[first:]:
         yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])
 
@@ -122,13 +131,15 @@ def turns(images: int, batch_size: int, rank: int, ranks: int) -> list[Int64]:
 def joined(requests: Sequence[Request]) -> tuple[Request, list[int]]:
     """The requests as one, and where each of them ends in it."""
     parts = [one.augmentation for one in requests]
+    positions_n = np.concatenate([one.positions_n for one in requests])
+    composed = parts[0].composed
     augmentation = Augmentation(
         dy_n=_joined([part.dy_n for part in parts]),
         dx_n=_joined([part.dx_n for part in parts]),
         flip_n=_joined([part.flip_n for part in parts]),
         mirror_fill=parts[0].mirror_fill,
+        composed=None if composed is None else replace(composed, positions_n=positions_n),
     )
-    positions_n = np.concatenate([one.positions_n for one in requests])
     ends = np.cumsum([len(one.positions_n) for one in requests]).tolist()
     return Request(positions_n=positions_n, augmentation=augmentation), ends
 
@@ -160,13 +171,12 @@ def alternating(images: int, seed: int, epoch: int) -> Bools:
 
 
 def _draw(random: np.random.Generator, order: EpochOrder) -> Augmentation:
-    augment, images = order.augment, order.images
-    assert augment in AUGMENTS, augment
+    parts, images = set(operations_of(order.augment)), order.images
     dy, dx = (largest_shift(side, order.shift) for side in order.image_size)
     shifts = flips = None
-    if augment in ("crop", "crop_flip"):
+    if parts & {"crop", "crop_flip"}:
         shifts = (random.integers(-dy, dy, images, endpoint=True), random.integers(-dx, dx, images, endpoint=True))
-    if augment in ("flip", "crop_flip"):
+    if parts & {"flip", "crop_flip"}:
         flips = random.random(images) < 0.5
     return Augmentation(
         dy_n=shifts[0] if shifts else None,

@@ -10,6 +10,7 @@ from torch.export.passes import move_to_device_pass
 from tune_cnn.errors import TrialError
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.messages import Program
 from tune_cnn.training.process.global_state import exact_float32
 
@@ -18,32 +19,38 @@ CLOSE = 1e-3  # of logits: another memory format, another order of summing
 
 
 class FromPixels(nn.Module):
-    """The model behind its normalisation: whoever has the program needs to know nothing of the data set's."""
+    """The model behind its normalisation and what an evaluation makes of images: whoever has the program needs to know
+    nothing of them."""
 
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, model: nn.Module, facts: DataFacts, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, facts: DataFacts, device: torch.device, view: View | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.view = model, view
         scale = [1 / (255 * s) for s in facts.std]
         offset = [-m / s for m, s in zip(facts.mean, facts.std, strict=True)]
         self.register_buffer("scale", torch.tensor(scale, device=device)[:, None, None])
         self.register_buffer("offset", torch.tensor(offset, device=device)[:, None, None])
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        logits: Tensor = self.model(images_nchw.float() * self.scale + self.offset)
+        view = self.view
+        seen = images_nchw if view is None else view.images(images_nchw)
+        normalised = seen.float() * self.scale + self.offset
+        logits: Tensor = self.model(normalised) if view is None else view.logits(self.model, normalised)
         return logits.float()
 
 
-def export(model: nn.Module, facts: DataFacts, images: ImageSet, device: torch.device) -> Program:
+def export(
+    model: nn.Module, facts: DataFacts, images: ImageSet, device: torch.device, view: View | None = None
+) -> Program:
     """The model, in eval mode, for the CPU; TrialError where torch.export can't take it.
 
     It is held against the model in float32 itself: what TF32 rounds away would count as a fault of the program.
     """
     images_nchw = images.fetch(np.arange(EXAMPLES))
     example = torch.from_numpy(images_nchw).to(device)
-    whole = FromPixels(model, facts, device).eval()
+    whole = FromPixels(model, facts, device, view).eval()
     try:
         with torch.no_grad(), exact_float32():
             logits = whole(example)

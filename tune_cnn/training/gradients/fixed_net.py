@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 from torchvision.ops import StochasticDepth
 
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.models.measure import joins_images
+from tune_cnn.training.step.losses import training_loss
 
 
 class FixedNet:
@@ -21,12 +21,12 @@ class FixedNet:
     off, or the distances would be those of their draws.
     """
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float) -> None:
+    def __init__(self, model: nn.Module, *, label_smoothing: float, loss: str = "cross_entropy") -> None:
         self._net = copy.deepcopy(model).train()
         for module in self._net.modules():
             if isinstance(module, _DropoutNd | StochasticDepth):
                 module.eval()
-        self._smoothing = label_smoothing
+        self._loss, self._smoothing = loss, label_smoothing
         self._begun_with = {name: buffer.clone() for name, buffer in self._net.named_buffers()}
         learning = {name: one for name, one in self._net.named_parameters() if one.requires_grad}
         self.names = tuple(learning)
@@ -48,7 +48,8 @@ class FixedNet:
         Reseeds torch's generators: what a module of the user's draws is the same each time that a mini-batch comes.
         """
         torch.manual_seed(number)
-        loss = F.cross_entropy(self._net(batch.images_nchw).float(), batch.labels_n, label_smoothing=self._smoothing)
+        logits = self._net(batch.images_nchw)
+        loss = training_loss(logits, batch.labels_n, kind=self._loss, label_smoothing=self._smoothing)
         found: Sequence[Tensor | None] = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         return loss.item(), [
             torch.zeros_like(parameter) if one is None else one

@@ -59,7 +59,7 @@ class GradientRank(RankTraining):
         context = self._current.context
         configuration, group = context.job.configuration, context.group
         group.share_buffers(self._current.model)  # as an evaluation does: no step reads them
-        net = FixedNet(self._current.model, label_smoothing=configuration.label_smoothing)
+        net = FixedNet(self._current.model, label_smoothing=configuration.label_smoothing, loss=configuration.loss)
         take, found = taking(context), []
         full: FullGradient | None = None
         for metric in asked.metrics:

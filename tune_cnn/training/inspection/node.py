@@ -11,10 +11,12 @@ from tune_cnn.errors import DataError, SpecError
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts, check_batch
+from tune_cnn.training.data.operations.drawn import check_channels
 from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
 from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.inspection.device import inspect_device
+from tune_cnn.training.inspection.evaluation import check_evaluation
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
@@ -38,6 +40,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         check_repeats(images.train.reader, Path(spec.data.root), spec.seed)
     data = images.facts
     _check_batches(spec, data)
+    _check_channels(spec, data)
     for name, own in spec.metrics.items():
         if own.call is not None:
             find_call(own.call, where=f"metrics.{name}.call")
@@ -47,6 +50,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     else:
         model = _check_models(spec, data)
         _check_single(spec, data)
+        check_evaluation(spec, data, _variants(spec)[0])
         if cuda and spec.resources.deterministic:
             check_deterministic(spec, data)
     return Inspection(
@@ -67,6 +71,14 @@ def _check_batches(spec: StudySpec, data: DataFacts) -> None:
     for size in {batch.smallest, batch.largest}:
         try:
             check_batch(data, size, spec.resources.ranks)
+        except DataError as error:
+            raise SpecError(f"space.{error}") from None
+
+
+def _check_channels(spec: StudySpec, data: DataFacts) -> None:
+    for augment in spec.dimension("augment").values:
+        try:
+            check_channels(augment, data.in_channels)
         except DataError as error:
             raise SpecError(f"space.{error}") from None
 

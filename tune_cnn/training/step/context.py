@@ -11,7 +11,9 @@ import torch
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.device import ResidentSets
+from tune_cnn.training.data.loaders.mixing import Mixing, MixingLoader
 from tune_cnn.training.data.loaders.registry import make_loader
+from tune_cnn.training.data.operations.drawn import Settings
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.process_group import ProcessGroup
@@ -105,6 +107,7 @@ class TrialContext:
                 flips=configuration.flips,
                 shift=configuration.shift,
                 shift_fill=configuration.shift_fill,
+                settings=Settings.of(configuration),
                 device=self.device,
                 channels_last=configuration.channels_last,
             )
@@ -113,4 +116,18 @@ class TrialContext:
             )
             self.closing.callback(loader.close)
             loader.start()
-        return loader
+        mixing = Mixing.of(configuration)
+        if mixing is None:
+            return loader
+        return MixingLoader(
+            loader,
+            mixing,
+            seed=plan.seed,
+            rank=plan.rank,
+            ranks=plan.ranks,
+            batch_size=plan.batch_size,
+            images=len(plan.images),
+            image_size=plan.facts.image_size,
+            classes=plan.facts.num_classes,
+            device=plan.device,
+        )

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
+from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.step.context import TrialContext
 
 
@@ -42,6 +43,7 @@ def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = 
         channels_last=configuration.channels_last,
         resident=context.resident if configuration.loader == "device" else None,
         threads=context.job.threads,
+        view=View.of(configuration),
     )
 
 
@@ -67,9 +69,10 @@ def evaluate_first_and_last(model: nn.Module, context: TrialContext, images: Ima
 def loss_and_correct(model: nn.Module, context: TrialContext, batch: Batch) -> Tensor:
     """The sums over a batch, in float64 on the device: cross-entropy, images that were right."""
     images_nchw, labels_n = batch
+    view = View.of(context.job.configuration)
     model.eval()
     with torch.inference_mode():
         with context.precision.autocast(context.device):
-            logits = model(images_nchw)
+            logits = model(images_nchw) if view is None else view.logits(model, images_nchw)
         loss = F.cross_entropy(logits.float(), labels_n, reduction="sum")
         return torch.stack([loss.double(), (logits.argmax(dim=1) == labels_n).sum().double()])

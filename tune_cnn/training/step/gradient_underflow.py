@@ -1,5 +1,7 @@
 """How many gradients half precision loses: those that are zero in it, yet not in float32."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +12,13 @@ IMAGES = 32  # fewer than a batch, so the float32 pass stays below training's ow
 
 
 def gradient_underflow_pct(
-    model: nn.Module, images_nchw: Tensor, labels_n: Tensor, *, precision: Precision, loss_scale: float
+    model: nn.Module,
+    images_nchw: Tensor,
+    labels_n: Tensor,
+    *,
+    precision: Precision,
+    loss_scale: float,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> float:
     """Per cent of the gradient's elements, of those not zero in float32, that are zero in `precision` at this scale.
 
@@ -24,8 +32,8 @@ def gradient_underflow_pct(
     images_nchw, labels_n = images_nchw[:IMAGES], labels_n[:IMAGES]
     parameters = [p for p in model.parameters() if p.requires_grad]
     try:
-        half = _gradients(model, images_nchw, labels_n, parameters, precision, loss_scale)
-        exact = _gradients(model, images_nchw, labels_n, parameters, PRECISIONS["fp32"], 1.0)
+        half = _gradients(model, images_nchw, labels_n, parameters, precision, loss_scale, loss_of)
+        exact = _gradients(model, images_nchw, labels_n, parameters, PRECISIONS["fp32"], 1.0, loss_of)
     finally:
         model.train(was_training)
     alive = torch.stack([(e != 0).sum() for e in exact]).sum()
@@ -40,8 +48,9 @@ def _gradients(
     parameters: list[nn.Parameter],
     precision: Precision,
     loss_scale: float,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
 ) -> list[Tensor]:
     with precision.autocast(images_nchw.device):
         logits = model(images_nchw)
-    loss = F.cross_entropy(logits.float(), labels_n) * loss_scale
+    loss = loss_of(logits.float(), labels_n) * loss_scale
     return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))

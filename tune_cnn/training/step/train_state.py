@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tune_cnn.training.step.context import TrialContext
+from tune_cnn.training.step.losses import training_loss
 from tune_cnn.training.step.model import wrapped
 from tune_cnn.training.step.optimizers import make_optimizer
 from tune_cnn.training.step.precision import Precision
@@ -25,9 +26,16 @@ class TrainState:
     learning_rate: Callable[[int], float]  # of the step, counted over the whole horizon
     label_smoothing: float
     gradient_clip: float
+    loss: str = "cross_entropy"
     # What an epoch's steps add up to on this rank; on the device, not waited for.
-    loss_sum: Tensor = field(init=False)  # cross-entropy alone, over images
+    loss_sum: Tensor = field(init=False)  # the loss without penalties, over images
     skipped_steps: Tensor = field(init=False)
+
+    def loss_of(self, logits: Tensor, labels_n: Tensor, *, reduction: str = "mean") -> Tensor:
+        """The loss that is trained on, without penalties."""
+        return training_loss(
+            logits, labels_n, kind=self.loss, label_smoothing=self.label_smoothing, reduction=reduction
+        )
 
     def __post_init__(self) -> None:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -48,4 +56,5 @@ def make_train_state(
         learning_rate=learning_rate,
         label_smoothing=configuration.label_smoothing,
         gradient_clip=configuration.gradient_clip,
+        loss=configuration.loss,
     )

@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tune_cnn.training.data.loaders.batch import Batch
@@ -22,10 +21,10 @@ def train_step(state: TrainState, hooks: StepHooks, batch: Batch) -> None:
     with state.precision.autocast(state.device):
         logits = state.model(images_nchw)
     if hooks.see_losses:
-        losses_n = F.cross_entropy(logits.float(), labels_n, label_smoothing=state.label_smoothing, reduction="none")
+        losses_n = state.loss_of(logits, labels_n, reduction="none")
         loss, told = hooks.joined(losses_n), losses_n.detach().mean()
     else:
-        loss = told = F.cross_entropy(logits.float(), labels_n, label_smoothing=state.label_smoothing)
+        loss = told = state.loss_of(logits, labels_n)
     scaler.scale(hooks.penalised(loss)).backward()
     if state.gradient_clip > 0 or hooks.see_gradients:
         scaler.unscale_(optimizer)

@@ -1,7 +1,7 @@
 """What every loader gives and promises."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -10,6 +10,7 @@ import torch
 from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts, check_batch
 from tune_cnn.training.data.image_sets import ImageSet
+from tune_cnn.training.data.operations.drawn import AS_USUAL, Settings, check_channels
 from tune_cnn.training.data.order import SHIFT, EpochOrder, Request, epoch_requests, padding, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.progress import PROGRESS
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 class Batch(NamedTuple):
     images_nchw: torch.Tensor  # float32 on the device, normalised
-    labels_n: torch.Tensor  # int64 on the device
+    labels_n: torch.Tensor  # int64 on the device; of mixed images float32, n×k: each class's share
 
 
 class Awaited(Iterator[T]):
@@ -105,9 +106,11 @@ class Plan:
     flips: str = "random"
     shift: float = SHIFT
     shift_fill: str = "black"
+    settings: Settings = AS_USUAL  # of operations beyond shift and flip
 
     def __post_init__(self) -> None:
         check_batch(self.facts, self.batch_size, self.ranks)
+        check_channels(self.augment, self.facts.in_channels)
 
     @property
     def steps(self) -> int:
@@ -135,6 +138,7 @@ class Plan:
             flips=self.flips,
             shift=self.shift,
             shift_fill=self.shift_fill,
+            settings=replace(self.settings, mean_colour=tuple(round(255 * mean) for mean in self.facts.mean)),
         )
         return epoch_requests(order, epoch, positions_n, first=first)
 

@@ -11,6 +11,7 @@ from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.loaders.workers import Images
+from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.progress import PROGRESS
 
@@ -32,6 +33,7 @@ class EvaluationLoader:
     channels_last: bool
     resident: ResidentSets | None = None  # where the images stay on the device between one time and the next
     threads: int = 1  # that decode, where the set isn't cached
+    view: View | None = None  # None: images as they are
 
     def __iter__(self) -> Iterator[Batch]:
         return self._batches(range(len(self)))
@@ -53,7 +55,7 @@ class EvaluationLoader:
                 self._fetched(positions_n.numpy()) if on_device is None else on_device.take(positions_n)
             )
             PROGRESS.moved()
-            yield Batch(normalise(raw_nchw), labels_n)
+            yield Batch(normalise(raw_nchw if self.view is None else self.view.images(raw_nchw)), labels_n)
 
     def _fetched(self, positions_n: Int64) -> Images:
         """While the device works on the batch before, which a copy from pinned memory lets it."""

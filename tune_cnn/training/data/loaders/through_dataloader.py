@@ -63,6 +63,8 @@ def single_images(plan: Plan, request: Request) -> list[OneRow]:
     )
     values = [[0] * len(request.positions_n) if column is None else column.tolist() for column in columns]
     values.append([request.augmentation.mirror_fill] * len(request.positions_n))
+    if request.augmentation.composed is not None:
+        values.append([request.augmentation.composed[at : at + 1] for at in range(len(request.positions_n))])
     return [OneRow(*row) for row in zip(*values, strict=True)]
 
 

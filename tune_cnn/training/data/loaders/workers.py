@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from tune_cnn.training.data.augment import augment_batch, augment_image
 from tune_cnn.training.data.image_sets import read_images
+from tune_cnn.training.data.operations.drawn import Composed
 from tune_cnn.training.data.order import Augmentation
 from tune_cnn.training.data.readers import Int64, Reader, open_images
 from tune_cnn.untyped import Untyped
@@ -35,6 +36,7 @@ class OneRow(NamedTuple):
     dx: int
     flip: bool
     mirror_fill: bool
+    composed: Composed | None = None  # of this image
 
 
 class WholeBatches(Dataset[Images]):
@@ -71,5 +73,15 @@ class SingleImages(Dataset[Images]):
         self.reader = reader
 
     def __getitem__(self, request: OneRow) -> Images:
-        row, label, dy, dx, flip, mirror_fill = request
-        return torch.from_numpy(augment_image(self.reader.image(row), dy, dx, flip, mirror_fill)), torch.tensor(label)
+        row, label, dy, dx, flip, mirror_fill, composed = request
+        image_chw = self.reader.image(row)
+        if composed is None:
+            return torch.from_numpy(augment_image(image_chw, dy, dx, flip, mirror_fill)), torch.tensor(label)
+        augmentation = Augmentation(
+            dy_n=np.array([dy]),
+            dx_n=np.array([dx]),
+            flip_n=np.array([flip]),
+            mirror_fill=mirror_fill,
+            composed=composed,
+        )
+        return augment_batch(torch.from_numpy(image_chw)[None], augmentation)[0], torch.tensor(label)

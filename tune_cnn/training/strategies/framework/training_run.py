@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch._dynamo
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
@@ -18,6 +17,7 @@ from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
+from tune_cnn.training.data.operations.view import View
 from tune_cnn.training.data.order import turns
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.models.facts import ModelFacts
@@ -140,7 +140,7 @@ class TrainingRun:
         state.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             logits = state.model(batch.images_nchw)
-        loss = F.cross_entropy(logits.float(), batch.labels_n, label_smoothing=state.label_smoothing)
+        loss = state.loss_of(logits, batch.labels_n)
         state.scaler.scale(loss).backward()
         if state.scaler.is_enabled():
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -227,6 +227,15 @@ class TrainingRun:
                     image_size=image_size,
                 )
         return self._facts[key]
+
+    def inference_gflops(self, facts: ModelFacts) -> float:
+        """Of an image as it is evaluated: at its size then, and with its mirror. facts: at the images' own size."""
+        view = View.of(self.configuration)
+        if view is None:
+            return facts.inference_gflops
+        size = view.size(self.facts.image_size)
+        gflops = (facts if size == self.facts.image_size else self.measured(size)).inference_gflops
+        return 2 * gflops if view.flip else gflops
 
     def flops_by_module(self, image_size: tuple[int, int]) -> Mapping[str, Mapping[Untyped, float]]:
         """Of a training pass of one image of this size: by module and by torch's operation; off the clock alone."""

@@ -1,0 +1,1 @@
+"""Augmentations beyond shift and flip: each image by its own draws, a whole batch at once."""
