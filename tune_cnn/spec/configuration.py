@@ -1,21 +1,51 @@
 """One configuration: the value of every key that a space may search, and the table of those keys."""
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from tune_cnn.errors import nearest
 from tune_cnn.untyped import Plain
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Loader = Literal["device", "batched", "stream"]
 
+OPTIMIZERS = ("sgd", "adamw", "muon")
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:name
+WITH_MOMENTUM = frozenset({"sgd", "muon"})
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of the user's own code."""
+    return OWN.fullmatch(name) is not None
+
+
+def _optimizer(name: str) -> str:
+    if name in OPTIMIZERS or is_own(name):
+        return name
+    hint = nearest(name, OPTIMIZERS)
+    raise ValueError(
+        f"must be {', '.join(OPTIMIZERS)} or your own as package.module:name, got {name!r}"
+        + (hint if hint.startswith("; did") else "")  # else it lists the names once more
+    )
+
+
+Optimizer = Annotated[
+    str,
+    AfterValidator(_optimizer),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "enum": list(OPTIMIZERS)}, {"type": "string", "pattern": f"^{OWN.pattern}$"}]}
+    ),
+]
+
 # A key that means something only for some values of another key: searched only there, refused elsewhere.
 ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
     "loader_workers": ("loader", frozenset({"batched", "stream"})),
-    "momentum": ("optimizer", frozenset({"sgd"})),
-    "nesterov": ("optimizer", frozenset({"sgd"})),
+    "momentum": ("optimizer", WITH_MOMENTUM),
+    "nesterov": ("optimizer", WITH_MOMENTUM),
     "decoupled": ("optimizer", frozenset({"sgd"})),
     "lr_base_batch": ("lr_rule", frozenset({"sqrt", "linear"})),
     "lr_start": ("schedule", frozenset({"triangle"})),
@@ -53,7 +83,11 @@ class Configuration(BaseModel):
     )
     lr_start: float = Field(0.2, gt=0, le=1, description="rate of the first step, as a share of the peak")
     lr_end: float = Field(0.07, ge=0, le=1, description="rate after the last step, as a share of the peak")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="update rule")
+    optimizer: Optimizer = Field(
+        "sgd",
+        description="update rule: see Optimizers; your own is package.module:name, called as f(groups, lr=…, "
+        "weight_decay=…) for a torch.optim.Optimizer",
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the last update that the next one keeps")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
     decoupled: bool = Field(

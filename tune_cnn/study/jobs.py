@@ -16,7 +16,7 @@ def user_calls(spec: StudySpec) -> list[str]:
     """Every package.module:name of the user's that a spec names."""
     named = [spec.data.name, spec.model.name, spec.training or "", *(m.call or "" for m in spec.metrics.values())]
     strategies = [strategy_and_knob(key)[0] for key in spec.space if is_strategy(key)]
-    return [name for name in [*named, *strategies] if ":" in name]
+    return [name for name in [*named, *strategies, *spec.dimension("optimizer").values] if ":" in name]
 
 
 def job_template(spec: StudySpec, slots: Slots, locations: Locations) -> TrainingJob:

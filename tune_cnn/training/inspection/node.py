@@ -16,6 +16,7 @@ from tune_cnn.training.data.sources.user_data import check_repeats
 from tune_cnn.training.data.sources.user_items import UserReader
 from tune_cnn.training.inspection.device import inspect_device
 from tune_cnn.training.inspection.loaders import inspect_loaders
+from tune_cnn.training.inspection.optimizers import check_optimizers
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
@@ -45,6 +46,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     if spec.training is not None:
         find_call(spec.training, where="training")
     else:
+        check_optimizers(spec)
         model = _check_models(spec, data)
         _check_single(spec, data)
         if cuda and spec.resources.deterministic:

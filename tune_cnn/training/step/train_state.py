@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import wrapped
-from tune_cnn.training.step.optimizers import make_optimizer
+from tune_cnn.training.step.optimizers.making import make_optimizer
 from tune_cnn.training.step.precision import Precision
 
 

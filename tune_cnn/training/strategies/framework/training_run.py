@@ -25,7 +25,7 @@ from tune_cnn.training.models.measure import flops_by_module, measure_unknown
 from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
-from tune_cnn.training.step.optimizers import carry_state, make_optimizer
+from tune_cnn.training.step.optimizers.making import carry_state, make_optimizer
 from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.untyped import Plain, Untyped
 
