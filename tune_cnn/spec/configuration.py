@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -13,9 +14,10 @@ from tune_cnn.untyped import Plain
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Loader = Literal["device", "batched", "stream"]
 
-OPTIMIZERS = ("sgd", "adamw", "muon")
+SCHEDULE_FREE = frozenset({"schedule_free_sgd", "schedule_free_adamw"})
+OPTIMIZERS = ("sgd", "adamw", "muon", "sam", "lamb", "lars", "schedule_free_sgd", "schedule_free_adamw")
 OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:name
-WITH_MOMENTUM = frozenset({"sgd", "muon"})
+WITH_MOMENTUM = frozenset({"sgd", "muon", "sam", "lars"})
 
 
 def is_own(name: str) -> bool:
@@ -41,12 +43,32 @@ Optimizer = Annotated[
     ),
 ]
 
+
+@dataclass(frozen=True)
+class AllBut:
+    """Every value but these, as `in` asks."""
+
+    values: frozenset[str]
+
+    def __contains__(self, value: object) -> bool:
+        return value not in self.values
+
+
+def told(values: "frozenset[str] | AllBut") -> str:
+    """The values as a reader is told of them."""
+    if isinstance(values, AllBut):
+        return f"none of {', '.join(sorted(values.values))}"
+    return " or ".join(sorted(values))
+
+
 # A key that means something only for some values of another key: searched only there, refused elsewhere.
-ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
+ONLY_WHERE: dict[str, tuple[str, frozenset[str] | AllBut]] = {
     "loader_workers": ("loader", frozenset({"batched", "stream"})),
     "momentum": ("optimizer", WITH_MOMENTUM),
     "nesterov": ("optimizer", WITH_MOMENTUM),
-    "decoupled": ("optimizer", frozenset({"sgd"})),
+    "decoupled": ("optimizer", frozenset({"sgd", "sam"})),
+    "sam_rho": ("optimizer", frozenset({"sam"})),
+    "schedule": ("optimizer", AllBut(SCHEDULE_FREE)),
     "lr_base_batch": ("lr_rule", frozenset({"sqrt", "linear"})),
     "lr_start": ("schedule", frozenset({"triangle"})),
     "lr_end": ("schedule", frozenset({"triangle"})),
@@ -95,6 +117,9 @@ class Configuration(BaseModel):
         description="rate and decay are meant with what momentum adds to a step, and the decay doesn't grow with the "
         "rate: each can be changed alone",
     )
+    sam_rho: float = Field(
+        0.05, gt=0, description="how far from the weights sharpness-aware steps take their gradients"
+    )
     weight_decay: float = Field(
         5e-4, ge=0, description="decay of the weights; of norms and biases too with `decay_all`"
     )
@@ -102,7 +127,23 @@ class Configuration(BaseModel):
     norm_lr_ratio: float = Field(
         1.0, gt=0, description="learning rate of the norms' scales and shifts, over that of the weights"
     )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="fine-tuning: rate of each stage of the model, over that of the stage behind it"
+    )
+    backbone_lr_ratio: float = Field(
+        1.0, gt=0, description="fine-tuning: rate of all but the model's head, over that of the head"
+    )
+    frozen_stages: int = Field(0, ge=0, description="fine-tuning: how many of the model's first stages do not learn")
+    head_epochs: int = Field(
+        0, ge=0, description="fine-tuning: first epochs, in which the head alone learns; then the optimizer begins anew"
+    )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="micro-batches a step, for batches that memory doesn't hold: the same step but for rounding, and "
+        "for batch normalisation, which sees each apart",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     augment: Literal["none", "flip", "crop", "crop_flip"] = Field(
         "none", description="per image: mirror it, shift it, or both"
@@ -133,7 +174,7 @@ class Configuration(BaseModel):
                 if getattr(self, key) != default:
                     raise ValueError(
                         f"{key}={getattr(self, key)!r} has no meaning with {other}={getattr(self, other)!r} "
-                        f"(only with {', '.join(sorted(values))}); leave it out"
+                        f"(only with {told(values)}); leave it out"
                     )
         for key, value in self.strategies.items():
             name, knob = strategy_and_knob(STRATEGIES + key)
@@ -160,7 +201,7 @@ class Configuration(BaseModel):
         flat: dict[str, Plain] = {}
         for key in type(self).model_fields:
             value = getattr(self, key)
-            other, values = ONLY_WHERE.get(key, ("", frozenset()))
+            other, values = ONLY_WHERE.get(key, ("", frozenset[str]()))
             if isinstance(value, dict):
                 flat.update({f"{key}.{name}": v for name, v in value.items()})
             elif not other or getattr(self, other) in values:
@@ -171,6 +212,11 @@ class Configuration(BaseModel):
     def horizon(self) -> int:
         """Epochs of the whole trial: those of one training, as often as lottery_ticket trains."""
         return self.epochs_of_training * self.trainings
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the model's stages learn otherwise than its head."""
+        return self.frozen_stages + self.head_epochs > 0 or self.layer_decay < 1 or self.backbone_lr_ratio != 1
 
     @property
     def epochs_of_training(self) -> int:

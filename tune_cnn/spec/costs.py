@@ -10,11 +10,13 @@ from tune_cnn.untyped import Plain
 # What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
 FREE = frozenset(
     {
+        "backbone_lr_ratio",
         "decay_all",
         "decoupled",
         "epochs",
         "flips",
         "label_smoothing",
+        "layer_decay",
         "learning_rate",
         "lr_base_batch",
         "lr_end",
@@ -22,6 +24,7 @@ FREE = frozenset(
         "lr_start",
         "momentum",
         "nesterov",
+        "sam_rho",
         "norm_lr_ratio",
         "schedule",
         "shift",

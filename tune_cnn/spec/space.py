@@ -14,6 +14,7 @@ from tune_cnn.spec.configuration import (
     STRATEGIES,
     Configuration,
     strategy_and_knob,
+    told,
 )
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, is_number
 from tune_cnn.spec.messages import must_hold, shown
@@ -28,10 +29,10 @@ def parse_space(raw: Mapping[str, Plain]) -> dict[str, Dimension]:
     space = {key: _parse(key, value) for key, value in _flat(raw).items()}
     for key, (other, values) in ONLY_WHERE.items():
         given = dimension_of(space, other).values
-        if key in space and not set(given) & values:
+        if key in space and not any(value in values for value in given):
             unsaid = "" if other in space else ", its default"
             raise SpecError(
-                f"space.{key}: has no meaning unless {other} is {' or '.join(sorted(values))}, "
+                f"space.{key}: has no meaning unless {other} is {told(values)}, "
                 f"got {other}: {', '.join(map(str, given))}{unsaid}; leave {key} out or change {other}"
             )
     for key in space:

@@ -208,15 +208,23 @@ def _fits_ranks(space: Mapping[str, Dimension], resources: Resources) -> None:
             f"space.loader_workers: {needs} need as many cores, got cpus_per_trial={resources.cpus_per_trial}; "
             "raise resources.cpus_per_trial or search fewer workers"
         )
+    _divides(space, ranks, "is divided over the ranks, so it must be a multiple of")
+    for parts in dimension_of(space, "accumulate").values:
+        if parts > 1:
+            over = "" if ranks == 1 else f" on {ranks} ranks"
+            must = f"is divided into accumulate={parts} micro-batches{over}, so it must be a multiple of"
+            _divides(space, ranks * parts, must)
+
+
+def _divides(space: Mapping[str, Dimension], number: int, must: str) -> None:
+    """SpecError where a batch can't be cut into so many equal parts."""
     batch = dimension_of(space, "batch_size")
     if "batch_size" not in space:
-        todo = f"it is the default: set space.batch_size, e.g. {64 * ranks}"
+        todo = f"it is the default: set space.batch_size, e.g. {64 * number}"
     elif batch.is_listed:
         todo = "change it"
     else:
-        todo = f"give a range low and step that are multiples of {ranks}, or use a list"
+        todo = f"give a range low and step that are multiples of {number}, or use a list"
     for size in batch.values if batch.is_listed else batch.values[:2]:  # a range's others follow from its first two
-        if size % ranks:
-            raise SpecError(
-                f"space.batch_size: is divided over the ranks, so it must be a multiple of {ranks}, got {size}; {todo}"
-            )
+        if size % number:
+            raise SpecError(f"space.batch_size: {must} {number}, got {size}; {todo}")

@@ -117,7 +117,8 @@ def check_deterministic(spec: StudySpec, data: DataFacts) -> None:
 
 def _check_single(spec: StudySpec, data: DataFacts) -> None:
     """Refuse a batch of one image a rank where the model can't train on it. (What is left at an epoch's end joins.)"""
-    smallest, ranks = spec.dimension("batch_size").smallest, spec.resources.ranks
+    parts = spec.dimension("accumulate").largest
+    smallest, ranks = spec.dimension("batch_size").smallest, spec.resources.ranks * parts
     if smallest == ranks and not takes_batches_of_one(
         spec.model.name,
         num_classes=data.num_classes,
@@ -126,8 +127,9 @@ def _check_single(spec: StudySpec, data: DataFacts) -> None:
         arguments=_variants(spec)[0],
     ):
         raise SpecError(
-            f"space.batch_size: model {spec.model.name!r} can't train on one image a rank, as batch normalisation "
-            f"needs two values a channel, got {smallest}; search batches of {2 * ranks} or more"
+            f"space.batch_size: model {spec.model.name!r} can't train on one image a rank"
+            f"{' and micro-batch' if parts > 1 else ''}, as batch normalisation needs two values a channel, got "
+            f"{smallest}; search batches of {2 * ranks} or more"
         )
 
 

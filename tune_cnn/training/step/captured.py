@@ -19,7 +19,7 @@ from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.step.train_step import train_step
 
 Work = Callable[[], None]
-RECORDABLE = frozenset({"sgd", "adamw"})  # optimizers that read all that changes between steps from the device
+RECORDABLE = frozenset({"sgd", "adamw", "sam"})  # optimizers that read all that changes between steps from the device
 
 
 class Recorder(Protocol):

@@ -25,6 +25,9 @@ class TrainState:
     learning_rate: Callable[[int], float]  # of the step, counted over the whole horizon
     label_smoothing: float
     gradient_clip: float
+    accumulate: int = 1  # micro-batches a step
+    least_images: int = 2  # of a micro-batch on this rank: batch normalisation of 1×1 maps takes no single one
+    sam_rho: float = 0.0  # how far sharpness-aware steps look; 0: they don't
     # What an epoch's steps add up to on this rank; on the device, not waited for.
     loss_sum: Tensor = field(init=False)  # cross-entropy alone, over images
     skipped_steps: Tensor = field(init=False)
@@ -41,11 +44,14 @@ def make_train_state(
     configuration = context.job.configuration
     return TrainState(
         model=wrapped(model, context, some_unused=some_unused),
-        optimizer=make_optimizer(model, configuration, learning_rate=learning_rate(0)),
+        optimizer=make_optimizer(model, configuration, learning_rate=learning_rate(0), rate_ratios=context.rate_ratios),
         scaler=context.precision.scaler(context.device),
         precision=context.precision,
         device=context.device,
         learning_rate=learning_rate,
         label_smoothing=configuration.label_smoothing,
         gradient_clip=configuration.gradient_clip,
+        accumulate=configuration.accumulate,
+        least_images=1 if configuration.batch_size == configuration.accumulate * context.group.ranks else 2,
+        sam_rho=configuration.sam_rho if configuration.optimizer == "sam" else 0.0,
     )

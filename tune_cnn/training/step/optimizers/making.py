@@ -8,14 +8,16 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
-from tune_cnn.spec.configuration import is_own
+from tune_cnn.spec.configuration import SCHEDULE_FREE, is_own
+from tune_cnn.training.step.optimizers.averaging import begin_training, schedule_free_optimizer
 from tune_cnn.training.step.optimizers.groups import Group, decay_of_step, parameter_groups, set_learning_rate
+from tune_cnn.training.step.optimizers.large_batch import large_batch_optimizer
 from tune_cnn.training.step.optimizers.muon import Muon, muon_groups
 from tune_cnn.training.step.optimizers.own import own_optimizer
 from tune_cnn.untyped import Untyped
 
 FUSED_ON = frozenset({"cpu", "cuda"})
-OF_SGD = frozenset({"sgd"})
+OF_SGD = frozenset({"sgd", "sam"})  # whose rule is SGD's; `sam` takes its gradients elsewhere
 
 
 def make_optimizer(
@@ -41,10 +43,15 @@ def make_optimizer(
     elif name == "muon":
         momentum, nesterov = configuration.momentum, configuration.nesterov
         optimizer = Muon(muon_groups(model, groups), lr=learning_rate, momentum=momentum, nesterov=nesterov)
+    elif name in ("lars", "lamb"):
+        optimizer = large_batch_optimizer(groups, configuration, lr=learning_rate)
+    elif name in SCHEDULE_FREE:
+        optimizer = schedule_free_optimizer(groups, configuration, lr=learning_rate)
     else:
         assert is_own(name), name
         optimizer = own_optimizer(name, groups, lr=learning_rate, weight_decay=decay_of_step(configuration))
     set_learning_rate(optimizer, learning_rate)
+    begin_training(optimizer)
     return optimizer
 
 
