@@ -73,10 +73,8 @@ class Interrupted:
 def buffers_and(model: nn.Module, strategies: Mapping[str, Untyped]) -> dict[str, Untyped]:
     """What of a training's state may be another on each rank within an epoch."""
     state = model.state_dict()
-    return {
-        "model": {name: state[name] for name, _ in model.named_buffers() if name in state},
-        "strategies": strategies,
-    }
+    buffers = {name: state[name] for name, _ in model.named_buffers() if name in state}
+    return {"model": buffers, "strategies": strategies}
 
 
 def differing(state: Mapping[str, Untyped], group: ProcessGroup) -> dict[Path, Untyped]:

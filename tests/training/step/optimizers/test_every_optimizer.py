@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
-from tune_cnn.spec.configuration import OPTIMIZERS
+from tune_cnn.spec.configuration import OPTIMIZERS, SCHEDULE_FREE
 from tune_cnn.training.messages import LeftEpoch
 from tune_cnn.training.models.small_cnn import small_cnn
 from tune_cnn.training.rank import RankTraining
@@ -21,8 +21,19 @@ from tune_cnn.training.step.optimizers.groups import set_learning_rate
 from tune_cnn.training.step.optimizers.making import make_optimizer
 
 OWN = f"{__name__}:SignDescent"
-RATES = {"sgd": 0.1, "adamw": 0.02, "muon": 0.03, OWN: 0.005}
-every = pytest.mark.parametrize("name", [*OPTIMIZERS, OWN])
+RATES = {
+    "sgd": 0.1,
+    "adamw": 0.02,
+    "muon": 0.03,
+    "sam": 0.1,
+    "lamb": 0.03,
+    "lars": 10.0,
+    "schedule_free_sgd": 1.0,
+    "schedule_free_adamw": 0.02,
+    OWN: 0.005,
+}
+NAMES = [*OPTIMIZERS, OWN]
+every = pytest.mark.parametrize("name", NAMES)
 
 
 class SignDescent(Optimizer):
@@ -41,7 +52,8 @@ class SignDescent(Optimizer):
 
 
 def settings(name: str) -> dict[str, Any]:
-    return {"optimizer": name, "learning_rate": RATES[name], "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
+    whole = {"optimizer": name, "learning_rate": RATES[name], "epochs": 3, "batch_size": 32}
+    return whole if name in SCHEDULE_FREE else {**whole, "schedule": "one_cycle"}
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +91,9 @@ def one_of_two(number: int, address: str, jobs: list[Any]) -> list[tuple[float, 
 def test_two_ranks_agree(two_processes: Processes, folder):
     """Every optimizer, one trial each: equal weights on both, and they learn as one rank does."""
     ranks = {"ranks": 2, "cpus_per_rank": 1}
-    jobs = [digits_job(folder, **settings(name), job=ranks) for name in [*OPTIMIZERS, OWN]]
+    jobs = [digits_job(folder, **settings(name), job=ranks) for name in NAMES]
     first, second = two_processes.call(one_of_two, two_processes.address(), jobs, timeout_s=400.0)
-    for name, (accuracy, weights), (_, others) in zip([*OPTIMIZERS, OWN], first, second, strict=True):
+    for name, (accuracy, weights), (_, others) in zip(NAMES, first, second, strict=True):
         assert accuracy > 0.6, name
         assert all((weights[key] == others[key]).all() for key in weights), name
 
