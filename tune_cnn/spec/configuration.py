@@ -127,6 +127,9 @@ class Configuration(BaseModel):
     norm_lr_ratio: float = Field(
         1.0, gt=0, description="learning rate of the norms' scales and shifts, over that of the weights"
     )
+    activation_checkpointing: bool = Field(
+        False, description="blocks keep their inputs alone and run again in the backward pass: less memory, more time"
+    )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="fine-tuning: rate of each stage of the model, over that of the stage behind it"
     )

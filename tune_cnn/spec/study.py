@@ -157,6 +157,7 @@ class StudySpec(SpecPart):
                 "space.strategies: act on our own training loop, and `training` replaces it; leave one of them out"
             )
         _fits_ranks(self.space, self.resources)
+        _compiles_or_checkpoints(self.space)
         if self.training is not None or ":" in self.model.name:
             # the faster layout is no default for what we don't know: `x.view(…)` behind a convolution can't take it
             self.space.setdefault("channels_last", Fixed(value=False))
@@ -214,6 +215,14 @@ def _fits_ranks(space: Mapping[str, Dimension], resources: Resources) -> None:
             over = "" if ranks == 1 else f" on {ranks} ranks"
             must = f"is divided into accumulate={parts} micro-batches{over}, so it must be a multiple of"
             _divides(space, ranks * parts, must)
+
+
+def _compiles_or_checkpoints(space: Mapping[str, Dimension]) -> None:
+    if dimension_of(space, "activation_checkpointing").holds(True) and dimension_of(space, "compile").holds(True):
+        raise SpecError(
+            "space.activation_checkpointing: true can't go with compile: true, which decides itself what to compute "
+            "again; leave one of them out"
+        )
 
 
 def _divides(space: Mapping[str, Dimension], number: int, must: str) -> None:

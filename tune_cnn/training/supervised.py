@@ -217,8 +217,9 @@ class SupervisedTraining:
             height, width = sums.last_batch.images_nchw.shape[-2:]
             facts = self._run.measured(self._context.images.facts.image_size)
             train_gflops_per_image = self._run.measured((height, width)).train_gflops
-        passes = 2 if self._train_state.sam_rho > 0 else 1  # sharpness-aware steps take each batch twice
-        self._train_gflops += passes * train_gflops_per_image * round(images)
+        again = facts.inference_gflops * self._context.job.configuration.activation_checkpointing
+        passes = 1 + (self._train_state.sam_rho > 0)  # sharpness-aware steps take each batch twice
+        self._train_gflops += passes * (train_gflops_per_image + again) * round(images)
         told = self._strategies.metrics()
         metrics = {
             "train_loss": train_loss,
@@ -294,7 +295,6 @@ class SupervisedTraining:
         return self._learning_rate(epoch * self._steps)
 
     def _learning_rate(self, step: int) -> float:
-        configuration = self._context.job.configuration
-        factor = factor_in_training(configuration, step, steps_per_epoch=self._steps)
+        factor = factor_in_training(self._context.job.configuration, step, steps_per_epoch=self._steps)
         factor *= self._plateau.factor if self._plateau is not None else 1.0
         return self._peak_rate * factor * self._run.learning_rate_ratio

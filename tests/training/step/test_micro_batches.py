@@ -80,7 +80,7 @@ def test_ranks_join_their_gradients_once_a_step(two_processes: Processes, tmp_pa
     _, alone = train(RankTraining(), job_of(tmp_path, accumulate=1))
     job = job_of(tmp_path, accumulate=4, ranks=2, cpus_per_rank=1)
     (joined, weights), (_, others) = two_processes.call(one_of_two, two_processes.address(), job, timeout_s=400.0)
-    steps = 2 * -(-480 // 64)  # 600 images less the validation split
+    steps = 2 * -(-540 // 64)  # 600 images less the validation split
     assert len(joined) in (steps, 2 * steps), joined  # a bucket or two, and never four times as many
     for name in weights:
         assert (weights[name] == others[name]).all()

@@ -61,6 +61,8 @@ def why_not_captured(context: TrialContext, model: nn.Module, strategies: Sequen
         return "the ranks of a group wait for each other within it"
     if job.configuration.optimizer not in RECORDABLE:
         return f"optimizer {job.configuration.optimizer} may wait for the GPU or count its steps on the CPU"
+    if job.configuration.activation_checkpointing:
+        return "activations are computed again within a step"
     if strategies:
         return f"the steps of {', '.join(strategies)} differ from one another"
     if ":" in job.model.name and getattr(model, "capturable", False) is not True:
