@@ -143,7 +143,7 @@ ROOMS: dict[str, set[str]] = {
     "pynvml": {"training"},
     "safetensors": {"training"},
     "sklearn": {"training"},
-    "PIL": {"training"},
+    "PIL": {"training", "reports"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

@@ -219,6 +219,7 @@ def status_of(archive: StudyArchive) -> dict[str, Plain]:
         "trials": counts,
         "failures": failures(archive.trials, spec_of(archive)),
         "notes": notes(summaries(archive.nodes)),
+        "question": None if (question := question_of(study)) is None else question["kind"],
         "hypervolume": hypervolume_of(archive),
         "confirm": progress(archive.confirmations),
         "started": study.started.isoformat(timespec="seconds"),

@@ -19,6 +19,7 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # today's default, said so that Ray does not warn of tomorrow's
     # Else Ray ends a driver whose head is away for 60 s, without a word of ours: `watch` does it, and says what to do
     "RAY_gcs_rpc_server_reconnect_timeout_s": "150",
+    "RAY_worker_niceness": "0",  # else trials have niceness 15, and any other work on the machine stretches their times
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # our paths are absolute; the user's code finds its working directory
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: Tune prints nothing, the display is ours
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store is the record

@@ -73,6 +73,9 @@ class StallRound:
     async def _see_to(self, suspicion: Suspicion) -> None:
         slot = suspicion.slot
         try:
+            if await _node_is_lost(suspicion.beats):  # Ray notices: the trial goes on elsewhere, it is no stall
+                self._watch.forget(slot)
+                return
             why = suspicion.why or await self._frozen(suspicion)
             if why is not None:
                 seen = await _looked_at(suspicion.beats, end=False)
@@ -95,6 +98,13 @@ class StallRound:
             return None
         self._watch.found_alive(suspicion.slot, time.monotonic())
         return frozen(suspicion, {rank: one.state for rank, one in seen.items()})
+
+
+async def _node_is_lost(beats: Iterable[Beat]) -> bool:
+    """Whether a node that one of these ranks is on is a part of the cluster no more."""
+    nodes: list[Untyped] = await asyncio.to_thread(ray.nodes)
+    alive = {node["NodeID"] for node in nodes if node["Alive"]}
+    return any(beat.process.node not in alive for beat in beats)
 
 
 async def _looked_at(beats: Iterable[Beat], *, end: bool) -> dict[int, Seen]:

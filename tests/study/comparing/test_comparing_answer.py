@@ -135,7 +135,9 @@ def test_the_report_of_a_comparison_is_its_page(tmp_path: Path, command: Command
     for words in (("export", "made-up"), ("confirm", "made-up")):
         one_message(command(*words), 2, "answers a question of `compare`", "tune-cnn compare")
     assert "made-up" in command("list").out
-    assert command("status", "made-up", "--json").document["trials"]["complete"] == 6
+    status = command("status", "made-up", "--json").document
+    assert status["trials"]["complete"] == 6 and status["question"] == "compare"
+    assert "hypervolume" not in command("status", "made-up").out
 
 
 def test_a_comparison_half_done_shows_what_there_is(tmp_path: Path) -> None:

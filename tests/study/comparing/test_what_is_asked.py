@@ -77,15 +77,16 @@ def test_types_of_card_may_be_compared() -> None:
 
 
 def test_strategies_are_compared_each_alone() -> None:
-    """None of them first; one with several values of a knob once for each."""
-    names = {"lookahead": {}, "minibatch_order": {"batches": ["ranked", "mixed"]}}
+    """None of them first; one with several values of a knob once for each; one that needs another with that."""
+    names = {"lookahead": {}, "minibatch_order": {"batches": ["ranked", "mixed"]}, "dfp16": {}, "swalp": {}}
     spec, what = asked("strategies", raw=raw_with(batch_size=32, strategies=names))
     cells = cells_of(what, spec, cards_of(list(names)))
     assert [cell.levels["strategies"] for cell in cells] == [
-        "none", "lookahead", "minibatch_order (batches=ranked)", "minibatch_order (batches=mixed)",
+        "none", "lookahead", "minibatch_order (batches=ranked)", "minibatch_order (batches=mixed)", "dfp16",
+        "swalp with dfp16",
     ]  # fmt: skip
     assert [set(spec.configuration(cell.params).strategies_on) for cell in cells] == [
-        set(), {"lookahead"}, {"minibatch_order"}, {"minibatch_order"},
+        set(), {"lookahead"}, {"minibatch_order"}, {"minibatch_order"}, {"dfp16"}, {"dfp16", "swalp"},
     ]  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def test_a_search_that_was_sent_outlives_two_of_its_three_nodes(
         said = (tmp_path / "said").read_text()
         assert "the search begins" in said
         assert "finished" in said
+        assert "stalled" not in said, "a lost node is no trial that stands still"
 
 
 def _start(cluster: OwnCluster, folder: Path) -> "subprocess.Popen[bytes]":

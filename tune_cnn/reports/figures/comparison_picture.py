@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from tune_cnn.front.comparison.compared import CURVES, ComparedCell
 from tune_cnn.metrics import METRICS
 from tune_cnn.reports.figures.comparison import BAND, COLORS, MOST_CELLS, heights
+from tune_cnn.reports.figures.png import write_png
 from tune_cnn.reports.numbers import better, titled
 
 _PANEL_IN = (4.6, 2.6)  # inches
@@ -43,5 +44,4 @@ def curves_picture(path: Path, cells: Sequence[ComparedCell]) -> Path:
     handles, labels = panels[0][0].get_legend_handles_labels()
     if labels:
         figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize="small", frameon=False)
-    figure.savefig(path)
-    return path
+    return write_png(figure, path)

@@ -7,6 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from tune_cnn.reports.figures.gradients import LIGHT_IS_NEAR, spread, stacked
+from tune_cnn.reports.figures.png import write_png
 from tune_cnn.reports.figures.study import FRONT, KNEE
 from tune_cnn.reports.gradients_report import MetricSeen, Noise
 
@@ -39,8 +40,7 @@ def heat_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:
     for panel in panels[len(metrics) :]:
         panel.set_axis_off()
     figure.colorbar(image, ax=panels, label="distance to the full gradient\n(mean of the epoch: 1)", shrink=0.9)
-    figure.savefig(path, pil_kwargs={"optimize": True})
-    return path
+    return write_png(figure, path)
 
 
 def parts_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:
@@ -65,8 +65,7 @@ def parts_picture(path: Path, metrics: Sequence[MetricSeen]) -> Path:
     for panel in panels[len(metrics) :]:
         panel.set_axis_off()
     figure.supylabel("distance to the full gradient", fontsize="small")
-    figure.savefig(path, pil_kwargs={"optimize": True})
-    return path
+    return write_png(figure, path)
 
 
 def noise_picture(path: Path, noise: Sequence[Noise]) -> Path:
@@ -81,5 +80,4 @@ def noise_picture(path: Path, noise: Sequence[Noise]) -> Path:
     panel.set_xlabel("before epoch")
     panel.set_ylabel("noise scale, images")
     panel.grid(alpha=0.3, which="both")
-    figure.savefig(path, pil_kwargs={"optimize": True})
-    return path
+    return write_png(figure, path)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from tune_cnn.front.choose import knee
 from tune_cnn.metrics import Direction, EpochPoint, Metric
+from tune_cnn.reports.figures.png import write_png
 from tune_cnn.reports.figures.study import FRONT, KNEE, metric_axis
 from tune_cnn.reports.numbers import better, titled
 
@@ -33,8 +34,7 @@ def front_picture(
         _draw(panel, points, front_points, best, up, across, steps=len(objectives) == 2)
     for panel in list(panels)[len(pairs) :]:
         panel.set_axis_off()
-    figure.savefig(path)
-    return path
+    return write_png(figure, path)
 
 
 def _draw(

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tune_cnn.reports.figures.png import write_png
 from tune_cnn.reports.figures.profile import CEILING, COLORS
 from tune_cnn.reports.figures.profile_series import (
     Panel,
@@ -47,8 +48,7 @@ def _over_batches(path: Path, shown: Sequence[Panel], title: str, *, with_ceilin
         drawn.grid(alpha=0.3)
         if at == 0:
             drawn.legend(fontsize="x-small")
-    figure.savefig(path)
-    return path
+    return write_png(figure, path)
 
 
 def heat_picture(path: Path, cells: Sequence[ProfiledCell]) -> Path:
@@ -67,8 +67,7 @@ def heat_picture(path: Path, cells: Sequence[ProfiledCell]) -> Path:
         drawn.set_yticks(range(len(panel.names)), panel.names)
         drawn.set(xlabel="batch size", title=panel.title)
         figure.colorbar(image, ax=drawn, label="% of the best at the batch")
-    figure.savefig(path)
-    return path
+    return write_png(figure, path)
 
 
 def _figure(shown: Sequence[Panel]) -> tuple[Figure, list[Axes]]:

@@ -69,9 +69,11 @@ def status(status: Mapping[str, Plain]) -> None:
     volume, trials = status["hypervolume"], dict(status["trials"])
     if status["state"] != "running":  # the next start goes on with them
         trials["unfinished"] = trials.pop("running")
+    searches = not status.get("question")  # a question has no front to cover
     rows = {
         "trials": _counts(trials) or "none",
-        "hypervolume": f"{volume:.4f}" if volume is not None else "none yet",
+        **({"hypervolume": f"{volume:.4f}" if volume is not None else "none yet"} if searches else {}),
+        **({} if searches else {"asks": status["question"]}),
         **({"confirmed": _confirming(status["confirm"])} if status.get("confirm") else {}),
         **({"MLflow": status["mlflow"]["said"].removeprefix("MLflow: ")} if status.get("mlflow") else {}),
         "started": moment(status["started"]),

@@ -8,7 +8,7 @@ from tune_cnn.errors import InputError
 from tune_cnn.reports.numbers import setting
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.configuration import STRATEGIES, has_meaning, is_strategy, strategy_and_knob
-from tune_cnn.spec.strategies import Cards, may_join
+from tune_cnn.spec.strategies import Cards
 from tune_cnn.study.comparing.asked import EACH_STRATEGY, NONE, SECTIONS, Asked
 from tune_cnn.untyped import Plain
 
@@ -91,23 +91,25 @@ def _levels(key: str, asked: Asked, spec: StudySpec, cards: Cards) -> list[_Leve
 
 
 def _strategy_levels(names: Sequence[Plain], spec: StudySpec, cards: Cards) -> Iterator[_Level]:
-    """None of them, then each alone, with every combination of the listed values of its knobs."""
+    """None of them, then each with what it needs and no other, with every combination of its knobs' listed values."""
     off = {key: False for key in spec.space if is_strategy(key)}
     for name in names:
         if name == NONE:
             yield _Level(shown=NONE, params=off)
             continue
-        if not may_join(cards[name], [], cards):
-            raise InputError(f"--over strategies: {name} can't stand alone, as it needs {', '.join(cards[name].needs)}")
-        knobs = {k: d for k, d in spec.space.items() if strategy_and_knob(k) == (name, strategy_and_knob(k)[1])}
-        several = {
-            k: d.values for k, d in knobs.items() if k.startswith(STRATEGIES) and not is_strategy(k) and len(d.ends) > 1
+        needed = sorted(cards[name].needs)
+        knobs = {
+            k: d
+            for k, d in spec.space.items()
+            if k.startswith(STRATEGIES) and not is_strategy(k) and strategy_and_knob(k)[0] in (name, *needed)
         }
+        several = {k: d.values for k, d in knobs.items() if len(d.ends) > 1}
         for values in product(*several.values()):
             chosen = dict(zip(several, values, strict=True))
             told = ", ".join(f"{k.rpartition('.')[2]}={setting(v)}" for k, v in chosen.items())
-            label = f"{name} ({told})" if told else str(name)
-            yield _Level(shown=label, params={**off, f"{STRATEGIES}{name}": True, **chosen})
+            label = f"{name} ({told})" if told else " with ".join([str(name), *needed])
+            on = dict.fromkeys([f"{STRATEGIES}{one}" for one in (*needed, name)], True)
+            yield _Level(shown=label, params={**off, **on, **chosen})
 
 
 def _told_apart(key: str, values: Sequence[Plain]) -> list[str]:

@@ -36,14 +36,15 @@ class BasicBlock(nn.Module):
         return F.relu(residual + shortcut_a(images_nchw, residual.shape[1], self.stride))
 
 
-def _resnet(
-    num_classes: int, in_channels: int, width: int, blocks: int, *, stem: int = 3, pooled: bool = False
-) -> nn.Module:
+def _resnet(num_classes: int, in_channels: int, width: int, blocks: int, *, stem: int, pooled: bool) -> nn.Module:
     """6 × blocks + 2 layers in three stages of `width`, 2 `width` and 4 `width` filters.
 
     stem: side of the first layer's kernels. pooled: max pooling halves the maps between stages, not a stride.
     """
     at_least("width", width, 1)
+    at_least("stem", stem, 1)
+    if stem % 2 == 0:
+        raise ModelError(f"stem must be odd, got {stem}")
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, width, stem, padding=stem // 2, bias=False),
         nn.BatchNorm2d(width),
@@ -75,22 +76,43 @@ def resnet8(
     pooled: bool = False,
 ) -> nn.Module:
     """8 layers, for a first look; `stem` is the side of the first kernels, `pooled` halves maps by max pooling."""
-    at_least("stem", stem, 1)
-    if stem % 2 == 0:
-        raise ModelError(f"stem must be odd, got {stem}")
     return _resnet(num_classes, in_channels, width, blocks=1, stem=stem, pooled=pooled)
 
 
-def resnet20(*, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 16) -> nn.Module:
-    """20 layers; `width` is the first stage's number of filters."""
-    return _resnet(num_classes, in_channels, width, blocks=3)
+def resnet20(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    width: int = 16,
+    stem: int = 3,
+    pooled: bool = False,
+) -> nn.Module:
+    """20 layers; `width` is the first stage's number of filters, `stem` and `pooled` as in resnet8."""
+    return _resnet(num_classes, in_channels, width, blocks=3, stem=stem, pooled=pooled)
 
 
-def resnet32(*, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 16) -> nn.Module:
-    """32 layers; `width` is the first stage's number of filters."""
-    return _resnet(num_classes, in_channels, width, blocks=5)
+def resnet32(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    width: int = 16,
+    stem: int = 3,
+    pooled: bool = False,
+) -> nn.Module:
+    """32 layers; its arguments are those of resnet20."""
+    return _resnet(num_classes, in_channels, width, blocks=5, stem=stem, pooled=pooled)
 
 
-def resnet56(*, num_classes: int, in_channels: int, image_size: tuple[int, int], width: int = 16) -> nn.Module:
-    """56 layers; `width` is the first stage's number of filters."""
-    return _resnet(num_classes, in_channels, width, blocks=9)
+def resnet56(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    width: int = 16,
+    stem: int = 3,
+    pooled: bool = False,
+) -> nn.Module:
+    """56 layers; its arguments are those of resnet20."""
+    return _resnet(num_classes, in_channels, width, blocks=9, stem=stem, pooled=pooled)
