@@ -33,7 +33,7 @@ from tune_cnn.training.data.order import largest_shift
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.step.optimizers import make_optimizer
+from tune_cnn.training.step.optimizers.making import make_optimizer
 
 MEAN, STD = (0.2860,), (0.3530,)  # of Fashion-MNIST's training images
 SIDE, CLASSES = 28, 10

@@ -18,7 +18,7 @@ from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.step.hooks import StepHooks
-from tune_cnn.training.step.optimizers import make_optimizer
+from tune_cnn.training.step.optimizers.making import make_optimizer
 from tune_cnn.training.step.precision import PRECISIONS
 from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.step.train_step import train_step

@@ -10,7 +10,7 @@ from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.loop import new_sums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.step.hooks import StepHooks
-from tune_cnn.training.step.optimizers import make_optimizer
+from tune_cnn.training.step.optimizers.making import make_optimizer
 from tune_cnn.training.step.precision import PRECISIONS
 from tune_cnn.training.step.train_state import TrainState
 

@@ -1,23 +1,75 @@
 """One configuration: the value of every key that a space may search, and the table of those keys."""
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from tune_cnn.errors import nearest
 from tune_cnn.spec.augmentation import POLICIES, Augment
 from tune_cnn.untyped import Plain
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Loader = Literal["device", "batched", "stream"]
 
+SCHEDULE_FREE = frozenset({"schedule_free_sgd", "schedule_free_adamw"})
+OPTIMIZERS = ("sgd", "adamw", "muon", "sam", "lamb", "lars", "schedule_free_sgd", "schedule_free_adamw")
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:name
+WITH_MOMENTUM = frozenset({"sgd", "muon", "sam", "lars"})
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of the user's own code."""
+    return OWN.fullmatch(name) is not None
+
+
+def _optimizer(name: str) -> str:
+    if name in OPTIMIZERS or is_own(name):
+        return name
+    hint = nearest(name, OPTIMIZERS)
+    raise ValueError(
+        f"must be {', '.join(OPTIMIZERS)} or your own as package.module:name, got {name!r}"
+        + (hint if hint.startswith("; did") else "")  # else it lists the names once more
+    )
+
+
+Optimizer = Annotated[
+    str,
+    AfterValidator(_optimizer),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "enum": list(OPTIMIZERS)}, {"type": "string", "pattern": f"^{OWN.pattern}$"}]}
+    ),
+]
+
+
+@dataclass(frozen=True)
+class AllBut:
+    """Every value but these, as `in` asks."""
+
+    values: frozenset[str]
+
+    def __contains__(self, value: object) -> bool:
+        return value not in self.values
+
+
+def told(values: "frozenset[str] | AllBut") -> str:
+    """The values as a reader is told of them."""
+    if isinstance(values, AllBut):
+        return f"none of {', '.join(sorted(values.values))}"
+    return " or ".join(sorted(values))
+
+
 # A key that means something only for some values of another key: searched only there, refused elsewhere.
-ONLY_WHERE: dict[str, tuple[str, frozenset[str]]] = {
+ONLY_WHERE: dict[str, tuple[str, frozenset[str] | AllBut]] = {
     "loader_workers": ("loader", frozenset({"batched", "stream"})),
-    "momentum": ("optimizer", frozenset({"sgd"})),
-    "nesterov": ("optimizer", frozenset({"sgd"})),
-    "decoupled": ("optimizer", frozenset({"sgd"})),
+    "momentum": ("optimizer", WITH_MOMENTUM),
+    "nesterov": ("optimizer", WITH_MOMENTUM),
+    "decoupled": ("optimizer", frozenset({"sgd", "sam"})),
+    "sam_rho": ("optimizer", frozenset({"sam"})),
+    "schedule": ("optimizer", AllBut(SCHEDULE_FREE)),
     "lr_base_batch": ("lr_rule", frozenset({"sqrt", "linear"})),
     "lr_start": ("schedule", frozenset({"triangle"})),
     "lr_end": ("schedule", frozenset({"triangle"})),
@@ -65,13 +117,20 @@ class Configuration(BaseModel):
     )
     lr_start: float = Field(0.2, gt=0, le=1, description="rate of the first step, as a share of the peak")
     lr_end: float = Field(0.07, ge=0, le=1, description="rate after the last step, as a share of the peak")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="update rule")
+    optimizer: Optimizer = Field(
+        "sgd",
+        description="update rule: see Optimizers; your own is package.module:name, called as f(groups, lr=…, "
+        "weight_decay=…) for a torch.optim.Optimizer",
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the last update that the next one keeps")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
     decoupled: bool = Field(
         False,
         description="rate and decay are meant with what momentum adds to a step, and the decay doesn't grow with the "
         "rate: each can be changed alone",
+    )
+    sam_rho: float = Field(
+        0.05, gt=0, description="how far from the weights sharpness-aware steps take their gradients"
     )
     weight_decay: float = Field(
         5e-4, ge=0, description="decay of the weights; of norms and biases too with `decay_all`"
@@ -80,7 +139,26 @@ class Configuration(BaseModel):
     norm_lr_ratio: float = Field(
         1.0, gt=0, description="learning rate of the norms' scales and shifts, over that of the weights"
     )
+    activation_checkpointing: bool = Field(
+        False, description="blocks keep their inputs alone and run again in the backward pass: less memory, more time"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="fine-tuning: rate of each stage of the model, over that of the stage behind it"
+    )
+    backbone_lr_ratio: float = Field(
+        1.0, gt=0, description="fine-tuning: rate of all but the model's head, over that of the head"
+    )
+    frozen_stages: int = Field(0, ge=0, description="fine-tuning: how many of the model's first stages do not learn")
+    head_epochs: int = Field(
+        0, ge=0, description="fine-tuning: first epochs, in which the head alone learns; then the optimizer begins anew"
+    )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="micro-batches a step, for batches that memory doesn't hold: the same step but for rounding, and "
+        "for batch normalisation, which sees each apart",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     loss: Literal["cross_entropy", "bce"] = Field(
         "cross_entropy",
@@ -143,7 +221,7 @@ class Configuration(BaseModel):
                 if getattr(self, key) != default:
                     raise ValueError(
                         f"{key}={getattr(self, key)!r} has no meaning with {other}={getattr(self, other)!r} "
-                        f"(only with {', '.join(sorted(values))}); leave it out"
+                        f"(only with {told(values)}); leave it out"
                     )
         for key, others in ONLY_ABOVE_0.items():
             if getattr(self, key) != type(self).model_fields[key].default and not all(getattr(self, o) for o in others):
@@ -186,6 +264,11 @@ class Configuration(BaseModel):
     def horizon(self) -> int:
         """Epochs of the whole trial: those of one training, as often as lottery_ticket trains."""
         return self.epochs_of_training * self.trainings
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the model's stages learn otherwise than its head."""
+        return self.frozen_stages + self.head_epochs > 0 or self.layer_decay < 1 or self.backbone_lr_ratio != 1
 
     @property
     def epochs_of_training(self) -> int:
@@ -241,7 +324,7 @@ def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
     return any_of(params.get(other, Configuration.model_fields[other].default), values)
 
 
-def any_of(value: Plain, values: frozenset[str]) -> bool:
+def any_of(value: Plain, values: frozenset[str] | AllBut) -> bool:
     """Whether a value, or one of those that `+` joins in it, is among these."""
     return any(part in values for part in (value.split("+") if isinstance(value, str) else [value]))
 

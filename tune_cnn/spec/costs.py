@@ -10,6 +10,7 @@ from tune_cnn.untyped import Plain
 # What changes a step's numbers but not its work: all else, arguments of models and strategies among it, may cost.
 FREE = frozenset(
     {
+        "backbone_lr_ratio",
         "crop_ratio",
         "crop_scale",
         "decay_all",
@@ -22,6 +23,7 @@ FREE = frozenset(
         "jitter_hue",
         "jitter_saturation",
         "label_smoothing",
+        "layer_decay",
         "learning_rate",
         "lr_base_batch",
         "lr_end",
@@ -30,6 +32,7 @@ FREE = frozenset(
         "mix_switch",
         "momentum",
         "nesterov",
+        "sam_rho",
         "norm_lr_ratio",
         "rand_augment_magnitude",
         "schedule",

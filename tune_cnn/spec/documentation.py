@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from tune_cnn.spec.configuration import ONLY_ABOVE_0, ONLY_WHERE
+from tune_cnn.spec.configuration import ONLY_ABOVE_0, ONLY_WHERE, told
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.schema import space_properties
 from tune_cnn.spec.study import StudySpec
@@ -56,7 +56,7 @@ def _space_rows() -> Iterator[Row]:
         only = ""
         if key in ONLY_WHERE:
             other, values = ONLY_WHERE[key]
-            only = f"; exists only where {other} is {' or '.join(sorted(values))}"
+            only = f"; exists only where {other} is {told(values)}"
         if key in ONLY_ABOVE_0:
             only = f"; exists only where {' and '.join(ONLY_ABOVE_0[key])} are above 0"
         yield f"space.{key}", _type(field), _default(field), "yes", field["description"] + only

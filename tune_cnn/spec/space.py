@@ -16,6 +16,7 @@ from tune_cnn.spec.configuration import (
     Configuration,
     any_of,
     strategy_and_knob,
+    told,
 )
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, is_number
 from tune_cnn.spec.messages import must_hold, shown
@@ -33,7 +34,7 @@ def parse_space(raw: Mapping[str, Plain]) -> dict[str, Dimension]:
         if key in space and not any(any_of(value, values) for value in given):
             unsaid = "" if other in space else ", its default"
             raise SpecError(
-                f"space.{key}: has no meaning unless {other} is {' or '.join(sorted(values))}, "
+                f"space.{key}: has no meaning unless {other} is {told(values)}, "
                 f"got {other}: {', '.join(map(str, given))}{unsaid}; leave {key} out or change {other}"
             )
     for key, others in ONLY_ABOVE_0.items():

@@ -1,12 +1,12 @@
 """The card of a strategy: what the spec, the search and the reports must know of it, without torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 
 from tune_cnn.errors import SpecError, nearest
-from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
+from tune_cnn.spec.configuration import SCHEDULE_FREE, STRATEGIES, is_own, strategy_and_knob
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of
 from tune_cnn.spec.messages import shown
 from tune_cnn.spec.space import USE
@@ -108,6 +108,63 @@ def in_order(names: Iterable[str], cards: Cards) -> list[str]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clash:
+    """Values of a key beside which no strategy that takes one of these sites can be on."""
+
+    key: str
+    clashes: Callable[[Plain], bool]
+    sites: frozenset[Site]
+    why: str
+
+
+_MADE_ANEW = frozenset({Site.SHAPE, Site.LEARNING})
+_WHOLE_BATCH = frozenset({Site.SAMPLES, Site.STEP})
+_STAGES = "fine-tuning goes by the stages of the model as it is built, and it changes what learns"
+CLASHES = (
+    Clash(
+        key="optimizer",
+        clashes=lambda name: name not in ("sgd", "adamw", "sam"),
+        sites=_MADE_ANEW,
+        why="it has the optimizer made anew, and what that remembers can be carried over with sgd, adamw and sam alone",
+    ),
+    Clash(
+        key="optimizer",
+        clashes=lambda name: name in SCHEDULE_FREE or is_own(str(name)),
+        sites=frozenset({Site.AVERAGING}),
+        why="such an optimizer may keep averaged weights itself",
+    ),
+    Clash(
+        key="optimizer",
+        clashes=lambda name: name == "sam",
+        sites=_WHOLE_BATCH | {Site.CONV_BACKWARD, Site.NUMERICS},
+        why="sam takes each batch twice, and it acts on every pass",
+    ),
+    Clash(
+        key="accumulate",
+        clashes=lambda parts: parts > 1,
+        sites=_WHOLE_BATCH,
+        why="it needs the losses of a whole batch at once",
+    ),
+    Clash(key="frozen_stages", clashes=lambda count: count > 0, sites=_MADE_ANEW, why=_STAGES),
+    Clash(key="head_epochs", clashes=lambda epochs: epochs > 0, sites=_MADE_ANEW, why=_STAGES),
+    Clash(key="layer_decay", clashes=lambda decay: decay < 1, sites=_MADE_ANEW, why=_STAGES),
+    Clash(key="backbone_lr_ratio", clashes=lambda ratio: ratio != 1, sites=_MADE_ANEW, why=_STAGES),
+)
+
+
+def _check_keys(on: list[str], space: Mapping[str, Dimension], cards: Cards) -> None:
+    """What could be drawn together must go together."""
+    for name in on:
+        for clash in CLASHES:
+            values = [value for value in dimension_of(space, clash.key).ends if clash.clashes(value)]
+            if values and not cards[name].sites.isdisjoint(clash.sites):
+                raise SpecError(
+                    f"space.strategies: {name} can't be on with {clash.key}={shown(values[0])}: {clash.why}; leave one "
+                    "of them out"
+                )
+
+
 def check_strategies(space: Mapping[str, Dimension], cards: Cards) -> dict[str, Dimension]:
     """The space with the default of every knob that it leaves out; SpecError where its strategies don't hold."""
     whole = dict(space)
@@ -123,6 +180,7 @@ def check_strategies(space: Mapping[str, Dimension], cards: Cards) -> dict[str, 
         for knob, of in cards[name].knobs.items():
             whole.setdefault(f"{STRATEGIES}{name}.{knob}", Fixed(value=of.default))
     _check_pairs(on, space, cards)
+    _check_keys(on, space, cards)
     return whole
 
 

@@ -160,6 +160,7 @@ class StudySpec(SpecPart):
             )
         check_mixing(self.space, own_training=self.training is not None)
         _fits_ranks(self.space, self.resources)
+        _compiles_or_checkpoints(self.space)
         if self.training is not None or is_call(self.model.name):
             # the faster layout is no default for what we don't know: `x.view(…)` behind a convolution can't take it
             self.space.setdefault("channels_last", Fixed(value=False))
@@ -211,15 +212,31 @@ def _fits_ranks(space: Mapping[str, Dimension], resources: Resources) -> None:
             f"space.loader_workers: {needs} need as many cores, got cpus_per_trial={resources.cpus_per_trial}; "
             "raise resources.cpus_per_trial or search fewer workers"
         )
+    _divides(space, ranks, "is divided over the ranks, so it must be a multiple of")
+    for parts in dimension_of(space, "accumulate").values:
+        if parts > 1:
+            over = "" if ranks == 1 else f" on {ranks} ranks"
+            must = f"is divided into accumulate={parts} micro-batches{over}, so it must be a multiple of"
+            _divides(space, ranks * parts, must)
+
+
+def _compiles_or_checkpoints(space: Mapping[str, Dimension]) -> None:
+    if dimension_of(space, "activation_checkpointing").holds(True) and dimension_of(space, "compile").holds(True):
+        raise SpecError(
+            "space.activation_checkpointing: true can't go with compile: true, which decides itself what to compute "
+            "again; leave one of them out"
+        )
+
+
+def _divides(space: Mapping[str, Dimension], number: int, must: str) -> None:
+    """SpecError where a batch can't be cut into so many equal parts."""
     batch = dimension_of(space, "batch_size")
     if "batch_size" not in space:
-        todo = f"it is the default: set space.batch_size, e.g. {64 * ranks}"
+        todo = f"it is the default: set space.batch_size, e.g. {64 * number}"
     elif batch.is_listed:
         todo = "change it"
     else:
-        todo = f"give a range low and step that are multiples of {ranks}, or use a list"
+        todo = f"give a range low and step that are multiples of {number}, or use a list"
     for size in batch.values if batch.is_listed else batch.values[:2]:  # a range's others follow from its first two
-        if size % ranks:
-            raise SpecError(
-                f"space.batch_size: is divided over the ranks, so it must be a multiple of {ranks}, got {size}; {todo}"
-            )
+        if size % number:
+            raise SpecError(f"space.batch_size: {must} {number}, got {size}; {todo}")

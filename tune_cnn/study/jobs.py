@@ -17,6 +17,7 @@ def user_calls(spec: StudySpec) -> list[str]:
     """Every package.module:name of the user's that a spec names."""
     named = [spec.data.name, spec.model.name, spec.training or "", *(m.call or "" for m in spec.metrics.values())]
     strategies = [strategy_and_knob(key)[0] for key in spec.space if is_strategy(key)]
+    named += map(str, spec.dimension("optimizer").values)
     return [name for name in [*named, *strategies] if is_call(name)]
 
 

@@ -9,7 +9,7 @@ from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.step.captured import CapturedSteps
 from tune_cnn.training.step.hooks import StepHooks
-from tune_cnn.training.step.optimizers import set_learning_rate
+from tune_cnn.training.step.optimizers.groups import set_learning_rate
 from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.step.train_step import train_step
 

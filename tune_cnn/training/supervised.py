@@ -1,13 +1,12 @@
 """The training that the package itself does: a classifier, by cross-entropy, from its configuration."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
-from tune_cnn.errors import DIVERGED, TrialError, first_line
+from tune_cnn.errors import first_line
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, new_sums, train_steps
@@ -15,17 +14,19 @@ from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.step.captured import CapturedSteps, recorder_for, why_not_captured
 from tune_cnn.training.step.context import TrialContext
-from tune_cnn.training.step.evaluation import Evaluation, evaluate
+from tune_cnn.training.step.evaluation import Evaluation, check_finite, evaluate
+from tune_cnn.training.step.fine_tuning import FineTuning
 from tune_cnn.training.step.gradient_underflow import gradient_underflow_pct
 from tune_cnn.training.step.model import built_model
 from tune_cnn.training.step.schedules import Plateau, factor_in_training, scaled_learning_rate
 from tune_cnn.training.step.train_state import make_train_state
 from tune_cnn.training.step.warm_up import needs_warm_up, warm_up
 from tune_cnn.training.strategies.framework.applied import AppliedStrategies
+from tune_cnn.training.strategies.framework.optimizers_values import evaluated_by_optimizer
 from tune_cnn.training.strategies.framework.training_run import Change, TrainingRun
-from tune_cnn.training.strategies.framework.values import holding
+from tune_cnn.training.strategies.framework.values import holding, put_values
 from tune_cnn.training.user_code.metrics import find_metrics, measure_metrics
-from tune_cnn.training.within_epoch import Interrupted, WithinEpoch, differing, with_leaves
+from tune_cnn.training.within_epoch import Interrupted, WithinEpoch, buffers_and, differing, with_leaves
 from tune_cnn.untyped import Untyped
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class SupervisedTraining:
         self._strategies.prepare()
         if names := self._strategies.only_between_epochs:
             _log.info("checkpoints are written between epochs alone: %s has no resume_epoch", ", ".join(names))
+        self._fine_tuning = FineTuning.of(self.model, context)
         self._peak_rate = scaled_learning_rate(configuration)
         self._plateau = Plateau.of(configuration)
         self._train_gflops = 0.0  # over all ranks
@@ -97,7 +99,7 @@ class SupervisedTraining:
             context.group.share_buffers(self.model)  # as evaluating the model itself would
         with context.timed("eval_time_s"), holding(self.model, evaluated):
             evaluation = self._evaluated()
-            _check_finite("val_loss", evaluation.loss, epoch)
+            check_finite("val_loss", evaluation.loss, epoch)
             metrics |= {"val_loss": evaluation.loss, "accuracy": evaluation.accuracy}
             metrics |= measure_metrics(self._user_metrics, self.model, context)
         if self._plateau is not None:
@@ -166,6 +168,8 @@ class SupervisedTraining:
         strategies, interrupted, sums = self._strategies, self._interrupted, new_sums(self._train_state)
         if interrupted is None:
             strategies.start_epoch(epoch)
+            if self._fine_tuning.joins(epoch):
+                self._join()
         if self._captured is not None and self._captured_of != self._run.rebuilt:
             self._capture()
         self._steps, job, images = self._loader.steps, self._context.job, self._context.images.train
@@ -196,18 +200,26 @@ class SupervisedTraining:
             self._within = None
         return sums
 
+    def _join(self) -> None:
+        """The backbone learns beside the head from here on."""
+        put_values(self.model, evaluated_by_optimizer(self._run))
+        self._fine_tuning.join(self.model)
+        self._run.begin_anew()
+
     def _training_metrics(self, epoch: int, sums: EpochSums) -> dict[str, float]:
         totals = torch.stack([sums.loss, sums.loss.new_tensor(float(sums.images)), sums.skipped_steps.double()])
         loss, images, skipped = self._context.group.add_up(totals).tolist()
         train_loss = loss / images
-        _check_finite("train_loss", train_loss, epoch)
+        check_finite("train_loss", train_loss, epoch)
         facts, train_gflops_per_image = self._model_facts, self._model_facts.train_gflops
         assert sums.last_batch is not None
-        if self._strategies:
+        if self._strategies or self._fine_tuning:
             height, width = sums.last_batch.images_nchw.shape[-2:]
             facts = self._run.measured(self._context.images.facts.image_size)
             train_gflops_per_image = self._run.measured((height, width)).train_gflops
-        self._train_gflops += train_gflops_per_image * round(images)
+        again = facts.inference_gflops * self._context.job.configuration.activation_checkpointing
+        passes = 1 + (self._train_state.sam_rho > 0)  # sharpness-aware steps take each batch twice
+        self._train_gflops += passes * (train_gflops_per_image + again) * round(images)
         told = self._strategies.metrics()
         metrics = {
             "train_loss": train_loss,
@@ -223,12 +235,13 @@ class SupervisedTraining:
         if self._context.precision.scales_loss:
             self._skipped_steps += round(skipped) // self._context.group.ranks  # ranks skip the same steps
             metrics["skipped_steps"] = float(self._skipped_steps)
+            state = self._train_state
             metrics["grad_underflow_pct"] = gradient_underflow_pct(
                 self.model,
                 *sums.last_batch,
-                precision=self._context.precision,
-                loss_scale=self._train_state.scaler.get_scale(),
-                loss_of=self._train_state.loss_of,
+                precision=state.precision,
+                loss_scale=state.scaler.get_scale(),
+                loss_of=state.loss_of,
             )
         return metrics
 
@@ -253,6 +266,7 @@ class SupervisedTraining:
             "train_gflops": self._train_gflops,
             "skipped_steps": self._skipped_steps,
             "strategies": self._run.state_dict(),
+            "head_only": self._fine_tuning.head_only,
             "within": self._within.state_dict() if self._within is not None else None,
         }
 
@@ -260,16 +274,13 @@ class SupervisedTraining:
         """What this rank's training stands at within an epoch, and what of `state` is another here; else nothing."""
         if self._within is None:
             return {}
-        model = self.model.state_dict()
-        may_differ = {
-            "model": {name: model[name] for name, _ in self.model.named_buffers() if name in model},
-            "strategies": {"own": self._run.state_dict()["own"]},
-        }
-        differs = differing(may_differ, self._context.group)
+        differs = differing(buffers_and(self.model, {"own": self._run.state_dict()["own"]}), self._context.group)
         return {"within": self._within.state_of_rank(self._context.device), "differs": differs}
 
     def load_state(self, state: Mapping[str, Untyped], of_rank: Mapping[str, Untyped]) -> None:
         state = with_leaves(state, of_rank.get("differs", {}))
+        if self._fine_tuning.head_only and not state["head_only"]:
+            self._join()
         self._run.load_state_dict(state["strategies"])
         self.model.load_state_dict(state["model"])
         self._train_state.optimizer.load_state_dict(state["optimizer"])
@@ -288,12 +299,6 @@ class SupervisedTraining:
         return self._learning_rate(epoch * self._steps)
 
     def _learning_rate(self, step: int) -> float:
-        configuration = self._context.job.configuration
-        factor = factor_in_training(configuration, step, steps_per_epoch=self._steps)
+        factor = factor_in_training(self._context.job.configuration, step, steps_per_epoch=self._steps)
         factor *= self._plateau.factor if self._plateau is not None else 1.0
         return self._peak_rate * factor * self._run.learning_rate_ratio
-
-
-def _check_finite(name: str, value: float, epoch: int) -> None:
-    if not math.isfinite(value):
-        raise TrialError(f"{name} became {value} in epoch {epoch + 1}: {DIVERGED}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.loop import EpochSums
@@ -68,6 +68,13 @@ class Interrupted:
         sums.skipped_steps.fill_(self.of_rank["skipped_steps"])
         sums.images, sums.steps, sums.captured = self.of_rank["images"], self.steps, self.of_rank["captured"]
         set_generators(self.of_rank["generators"], device)
+
+
+def buffers_and(model: nn.Module, strategies: Mapping[str, Untyped]) -> dict[str, Untyped]:
+    """What of a training's state may be another on each rank within an epoch."""
+    state = model.state_dict()
+    buffers = {name: state[name] for name, _ in model.named_buffers() if name in state}
+    return {"model": buffers, "strategies": strategies}
 
 
 def differing(state: Mapping[str, Untyped], group: ProcessGroup) -> dict[Path, Untyped]:

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
-from tune_cnn.training.step.optimizers import make_optimizer, parameter_groups, set_learning_rate
+from tune_cnn.training.step.optimizers.groups import parameter_groups, set_learning_rate
+from tune_cnn.training.step.optimizers.making import make_optimizer
 from tune_cnn.training.step.schedules import scaled_learning_rate
 
 

@@ -18,6 +18,7 @@ from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.inspection.device import inspect_device
 from tune_cnn.training.inspection.evaluation import check_evaluation
 from tune_cnn.training.inspection.loaders import inspect_loaders
+from tune_cnn.training.inspection.optimizers import check_optimizers
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
@@ -48,6 +49,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
     if spec.training is not None:
         find_call(spec.training, where="training")
     else:
+        check_optimizers(spec)
         model = _check_models(spec, data)
         _check_single(spec, data)
         check_evaluation(spec, data, _variants(spec)[0])
@@ -127,7 +129,8 @@ def check_deterministic(spec: StudySpec, data: DataFacts) -> None:
 
 def _check_single(spec: StudySpec, data: DataFacts) -> None:
     """Refuse a batch of one image a rank where the model can't train on it. (What is left at an epoch's end joins.)"""
-    smallest, ranks = spec.dimension("batch_size").smallest, spec.resources.ranks
+    parts = spec.dimension("accumulate").largest
+    smallest, ranks = spec.dimension("batch_size").smallest, spec.resources.ranks * parts
     if smallest == ranks and not takes_batches_of_one(
         spec.model.name,
         num_classes=data.num_classes,
@@ -136,8 +139,9 @@ def _check_single(spec: StudySpec, data: DataFacts) -> None:
         arguments=_variants(spec)[0],
     ):
         raise SpecError(
-            f"space.batch_size: model {spec.model.name!r} can't train on one image a rank, as batch normalisation "
-            f"needs two values a channel, got {smallest}; search batches of {2 * ranks} or more"
+            f"space.batch_size: model {spec.model.name!r} can't train on one image a rank"
+            f"{' and micro-batch' if parts > 1 else ''}, as batch normalisation needs two values a channel, got "
+            f"{smallest}; search batches of {2 * ranks} or more"
         )
 
 

@@ -20,6 +20,7 @@ from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.training.step.train_step import train_step
 
 Work = Callable[[], None]
+RECORDABLE = frozenset({"sgd", "adamw", "sam"})  # optimizers that read all that changes between steps from the device
 
 
 class Recorder(Protocol):
@@ -59,6 +60,10 @@ def why_not_captured(context: TrialContext, model: nn.Module, strategies: Sequen
         return "resources.capture_steps is false"
     if context.group.ranks > 1:
         return "the ranks of a group wait for each other within it"
+    if job.configuration.optimizer not in RECORDABLE:
+        return f"optimizer {job.configuration.optimizer} may wait for the GPU or count its steps on the CPU"
+    if job.configuration.activation_checkpointing:
+        return "activations are computed again within a step"
     if strategies:
         return f"the steps of {', '.join(strategies)} differ from one another"
     if is_call(job.model.name) and getattr(model, "capturable", False) is not True:

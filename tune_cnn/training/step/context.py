@@ -49,6 +49,7 @@ class TrialContext:
     precision: Precision
     meters: Meters
     seen: Seen = field(default_factory=Seen)
+    rate_ratios: dict[str, float] = field(default_factory=dict)  # shares of the rate by parameters' names: fine-tuning
     times_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(BESIDE_TRAINING, 0.0))  # by metric
     closing: ExitStack = field(default_factory=ExitStack)  # what ends with the trial, however it ends
 

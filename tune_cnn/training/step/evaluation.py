@@ -1,11 +1,13 @@
 """Evaluation: loss and accuracy of a model on a split, over all ranks."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tune_cnn.errors import DIVERGED, TrialError
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
@@ -19,13 +21,20 @@ class Evaluation:
     accuracy: float
 
 
+def check_finite(name: str, value: float, epoch: int) -> None:
+    """TrialError where a loss of that epoch, from 0, is none."""
+    if not math.isfinite(value):
+        raise TrialError(f"{name} became {value} in epoch {epoch + 1}: {DIVERGED}")
+
+
 def evaluation_images(context: TrialContext) -> int:
     """How many images a rank's pass takes.
 
-    Twice the training batch: without gradients a pass keeps so little per image that this fits wherever training did,
-    and the peak of memory stays training's. More, where the warm-up saw that more need no more.
+    Twice what a training pass takes: without gradients a pass keeps so little per image that this fits wherever
+    training did, and the peak of memory stays training's. More, where the warm-up saw that more need no more.
     """
-    usual = max(1, 2 * context.job.configuration.batch_size // context.group.ranks)
+    configuration = context.job.configuration
+    usual = max(1, 2 * configuration.batch_size // (context.group.ranks * configuration.accumulate))
     return context.seen.evaluation_images or usual
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tune_cnn.training.models.registry import build_model
+from tune_cnn.training.step.checkpointing import Checkpointed
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.untyped import Plain
 
@@ -46,7 +47,8 @@ def compiled(model: nn.Module, context: TrialContext) -> nn.Module:
 
 def wrapped(model: nn.Module, context: TrialContext, *, some_unused: bool) -> nn.Module:
     """Compiled and data-parallel, where asked for. `some_unused`: some parameters get no gradient."""
-    group, module = context.group, compiled(model, context)
+    again = context.job.configuration.activation_checkpointing
+    group, module = context.group, compiled(Checkpointed(model) if again else model, context)
     if group.ranks == 1:
         return module
     group.agree("data-parallel training")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tune_cnn.spec import Configuration
+from tune_cnn.spec.configuration import SCHEDULE_FREE
 
 ONE_CYCLE_START = 1 / 25  # the defaults of torch's OneCycleLR
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
@@ -29,7 +30,7 @@ def factor_in_training(configuration: Configuration, step: int, *, steps_per_epo
     """The factor on the peak rate for `step` of the whole trial: each of its trainings has the schedule to itself."""
     epochs = configuration.epochs_of_training
     return learning_rate_factor(
-        configuration.schedule,
+        "constant" if configuration.optimizer in SCHEDULE_FREE else configuration.schedule,
         step % (steps_per_epoch * epochs),
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
@@ -50,7 +51,8 @@ def learning_rate_factor(
     """The factor on the peak rate for `step`, counted from 0 over the whole horizon of `epochs`.
 
     ends: of `triangle`, the factor of the first step and the one that it would have after the last.
-    A warm-up longer than the horizon fills it. `plateau` depends on the validation loss and so is 1 here: see Plateau.
+    A warm-up longer than the horizon fills it. `constant` is that of schedule-free optimizers. `plateau` depends on
+    the validation loss and so is 1 here: see Plateau.
     """
     total = steps_per_epoch * epochs
     rise = min(round(warmup_epochs * steps_per_epoch), total)
@@ -64,7 +66,7 @@ def learning_rate_factor(
         return _between(1.0, 0.0, (step - rise) / (total - rise))
     if schedule == "step":
         return DROP ** ((2 * step >= total) + (4 * step >= 3 * total))
-    assert schedule == "plateau", schedule
+    assert schedule in ("plateau", "constant"), schedule
     return 1.0
 
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.losses import training_loss
 from tune_cnn.training.step.model import wrapped
-from tune_cnn.training.step.optimizers import make_optimizer
+from tune_cnn.training.step.optimizers.making import make_optimizer
 from tune_cnn.training.step.precision import Precision
 
 
@@ -27,6 +27,9 @@ class TrainState:
     label_smoothing: float
     gradient_clip: float
     loss: str = "cross_entropy"
+    accumulate: int = 1  # micro-batches a step
+    least_images: int = 2  # of a micro-batch on this rank: batch normalisation of 1×1 maps takes no single one
+    sam_rho: float = 0.0  # how far sharpness-aware steps look; 0: they don't
     # What an epoch's steps add up to on this rank; on the device, not waited for.
     loss_sum: Tensor = field(init=False)  # the loss without penalties, over images
     skipped_steps: Tensor = field(init=False)
@@ -49,7 +52,7 @@ def make_train_state(
     configuration = context.job.configuration
     return TrainState(
         model=wrapped(model, context, some_unused=some_unused),
-        optimizer=make_optimizer(model, configuration, learning_rate=learning_rate(0)),
+        optimizer=make_optimizer(model, configuration, learning_rate=learning_rate(0), rate_ratios=context.rate_ratios),
         scaler=context.precision.scaler(context.device),
         precision=context.precision,
         device=context.device,
@@ -57,4 +60,7 @@ def make_train_state(
         label_smoothing=configuration.label_smoothing,
         gradient_clip=configuration.gradient_clip,
         loss=configuration.loss,
+        accumulate=configuration.accumulate,
+        least_images=1 if configuration.batch_size == configuration.accumulate * context.group.ranks else 2,
+        sam_rho=configuration.sam_rho if configuration.optimizer == "sam" else 0.0,
     )

@@ -10,7 +10,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.dimensions import Choice, Range
 from tune_cnn.spec.strategies import Knob, Saves, Site
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.step.optimizers import set_learning_rate
+from tune_cnn.training.step.optimizers.groups import set_learning_rate
 from tune_cnn.training.strategies.framework.running_statistics import refreshed, some_images, tracking
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.switching import check_epochs, switching_epoch

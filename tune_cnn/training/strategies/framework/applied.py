@@ -8,6 +8,7 @@ from tune_cnn.spec.strategies import in_order
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.step.hooks import StepHooks
+from tune_cnn.training.strategies.framework.optimizers_values import evaluated_by_optimizer
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategy
 from tune_cnn.training.strategies.framework.strategy import Strategy
 from tune_cnn.training.strategies.framework.training_run import TrainingRun
@@ -122,10 +123,11 @@ class AppliedStrategies(StepHooks):
         return {}
 
     def _values_to_evaluate(self) -> dict[str, Tensor]:
-        if not self._evaluated:
+        averaged = evaluated_by_optimizer(self._run)
+        if not self._evaluated and not averaged:
             return {}
         own = self._run.model.state_dict()
-        values: Mapping[str, Tensor] = own
+        values: Mapping[str, Tensor] = {**own, **averaged}
         for one in self._evaluated:
             values = one.evaluated(self._run, values)
         return {name: value for name, value in values.items() if value is not own[name]}

@@ -31,6 +31,7 @@ def refreshed(model: nn.Module, batches_nchw: Iterable[Tensor]) -> dict[str, Ten
     modes = {module: module.training for module in model.modules()}
     momenta = {name: layer.momentum for name, layer in layers.items()}
     model.train()
+    layers = {name: layer for name, layer in layers.items() if layer.training}  # those that rest keep theirs
     for layer in layers.values():
         layer.reset_running_stats()
         layer.momentum = None  # torch's word for a plain mean over the batches

@@ -25,7 +25,7 @@ from tune_cnn.training.models.measure import flops_by_module, measure_unknown
 from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
-from tune_cnn.training.step.optimizers import carry_state, make_optimizer
+from tune_cnn.training.step.optimizers.making import carry_state, make_optimizer
 from tune_cnn.training.step.train_state import TrainState
 from tune_cnn.untyped import Plain, Untyped
 
@@ -58,8 +58,8 @@ class TrainingRun:
         self._train_state: TrainState | None = None
         self._loader: BatchLoader | None = None
         self._some_unused = False
-        self._facts: dict[tuple[int, tuple[int, int]], ModelFacts] = {}
-        self._flops: dict[tuple[int, tuple[int, int]], dict[str, dict[Untyped, float]]] = {}
+        self._facts: dict[tuple[int, int, tuple[int, int]], ModelFacts] = {}
+        self._flops: dict[tuple[int, int, tuple[int, int]], dict[str, dict[Untyped, float]]] = {}
 
     def begin(self, train_state: TrainState, loader: BatchLoader, *, some_unused: bool) -> None:
         """The optimizer and the loader are there: from here on a replaced model is wrapped and optimised at once."""
@@ -203,6 +203,11 @@ class TrainingRun:
         self.changes.append(json.loads(json.dumps({"strategy": by, "epoch": self.epoch, **change})))
         self._go_on_with(model, carried)
 
+    def begin_anew(self) -> None:
+        """Other parameters learn from here on: wraps the model anew, with an optimizer that remembers nothing."""
+        self.optimizer.state.clear()
+        self._go_on_with(self.model, {})
+
     def resize_batch(self, batch_size: int, *, learning_rate_ratio: float) -> None:
         """From `start_epoch` alone: from this epoch on, batches of this size over all ranks, a multiple of the ranks.
 
@@ -216,7 +221,7 @@ class TrainingRun:
 
     def measured(self, image_size: tuple[int, int]) -> ModelFacts:
         """What the model as it is now costs for an image of this size; measured once, off the clock."""
-        key = (len(self.changes), image_size)
+        key = (len(self.changes), self.rebuilt, image_size)
         if key not in self._facts:
             facts = self.facts
             with torch.enable_grad():  # whoever asks may want none
@@ -239,7 +244,7 @@ class TrainingRun:
 
     def flops_by_module(self, image_size: tuple[int, int]) -> Mapping[str, Mapping[Untyped, float]]:
         """Of a training pass of one image of this size: by module and by torch's operation; off the clock alone."""
-        key = (len(self.changes), image_size)
+        key = (len(self.changes), self.rebuilt, image_size)
         if key not in self._flops:
             self._flops[key] = flops_by_module(self.model, in_channels=self.facts.in_channels, image_size=image_size)
         return self._flops[key]
@@ -285,6 +290,8 @@ class TrainingRun:
             gc.collect()  # while the old DDP lives, its hooks would reduce the parameters that are kept
         if self.configuration.compile:
             torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
-        train_state.optimizer = make_optimizer(model, self.configuration, learning_rate=1.0)  # each step sets its rate
+        train_state.optimizer = make_optimizer(  # each step sets its rate
+            model, self.configuration, learning_rate=1.0, rate_ratios=self._context.rate_ratios
+        )
         carry_state(train_state.optimizer, {**{p: state for p, state in former.items() if state}, **carried})
         train_state.model = wrapped(model, self._context, some_unused=self._some_unused)

@@ -1,0 +1,1 @@
+"""The optimizers: which parameters they get at which rate, and the rules by which they change them."""
