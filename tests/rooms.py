@@ -144,7 +144,6 @@ ROOMS: dict[str, set[str]] = {
     "safetensors": {"training"},
     "sklearn": {"training"},
     "PIL": {"training", "reports"},
-    "simplejpeg": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},
