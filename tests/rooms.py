@@ -40,7 +40,7 @@ BELOW["__init__"] = set()
 # Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
 FLOORS: dict[str, list[set[str]]] = {
     "spec": [
-        {"augmentation"},
+        {"augmentation", "optimizers", "value_sets"},
         {"calls", "configuration", "messages", "renamed", "yaml_text"},
         {"costs", "dimensions", "parts"},
         {"mixing", "plain", "prices", "resources", "space"},
@@ -147,7 +147,6 @@ ROOMS: dict[str, set[str]] = {
     "PIL": {"training", "reports"},
     "timm": {"training"},
     "datasets": {"training"},
-    "simplejpeg": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

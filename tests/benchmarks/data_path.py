@@ -107,7 +107,7 @@ def ceiling(rank: RankTraining, case: Case) -> dict[str, float]:
         data_s = time.monotonic() - began_s
         batch = next(iter(loader.epoch(0)))
         del last
-        loader.epoch = lambda *_: itertools.repeat(batch, loader.steps)
+        loader.epoch = lambda *_, **__: itertools.repeat(batch, loader.steps)
         first, second = rank.train_epoch().metrics, rank.train_epoch().metrics
     step_s = (second["train_time_s"] - first["train_time_s"]) / (loader.steps * case.batch_size)
     data_s /= len(loader.plan.images)

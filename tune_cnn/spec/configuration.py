@@ -1,66 +1,18 @@
 """One configuration: the value of every key that a space may search, and the table of those keys."""
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tune_cnn.errors import nearest
 from tune_cnn.spec.augmentation import POLICIES, Augment
+from tune_cnn.spec.optimizers import SCHEDULE_FREE, WITH_MOMENTUM, Optimizer
+from tune_cnn.spec.value_sets import AllBut, any_of, told
 from tune_cnn.untyped import Plain
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Loader = Literal["device", "batched", "stream"]
-
-SCHEDULE_FREE = frozenset({"schedule_free_sgd", "schedule_free_adamw"})
-OPTIMIZERS = ("sgd", "adamw", "muon", "sam", "lamb", "lars", "schedule_free_sgd", "schedule_free_adamw")
-OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # package.module:name
-WITH_MOMENTUM = frozenset({"sgd", "muon", "sam", "lars"})
-
-
-def is_own(name: str) -> bool:
-    """Whether a name is that of the user's own code."""
-    return OWN.fullmatch(name) is not None
-
-
-def _optimizer(name: str) -> str:
-    if name in OPTIMIZERS or is_own(name):
-        return name
-    hint = nearest(name, OPTIMIZERS)
-    raise ValueError(
-        f"must be {', '.join(OPTIMIZERS)} or your own as package.module:name, got {name!r}"
-        + (hint if hint.startswith("; did") else "")  # else it lists the names once more
-    )
-
-
-Optimizer = Annotated[
-    str,
-    AfterValidator(_optimizer),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "enum": list(OPTIMIZERS)}, {"type": "string", "pattern": f"^{OWN.pattern}$"}]}
-    ),
-]
-
-
-@dataclass(frozen=True)
-class AllBut:
-    """Every value but these, as `in` asks."""
-
-    values: frozenset[str]
-
-    def __contains__(self, value: object) -> bool:
-        return value not in self.values
-
-
-def told(values: "frozenset[str] | AllBut") -> str:
-    """The values as a reader is told of them."""
-    if isinstance(values, AllBut):
-        return f"none of {', '.join(sorted(values.values))}"
-    return " or ".join(sorted(values))
-
 
 # A key that means something only for some values of another key: searched only there, refused elsewhere.
 ONLY_WHERE: dict[str, tuple[str, frozenset[str] | AllBut]] = {
@@ -322,11 +274,6 @@ def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
         return True
     other, values = ONLY_WHERE[key]
     return any_of(params.get(other, Configuration.model_fields[other].default), values)
-
-
-def any_of(value: Plain, values: frozenset[str] | AllBut) -> bool:
-    """Whether a value, or one of those that `+` joins in it, is among these."""
-    return any(part in values for part in (value.split("+") if isinstance(value, str) else [value]))
 
 
 def conditional(key: str) -> bool:

@@ -14,12 +14,11 @@ from tune_cnn.spec.configuration import (
     SPACE_KEYS,
     STRATEGIES,
     Configuration,
-    any_of,
     strategy_and_knob,
-    told,
 )
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, is_number
 from tune_cnn.spec.messages import must_hold, shown
+from tune_cnn.spec.value_sets import any_of, told
 from tune_cnn.started import as_started
 from tune_cnn.untyped import Plain
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 from itertools import combinations
 
 from tune_cnn.errors import SpecError, nearest
-from tune_cnn.spec.configuration import SCHEDULE_FREE, STRATEGIES, is_own, strategy_and_knob
+from tune_cnn.spec.configuration import STRATEGIES, strategy_and_knob
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range, dimension_of, fixed_of
 from tune_cnn.spec.messages import shown
+from tune_cnn.spec.optimizers import SCHEDULE_FREE, is_own
 from tune_cnn.spec.space import USE
 from tune_cnn.untyped import Plain
 

@@ -37,6 +37,7 @@ class SupervisedTraining:
 
     def __init__(self, context: TrialContext, model_facts: ModelFacts) -> None:
         self._context = context
+        self.meters: tuple[Meters, ...] = (context.meters,)
         self._model_facts = model_facts
         self._user_metrics = find_metrics(context)
         configuration = context.job.configuration
@@ -218,8 +219,7 @@ class SupervisedTraining:
             facts = self._run.measured(self._context.images.facts.image_size)
             train_gflops_per_image = self._run.measured((height, width)).train_gflops
         again = facts.inference_gflops * self._context.job.configuration.activation_checkpointing
-        passes = 1 + (self._train_state.sam_rho > 0)  # sharpness-aware steps take each batch twice
-        self._train_gflops += passes * (train_gflops_per_image + again) * round(images)
+        self._train_gflops += self._train_state.passes * (train_gflops_per_image + again) * round(images)
         told = self._strategies.metrics()
         metrics = {
             "train_loss": train_loss,
@@ -244,10 +244,6 @@ class SupervisedTraining:
                 loss_of=state.loss_of,
             )
         return metrics
-
-    @property
-    def meters(self) -> tuple[Meters, ...]:
-        return (self._context.meters,)
 
     def read_meters(self) -> dict[str, float]:
         return self._context.meters.read()

@@ -20,10 +20,10 @@ from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.device import load_on_device, why_not_on_device
 from tune_cnn.training.data.loaders.registry import make_loader
-from tune_cnn.training.data.packed import jpeg
-from tune_cnn.training.data.packed.file import INDEX, PACK, PackReader
-from tune_cnn.training.data.packed.packing import TOLERANCE, How, Packed, pack, unpack
 from tune_cnn.training.data.sources.folder.image_file import Decoding
+from tune_cnn.training.data.sources.packed import jpeg
+from tune_cnn.training.data.sources.packed.file import INDEX, PACK, PackReader
+from tune_cnn.training.data.sources.packed.packing import TOLERANCE, How, Packed, pack, unpack
 from tune_cnn.training.data.sources.registry import find_source
 
 SIDE = 24

@@ -25,9 +25,9 @@ from tune_cnn.training.data.cache_writer import (
 )
 from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.looks import Looks
-from tune_cnn.training.data.packed.file import PackTooLarge, fits
 from tune_cnn.training.data.readers import Int64, open_images
 from tune_cnn.training.data.sources.depth import Depth
+from tune_cnn.training.data.sources.packed.file import PackTooLarge, fits
 from tune_cnn.training.data.sources.source import PartName, Source, packing_of
 from tune_cnn.untyped import Plain
 

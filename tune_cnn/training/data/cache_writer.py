@@ -12,9 +12,9 @@ import numpy as np
 from tune_cnn.errors import DataError
 from tune_cnn.files import sync_folder
 from tune_cnn.training.data.looks import looks_of, nearly_constant
-from tune_cnn.training.data.packed.file import INDEX, PACK, PackWriter
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.data.sources.depth import Depth
+from tune_cnn.training.data.sources.packed.file import INDEX, PACK, PackWriter
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source, packing_of
 from tune_cnn.training.data.statistics import ChannelSums, channel_sums, image_sums
 from tune_cnn.training.progress import PROGRESS

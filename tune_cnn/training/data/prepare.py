@@ -15,8 +15,8 @@ from tune_cnn.training.data.check_labels import check_labels
 from tune_cnn.training.data.check_looks import check_blank, check_shared
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet, ImageSets
-from tune_cnn.training.data.packed.file import PackReader
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
+from tune_cnn.training.data.sources.packed.file import PackReader
 from tune_cnn.training.data.sources.registry import find_source
 from tune_cnn.training.data.sources.source import PartName, Source
 from tune_cnn.training.data.split import stratified_split, stratified_subset

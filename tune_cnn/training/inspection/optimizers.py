@@ -2,7 +2,7 @@
 
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
-from tune_cnn.spec.configuration import is_own
+from tune_cnn.spec.optimizers import is_own
 from tune_cnn.training.step.optimizers.optional import check_installed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tune_cnn.spec import Configuration
-from tune_cnn.spec.configuration import SCHEDULE_FREE
+from tune_cnn.spec.optimizers import SCHEDULE_FREE
 
 ONE_CYCLE_START = 1 / 25  # the defaults of torch's OneCycleLR
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4

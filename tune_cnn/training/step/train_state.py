@@ -34,6 +34,11 @@ class TrainState:
     loss_sum: Tensor = field(init=False)  # the loss without penalties, over images
     skipped_steps: Tensor = field(init=False)
 
+    @property
+    def passes(self) -> int:
+        """How often a step takes its batch: sharpness-aware ones twice."""
+        return 2 if self.sam_rho > 0 else 1
+
     def loss_of(self, logits: Tensor, labels_n: Tensor, *, reduction: str = "mean") -> Tensor:
         """The loss that is trained on, without penalties."""
         return training_loss(

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
-from tune_cnn.spec.configuration import OPTIMIZERS, SCHEDULE_FREE
+from tune_cnn.spec.optimizers import OPTIMIZERS, SCHEDULE_FREE
 from tune_cnn.training.messages import LeftEpoch
 from tune_cnn.training.models.small_cnn import small_cnn
 from tune_cnn.training.rank import RankTraining

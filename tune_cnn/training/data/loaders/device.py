@@ -13,8 +13,8 @@ from tune_cnn.training.data.augment import AugmentationOnDevice, augment_batch
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, Batches, Plan
 from tune_cnn.training.data.order import joined
-from tune_cnn.training.data.packed.file import PackReader
 from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.data.sources.packed.file import PackReader
 
 UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
 

@@ -25,7 +25,7 @@ PRELOAD = [
     "torch.utils.data",
     "tune_cnn.training.data.loaders.processes",
     "tune_cnn.training.data.loaders.workers",
-    "tune_cnn.training.data.packed.file",
+    "tune_cnn.training.data.sources.packed.file",
     "tune_cnn.training.data.sources.folder.image_file",
     "tune_cnn.training.data.sources.user_items",
 ]

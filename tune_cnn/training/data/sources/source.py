@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from tune_cnn.training.data.packed.kept import Packing
-from tune_cnn.training.data.packed.packing import Packed
 from tune_cnn.training.data.readers import Int64, Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
+from tune_cnn.training.data.sources.packed.kept import Packing
+from tune_cnn.training.data.sources.packed.packing import Packed
 
 PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")

@@ -8,7 +8,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
-from tune_cnn.spec.configuration import SCHEDULE_FREE, is_own
+from tune_cnn.spec.optimizers import SCHEDULE_FREE, is_own
 from tune_cnn.training.step.optimizers.averaging import begin_training, schedule_free_optimizer
 from tune_cnn.training.step.optimizers.groups import Group, decay_of_step, parameter_groups, set_learning_rate
 from tune_cnn.training.step.optimizers.large_batch import large_batch_optimizer

@@ -13,14 +13,14 @@ import numpy as np
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
-from tune_cnn.training.data.packed.kept import Kept, Packing, how_kept
-from tune_cnn.training.data.packed.packing import Kind, Packed, pack
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
 from tune_cnn.training.data.sources.folder.files import SHOWN, ImageFile, find_images, some
 from tune_cnn.training.data.sources.folder.image_file import Decoding, FolderReader
 from tune_cnn.training.data.sources.folder.layout import find_layout, target
 from tune_cnn.training.data.sources.folder.no_image import what_instead
+from tune_cnn.training.data.sources.packed.kept import Kept, Packing, how_kept
+from tune_cnn.training.data.sources.packed.packing import Kind, Packed, pack
 from tune_cnn.training.data.sources.source import PARTS, SAMPLE, Chunk, PartName
 
 DEFAULT_SIDE = 224  # what torchvision's pretrained networks take

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from tune_cnn.training.data.packed.jpeg import decode, encode
 from tune_cnn.training.data.readers import Uint8
+from tune_cnn.training.data.sources.packed.jpeg import decode, encode
 
 TOLERANCE = 2.0  # of 256 grey levels, in the mean over an image: what the eye doesn't see, and copies keep
 JPEG_HEAD = b"\xff\xd8\xff"

@@ -7,9 +7,9 @@ from typing import BinaryIO
 import numpy as np
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.packed.jpeg import check_decoder
-from tune_cnn.training.data.packed.packing import How, Packed, unpack
 from tune_cnn.training.data.readers import Int64, Uint8
+from tune_cnn.training.data.sources.packed.jpeg import check_decoder
+from tune_cnn.training.data.sources.packed.packing import How, Packed, unpack
 from tune_cnn.untyped import Untyped
 
 PACK, INDEX = "images.pack", "index.npy"

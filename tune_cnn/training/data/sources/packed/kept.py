@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from tune_cnn.spec.parts import CacheKind
 from tune_cnn.training.data.cache_quota import DISK_GB, quota_bytes
-from tune_cnn.training.data.packed.jpeg import QUALITY, check_decoder
-from tune_cnn.training.data.packed.packing import TOLERANCE, Kind
+from tune_cnn.training.data.sources.packed.jpeg import QUALITY, check_decoder
+from tune_cnn.training.data.sources.packed.packing import TOLERANCE, Kind
 
 SMALL_SHARE = 0.25  # of its pixels that a small copy takes: photographs of 224² took 0.17, what is grainier takes more
 
