@@ -106,7 +106,7 @@ def test_without_a_schedule_there_is_a_warm_up_and_a_constant_rate():
     assert factors == [0.25, 0.5, 0.75] + [1.0] * 13
     with pytest.raises(SpecError, match="schedule: has no meaning unless optimizer is none of schedule_free_adamw"):
         spec_with("schedule_free_sgd", schedule="step")
-    searched = spec_with(["sgd", "schedule_free_sgd"], schedule="step")  # type: ignore[arg-type]  # a choice
+    searched = spec_with(["sgd", "schedule_free_sgd"], schedule="step")  # type: ignore[arg-type]  # a choice of two
     assert "schedule" not in searched.configuration({"optimizer": "schedule_free_sgd"}).params()
     assert searched.configuration({"optimizer": "sgd"}).schedule == "step"
 
