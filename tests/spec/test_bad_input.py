@@ -106,7 +106,7 @@ MISTAKES = [
     ("space: {model.sizes: {a: 1}}", "a mapping as a value stands in a list"),
     ("space: {training.alpha: 3}", "space: training.<argument> is for your own training generator"),
     ("space: {loader_workers: 1}", "space.loader_workers: has no meaning unless loader is batched or stream, got"),
-    ("space: {optimizer: [adamw], momentum: 0.9}", "space.momentum: has no meaning unless optimizer is lars or muon or"),
+    ("space: {optimizer: [adamw], momentum: 0.9}", "space.momentum: has no meaning unless optimizer is lars or muon"),
     ("space: {loader: stream, loader_workers: 4}", "4 workers need as many cores, got cpus_per_trial=1"),
     ("space: {strategies: s3pool}", "space.strategies: must be a mapping of strategies, as in {s3pool: {}}, got 's3"),
     (
