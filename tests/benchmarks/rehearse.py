@@ -39,8 +39,7 @@ SMALL = {
     "record_curves.py": "--most 1 --work {scratch}",
     "scale.py": "--repeats 1 --trials 10 --remembered 20 --large 20 --out {scratch}/out.json",
     "simulate.py": "--seeds 1 --max-trials 10 --processes 1 --json {scratch}/out.json",
-    "strategies_table.py": "--repeats 1 --set data.subset=200 --set space.epochs=1 --journal {scratch}/journal.jsonl "
-    "--out {scratch}/out.json",
+    "strategy_overhead.py": "--repeats 1 --images 200 --only weight_norm --out {scratch}/out.json",
     "time_to_front.py": "--seconds 90 --repeats 1 --epochs 2 --environment {environment} --out {scratch}/out.json",
     "turnaround.py": "--repeats 1 --trials 2 --environment {environment} --out {scratch}/out.json",
     "within_epoch.py": "--repeats 1 --epochs 1 --out {scratch}/out.json",
