@@ -104,6 +104,7 @@ MISTAKES = [
     ("space: {model.: 3}", "space.model.: must be model.<argument>"),
     ("space: {model: {width: 3}}", "space.model: arguments stand each under a key of their own"),
     ("space: {model.sizes: {a: 1}}", "a mapping as a value stands in a list"),
+    ("data: {name: digits, max_broken: 1}", "data: max_broken=1 is for image_folder and csv"),
     ("space: {training.alpha: 3}", "space: training.<argument> is for your own training generator"),
     ("space: {loader_workers: 1}", "space.loader_workers: has no meaning unless loader is batched or stream, got"),
     ("space: {optimizer: [adamw], momentum: 0.9}", "space.momentum: has no meaning unless optimizer is lars or muon"),

@@ -90,8 +90,8 @@ class DataSpec(SpecPart):
     subset: int | None = Field(None, ge=2, description="use this many training images only, drawn by seed and class")
     image_size: int | None = Field(None, ge=1, description="resize to this side in pixels (image_folder: default 224)")
     offline: bool = Field(False, description="never download")
-    max_broken: int = Field(0, ge=0, description="unreadable images that image_folder may leave out, each named")
-    max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that image_folder may decode")
+    max_broken: int = Field(0, ge=0, description="unreadable images that image_folder and csv may leave out, named")
+    max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that may be decoded")
     cache: CacheKind = Field(
         "auto",
         description="how image_folder keeps its images: pixels, jpeg (the files in one), small_jpeg (copies of "
@@ -114,6 +114,15 @@ class DataSpec(SpecPart):
         kind = self.name.partition(":")[0]
         if self.columns is not None and kind not in WITH_COLUMNS:
             raise ValueError(f"columns are of {' and '.join(WITH_COLUMNS)}, and {self.name} has none; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _files_may_be_left_out(self) -> Self:
+        if self.max_broken and self.name != "image_folder" and self.name.partition(":")[0] != "csv":
+            raise ValueError(
+                f"max_broken={self.max_broken} is for image_folder and csv: of {self.name} every image must be "
+                "readable; leave it out"
+            )
         return self
 
 
