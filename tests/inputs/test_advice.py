@@ -164,6 +164,28 @@ SPECS = [
     of("stopper: front", "front is called no_hypervolume_gain now", "stopper: no_hypervolume_gain"),
     of("seed: 1\nseed: 2", "leave one out", "seed: 2"),
     of("extends: [a", "not valid YAML", "extends: quickstart"),
+    of("data: {name: digits, max_broken: 1}", "leave it out", "data: {name: digits}"),
+    of("space: {augment: none+flip}", "leave it out", "space: {augment: flip}"),
+    of("space: {augment: flip+color_jitter+flip}", "leave one out", "space: {augment: flip+color_jitter}"),
+    of("training: 'a:b'\nspace: {mixup: 0.2}", "leave mixup out", "training: 'a:b'"),
+    of(
+        "space: {mix_switch: 0.3, mixup: 0.2}",
+        "leave mix_switch out or give cutmix",
+        "space: {mixup: 0.2}",
+        "space: {mix_switch: 0.3, mixup: 0.2, cutmix: 1.0}",
+    ),
+    of(
+        "space: {mixup: 0.2, strategies: {isgd: {use: true}}}",
+        "leave one of them out",
+        "space: {mixup: 0.2}",
+        "space: {strategies: {isgd: {use: true}}}",
+    ),
+    of(
+        "space: {compile: true, activation_checkpointing: true}",
+        "leave one of them out",
+        "space: {compile: true}",
+        "space: {activation_checkpointing: true}",
+    ),
 ]
 
 
@@ -174,6 +196,12 @@ STRATEGIES = [
         "leave one of them out",
         "space: {strategies: {net2net: {use: true}}}",
         "space: {strategies: {weight_norm: {use: true}}}",
+    ),
+    of(
+        "space: {optimizer: muon, strategies: {net2net: {use: true}}}",
+        "leave one of them out",
+        "space: {optimizer: muon}",
+        "space: {strategies: {net2net: {use: true}}}",
     ),
     of("space: {strategies: {s4pool: {}}}", "did you mean 's3pool'", "space: {strategies: {s3pool: {}}}"),
     of(
@@ -233,6 +261,7 @@ def test_a_folder_is_mended_by_the_file_in_it(tmp_path):
 CONFIGURATIONS: list[tuple[dict[str, object], str]] = [
     ({"loader": "device", "loader_workers": 2}, "loader_workers"),
     ({"strategies": {"s3pool": False, "s3pool.grid": 8}}, "strategies"),
+    ({"mix_switch": 0.3}, "mix_switch"),
 ]
 
 
