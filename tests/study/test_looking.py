@@ -97,6 +97,7 @@ def test_the_command_prints_a_table_or_json(folder: Path, tmp_path: Path, monkey
     document = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     shown = CliRunner().invoke(app, words).stdout
     assert document["duplicates"] == 1 and "1 equal to another" in shown
+    assert "as trained  " in shown and "duplicates  " in shown, "names of facts are whole, however long these are"
     for one in document["classes"]:
         assert f"{one['name']}" in shown and f"{one['train']}" in shown
     assert "Advice: the largest class" in shown and "torn.png" in shown

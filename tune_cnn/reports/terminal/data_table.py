@@ -17,8 +17,9 @@ def data(document: Mapping[str, Plain]) -> None:
     plain(console, f"\n{document['data']} in {document['root']}\n")
     pairs = titled_columns("", "")
     pairs.show_header = False
+    pairs.columns[1].no_wrap = False  # long facts are folded, their names are whole
     for what, seen in facts(document):
-        pairs.add_row(Text(what, "bold"), Text(seen, overflow="fold", no_wrap=False))
+        pairs.add_row(Text(what, "bold"), Text(seen))
     console.print(pairs)
     plain(console, "")
     _classes(console, document["classes"])
