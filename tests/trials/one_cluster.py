@@ -72,6 +72,8 @@ def own_cluster(*, cpus: int) -> Iterator[OwnCluster]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "TUNE_CNN_"))}
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"  # as an activated environment has it
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+    # Below `uv run pytest` Ray would start each job's process by `uv run` too, in a copy of the working folder.
+    ours["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     gcs, dashboard, agent, grpc, metrics = _free_ports(5)
     head = subprocess.Popen(
         [
