@@ -139,8 +139,8 @@ class JobsServer:
                     self._client.stop_job(submission)
                     raise NoEnd(
                         f"{self.url}: a short command on the head has not ended in {timeout_s:.0f} s and stands at "
-                        f"{job.status} ({job.message.strip() or 'Ray says no more'}); is the head overloaded, or was its "
-                        "`ray start` typed below `uv run` without RAY_ENABLE_UV_RUN_RUNTIME_ENV=0?"
+                        f"{job.status} ({job.message.strip() or 'Ray says no more'}); is the head overloaded, or was "
+                        "its `ray start` typed below `uv run` without RAY_ENABLE_UV_RUN_RUNTIME_ENV=0?"
                     )
                 time.sleep(0.5)
             self._client.delete_job(submission)
