@@ -1,7 +1,6 @@
 """Run a command: `tune-cnn COMMAND`, an exit code for each kind of end."""
 
 import logging
-import signal
 import sys
 import traceback
 from importlib.metadata import version
@@ -18,8 +17,7 @@ app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, p
 for part in (studies, questions, fleet, catalog):
     app.add_typer(part.app)
 
-# What typer makes of a Ctrl-C, and what Ray, while it starts, of a SIGTERM
-INTERRUPTED = (130, signal.SIGTERM)
+INTERRUPTED = 130  # what typer makes of a Ctrl-C
 
 
 def _version(asked: bool) -> None:
@@ -55,7 +53,7 @@ def main() -> None:
         say(str(error) if isinstance(error, Interrupted | NothingFits) else f"Error: {error}")
         sys.exit(error.exit_code)
     except SystemExit as end:
-        if end.code in INTERRUPTED:
+        if end.code == INTERRUPTED:
             end_at_once()
         raise
     except Exception as error:

@@ -37,7 +37,7 @@ Report = Callable[[str], None]  # takes a line for the user
 
 @contextmanager
 def on_ray(spec: StudySpec, locations: Locations, report: Report, *, leaving: Leaving | None = None) -> Iterator[Power]:
-    """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile, which Ray would change.
+    """Start Ray, or join the user's, with the user's code; SIGTERM is Ctrl-C meanwhile.
 
     Gives the power of the study's GPUs, which end as they were; what killed searches have left is removed and restored
     before. Where Ray stays silent the process ends, by the steps of `leaving`.

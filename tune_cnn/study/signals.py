@@ -86,7 +86,7 @@ def _stays(holds: Callable[[], bool]) -> bool:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM is Ctrl-C here. Ray puts a handler of its own in place as it starts, which ends with another code."""
+    """SIGTERM is Ctrl-C here, whoever called us: a notebook, or a search that takes Ctrl-C over for its epochs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

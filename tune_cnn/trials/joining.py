@@ -21,6 +21,7 @@ from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
 from ray.job_config import JobConfig  # isort: skip
+from ray._private import utils  # isort: skip  # private: Ray has no setting for the signals that it takes
 from ray._raylet import Config  # type: ignore[attr-defined]  # Ray's own C++ has it, its stub doesn't
 
 
@@ -52,7 +53,7 @@ def joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> It
         if address is not None:
             carried["env_vars"][VARIABLE] = value
         try:
-            with _marked_as(value):
+            with _marked_as(value), _sigterm_left_alone():
                 try:
                     ray.init(**started)
                 except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -71,6 +72,21 @@ def _marked_as(value: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[VARIABLE]
+
+
+@contextmanager
+def _sigterm_left_alone() -> Iterator[None]:
+    """The caller's handler of SIGTERM stays in place while Ray starts.
+
+    Ray's own raises SystemExit, and Python drops what is raised within a callback, as it forks or in `__del__`: a
+    search that was ended just then went on.
+    """
+    kept = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = kept
 
 
 def carried_code(code: Sequence[str], calls: Sequence[str], leave_out: Sequence[str]) -> dict[str, Plain]:
