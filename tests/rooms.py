@@ -133,7 +133,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"transferring"},
         {"study"},
         {"submitting"},
-        {"commands", "fleet"},
+        {"commands", "exporting", "fleet"},
         {"asking"},
     ],
 }

@@ -165,6 +165,7 @@ def export(
     knee: Annotated[bool, typer.Option("--knee", help="The knee of what is inside the bounds.")] = False,
     trial: Annotated[int | None, typer.Option(help="This trial's point, with --epoch.")] = None,
     epoch: Annotated[int | None, typer.Option(help="With --trial: the epoch to stop at.")] = None,
+    accelerator: Accelerator = None,
     form: Annotated[str, typer.Option("--format", help="yaml or json.")] = "yaml",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", show_default="stdout")] = None,
     home: Home = HOME,
@@ -173,13 +174,19 @@ def export(
     debug: Debug = False,
 ) -> None:
     """The configuration that fits a preference, with what it promises. Without a preference: the knee."""
-    from tune_cnn.study import commands
+    from tune_cnn.study import commands, exporting
 
-    wanted = commands.Wanted(
-        max_time_s=max_time, min_accuracy=min_accuracy, where=where or (), knee=knee, trial=trial, epoch=epoch
+    wanted = exporting.Wanted(
+        max_time_s=max_time,
+        min_accuracy=min_accuracy,
+        where=where or (),
+        knee=knee,
+        trial=trial,
+        epoch=epoch,
+        accelerator=accelerator,
     )
     of = commands.study(study, home, tracking_uri)
-    chosen = commands.export(of, wanted, form=form, as_json=as_json, output=output)
+    chosen = exporting.export(of, wanted, form=form, as_json=as_json, output=output)
     if chosen is not None:
         write(lambda: sys.stdout.write(chosen))
 

@@ -10,6 +10,7 @@ from tune_cnn.front.constraints import feasible, nothing_feasible
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec import StudySpec
+from tune_cnn.study.accelerators import prediction_of
 from tune_cnn.study.archive import confirmed_of, feasible_points, front_of, spec_of
 from tune_cnn.study.export import LAST_KEY, Export
 from tune_cnn.study.machine import ACCELERATOR, CONFIRMED_ON, key_of, machine_of, on_type
@@ -23,8 +24,10 @@ class Front:
     `points` are what the search found, a draft; `confirmed` what is known of those that were trained again.
     """
 
-    def __init__(self, archive: StudyArchive) -> None:
+    def __init__(self, archive: StudyArchive, *, accelerator: str | None = None) -> None:
+        """`accelerator`: the type that the archive is of alone, where one was asked for; an export asks for it then."""
         self._archive = archive
+        self._of_type = accelerator
         self.spec: StudySpec = spec_of(archive)
         self.objectives = self.spec.objective_metrics
         self.points: Sequence[EpochPoint] = front_of(archive, self.spec)
@@ -105,7 +108,7 @@ class Front:
         spec = self.spec.model_dump(exclude_defaults=True)
         kept = ("data", "model", "objectives", "metrics", "prices", "training", "seed")
         phase = {"gpus_per_rank": trial.extra.get("gpu_share", 0.0), "power_limit_w": trial.extra.get("power_limit_w")}
-        if len(self.spec.resources.accelerators) > 1:
+        if self._of_type is not None or len(self.spec.resources.accelerators) > 1:
             phase[ACCELERATOR] = self.accelerator(point)
         resources = {**spec.get("resources", {}), **{k: v for k, v in phase.items() if v is not None}}
         return Export(
@@ -148,10 +151,15 @@ class Front:
         return confirm_seed(searched, point.epoch, NOBODYS)
 
     def _promise(self, point: EpochPoint) -> dict[str, Plain]:
-        """Means over the seeds with their intervals, or what was searched once."""
+        """Means over the seeds with their intervals, or what was searched once, or what `transfer` predicts."""
         of = self._confirmed.get((point.trial, point.epoch))
         if of is None:
-            return {"confirmed": False, "metrics": dict(sorted(point.metrics.items()))}
+            predicted = self._of_type is not None and prediction_of(self._archive, self._of_type) is not None
+            return {
+                "confirmed": False,
+                **({"predicted": True} if predicted else {}),
+                "metrics": dict(sorted(point.metrics.items())),
+            }
         predictions = dict(sorted(of.predictions.items()))
         return {
             "confirmed": True,

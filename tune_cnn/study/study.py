@@ -124,7 +124,7 @@ class Study:
 
     def front(self, *, accelerator: str | None = None) -> Front:
         """The non-dominated epoch points; `accelerator`: of this type alone."""
-        return Front(self.archive_on(accelerator))
+        return Front(self.archive_on(accelerator), accelerator=accelerator)
 
     def status(self) -> dict[str, Plain]:
         """State, trials by state, hypervolume, what waits for MLflow, times (ISO 8601, UTC), and what the nodes did."""

@@ -87,6 +87,37 @@ def test_the_front_of_a_type(command: Command, tmp_path: Path) -> None:
     one_message(command("front", "s", "--accelerator", "D"), 2, "was not searched on 'D'; its trials ran on A, C")
 
 
+def test_an_export_of_a_type_asks_for_it_and_promises_what_was_seen_there(command: Command, tmp_path: Path) -> None:
+    """Of another type's point the message says so; without a type the export runs wherever there is room."""
+    study_on(tmp_path / "studies")
+    store = Store(tmp_path / "studies")
+    params = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}
+    store.add_trial("s", 3, params, seed=3, extra={"gpu_share": 0.0, "accelerator": "C"})
+    store.add_point("s", 3, 1, {"accuracy": 0.99, "train_time_s": 0.5})
+    store.close()
+    there = command("export", "s", "--accelerator", "A", "--json").document
+    assert there["config"]["resources"]["accelerator"] == "A"
+    assert there["origin"]["trial"] != 3 and "predicted" not in there["promise"]
+    assert "accelerator" not in command("export", "s", "--json").document["config"].get("resources", {})
+    gone = command("export", "s", "--accelerator", "A", "--trial", "3", "--epoch", "1")
+    one_message(gone, 2, "has no point of trial 3 at epoch 1 on A")
+    one_message(command("export", "s", "--accelerator", "D"), 2, "was not searched on 'D'; its trials ran on A, C")
+
+
+def test_an_export_for_a_type_that_was_only_predicted_says_so(command: Command, tmp_path: Path) -> None:
+    study_on(tmp_path / "studies")
+    rows, store = carried(tmp_path / "studies"), Store(tmp_path / "studies")
+    study = store.study("s")
+    assert study is not None
+    store.update_study("s", info={**study.info, TRANSFERRED: {"B": {"from": "A", "points": rows}}})
+    store.close()
+    there = command("export", "s", "--accelerator", "B", "--json").document
+    assert there["config"]["resources"]["accelerator"] == "B"
+    assert there["promise"]["predicted"] is True
+    assert (there["origin"]["trial"], there["origin"]["epoch"]) == (1, 2)
+    assert there["promise"]["metrics"]["train_time_s"] == pytest.approx(0.2)
+
+
 def probed(seconds: float, *, epochs: float, probes: int = 3) -> Probed:
     """So long a step, ten steps an epoch, the same in every probe."""
     cost = Cost(step_time_s=seconds, steps_per_epoch=10, eval_time_s=0.1, peak_memory_mib=200.0, start_time_s=1.0)
