@@ -33,9 +33,11 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("matrix.py: makes mount and network namespaces, which takes root; run it as root, in a container")
     rows = [row for family in FAMILIES for row in import_module(f"faults.{family}").ROWS]
-    chosen = [row for row in rows if re.fullmatch(asked.rows, row.name) or asked.rows == row.family]
+    chosen = [row for row in rows if re.fullmatch(asked.rows, row.name) or re.fullmatch(asked.rows, row.family)]
     if asked.short:
         chosen = [row for row in chosen if row.short]
+    if not chosen and asked.rows != "none":
+        sys.exit(f"matrix.py: --rows: no row's name or family matches {asked.rows!r}; --list prints them")
     if asked.list:
         print("\n".join(f"{row.family}: {row.name}" for row in chosen))
         return 0
