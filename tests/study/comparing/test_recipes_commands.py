@@ -49,7 +49,8 @@ def options(command: str) -> argparse.Namespace:
         parser.add_argument(name, type=kind)
     for name in ("--values", "--set"):
         parser.add_argument(name, action="append", default=[])
-    parser.add_argument("--then-combine", action="store_true")
+    for name in ("--then-combine", "--beside"):
+        parser.add_argument(name, action="store_true")
     return parser.parse_args(shlex.split(command))
 
 
@@ -67,6 +68,7 @@ def test_a_recipes_comparison_has_cells_that_train_and_no_more_runs_than_it_may(
         seeds=words.seeds or 3,
         equal=words.equal or "epochs",
         then_combine=words.then_combine,
+        beside=words.beside,
         limit=words.limit or 100,
     )
     spec, asked = read(words.recipe, words.set, wanted)
