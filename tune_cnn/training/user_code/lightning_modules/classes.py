@@ -87,7 +87,10 @@ def overridden(found: type, method: str) -> bool:
 
 
 def check_space(spec: StudySpec, found: type[nn.Module]) -> None:
-    """SpecError where the space holds a key that neither our loop nor the constructor takes: it would be ignored."""
+    """SpecError where the space holds a key that neither our loop nor the constructor takes: it would be ignored.
+
+    At its default it is taken all the same, as an export names every key.
+    """
     names, takes_all = _parameters(found)
     for key, dimension in spec.space.items():
         own, plain = key.startswith("training."), key.removeprefix("training.")
@@ -102,7 +105,7 @@ def check_space(spec: StudySpec, found: type[nn.Module]) -> None:
             )
         taken = own or key.startswith("model.") or key in DONE or key in names
         taken = taken or any(key == of and alias in names for alias, of in ALIASES.items())
-        if not taken and any(value and value != "none" for value in dimension.ends):
+        if not taken and any(value != Configuration.model_fields[key].default for value in dimension.ends):
             raise SpecError(
                 f"space.{key}: is nothing that the loop of a LightningModule does, and {found.__name__}.__init__ has "
                 f"no parameter of that name; let it take {key}, or leave it out"
