@@ -1,6 +1,5 @@
 """A LightningModule from a user's project: trained, resumed, on two ranks, and refused where it can't be honoured."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,19 +13,10 @@ from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.user_code.find import check_training, find_training
 
-PROJECT = Path(__file__).parents[2] / "users_project"
 MODULES = "lightning:outside.modules:"
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Outside the repository."""
-    return Path(shutil.copytree(PROJECT, tmp_path_factory.mktemp("users") / "project"))
-
-
-@pytest.fixture(autouse=True)
-def on_path(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(project))
+pytestmark = pytest.mark.usefixtures("project")
 
 
 @pytest.fixture
@@ -148,6 +138,7 @@ def test_two_ranks_are_one_but_for_rounding(two_processes, project, tmp_path):
         ("NeedsHeads", {"training": {"head": 2}}, "training.head: NeedsHeads.__init__ has no such parameter.*'heads'"),
         ("LogsTwice", {}, "'accuracy', ….: was logged in validation_step and is now in on_train_epoch_end; give each"),
         ("PlateauOfNothing", {}, "monitor 'val_f1' was not logged in the epoch; logged were accuracy, by_torchmetrics"),
+        ("KeepsAnObject", {}, "checkpoint: mine.path holds a PosixPath, which can't be read back"),
         ("Digits", {"learning_rate": 1e6}, "train_loss became (nan|inf) in epoch 1"),
     ],
 )

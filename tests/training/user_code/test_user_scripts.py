@@ -1,6 +1,5 @@
 """A plain script and one by accelerate, from a user's project outside the repository, through the generator."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,18 +10,11 @@ from ranks import digits_job, same_bits, train
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.rank import RankTraining
 
-PROJECT = Path(__file__).parents[2] / "users_project"
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # that the script by accelerate sets
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(PROJECT, tmp_path_factory.mktemp("users") / "project"))
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # that the script by accelerate sets
 
 
 @pytest.fixture(autouse=True)
-def on_path(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(project))
+def as_before(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.setenv(name, "")  # to be unset again, whoever sets it
         monkeypatch.delenv(name)

@@ -1,5 +1,6 @@
 """LightningModules as users write them: for images, a net, a loss, an optimizer and what they log."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -178,6 +179,11 @@ class Stops(Digits):
 class NeedsHeads(Digits):
     def __init__(self, heads: int) -> None:
         super().__init__(10, 1, 0.1)
+
+
+class KeepsAnObject(Digits):
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["mine"] = {"path": Path()}
 
 
 class LogsTwice(Digits):

@@ -28,6 +28,7 @@ from tune_cnn.training.user_code.lightning_modules.classes import arguments_of, 
 from tune_cnn.training.user_code.lightning_modules.hooks import Hooks, put_modes
 from tune_cnn.training.user_code.lightning_modules.logged import EpochLog, Logged, gathered, known_as
 from tune_cnn.training.user_code.lightning_modules.optimizing import configured
+from tune_cnn.training.user_code.lightning_modules.plain_state import check_plain
 from tune_cnn.training.user_code.lightning_modules.steps import Steps
 from tune_cnn.training.user_code.lightning_modules.trainer import OurTrainer
 from tune_cnn.training.user_code.training import Rank
@@ -161,6 +162,7 @@ class Fit:
             "lr_schedulers": [one.scheduler.state_dict() for one in self._trainer.lr_scheduler_configs],
         }
         self._hooks("on_save_checkpoint", seen)
+        check_plain(seen)
         ours = {
             "scaler": self._scaler.state_dict(),
             "eval_time_s": self._eval_time_s,
