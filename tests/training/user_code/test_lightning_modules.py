@@ -1,19 +1,28 @@
 """A LightningModule from a user's project: trained, resumed, on two ranks, and refused where it can't be honoured."""
 
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from ranks import digits_job, same_bits, train
+from torch.utils.data import DataLoader, IterableDataset
 
 from tune_cnn.errors import SpecError, TrialError
 from tune_cnn.spec import parse_spec
 from tune_cnn.training.messages import TrainingJob
+from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.step.evaluation import evaluation_loader
+from tune_cnn.training.step.model import built_model
 from tune_cnn.training.user_code.find import check_training, find_training
+from tune_cnn.training.user_code.lightning_modules.classes import arguments_of
 
 MODULES = "lightning:outside.modules:"
+NO_DROPOUT = {"training": {"dropout": 0.0}}
 
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -63,6 +72,17 @@ def test_it_resumes_to_the_same_bits(tmp_path, name):
     other.end()
 
 
+def test_precision_and_clipping_are_the_configurations(rank, tmp_path):
+    """Other numbers in bf16; and gradients that are clipped to nothing teach nothing."""
+    fp32, _ = train(rank, module_job(tmp_path, "Digits", **NO_DROPOUT))
+    bf16, _ = train(rank, module_job(tmp_path, "Digits", precision="bf16", **NO_DROPOUT))
+    assert bf16[-1].metrics["train_loss"] == pytest.approx(fp32[-1].metrics["train_loss"], rel=0.1)
+    assert bf16[-1].metrics["train_loss"] != fp32[-1].metrics["train_loss"]
+    clipped, _ = train(rank, module_job(tmp_path, "Digits", gradient_clip=1e-9, **NO_DROPOUT))
+    assert clipped[1].metrics["val_loss"] == pytest.approx(clipped[0].metrics["val_loss"], rel=1e-4)
+    assert fp32[1].metrics["val_loss"] < 0.95 * fp32[0].metrics["val_loss"]
+
+
 def test_an_evaluation_between_the_epochs_changes_nothing(rank, tmp_path):
     """It leaves the model in evaluation mode, in which dropout would be off."""
     _, expected = train(RankTraining(), module_job(tmp_path, "Digits"))
@@ -99,6 +119,56 @@ def test_schedulers_step_when_they_are_due(rank, tmp_path):
         rank.train_epoch()
         rates.append(rank._current.model.optimizers().param_groups[0]["lr"])
     assert rates == pytest.approx([0.05, 0.005, 0.005, 0.0005, 0.0005])
+
+
+class Batches(IterableDataset):
+    """Those that our loop would train on, epoch by epoch."""
+
+    def __init__(self, rank: RankTraining) -> None:
+        self._loader = rank._current.context.started_loader()
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return self._loader.steps
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        self._epoch += 1
+        return (tuple(batch) for batch in self._loader.epoch(self._epoch - 1))
+
+
+@pytest.mark.parametrize("name", ["Digits", "Noted", "Manual", "Around"])
+def test_lightnings_own_trainer_comes_to_the_same(rank, tmp_path, name):
+    """The same weights and logged values from the same images: steps, schedules and averages are as there."""
+    found = getattr(import_module("outside.modules"), name)
+    job = module_job(tmp_path, name, batch_size=60, epochs=4, **({} if name == "Around" else NO_DROPOUT))
+    rank.begin(job)
+    results = [rank.train_epoch() for _ in range(4)]
+    ours = rank.weights()
+
+    train_loader = DataLoader(Batches(rank), batch_size=None)
+    context = rank._current.context
+    validation = list(evaluation_loader(context, context.images.validation))
+    seed_generators(job.seed)
+    model = built_model(context) if name == "Around" else None
+    module = found(**arguments_of(found, job.configuration, context.images.facts, model))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=4,
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, train_loader, DataLoader(validation, batch_size=None))
+    for key, tensor in module.state_dict().items():
+        assert torch.allclose(ours[key], tensor, rtol=1e-4, atol=1e-6), key
+    forks = {f"train/mean{end}" for end in ("_step", "_epoch")}  # of what is logged by step and by epoch
+    logged = {key: float(value) for key, value in trainer.callback_metrics.items() if key not in forks}
+    names = {key.replace("/", "_"): value for key, value in logged.items()}
+    assert {key: results[-1].metrics[key] for key in names} == pytest.approx(names, rel=1e-4)
+    assert "accuracy" in names and (name in ("Around", "Manual") or {"loss_by_step", "train_mean"} <= set(names))
 
 
 def on_two(number: int, folder: str, address: str, job: TrainingJob) -> object:
