@@ -279,6 +279,7 @@ def test_a_key_that_nothing_would_take_is_refused_before_a_search(space, said):
 def test_keys_that_are_taken_are_fine():
     """By the loop, the loaders, the constructor under its own name or its alias; off is off."""
     check_training(spec_with(learning_rate=0.1, batch_size=32, augment="flip", compile=False, **{"training.width": 4}))
+    check_training(spec_with("outside.modules:WithoutLoader"))
     check_training(spec_with("outside.modules:Around", learning_rate=0.1, **{"model.width": 4}))
 
 

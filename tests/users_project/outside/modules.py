@@ -160,6 +160,10 @@ class WithLoader(Digits):
         return []
 
 
+class WithoutLoader(WithLoader):
+    train_dataloader = pl.LightningModule.train_dataloader
+
+
 class TwoOptimizers(Digits):
     def configure_optimizers(self) -> Any:
         return [torch.optim.SGD(part.parameters(), lr=0.1) for part in (self.net, self.head)]

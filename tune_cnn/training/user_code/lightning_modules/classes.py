@@ -65,7 +65,10 @@ def find_module(name: str) -> type[nn.Module]:
             raise SpecError(f"training: {call} must define {method}: {why}")
     for hook, why in REFUSED.items():
         if overridden(found, hook):
-            raise SpecError(f"training: {call}.{hook} can't be honoured: {why}; take it out, in a subclass say")
+            raise SpecError(
+                f"training: {call}.{hook} can't be honoured: {why}; take it out, or set it back in a subclass: "
+                f"{hook} = LightningModule.{hook}"
+            )
     step: Callable[..., Untyped] = getattr(found, "training_step")  # noqa: B009 - a plain `type` has no such name
     if "dataloader_iter" in inspect.signature(step).parameters:
         raise SpecError(
