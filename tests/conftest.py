@@ -17,6 +17,8 @@ SHARED = {
     "training/test_rank.py": "two ranks",
     "training/process/test_process_group.py": "two ranks",
     "training/user_code/test_user_training.py": "two ranks",
+    "training/user_code/test_lightning_modules.py": "two ranks",
+    "training/user_code/test_user_scripts.py": "two ranks",
     "training/strategies/test_together.py": "two ranks",
     "training/profiling/test_bench_ranks.py": "two ranks",
 }

@@ -28,7 +28,7 @@ MISTAKES = [
     ("data: {name: digits, root: ~nobody-of-that-name/x}", "data.root: there is no home folder for"),
     ("model: {name: small_cnn, width: 3}", "the arguments of a model stand in `space`, as model.width"),
     ("model: {name: 'x:'}", "model.name: must be package.module:name, got 'x:'"),
-    ("training: train", "training: must be package.module:name, got 'train'"),
+    ("training: train", "training: must be package.module:name or lightning:package.module:Class, got 'train'"),
     ("budgte: {trials: 3}", "unknown key 'budgte'; did you mean 'budget'?"),
     ("batch_size: 3", "unknown key 'batch_size'; it is a key of `space`: put it there, as space.batch_size"),
     ("3: x", "a key must be text, got 3"),

@@ -1,5 +1,6 @@
 """What several tests of this room share."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,22 @@ def two_processes() -> Iterator[Processes]:
     processes = Processes(2)
     yield processes
     processes.end()
+
+
+@pytest.fixture(scope="module")
+def copied_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's project, outside the repository."""
+    project = Path(__file__).parents[1] / "users_project"
+    return Path(shutil.copytree(project, tmp_path_factory.mktemp("users") / "project"))
+
+
+@pytest.fixture
+def project(copied_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same, its packages found by import as long as the test lasts."""
+    monkeypatch.syspath_prepend(str(copied_project))
+    yield copied_project
+    for name in [name for name in sys.modules if name.partition(".")[0] == "outside"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

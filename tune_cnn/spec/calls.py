@@ -13,6 +13,8 @@ from tune_cnn.untyped import Plain
 # Words before a colon that name a kind of data or model of ours, never a module of the user's.
 KINDS = frozenset({"csv", "hf", "npz", "timm", "torchvision", "webdataset"})
 
+LIGHTNING = "lightning:"  # begins a training that is a LightningModule, before package.module:Class
+
 
 def is_call(name: str) -> bool:
     """Whether a name is of the user's code, package.module:name, rather than one of ours or of a kind: `csv:FILE`."""

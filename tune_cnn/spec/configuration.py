@@ -160,7 +160,7 @@ class Configuration(BaseModel):
     )
     compile: bool = Field(False, description="torch.compile")
     model: dict[str, Plain] = Field(default_factory=dict, description="arguments of the model's factory")
-    training: dict[str, Plain] = Field(default_factory=dict, description="arguments of your own training generator")
+    training: dict[str, Plain] = Field(default_factory=dict, description="arguments of your own training")
     strategies: dict[str, Plain] = Field(
         default_factory=dict, description="time-efficient training strategies by name: `tune-cnn strategies` lists them"
     )

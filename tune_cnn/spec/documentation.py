@@ -14,7 +14,7 @@ HEAD: Row = ("key", "type", "default", "searchable", "meaning")
 
 _OPEN: tuple[Row, ...] = (
     ("space.model.<argument>", "any", "the factory's", "yes", "argument of the model's factory, e.g. model.width"),
-    ("space.training.<argument>", "any", "the generator's", "yes", "argument of your own training generator"),
+    ("space.training.<argument>", "any", "its own", "yes", "argument of your own training"),
     (
         "space.strategies",
         "mapping",

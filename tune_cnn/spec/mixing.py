@@ -12,7 +12,7 @@ MIXES = ("mixup", "cutmix")
 OURS: dict[str, tuple[Plain, str]] = {
     "mixup": (0.0, "whose labels are classes"),
     "cutmix": (0.0, "whose labels are classes"),
-    "loss": (None, "which has a loss of its own"),
+    "loss": ("cross_entropy", "which has a loss of its own"),  # an export names every key, defaults too
     "flip_at_test": (False, "which measures its accuracy itself"),
 }
 # Strategies that look at an image's own loss, or at a batch's from epoch to epoch.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tune_cnn.errors import SpecError, StudyError, nearest
-from tune_cnn.spec.calls import is_call
+from tune_cnn.spec.calls import LIGHTNING, is_call
 from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
 
@@ -54,7 +54,14 @@ def _call(text: str) -> str:
     return text
 
 
+def _training(text: str) -> str:
+    if not CALL.fullmatch(text.removeprefix(LIGHTNING)):
+        raise ValueError(f"must be package.module:name or lightning:package.module:Class, got {text!r}")
+    return text
+
+
 Call = Annotated[str, AfterValidator(_call)]
+Training = Annotated[str, AfterValidator(_training)]
 Filled = Annotated[str, Field(min_length=1)]
 
 

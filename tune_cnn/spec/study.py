@@ -17,13 +17,13 @@ from tune_cnn.spec.mixing import check_mixing
 from tune_cnn.spec.parts import (
     Bound,
     Budget,
-    Call,
     ConfirmSpec,
     DataSpec,
     ModelSpec,
     SamplerSpec,
     SpecPart,
     StopperSpec,
+    Training,
     UserMetric,
     absolute,
     check_data_name,
@@ -52,7 +52,11 @@ class StudySpec(SpecPart):
     constraints: dict[str, Bound] = Field(default_factory=dict, description="bounds on metrics")
     metrics: dict[str, UserMetric] = Field(default_factory=dict, description="metrics of your own")
     prices: Prices | None = Field(None, description="what `cost` and `carbon_g` are reckoned by")
-    training: Call | None = Field(None, description="your own training generator, package.module:name")
+    training: Training | None = Field(
+        None,
+        description="your own training: a generator, package.module:name, or a LightningModule, "
+        "lightning:package.module:Class",
+    )
     space: dict[str, Plain] = Field(default_factory=dict, description="what a trial trains, and what of it is searched")
     resources: Resources = Field(default_factory=Resources, description="what one trial gets")
     budget: Budget = Field(description="when the search ends")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.calls import is_call
+from tune_cnn.spec.calls import LIGHTNING, is_call
 from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
 from tune_cnn.study.locations import Locations
 from tune_cnn.training.messages import TrainingJob
@@ -15,7 +15,12 @@ from tune_cnn.untyped import Plain
 
 def user_calls(spec: StudySpec) -> list[str]:
     """Every package.module:name of the user's that a spec names."""
-    named = [spec.data.name, spec.model.name, spec.training or "", *(m.call or "" for m in spec.metrics.values())]
+    named = [
+        spec.data.name,
+        spec.model.name,
+        (spec.training or "").removeprefix(LIGHTNING),
+        *(m.call or "" for m in spec.metrics.values()),
+    ]
     strategies = [strategy_and_knob(key)[0] for key in spec.space if is_strategy(key)]
     named += map(str, spec.dimension("optimizer").values)
     return [name for name in [*named, *strategies] if is_call(name)]

@@ -20,6 +20,7 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluate
 from tune_cnn.training.strategies.framework.training_run import Change
 from tune_cnn.training.supervised import SupervisedTraining
+from tune_cnn.training.user_code.find import find_training
 from tune_cnn.training.user_code.training import UserTraining
 
 WARM_UP_STEPS = 3  # before a probe: the first steps fill caches and start fetching
@@ -46,9 +47,12 @@ class Trial:
         self._between = BetweenSteps(context.group, self._checkpoints.due_within_epoch, leaving)
         context.bring_images()
         seed_generators(job.seed)  # of the weights: equal on all ranks
-        self._training: SupervisedTraining | UserTraining = (
-            UserTraining(context) if model_facts is None else SupervisedTraining(context, model_facts)
-        )
+        self._training: SupervisedTraining | UserTraining
+        if job.training is not None:
+            self._training = UserTraining(context, find_training(job.training))
+        else:
+            assert model_facts is not None
+            self._training = SupervisedTraining(context, model_facts)
         self._places = context.group.gather(place(context.device))
         context.meters.begin()
 

@@ -120,6 +120,11 @@ def test_what_can_not_be_mixed_is_one_error(changes: dict[str, object], said: st
         parse_spec({**SPEC, **changes}, "here")
 
 
+def test_the_default_loss_may_stand_beside_a_training_of_ones_own() -> None:
+    """As it does in an export, which names every key: else none of such a study could be trained again."""
+    assert parse_spec({**SPEC, "space": {"loss": "cross_entropy"}, "training": "a.b:c"}, "here").training == "a.b:c"
+
+
 def test_the_switch_exists_only_where_both_are_on() -> None:
     """Among a trial's parameters, and as an error elsewhere."""
     assert "mix_switch" in Configuration(mixup=0.1, cutmix=0.1).params()

@@ -24,6 +24,7 @@ from tune_cnn.training.messages import Inspection
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.registry import check_model, layers_without_determinism, takes_batches_of_one
 from tune_cnn.training.step.precision import supported_precisions
+from tune_cnn.training.user_code.find import check_training
 from tune_cnn.untyped import Plain
 
 SHARED_MEMORY = Path("/dev/shm")  # no folder of ours: where Linux keeps it
@@ -47,7 +48,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
             find_call(own.call, where=f"metrics.{name}.call")
     model = None
     if spec.training is not None:
-        find_call(spec.training, where="training")
+        check_training(spec)
     else:
         check_optimizers(spec)
         model = _check_models(spec, data)

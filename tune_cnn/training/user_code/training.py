@@ -9,7 +9,6 @@ from torch import nn
 
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
-from tune_cnn.spec.calls import find_call
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.loaders.batch import BatchLoader
 from tune_cnn.training.data.loaders.evaluate import EvaluationLoader
@@ -19,7 +18,7 @@ from tune_cnn.training.process.seeding import seed_generators
 from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.evaluation import evaluation_loader
-from tune_cnn.training.step.model import built_model
+from tune_cnn.training.step.model import built_model, laid_out
 from tune_cnn.training.user_code.metrics import number
 from tune_cnn.untyped import Plain, Untyped
 
@@ -64,7 +63,7 @@ class Rank:
     A metric that the generator yields itself goes before the one measured.
 
     Random numbers: the global generators are seeded before each epoch from seed, epoch and rank, so a model that the
-    generator makes by itself must be made equal on all ranks (seed them, or share rank 0's weights).
+    generator makes by itself must be made equal on all ranks: by `make`, or by sharing rank 0's weights.
     """
 
     rank: int
@@ -80,17 +79,17 @@ class Rank:
     first_epoch: int
     autocast: Callable[[], Untyped]  # a context of the configuration's precision
     build_model: Callable[[], nn.Module]  # the study's model on the device, equal on all ranks; also tracked
+    make: Callable[[Callable[[], nn.Module]], nn.Module]  # the same of a model that a function of your own makes
     track: Callable[[nn.Module], nn.Module]  # say which module's weights are to be saved and tested
 
 
 class UserTraining:
     """Advances the user's generator one epoch at a time and checks what it yields."""
 
-    def __init__(self, context: TrialContext) -> None:
-        assert context.job.training is not None
+    def __init__(self, context: TrialContext, function: Callable[[Rank], Untyped]) -> None:
         self._name = f"training {context.job.training}"
         self._context = context
-        self._function = find_call(context.job.training, where="training")
+        self._function = function
         self._checkpoint = UserCheckpoint()
         self._own_meters = Meters(context.device, gpu_share=context.job.gpu_share)
         self._own_meters.begin()
@@ -164,7 +163,8 @@ class UserTraining:
             checkpoint=self._checkpoint,
             first_epoch=first_epoch,
             autocast=partial(context.precision.autocast, context.device),
-            build_model=partial(self._build_model, first_epoch),
+            build_model=partial(self._make, partial(built_model, context), first_epoch),
+            make=partial(self._make, epoch=first_epoch),
             track=self._track,
         )
         generator = self._function(rank)
@@ -175,12 +175,12 @@ class UserTraining:
             )
         return generator
 
-    def _build_model(self, epoch: int) -> nn.Module:
+    def _make(self, factory: Callable[[], nn.Module], epoch: int) -> nn.Module:
         context = self._context
         seed_generators(context.job.seed)  # of the weights: equal on all ranks
-        model = built_model(context)
+        model = self._track(factory())
         seed_generators(context.job.seed, epoch, context.group.rank)
-        return self._track(model)
+        return laid_out(model.to(context.device), context)
 
     def _track(self, model: nn.Module) -> nn.Module:
         if not isinstance(model, nn.Module):
