@@ -21,6 +21,8 @@ def data_page(document: Mapping[str, Plain], strips_png: Sequence[bytes]) -> str
     rows = [f"<tr><th>{escape(what)}</th><td>{escape(seen)}</td></tr>" for what, seen in facts(document)]
     body.append(section("What was understood", "", table([], rows)))
     advice = "".join(f"<p>{escape(one)}</p>" for one in document["imbalance"]["advice"])
+    if document["imbalance"]["spec"]:
+        advice += f"<p>In your spec:</p><pre>{escape(document['imbalance']['spec'])}</pre>"
     body += [section("What to do", "", advice)] if advice else []
     strips = "".join(map(_strip, document["classes"], strips_png))
     left = len(document["classes"]) - len(strips_png)

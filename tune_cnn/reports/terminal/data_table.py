@@ -1,6 +1,7 @@
 """What `data` found, for the terminal: facts, classes with their counts, notes, and what to do."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 
 from rich.text import Text
 
@@ -27,6 +28,9 @@ def data(document: Mapping[str, Plain]) -> None:
         plain(console, f"Note: {note}")
     for advice in document["imbalance"]["advice"]:
         plain(console, f"Advice: {advice}")
+    if document["imbalance"]["spec"]:
+        plain(console, "\nIn your spec:\n")
+        plain(console, indent(document["imbalance"]["spec"], "    "))
     if document["refused"]:
         plain(console, f"\nA search would refuse these images: {document['refused']}")
     if document.get("output"):
