@@ -1,5 +1,6 @@
 """Keys for classes of unequal size: where they mean something, and beside what they are refused."""
 
+import optuna
 import pytest
 
 from tune_cnn.errors import SpecError
@@ -50,6 +51,26 @@ def test_a_key_by_a_key_by_a_third_is_drawn_last(raw: dict[str, object], first: 
         configuration = spec.configuration(params)
         kept.append((then in configuration.params(), last in configuration.params(), last in params))
     assert kept == [(True, True, True), (False, False, False)]
+
+
+def test_all_keys_of_a_chain_are_drawn_in_their_turn() -> None:
+    """The last of them is named first; drawn before the others it could never be."""
+    space = SearchSpace(
+        parse_space(
+            {
+                "class_weights_beta": [0.9, 0.99],
+                "class_weights": ["none", "effective"],
+                "class_sampling": ["balanced", "random"],
+            }
+        )
+    )
+    assert space.searched == ["class_sampling", "class_weights", "class_weights_beta"]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [space.suggest(study.ask()) for _ in range(40)]
+    keys = {tuple(params) for params in drawn}
+    assert keys == {tuple(space.searched[:count]) for count in (1, 2, 3)}
+    for params in drawn:
+        Configuration.from_params(params)
 
 
 @pytest.mark.parametrize("strategy", ["minibatch_order", "info_batch", "selective_backprop", "isgd"])

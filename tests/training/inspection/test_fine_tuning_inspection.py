@@ -18,9 +18,7 @@ def inspected(folder: Path, model: str, **space: object) -> None:
 @pytest.mark.parametrize("frozen", [4, [0, 4], {"low": 0, "high": 4}])
 def test_more_frozen_stages_than_the_model_has_are_one_error(tmp_path: Path, frozen: object) -> None:
     """Fixed or searched; with the number that it has, which is taken."""
-    said = (
-        r"space.frozen_stages: model 'small_cnn' has 3 stages before its head \(0\+1, 3\+4, 7\+8\), got 4; freeze 3"
-    )
+    said = r"space.frozen_stages: model 'small_cnn' has 3 stages before its head \(0\+1, 3\+4, 7\+8\), got 4; freeze 3"
     with pytest.raises(SpecError, match=said):
         inspected(tmp_path, "small_cnn", frozen_stages=frozen)
     inspected(tmp_path, "small_cnn", frozen_stages=3)
