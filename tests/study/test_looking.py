@@ -133,6 +133,21 @@ def test_what_to_do_against_unequal_classes_can_be_pasted(folder: Path, tmp_path
     assert f"<pre>{text}</pre>" in (tmp_path / "page.html").read_text()
 
 
+def test_a_long_name_leaves_room_for_the_counts(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut short in a terminal, and they are whole."""
+    (folder / "train" / "cat").rename(folder / "train" / ("a long name " * 12))
+    monkeypatch.setenv("TUNE_CNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["data", str(folder), "--set", "data.image_size=16", "--set", "data.max_broken=1"]
+    (of,) = [one for one in seen(*words[1:2], tmp_path, *words[3::2])["classes"] if one["name"] != "räv"]
+    shown = CliRunner().invoke(app, words).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("a long name")]
+    assert "…" in line and [word for word in line.split() if word.isdigit()] == [
+        str(of[part]) for part in ("train", "validation", "test")
+    ], line
+    assert "class " in shown and " train  validation  test" in shown
+
+
 def test_a_png_is_a_png(tmp_path: Path) -> None:
     """Of a set of one channel too."""
     seen("digits", tmp_path, output=tmp_path / "d.png")

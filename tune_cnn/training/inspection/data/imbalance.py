@@ -23,9 +23,9 @@ def imbalance(train: Sequence[int]) -> dict[str, Plain]:
     ratio = largest / smallest
     advice = []
     if ratio >= SLIGHT:
-        share = largest / sum(train)
+        share, times = largest / sum(train), f"{ratio:,.{1 if ratio < 10 else 0}f} times"
         advice.append(
-            f"the largest class has {ratio:.1f} times the images of the smallest; a model that always answers it is "
+            f"the largest class has {times} the images of the smallest; a model that always answers it is "
             f"right {share:.0%} of the time, so hold accuracy against that"
         )
         advice.append(
