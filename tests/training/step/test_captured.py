@@ -59,7 +59,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Again:
         {"strategies": {"weight_norm": True}, "momentum": 0.0},
         {"mixup": 0.2, "cutmix": 1.0, "loss": "bce"},  # labels are shares of the classes
         {"class_weights": "effective", "class_weights_beta": 0.9, "label_smoothing": 0.1},
-        {"class_sampling": "balanced", "augment": "trivial_augment"},
+        {"class_sampling": "balanced", "augment": "random_resized_crop"},
         {"norm_lr_ratio": 8.0, "decay_all": True, "decoupled": True, "schedule": "triangle"},
     ],
 )
