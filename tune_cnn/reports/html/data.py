@@ -28,7 +28,7 @@ def data_page(document: Mapping[str, Plain], strips_png: Sequence[bytes]) -> str
     strips = "".join(map(_strip, document["classes"], strips_png))
     left = len(document["classes"]) - len(strips_png)
     note = "Training images as training sees them, evenly chosen" + (f"; {left} more classes" if left else "") + "."
-    body.append(section("Contact sheet", note, f"<table><tbody>{strips}</tbody></table>"))
+    body.append(section("Contact sheet", note, f'<div class="sheet"><table><tbody>{strips}</tbody></table></div>'))
     counts = [
         "<tr><td>"
         + escape(str(one["name"]))
