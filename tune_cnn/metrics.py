@@ -69,8 +69,17 @@ SYSTEM = "system/"  # begins the names of what is measured by node and GPU, besi
 
 METRICS: dict[str, Metric] = _table(
     ("accuracy", "1", _MAX, _SAME, _ANY, _ERR, "share of validation images classified correctly"),
+    (
+        "balanced_accuracy",
+        "1",
+        _MAX,
+        _SAME,
+        _ANY,
+        _ERR,
+        "mean over the classes of the share of their validation images classified correctly",
+    ),
     ("val_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean cross-entropy on the validation split"),
-    ("train_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean of the loss that is trained on, in the last epoch"),
+    ("train_loss", "nat", _MIN, _SAME, _ANY, _LOG, "mean of the loss that is trained on, class weights in it"),
     ("train_time_s", "s", _MIN, _MOST, _ANY, _LOG, "first to last training step: no evaluation, checkpoints, start"),
     ("total_time_s", "s", _MIN, _MOST, _ANY, _LOG, "data ready to weights saved, everything in it"),
     ("eval_time_s", "s", _MIN, _MOST, _ANY, _LOG, "evaluation on the validation split"),

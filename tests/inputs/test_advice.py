@@ -181,6 +181,12 @@ SPECS = [
         "space: {strategies: {isgd: {use: true}}}",
     ),
     of(
+        "space: {class_weights: balanced, strategies: {selective_backprop: {use: true}}}",
+        "leave one of them out",
+        "space: {class_weights: balanced}",
+        "space: {strategies: {selective_backprop: {use: true}}}",
+    ),
+    of(
         "space: {compile: true, activation_checkpointing: true}",
         "leave one of them out",
         "space: {compile: true}",
@@ -202,6 +208,12 @@ STRATEGIES = [
         "leave one of them out",
         "space: {optimizer: muon}",
         "space: {strategies: {net2net: {use: true}}}",
+    ),
+    of(
+        "space: {class_sampling: balanced, strategies: {info_batch: {use: true}}}",
+        "leave one of them out",
+        "space: {class_sampling: balanced}",
+        "space: {strategies: {info_batch: {use: true}}}",
     ),
     of("space: {strategies: {s4pool: {}}}", "did you mean 's3pool'", "space: {strategies: {s3pool: {}}}"),
     of(

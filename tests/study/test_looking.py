@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from tune_cnn.cli.main import app
 from tune_cnn.errors import InputError
+from tune_cnn.spec import load_spec
 from tune_cnn.study.looking import look, spec_of
 from tune_cnn.training.inspection.data.imbalance import imbalance
 from tune_cnn.training.inspection.data.sheet import EACH, GAP, NAMES, SIDE
@@ -100,6 +101,7 @@ def test_the_command_prints_a_table_or_json(folder: Path, tmp_path: Path, monkey
     assert "as trained  " in shown and "duplicates  " in shown, "names of facts are whole, however long these are"
     for one in document["classes"]:
         assert f"{one['name']}" in shown and f"{one['train']}" in shown
+    assert "    class_weights: [none, balanced, effective]\n" in shown
     assert "Advice: the largest class" in shown and "torn.png" in shown
 
 
@@ -118,6 +120,32 @@ def test_imbalance_is_the_largest_class_over_the_smallest() -> None:
     found = imbalance([300, 100])
     assert found["ratio"] == 3 and "3.0 times" in found["advice"][0] and "75%" in found["advice"][0]
     assert "1 of 2 classes have fewer than 20" in imbalance([30, 10])["advice"][-1]
+
+
+def test_what_to_do_against_unequal_classes_can_be_pasted(folder: Path, tmp_path: Path) -> None:
+    """It is a spec's, on the page and in the terminal; where classes are alike there is nothing to paste."""
+    text = imbalance([300, 100])["spec"]
+    (tmp_path / "study.yaml").write_text("extends: quickstart\n" + text)
+    spec = load_spec(tmp_path / "study.yaml")
+    assert spec.objectives[0] == "balanced_accuracy" and {"class_weights", "class_sampling"} <= set(spec.searched)
+    assert imbalance([100, 90])["spec"] is None and imbalance([10, 9])["spec"] is None
+    seen(str(folder), tmp_path, "data.image_size=16", output=tmp_path / "page.html")
+    assert f"<pre>{text}</pre>" in (tmp_path / "page.html").read_text()
+
+
+def test_a_long_name_leaves_room_for_the_counts(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut short in a terminal, and they are whole."""
+    (folder / "train" / "cat").rename(folder / "train" / ("a long name " * 12))
+    monkeypatch.setenv("TUNE_CNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["data", str(folder), "--set", "data.image_size=16", "--set", "data.max_broken=1"]
+    (of,) = [one for one in seen(*words[1:2], tmp_path, *words[3::2])["classes"] if one["name"] != "räv"]
+    shown = CliRunner().invoke(app, words).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("a long name")]
+    assert "…" in line and [word for word in line.split() if word.isdigit()] == [
+        str(of[part]) for part in ("train", "validation", "test")
+    ], line
+    assert "class " in shown and " train  validation  test" in shown
 
 
 def test_a_png_is_a_png(tmp_path: Path) -> None:

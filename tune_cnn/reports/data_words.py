@@ -19,11 +19,9 @@ def facts(document: Mapping[str, Plain]) -> Iterator[tuple[str, str]]:
             yield key, f"{document[key]:,} {what}" if document[key] else "none"
     yield "mean", ", ".join(f"{value:.3f}" for value in document["mean"])
     yield "std", ", ".join(f"{value:.3f}" for value in document["std"])
-    balance = document["imbalance"]
-    yield (
-        "classes",
-        f"{len(document['classes'])}, with {balance['smallest']:,} to {balance['largest']:,} training images",
-    )
+    least, most = (document["imbalance"][end] for end in ("smallest", "largest"))
+    each = f"{least:,} to {most:,} training images" if least < most else f"{most:,} training images each"
+    yield "classes", f"{len(document['classes'])}, with {each}"
 
 
 def _sizes(files: Mapping[str, Plain]) -> str:

@@ -14,7 +14,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from tune_cnn.spec import Choice, Dimension, Range
-from tune_cnn.spec.configuration import STRATEGIES, conditional, has_meaning, is_strategy, strategy_and_knob
+from tune_cnn.spec.configuration import STRATEGIES, conditions, has_meaning, is_strategy, strategy_and_knob
 from tune_cnn.spec.dimensions import fixed_of, is_number, is_step, same, searched_of
 from tune_cnn.spec.strategies import Cards, in_order, may_join
 from tune_cnn.untyped import Plain
@@ -92,9 +92,10 @@ class EncodedRange:
         return trial.suggest_float(key, d.low, d.high, log=d.log, step=d.step)
 
 
-def _parents_first(key: str, turns: Mapping[str, int]) -> tuple[bool, int]:
+def _parents_first(key: str, turns: Mapping[str, int]) -> tuple[int, int]:
     """What a key's existence depends on is drawn before it: strategies in their order, then all their knobs."""
-    return conditional(key) or (key.startswith(STRATEGIES) and not is_strategy(key)), turns.get(key, -1)
+    of_strategy = key.startswith(STRATEGIES) and not is_strategy(key)
+    return int(of_strategy) or conditions(key), turns.get(key, -1)
 
 
 class SearchSpace:
@@ -104,7 +105,7 @@ class SearchSpace:
         """`cards`: of the strategies that the space names; one without a card may be on beside any other."""
         self._cards = cards or {}
         self._fixed = fixed_of(space)
-        self._conditional = {key for key in space if conditional(key) or key.startswith(STRATEGIES)}
+        self._conditional = {key for key in space if conditions(key) or key.startswith(STRATEGIES)}
         # By kind, as Optuna's distributions are: they live in this room alone.
         searched: dict[str, EncodedChoice | EncodedRange] = {
             key: EncodedRange(dim) if isinstance(dim, Range) else EncodedChoice(dim)

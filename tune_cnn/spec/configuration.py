@@ -37,6 +37,8 @@ ONLY_WHERE: dict[str, tuple[str, frozenset[str] | AllBut]] = {
     "rand_augment_operations": ("augment", frozenset({"rand_augment"})),
     "rand_augment_magnitude": ("augment", frozenset({"rand_augment"})),
     "erasing_probability": ("augment", frozenset({"random_erasing"})),
+    "class_weights": ("class_sampling", frozenset({"random"})),  # both would set the classes right twice
+    "class_weights_beta": ("class_weights", frozenset({"effective"})),
 }
 # A key that means something only where these numbers can be above 0 together.
 ONLY_ABOVE_0: dict[str, tuple[str, ...]] = {"mix_switch": ("mixup", "cutmix")}
@@ -116,6 +118,15 @@ class Configuration(BaseModel):
         "cross_entropy",
         description="what is trained on; bce: binary cross-entropy, the mean over the classes. val_loss is always "
         "cross-entropy",
+    )
+    class_weights: Literal["none", "balanced", "effective"] = Field(
+        "none",
+        description="what a class's images count for in the training loss: balanced: 1 / their number, effective: 1 / "
+        "their effective number; the mean over the images is 1",
+    )
+    class_weights_beta: float = Field(0.999, ge=0, lt=1, description="0 weighs all classes alike, near 1 is balanced")
+    class_sampling: Literal["random", "balanced"] = Field(
+        "random", description="balanced: an epoch shows each class equally often, and repeats images of the rare ones"
     )
     mixup: float = Field(
         0.0, ge=0, description="images are blended in pairs, by shares of Beta(mixup, mixup), labels too; 0: off"
@@ -273,12 +284,13 @@ def has_meaning(key: str, params: Mapping[str, Plain]) -> bool:
     if key not in ONLY_WHERE:
         return True
     other, values = ONLY_WHERE[key]
-    return any_of(params.get(other, Configuration.model_fields[other].default), values)
+    default = Configuration.model_fields[other].default
+    return any_of(params.get(other, default) if has_meaning(other, params) else default, values)
 
 
-def conditional(key: str) -> bool:
-    """Whether another key decides that this one exists."""
-    return key in ONLY_WHERE or key in ONLY_ABOVE_0
+def conditions(key: str) -> int:
+    """How many other keys, each by the next, decide that this one exists."""
+    return 1 + conditions(ONLY_WHERE[key][0]) if key in ONLY_WHERE else int(key in ONLY_ABOVE_0)
 
 
 SPACE_KEYS = tuple(k for k in Configuration.model_fields if f"{k}." not in (*OPEN_PREFIXES, STRATEGIES))

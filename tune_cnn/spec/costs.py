@@ -11,6 +11,9 @@ from tune_cnn.untyped import Plain
 FREE = frozenset(
     {
         "backbone_lr_ratio",
+        "class_sampling",
+        "class_weights",
+        "class_weights_beta",
         "crop_ratio",
         "crop_scale",
         "decay_all",

@@ -1,4 +1,4 @@
-"""What images that are mixed in pairs can't be trained beside, and what a training of one's own does itself."""
+"""What images that are mixed or weighed can't be trained beside, and what a training of one's own does itself."""
 
 from collections.abc import Mapping
 
@@ -13,6 +13,8 @@ OURS: dict[str, tuple[Plain, str]] = {
     "mixup": (0.0, "whose labels are classes"),
     "cutmix": (0.0, "whose labels are classes"),
     "loss": ("cross_entropy", "which has a loss of its own"),  # an export names every key, defaults too
+    "class_weights": ("none", "which has a loss of its own"),
+    "class_sampling": ("random", "which asks for its images itself"),
     "flip_at_test": (False, "which measures its accuracy itself"),
 }
 # Strategies that look at an image's own loss, or at a batch's from epoch to epoch.
@@ -21,16 +23,24 @@ NOT_BESIDE: dict[str, str] = {
     "selective_backprop": "chooses images by their own losses, and a mixed image's loss is that of two",
     "isgd": "compares the losses of the same batches in every epoch, and mixing makes others of them",
 }
+# The same where the classes weigh differently.
+NOT_BESIDE_WEIGHTS: dict[str, str] = {
+    "selective_backprop": "chooses images by their losses as if all classes weighed alike",
+}
 
 
 def check_mixing(space: Mapping[str, Dimension], *, own_training: bool) -> None:
-    """SpecError where images may be mixed beside what needs each image by itself, or where our step is not taken."""
+    """SpecError where images may be mixed or weighed beside what needs each one's loss, or our step is not taken."""
     for key, (nothing, instead) in OURS.items():
         if own_training and key in space and any(value != nothing for value in space[key].ends):
             raise SpecError(
                 f"space.{key}: is done by our own training loop, and `training` replaces it by yours, {instead}; "
                 f"leave {key} out"
             )
+    weighs = any(value != "none" for value in dimension_of(space, "class_weights").values)
+    for name, why in NOT_BESIDE_WEIGHTS.items():
+        if weighs and dimension_of(space, STRATEGIES + name).holds(True):
+            raise SpecError(f"space.class_weights: can't be on beside {name}, which {why}; leave one of them out")
     mixes = [key for key in MIXES if key in space and dimension_of(space, key).largest > 0]
     for name, why in NOT_BESIDE.items():
         if mixes and dimension_of(space, STRATEGIES + name).holds(True):

@@ -147,6 +147,12 @@ CLASHES = (
         sites=_WHOLE_BATCH,
         why="it needs the losses of a whole batch at once",
     ),
+    Clash(
+        key="class_sampling",
+        clashes=lambda how: how == "balanced",
+        sites=frozenset({Site.SAMPLES, Site.STEP}),
+        why="it takes the choice of an epoch's images for itself",
+    ),
     Clash(key="frozen_stages", clashes=lambda count: count > 0, sites=_MADE_ANEW, why=_STAGES),
     Clash(key="head_epochs", clashes=lambda epochs: epochs > 0, sites=_MADE_ANEW, why=_STAGES),
     Clash(key="layer_decay", clashes=lambda decay: decay < 1, sites=_MADE_ANEW, why=_STAGES),

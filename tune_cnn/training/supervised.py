@@ -8,7 +8,7 @@ from torch import nn
 
 from tune_cnn.errors import first_line
 from tune_cnn.training.data.loaders.batch import Batch
-from tune_cnn.training.data.order import epoch_order, first_and_last, steps_per_epoch
+from tune_cnn.training.data.order import first_and_last, steps_per_epoch
 from tune_cnn.training.loop import EpochSums, new_sums, train_steps
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.models.facts import ModelFacts
@@ -101,7 +101,7 @@ class SupervisedTraining:
         with context.timed("eval_time_s"), holding(self.model, evaluated):
             evaluation = self._evaluated()
             check_finite("val_loss", evaluation.loss, epoch)
-            metrics |= {"val_loss": evaluation.loss, "accuracy": evaluation.accuracy}
+            metrics |= evaluation.metrics()
             metrics |= measure_metrics(self._user_metrics, self.model, context)
         if self._plateau is not None:
             self._plateau.observe(evaluation.loss)
@@ -136,8 +136,7 @@ class SupervisedTraining:
 
     def _batches_of_each_size(self) -> list[Batch]:
         """A batch of each size that an epoch has: of two whole ones, as what is left over may join the second."""
-        job = self._context.job
-        positions_n = epoch_order(len(self._context.images.train), job.seed, 0)
+        positions_n = self._context.epoch_order(0)
         batches = self._loader.epoch(0, first_and_last(positions_n, self._run.batch_size, 2))
         return list({batch.images_nchw.shape: batch for batch in batches}.values())
 
@@ -173,24 +172,24 @@ class SupervisedTraining:
                 self._join()
         if self._captured is not None and self._captured_of != self._run.rebuilt:
             self._capture()
-        self._steps, job, images = self._loader.steps, self._context.job, self._context.images.train
+        self._steps, context = self._loader.steps, self._context
         positions_n = None if interrupted is None else interrupted.positions_n
-        if strategies.orders:
+        if strategies.orders or context.draws_classes:
             if positions_n is None:
-                positions_n = strategies.order(epoch, epoch_order(len(images), job.seed, epoch))
-            self._steps = steps_per_epoch(len(positions_n), self._run.batch_size, job.ranks)
+                positions_n = strategies.order(epoch, context.epoch_order(epoch))
+            self._steps = steps_per_epoch(len(positions_n), self._run.batch_size, context.job.ranks)
         if interrupted is not None:
-            interrupted.go_on(sums, self._context.device)
+            interrupted.go_on(sums, context.device)
             self._interrupted = None
         self._within = WithinEpoch(epoch=epoch, positions_n=positions_n, sums=sums)
-        taken_n = positions_n if positions_n is not None else epoch_order(len(images), job.seed, epoch)
+        taken_n = positions_n if positions_n is not None else context.epoch_order(epoch)
         if steps is not None:
             positions_n = taken_n = first_and_last(taken_n, self._run.batch_size, steps)
         self._run.begin_steps(taken_n, sums.steps)
         train_steps(
             self._train_state,
             self._loader.epoch(epoch, positions_n, first=sums.steps),
-            self._context.meters,
+            context.meters,
             strategies,
             sums,
             first_step=epoch * self._steps,

@@ -259,6 +259,7 @@ def test_what_is_asked_for_wrongly_is_said(metrics: str, how: dict[str, Any], sa
         ({"space": {"epochs": 2, "batch_size": [32, 64]}}, "the spec leaves batch_size open.*--set space.batch_size="),
         ({"training": "my:train"}, "keeps its loss to itself"),
         ({"space": {"epochs": 2, "strategies": {"weight_norm": True}}}, "which weight_norm may change"),
+        ({"space": {"epochs": 2, "class_sampling": "balanced"}}, "repeats some and leaves others out"),
     ],
 )
 def test_a_spec_that_cannot_be_measured_is_refused(change: dict[str, Any], said: str) -> None:

@@ -244,7 +244,7 @@ def test_a_truncated_jpeg_is_broken_when_it_is_packed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train/temple/00.jpg .*truncated"):
         _sets(tmp_path, "jpeg")
     sets = _sets(tmp_path, "jpeg", max_broken=1)
-    assert "1 broken images are left out" in str(sets.facts.notes)
+    assert "1 broken image is left out" in str(sets.facts.notes)
     assert sum(len(part) for part in (sets.train, sets.validation, sets.test)) == 11
 
 

@@ -58,6 +58,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Again:
         {"batch_size": 90, "label_smoothing": 0.1, "augment": "crop_flip"},  # one size of batch
         {"strategies": {"weight_norm": True}, "momentum": 0.0},
         {"mixup": 0.2, "cutmix": 1.0, "loss": "bce"},  # labels are shares of the classes
+        {"class_weights": "effective", "class_weights_beta": 0.9, "label_smoothing": 0.1},
+        {"class_sampling": "balanced", "augment": "random_resized_crop"},
         {"norm_lr_ratio": 8.0, "decay_all": True, "decoupled": True, "schedule": "triangle"},
     ],
 )

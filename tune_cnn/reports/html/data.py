@@ -20,12 +20,15 @@ def data_page(document: Mapping[str, Plain], strips_png: Sequence[bytes]) -> str
         body.append(section("A search would refuse these images", "", f"<p>{escape(str(document['refused']))}</p>"))
     rows = [f"<tr><th>{escape(what)}</th><td>{escape(seen)}</td></tr>" for what, seen in facts(document)]
     body.append(section("What was understood", "", table([], rows)))
-    advice = "".join(f"<p>{escape(one)}</p>" for one in document["imbalance"]["advice"])
+    advice = "".join(f"<li>{escape(one)}</li>" for one in document["imbalance"]["advice"])
+    advice = f"<ul>{advice}</ul>" if advice else ""
+    if document["imbalance"]["spec"]:
+        advice += f"<p>In your spec:</p><pre>{escape(document['imbalance']['spec'])}</pre>"
     body += [section("What to do", "", advice)] if advice else []
     strips = "".join(map(_strip, document["classes"], strips_png))
     left = len(document["classes"]) - len(strips_png)
     note = "Training images as training sees them, evenly chosen" + (f"; {left} more classes" if left else "") + "."
-    body.append(section("Contact sheet", note, f"<table><tbody>{strips}</tbody></table>"))
+    body.append(section("Contact sheet", note, f'<div class="sheet"><table><tbody>{strips}</tbody></table></div>'))
     counts = [
         "<tr><td>"
         + escape(str(one["name"]))

@@ -1,6 +1,7 @@
 """What `data` found, for the terminal: facts, classes with their counts, notes, and what to do."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 
 from rich.text import Text
 
@@ -10,6 +11,8 @@ from tune_cnn.untyped import Plain
 
 MOST = 30  # classes in the table: the smallest and the largest, where there are more
 BAR = 24  # letters of the longest bar
+GAP = 2  # letters between columns, at most
+SHORTEST = 12  # letters of a class's name that are shown in whatever terminal
 
 
 def data(document: Mapping[str, Plain]) -> None:
@@ -27,6 +30,9 @@ def data(document: Mapping[str, Plain]) -> None:
         plain(console, f"Note: {note}")
     for advice in document["imbalance"]["advice"]:
         plain(console, f"Advice: {advice}")
+    if document["imbalance"]["spec"]:
+        plain(console, "\nIn your spec:\n")
+        plain(console, indent(document["imbalance"]["spec"].rstrip(), "    "))
     if document["refused"]:
         plain(console, f"\nA search would refuse these images: {document['refused']}")
     if document.get("output"):
@@ -39,6 +45,8 @@ def _classes(console: Stream, classes: Sequence[Mapping[str, Plain]]) -> None:
     largest = max(1, int(ordered[0]["train"]))
     table = titled_columns("class", "train", "validation", "test", right=True)
     table.add_column("")
+    counts_width = sum(max(len(str(column.header)), len(f"{largest:,}")) + GAP for column in table.columns[1:-1])
+    table.columns[0].max_width = max(SHORTEST, console.width - counts_width - GAP - BAR)  # or counts would give way
     for at, one in enumerate(shown):
         if len(shown) < len(ordered) and at == MOST // 2:
             table.add_row(Text(f"… {len(ordered) - len(shown)} more", "dim"))

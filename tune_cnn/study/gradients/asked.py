@@ -75,6 +75,11 @@ def check_spec(spec: StudySpec) -> None:
         raise InputError(
             f"gradients: the spec's own training, {spec.training}, keeps its loss to itself; leave `training` out"
         )
+    if spec.configuration({}).class_sampling != "random":
+        raise InputError(
+            "gradients: measures the gradient of each training image once, and class_sampling: balanced repeats some "
+            "and leaves others out; leave space.class_sampling out"
+        )
     on = spec.configuration({}).strategies_on
     if on:
         raise InputError(

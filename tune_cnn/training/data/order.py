@@ -97,7 +97,7 @@ def epoch_requests(
 ) -> Iterator[Request]:
     """This rank's requests of one epoch, `steps_per_epoch` of them, or those from the step number `first` on.
 
-    `positions_n`: the images in another order than `epoch_order` gives, or fewer of them.
+    `positions_n`: the images in another order than `epoch_order` gives, fewer of them, or some of them repeatedly.
 
     Step t takes permutation[t·B : (t+1)·B] over all ranks, and a rank every `ranks`-th of these: N ranks see the
     batches that one rank would see. The last batch takes what is left, which may be a few images more than B (see
@@ -113,7 +113,8 @@ def epoch_requests(
             augmentation[: len(taken_n)], flip_n=alternating(order.images, order.seed, epoch)[taken_n]
         )
     if order.augment not in AUGMENTS:
-        composed = Composed.of(order.augment, order.settings, seed=order.seed, epoch=epoch, positions_n=taken_n)
+        apart_n = told_apart(taken_n, order.images)
+        composed = Composed.of(order.augment, order.settings, seed=order.seed, epoch=epoch, positions_n=apart_n)
         augmentation = replace(augmentation, composed=composed)
     for mine in turns(len(taken_n), order.batch_size, order.rank, order.ranks)[first:]:
         yield Request(positions_n=taken_n[mine], augmentation=augmentation[mine])
@@ -132,16 +133,27 @@ def joined(requests: Sequence[Request]) -> tuple[Request, list[int]]:
     """The requests as one, and where each of them ends in it."""
     parts = [one.augmentation for one in requests]
     positions_n = np.concatenate([one.positions_n for one in requests])
-    composed = parts[0].composed
+    composed, apart = parts[0].composed, [part.composed.positions_n for part in parts if part.composed is not None]
     augmentation = Augmentation(
         dy_n=_joined([part.dy_n for part in parts]),
         dx_n=_joined([part.dx_n for part in parts]),
         flip_n=_joined([part.flip_n for part in parts]),
         mirror_fill=parts[0].mirror_fill,
-        composed=None if composed is None else replace(composed, positions_n=positions_n),
+        composed=composed if composed is None else replace(composed, positions_n=np.concatenate(apart)),
     )
     ends = np.cumsum([len(one.positions_n) for one in requests]).tolist()
     return Request(positions_n=positions_n, augmentation=augmentation), ends
+
+
+def told_apart(positions_n: Int64, images: int) -> Int64:
+    """The positions, and beyond the `images` of the split those that have come in the epoch before: they draw anew."""
+    if not len(positions_n) or np.bincount(positions_n).max() == 1:
+        return positions_n
+    sorting_n = np.argsort(positions_n, kind="stable")
+    sorted_n = positions_n[sorting_n]
+    before_n = np.empty_like(positions_n)
+    before_n[sorting_n] = np.arange(len(positions_n)) - np.searchsorted(sorted_n, sorted_n)
+    return positions_n + before_n * images
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> Int64:

@@ -21,12 +21,19 @@ class FixedNet:
     off, or the distances would be those of their draws.
     """
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float, loss: str = "cross_entropy") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        label_smoothing: float,
+        loss: str = "cross_entropy",
+        class_weights_k: Tensor | None = None,
+    ) -> None:
         self._net = copy.deepcopy(model).train()
         for module in self._net.modules():
             if isinstance(module, _DropoutNd | StochasticDepth):
                 module.eval()
-        self._loss, self._smoothing = loss, label_smoothing
+        self._loss, self._smoothing, self._class_weights_k = loss, label_smoothing, class_weights_k
         self._begun_with = {name: buffer.clone() for name, buffer in self._net.named_buffers()}
         learning = {name: one for name, one in self._net.named_parameters() if one.requires_grad}
         self.names = tuple(learning)
@@ -49,7 +56,13 @@ class FixedNet:
         """
         torch.manual_seed(number)
         logits = self._net(batch.images_nchw)
-        loss = training_loss(logits, batch.labels_n, kind=self._loss, label_smoothing=self._smoothing)
+        loss = training_loss(
+            logits,
+            batch.labels_n,
+            kind=self._loss,
+            label_smoothing=self._smoothing,
+            class_weights_k=self._class_weights_k,
+        )
         found: Sequence[Tensor | None] = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         return loss.item(), [
             torch.zeros_like(parameter) if one is None else one

@@ -59,7 +59,12 @@ class GradientRank(RankTraining):
         context = self._current.context
         configuration, group = context.job.configuration, context.group
         group.share_buffers(self._current.model)  # as an evaluation does: no step reads them
-        net = FixedNet(self._current.model, label_smoothing=configuration.label_smoothing, loss=configuration.loss)
+        net = FixedNet(
+            self._current.model,
+            label_smoothing=configuration.label_smoothing,
+            loss=configuration.loss,
+            class_weights_k=context.class_weights_k,
+        )
         take, found = taking(context), []
         full: FullGradient | None = None
         for metric in asked.metrics:

@@ -17,6 +17,7 @@ from tune_cnn.training.data.sources.user_items import UserReader
 from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.inspection.device import inspect_device
 from tune_cnn.training.inspection.evaluation import check_evaluation
+from tune_cnn.training.inspection.fine_tuning import check_fine_tuning
 from tune_cnn.training.inspection.loaders import inspect_loaders
 from tune_cnn.training.inspection.optimizers import check_optimizers
 from tune_cnn.training.inspection.strategies import inspect_strategies
@@ -54,6 +55,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         model = _check_models(spec, data)
         _check_single(spec, data)
         check_evaluation(spec, data, _variants(spec)[0])
+        check_fine_tuning(spec, data, _variants(spec))
         if cuda and spec.resources.deterministic:
             check_deterministic(spec, data)
     return Inspection(

@@ -16,6 +16,7 @@ from tune_cnn.training.models.dpn import dpn92
 from tune_cnn.training.models.facts import ModelFacts
 from tune_cnn.training.models.lenet import lenet5
 from tune_cnn.training.models.measure import (
+    IMAGES,
     WeightsOnMeta,
     measure,
     measure_unknown,
@@ -26,6 +27,7 @@ from tune_cnn.training.models.measure import (
 from tune_cnn.training.models.pretrained_images import PretrainedImages
 from tune_cnn.training.models.resnet import resnet8, resnet20, resnet32, resnet56
 from tune_cnn.training.models.small_cnn import small_cnn
+from tune_cnn.training.models.stages import Stage, stages_of
 from tune_cnn.untyped import Plain, Untyped
 
 OURS: dict[str, Factory] = {
@@ -202,6 +204,23 @@ def takes_batches_of_one(
         if not is_call(name):
             return trains_on_one_image(_without_data(name, shape, None, arguments), **shape)
         return trains_on_one_image(build_model(name, **shape, arguments=arguments), **shape)
+
+
+def stages_of_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    arguments: Mapping[str, Plain] = {},
+) -> list[Stage]:
+    """The stages of the model, which can be built, and its head as the last one; ModelError where there aren't two."""
+    shape: dict[str, Untyped] = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    if is_call(name):
+        model = build_model(name, **shape, arguments=arguments)
+        return stages_of(model, torch.zeros(IMAGES, in_channels, *image_size))
+    model = _without_data(name, shape, None, arguments)
+    return stages_of(model, torch.zeros(IMAGES, in_channels, *image_size, device="meta"))
 
 
 def layers_without_determinism(

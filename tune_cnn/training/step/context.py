@@ -5,15 +5,20 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import numpy as np
 import torch
 
+from tune_cnn.training.data.class_balance import balanced_order, class_weights
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.device import ResidentSets
 from tune_cnn.training.data.loaders.mixing import Mixing, MixingLoader
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.data.operations.drawn import Settings
+from tune_cnn.training.data.order import epoch_order
+from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.meters.meters import Meters
 from tune_cnn.training.process.process_group import ProcessGroup
@@ -78,6 +83,30 @@ class TrialContext:
             self.resident.keep(*parts)
             for part in parts:
                 self.resident.get(part, self.device)
+
+    @cached_property
+    def class_weights_k(self) -> torch.Tensor | None:
+        """What each class counts for in the training loss, on the device; None where all count alike."""
+        configuration, facts = self.job.configuration, self.images.facts
+        if configuration.class_weights == "none":
+            return None
+        weights_k = class_weights(
+            np.bincount(self.images.train.labels_n, minlength=facts.num_classes),
+            configuration.class_weights,
+            configuration.class_weights_beta,
+        )
+        return torch.from_numpy(weights_k).float().to(self.device)
+
+    def epoch_order(self, epoch: int) -> Int64:
+        """The training images of an epoch, from 0, in their order, where no strategy gives another."""
+        if self.draws_classes:
+            return balanced_order(self.images.train.labels_n, self.job.seed, epoch)
+        return epoch_order(len(self.images.train), self.job.seed, epoch)
+
+    @property
+    def draws_classes(self) -> bool:
+        """Whether an epoch's images are drawn so that all classes come equally often."""
+        return self.job.configuration.class_sampling == "balanced"
 
     def forget_warm_up(self) -> None:
         """Free what the warm-up left on the device: it would count as memory of the training."""

@@ -1,8 +1,9 @@
-"""Evaluation: loss and accuracy of a model on a split, over all ranks."""
+"""Evaluation: loss and accuracies of a model on a split, over all ranks."""
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +20,11 @@ from tune_cnn.training.step.context import TrialContext
 class Evaluation:
     loss: float  # mean cross-entropy, nat
     accuracy: float
+    balanced_accuracy: float  # mean over the classes that have images
+
+    def metrics(self) -> dict[str, float]:
+        """Of the validation split."""
+        return {"val_loss": self.loss, "accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy}
 
 
 def check_finite(name: str, value: float, epoch: int) -> None:
@@ -57,16 +63,24 @@ def evaluation_loader(context: TrialContext, images: ImageSet, *, whole: bool = 
 
 
 def evaluate(model: nn.Module, context: TrialContext, images: ImageSet) -> Evaluation:
-    """Loss (without label smoothing) and accuracy over the whole split, equal on all ranks. Leaves the model in eval.
+    """Loss (without label smoothing and class weights) and accuracies over a split, equal on all ranks.
+
+    Leaves the model in eval.
 
     The arithmetic is training's; sums are joined over the ranks before they are divided.
     """
     context.group.share_buffers(model)
-    sums = torch.zeros(2, dtype=torch.float64, device=context.device)  # loss, correct
+    counts_k = np.bincount(images.labels_n, minlength=context.images.facts.num_classes)
+    sums = torch.zeros(1 + len(counts_k), dtype=torch.float64, device=context.device)
     for batch in evaluation_loader(context, images):
         sums += loss_and_correct(model, context, batch)
-    loss_sum, correct = context.group.add_up(sums).tolist()
-    return Evaluation(loss=loss_sum / len(images), accuracy=correct / len(images))
+    loss_sum, *correct_k = context.group.add_up(sums).tolist()
+    recalls = [correct / count for correct, count in zip(correct_k, counts_k.tolist(), strict=True) if count]
+    return Evaluation(
+        loss=loss_sum / len(images),
+        accuracy=math.fsum(correct_k) / len(images),
+        balanced_accuracy=math.fsum(recalls) / len(recalls),
+    )
 
 
 def evaluate_first_and_last(model: nn.Module, context: TrialContext, images: ImageSet) -> None:
@@ -76,7 +90,7 @@ def evaluate_first_and_last(model: nn.Module, context: TrialContext, images: Ima
 
 
 def loss_and_correct(model: nn.Module, context: TrialContext, batch: Batch) -> Tensor:
-    """The sums over a batch, in float64 on the device: cross-entropy, images that were right."""
+    """The sums over a batch, in float64 on the device: cross-entropy, and for each class its images that were right."""
     images_nchw, labels_n = batch
     view = View.of(context.job.configuration)
     model.eval()
@@ -84,4 +98,7 @@ def loss_and_correct(model: nn.Module, context: TrialContext, batch: Batch) -> T
         with context.precision.autocast(context.device):
             logits = model(images_nchw) if view is None else view.logits(model, images_nchw)
         loss = F.cross_entropy(logits.float(), labels_n, reduction="sum")
-        return torch.stack([loss.double(), (logits.argmax(dim=1) == labels_n).sum().double()])
+        right_n = (logits.argmax(dim=1) == labels_n).double()
+        # Sums of ones are exact in any order, and so the same however the device adds them.
+        correct_k = right_n.new_zeros(logits.shape[1]).index_add_(0, labels_n, right_n)
+        return torch.cat([loss.double()[None], correct_k])

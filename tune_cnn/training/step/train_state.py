@@ -27,6 +27,7 @@ class TrainState:
     label_smoothing: float
     gradient_clip: float
     loss: str = "cross_entropy"
+    class_weights_k: Tensor | None = None  # on the device
     accumulate: int = 1  # micro-batches a step
     least_images: int = 2  # of a micro-batch on this rank: batch normalisation of 1×1 maps takes no single one
     sam_rho: float = 0.0  # how far sharpness-aware steps look; 0: they don't
@@ -42,7 +43,12 @@ class TrainState:
     def loss_of(self, logits: Tensor, labels_n: Tensor, *, reduction: str = "mean") -> Tensor:
         """The loss that is trained on, without penalties."""
         return training_loss(
-            logits, labels_n, kind=self.loss, label_smoothing=self.label_smoothing, reduction=reduction
+            logits,
+            labels_n,
+            kind=self.loss,
+            label_smoothing=self.label_smoothing,
+            class_weights_k=self.class_weights_k,
+            reduction=reduction,
         )
 
     def __post_init__(self) -> None:
@@ -65,6 +71,7 @@ def make_train_state(
         label_smoothing=configuration.label_smoothing,
         gradient_clip=configuration.gradient_clip,
         loss=configuration.loss,
+        class_weights_k=context.class_weights_k,
         accumulate=configuration.accumulate,
         least_images=1 if configuration.batch_size == configuration.accumulate * context.group.ranks else 2,
         sam_rho=configuration.sam_rho if configuration.optimizer == "sam" else 0.0,

@@ -47,7 +47,7 @@ class Composed:
     operations: tuple[str, ...]
     settings: Settings
     key: int  # of seed and epoch
-    positions_n: Int64 = field(repr=False)
+    positions_n: Int64 = field(repr=False)  # of an image that comes again, others: see `told_apart`
 
     @classmethod
     def of(cls, augment: str, settings: Settings, *, seed: int, epoch: int, positions_n: Int64) -> "Composed":

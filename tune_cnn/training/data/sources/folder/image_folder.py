@@ -142,7 +142,8 @@ class FolderSource:
                     yield self._chunk(part, chunk_rows, seen)
         if len(broken) > self.max_broken:
             self._refuse(broken)
-        notes = [f"{len(broken)} broken images are left out: {_some(broken)}"] if broken else []
+        images = "image is" if len(broken) == 1 else "images are"
+        notes = [f"{len(broken)} broken {images} left out: {_some(broken)}"] if broken else []
         notes += [f"{len(several)} files hold several images, and the first counts: {some(several)}"] if several else []
         yield self._chunk(self.files[-1].part, [], [], notes=tuple(notes), depth=depth)
 
