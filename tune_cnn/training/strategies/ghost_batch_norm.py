@@ -77,7 +77,8 @@ class Ghost(_BatchNorm):
         parts = max(1, len(input) // self.size)
         if not self.training or parts == 1:
             return super().forward(input)
-        return torch.cat([super(Ghost, self).forward(part) for part in input.tensor_split(parts)])
+        # Not `tensor_split`: its backward fills a gradient of the whole batch for each part, and adds them all up.
+        return torch.cat([super(Ghost, self).forward(part) for part in input.split(equal_sizes(len(input), parts))])
 
 
 class GhostBatchNorm1d(Ghost, nn.BatchNorm1d):
@@ -86,6 +87,12 @@ class GhostBatchNorm1d(Ghost, nn.BatchNorm1d):
 
 class GhostBatchNorm2d(Ghost, nn.BatchNorm2d):
     """Ghost batches of images."""
+
+
+def equal_sizes(images: int, parts: int) -> list[int]:
+    """Images of each part; the first ones have one more where they don't divide."""
+    least, more = divmod(images, parts)
+    return [least + (part < more) for part in range(parts)]
 
 
 GHOSTS: dict[type[nn.Module], type[Ghost]] = {nn.BatchNorm1d: GhostBatchNorm1d, nn.BatchNorm2d: GhostBatchNorm2d}
