@@ -63,6 +63,20 @@ def test_a_batch_that_does_not_divide_has_parts_of_at_least_the_size(norms, imag
     assert torch.equal(ghost(batch), torch.cat([plain(part) for part in batch.split(parts)]))
 
 
+@pytest.mark.parametrize(
+    "settings", [{"momentum": None}, {"momentum": 0.3, "affine": False}, {"track_running_stats": False}]
+)
+def test_it_keeps_what_the_plain_layer_was_told(settings):
+    """A plain mean over all batches, no weights, or no running statistics: as plain batch norm on part after part."""
+    plain = nn.BatchNorm2d(3, eps=0.1, **settings)
+    ghost = as_ghost(copy.deepcopy(plain), 16)
+    for _ in range(2):
+        images = torch.randn(33, 3, 4, 4)
+        assert torch.equal(ghost(images), torch.cat([plain(part) for part in images.split([17, 16])]))
+    for name, buffer in plain.named_buffers():
+        assert torch.equal(ghost.get_buffer(name), buffer), name
+
+
 def test_evaluation_uses_the_running_statistics(norms):
     """As ever."""
     plain, ghost = norms

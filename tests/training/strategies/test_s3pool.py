@@ -67,6 +67,28 @@ def test_what_is_kept_is_of_the_dense_map_in_order_and_strip_by_strip(kernel, st
         assert any([[dense[r][c] for c in across] for r in kept] == found for kept, across in both)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "ceil_mode"), SHAPES)
+def test_gradients_are_those_of_the_dense_map(kernel, stride, padding, ceil_mode, memory_format):
+    """Of pooling with stride 1 and keeping the same rows and columns; the memory format stays.
+
+    With equal values in most windows, as after a ReLU: of these the first takes the gradient.
+    """
+    layer = stochastic(nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil_mode))
+    images = torch.randint(3, (2, 3, 9, 7)).float().to(memory_format=memory_format)
+    sizes = [layer._rows(axis, images.shape[axis + 2]) for axis in (0, 1)]
+    rows, columns = (layer._kept(axis, sizes[axis][0]) for axis in (0, 1))
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    padded = nn.functional.pad(theirs, (padding, sizes[1][1], padding, sizes[0][1]), value=-torch.inf)
+    expected = nn.functional.max_pool2d(padded, kernel, stride=1)[:, :, rows][:, :, :, columns]
+    got = layer(ours)
+    weights = torch.randint(1, 9, got.shape).float()  # whole numbers add up without rounding
+    (got * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert torch.equal(got, expected) and torch.equal(ours.grad, theirs.grad)
+    assert got.is_contiguous(memory_format=memory_format) and ours.grad.is_contiguous(memory_format=memory_format)
+
+
 def _choices(rows: int, grid: int, stride: int) -> list[list[int]]:
     """Every way to keep, of each strip, as many rows in order as every stride-th one would be."""
     strips = [range(start, min(start + grid, rows)) for start in range(0, rows, grid)]

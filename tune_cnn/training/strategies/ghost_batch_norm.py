@@ -77,7 +77,27 @@ class Ghost(_BatchNorm):
         parts = max(1, len(input) // self.size)
         if not self.training or parts == 1:
             return super().forward(input)
-        return torch.cat([super(Ghost, self).forward(part) for part in input.tensor_split(parts)])
+        # Not `tensor_split`: its backward fills a gradient of the whole batch for each part, and adds them all up.
+        ghosts = input.split(equal_sizes(len(input), parts))
+        if self.momentum is None:  # a plain mean over all parts so far: each moves it by a share of its own
+            return torch.cat([super(Ghost, self).forward(ghost) for ghost in ghosts])
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(parts)
+        return torch.cat([self._normalised(ghost, self.momentum) for ghost in ghosts])
+
+    def _normalised(self, ghost: Tensor, momentum: float) -> Tensor:
+        """What the plain layer's `forward` gives, without its checks, which take time in a small net."""
+        return torch.batch_norm(
+            ghost,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            training=True,
+            momentum=momentum,
+            eps=self.eps,
+            cudnn_enabled=torch.backends.cudnn.enabled,
+        )
 
 
 class GhostBatchNorm1d(Ghost, nn.BatchNorm1d):
@@ -86,6 +106,12 @@ class GhostBatchNorm1d(Ghost, nn.BatchNorm1d):
 
 class GhostBatchNorm2d(Ghost, nn.BatchNorm2d):
     """Ghost batches of images."""
+
+
+def equal_sizes(images: int, parts: int) -> list[int]:
+    """Images of each part; the first ones have one more where they don't divide."""
+    least, more = divmod(images, parts)
+    return [least + (part < more) for part in range(parts)]
 
 
 GHOSTS: dict[type[nn.Module], type[Ghost]] = {nn.BatchNorm1d: GhostBatchNorm1d, nn.BatchNorm2d: GhostBatchNorm2d}

@@ -97,14 +97,22 @@ class S3Pool2d(nn.Module):
         self.keys.copy_(torch.rand(self.keys.shape, generator=generator), non_blocking=True)
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        sizes = [self._rows(axis, images_nchw.shape[axis - 2]) for axis in (0, 1)]
-        (top, past_bottom), (left, past_right) = ((self.padding[a], sizes[a][1]) for a in (0, 1))
+        sizes = images_nchw.shape[2:]
+        if self.training:
+            return F.max_pool2d(selected(images_nchw, *(self._read(axis, sizes[axis]) for axis in (0, 1))), self.kernel)
+        (top, past_bottom), (left, past_right) = ((self.padding[a], self._rows(a, sizes[a])[1]) for a in (0, 1))
         padded = F.pad(images_nchw, (left, past_right, top, past_bottom), value=-torch.inf)
-        dense = F.max_pool2d(padded, self.kernel, stride=1)
-        if not self.training:
-            return F.avg_pool2d(dense, self.stride, ceil_mode=True)
-        rows, columns = (self._kept(axis, sizes[axis][0]) for axis in (0, 1))
-        return dense.index_select(2, rows).index_select(3, columns)
+        return F.avg_pool2d(F.max_pool2d(padded, self.kernel, stride=1), self.stride, ceil_mode=True)
+
+    def _read(self, axis: int, size: int) -> Tensor:
+        """Rows (axis 0) or columns of the map that the windows of those that are kept read, window by window.
+
+        To pool these alone takes a fraction of what pooling with stride 1 takes, and has the same maxima and gradients.
+        A window that reaches past an edge reads the edge's row once more, which it holds anyhow.
+        """
+        kept = self._kept(axis, self._rows(axis, size)[0])
+        within = torch.arange(self.kernel[axis], device=kept.device) - self.padding[axis]
+        return (kept[:, None] + within).clamp(0, size - 1).flatten()
 
     def _rows(self, axis: int, size: int) -> tuple[int, int]:
         """Rows that pooling with stride 1 has, and the padding at the end that gives so many.
@@ -126,6 +134,20 @@ class S3Pool2d(nn.Module):
         shuffled = torch.argsort(strips + self.keys[axis, :rows])  # strip by strip, at random within each
         # What is not kept sorts behind all else: how many are kept is known, and no step waits for the device.
         return torch.where(first, shuffled, rows).sort().values[: -(-rows // self.stride[axis])]
+
+
+def selected(images_nchw: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """These rows and columns of all images, in the images' memory format.
+
+    By one `index_select` over places, which gives the last axes a plain order: so the places stand before the channels
+    where the memory has them so.
+    """
+    n, channels, _, width = images_nchw.shape
+    places = (rows[:, None] * width + columns).flatten()
+    if images_nchw.is_contiguous(memory_format=torch.channels_last):
+        taken = images_nchw.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, places)
+        return taken.view(n, len(rows), len(columns), channels).permute(0, 3, 1, 2)
+    return images_nchw.flatten(2).index_select(2, places).view(n, channels, len(rows), len(columns))
 
 
 def strips_of(rows: int, grid: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
