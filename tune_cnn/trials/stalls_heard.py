@@ -58,9 +58,11 @@ class StallsHeard:
 
     def why(self, trial: int | None) -> str | None:
         """Why the trial's processes were ended, where that was for standing still. A second time it is forgotten."""
-        if self._asked is None:
+        if self._asked is not None:  # from before the loss, perhaps: so may its answer be
+            self._take(within_s=AT_ONCE_S)
+        if self._asked is None and self.lost is None and trial not in self._why:
             self._ask(time.monotonic())
-        self._take(within_s=AT_ONCE_S)
+            self._take(within_s=AT_ONCE_S)
         return None if trial is None else self._why.pop(trial, None)
 
     def _ask(self, now_s: float) -> None:
