@@ -27,6 +27,16 @@ def study_on(home: Path, name: str = "s", **changes: Any) -> None:
     make_study(home, name, ran={"accelerator": "A"}, **changes)
 
 
+def study_on_two(home: Path) -> None:
+    """The same, and its best trial on C."""
+    study_on(home)
+    store = Store(home)
+    params = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}
+    store.add_trial("s", 3, params, seed=3, extra={"gpu_share": 0.0, "accelerator": "C"})
+    store.add_point("s", 3, 1, {"accuracy": 0.99, "train_time_s": 0.5})
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("study", "words", "said"),
     [
@@ -71,12 +81,7 @@ def test_of_several_types_one_is_named(command: Command, tmp_path: Path) -> None
 
 def test_the_front_of_a_type(command: Command, tmp_path: Path) -> None:
     """Its own points alone, each with its type; a type that it has none of is refused, with those that there are."""
-    study_on(tmp_path / "studies")
-    store = Store(tmp_path / "studies")
-    params = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}
-    store.add_trial("s", 3, params, seed=3, extra={"gpu_share": 0.0, "accelerator": "C"})
-    store.add_point("s", 3, 1, {"accuracy": 0.99, "train_time_s": 0.5})
-    store.close()
+    study_on_two(tmp_path / "studies")
     whole = command("front", "s", "--json").document
     assert [(row["trial"], row["accelerator"]) for row in whole["points"]] == [(3, "C")]
     on_a = command("front", "s", "--accelerator", "A", "--json").document
@@ -89,12 +94,7 @@ def test_the_front_of_a_type(command: Command, tmp_path: Path) -> None:
 
 def test_an_export_of_a_type_asks_for_it_and_promises_what_was_seen_there(command: Command, tmp_path: Path) -> None:
     """Of another type's point the message says so; without a type the export runs wherever there is room."""
-    study_on(tmp_path / "studies")
-    store = Store(tmp_path / "studies")
-    params = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}
-    store.add_trial("s", 3, params, seed=3, extra={"gpu_share": 0.0, "accelerator": "C"})
-    store.add_point("s", 3, 1, {"accuracy": 0.99, "train_time_s": 0.5})
-    store.close()
+    study_on_two(tmp_path / "studies")
     there = command("export", "s", "--accelerator", "A", "--json").document
     assert there["config"]["resources"]["accelerator"] == "A"
     assert there["origin"]["trial"] != 3 and "predicted" not in there["promise"]
