@@ -53,7 +53,7 @@ def _best(cells: Sequence[ComparedCell], metric: Metric) -> str:
         return ""
     sign = -1 if metric.direction is Direction.MAX else 1
     best = min(known, key=lambda cell: sign * cell.metrics[metric.name].mean)
-    said = f"{best.of.name} has the best {metric.name}, {quantity(best.metrics[metric.name].mean, metric)}"
+    said = f"{best.of.name_within} has the best {metric.name}, {quantity(best.metrics[metric.name].mean, metric)}"
     if best.is_baseline:
         others = [cell.differences[metric.name] for cell in known if metric.name in cell.differences]
         sure = sum(one.is_sure for one in others)
@@ -113,6 +113,13 @@ def effect_words(effect: Effect) -> tuple[str, str]:
     value = f"{sign}{of.mean:.3g}" if effect.by_factor else f"{of.mean:+.4g}"
     ends = "" if of.low is None or of.high is None else f" [{of.low:.3g}, {of.high:.3g}]"
     return what, f"{value}{ends}"
+
+
+def factors_within(found: Compared, group: str) -> list[str]:
+    """The factors whose levels tell the cells of a group apart; all where none does."""
+    cells = [cell for cell in found.cells if cell.of.group == group]
+    apart = [factor for factor in found.factors if len({setting(cell.of.levels[factor]) for cell in cells}) > 1]
+    return apart or list(found.factors)
 
 
 def cell_state(cell: ComparedCell) -> str:

@@ -28,6 +28,7 @@ class CellRuns:
     levels: Mapping[str, Plain]
     params: Mapping[str, Plain]
     group: str  # what it is compared within: its set of images
+    name_within: str  # its name among those of its group
     runs: Mapping[int, Sequence[EpochPoint]]  # of each block that has a result, its points in the order of epochs
     planned: int = 0  # runs still to come
     failures: tuple[str, ...] = ()
@@ -196,11 +197,6 @@ def _ranks(cells: Sequence[CellRuns], objective: Metric) -> dict[str, float]:
             cost_n = costs(raw_values(values, [objective.name]), [objective])[:, 0]
             for cell, cost in zip(mine, cost_n.tolist(), strict=True):
                 better, same = int((cost_n < cost).sum()), int((cost_n == cost).sum())
-                places.setdefault(_apart_from(cell), []).append(better + (same + 1) / 2)
+                places.setdefault(cell.name_within, []).append(better + (same + 1) / 2)
     found = {name: fmean(of) for name, of in places.items()}
     return dict(sorted(found.items(), key=lambda one: one[1])) if len(found) > 1 else {}
-
-
-def _apart_from(cell: CellRuns) -> str:
-    """Its levels without the set of images."""
-    return ", ".join(f"{key} {level}" for key, level in cell.levels.items() if key != "data")

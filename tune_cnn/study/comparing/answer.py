@@ -10,10 +10,10 @@ from tune_cnn.reports.numbers import number, setting
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.comparing.asked import NONE
 from tune_cnn.study.comparing.cells import Cell
 from tune_cnn.study.comparing.plan import BLOCK, combined_cells, settled_cells
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.untyped import Plain
 
 RATE = "learning_rate"
@@ -35,11 +35,13 @@ def _runs_of(archive: StudyArchive, cell: Cell, spec: StudySpec, asked: Mapping[
     failed = [trial for trial in trials if trial.state.is_failure]
     whole = [trial for trial in trials if trial.state.has_result and trial.number in points]
     resolutions = {name: 1 / count for name, images in STEPS.items() if (count := cell.images.get(images))}
+    group = str(cell.levels["data"]) if "data" in cell.levels and len(cell.levels) > 1 else ""
     return CellRuns(
         name=cell.name,
+        name_within=cell.name_without("data") if group else cell.name,
         levels=cell.levels,
         params=cell.params,
-        group=str(cell.levels["data"]) if "data" in cell.levels and len(cell.levels) > 1 else "",
+        group=group,
         runs={t.extra["block"]: sorted(points[t.number], key=lambda point: point.epoch) for t in whole},
         planned=asked["seeds"] - len(ended),
         failures=tuple(trial.reason or trial.state for trial in failed),

@@ -28,7 +28,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return ", ".join(f"{key} {setting(level)}" for key, level in self.levels.items())
+        return self.name_without("")
+
+    def name_without(self, factor: str) -> str:
+        """Its name among cells that have that factor's level in common."""
+        return ", ".join(f"{key} {setting(level)}" for key, level in self.levels.items() if key != factor)
 
     def as_plain(self) -> dict[str, Plain]:
         return asdict(self)
