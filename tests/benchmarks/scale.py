@@ -140,8 +140,8 @@ def _watch_delivery(folder: Path, number: int, over: threading.Event, seen: dict
     while not done:
         done = over.wait(LOOK_CLOSELY_S if "mlflow_backlog" in seen else LOOK_S)  # once more when it is set
         if "mlflow_backlog" not in seen and _ended(store) >= number:
-            seen["mlflow_backlog"] = float(store.pending(STUDY))
-        if "mlflow_backlog" in seen and not store.pending(STUDY):
+            seen["mlflow_backlog"] = float(store.deliveries.count(STUDY))
+        if "mlflow_backlog" in seen and not store.deliveries.count(STUDY):
             seen |= {"told_at_s": time.time(), "told": float(_changes_made(folder))}
             done = True
     store.close()

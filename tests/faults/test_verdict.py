@@ -48,7 +48,7 @@ def delivered(tmp_path: Path) -> Iterator[Path]:
             mlflow.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, 0)", rows)
         store.end_trial("faults", trial, TrialState.COMPLETE)
     store.update_study("faults", state=StudyState.FINISHED)
-    store.acknowledge("faults", [change.id for change in store.undelivered("faults", 1000)])
+    store.deliveries.acknowledge("faults", [change.id for change in store.deliveries.waiting("faults", 1000)])
     store.close()
     mlflow.commit()
     mlflow.close()

@@ -17,8 +17,8 @@ def studied(store: Store) -> Store:
     store.create_study("s", {}, info={})
     for number in (0, 1):
         store.add_trial("s", number, {"epochs": 3}, seed=number)
-    for change in store.undelivered("s"):
-        store.acknowledge("s", [change.id])
+    for change in store.deliveries.waiting("s"):
+        store.deliveries.acknowledge("s", [change.id])
     return store
 
 
@@ -38,7 +38,7 @@ def test_the_first_end_of_a_run_wins(studied: Store) -> None:
     assert studied.confirmations.end("s", ended(run))
     assert not studied.confirmations.end("s", ended(run, state=RunState.FAILED, reason="later", metrics={}))
     assert studied.confirmations.runs("s") == [ended(run)]
-    assert [(c.kind, c.trial) for c in studied.undelivered("s")] == [("confirmed", 0)]
+    assert [(c.kind, c.trial) for c in studied.deliveries.waiting("s")] == [("confirmed", 0)]
 
 
 def test_a_new_plan_keeps_what_has_ended(studied: Store) -> None:
@@ -88,8 +88,8 @@ def test_they_are_delivered_again_to_another_server(studied: Store) -> None:
     (run,) = planned((0, 3, 0))
     studied.confirmations.plan("s", [run])
     studied.confirmations.end("s", ended(run))
-    studied.redeliver("s")
-    assert [c.trial for c in studied.undelivered("s") if c.kind == "confirmed"] == [0]
+    studied.deliveries.queue_all("s")
+    assert [c.trial for c in studied.deliveries.waiting("s") if c.kind == "confirmed"] == [0]
 
 
 def test_points_json_carries_them(studied: Store) -> None:

@@ -52,7 +52,7 @@ def test_the_first_point_of_an_epoch_wins(store: Store) -> None:
     assert store.add_point("s", 0, 1, {"accuracy": 0.5}, checkpoint="one")
     assert not store.add_point("s", 0, 1, {"accuracy": 0.9}, checkpoint="two")
     assert [(p.epoch, p.metrics, p.checkpoint) for p in store.points("s")] == [(1, {"accuracy": 0.5}, "one")]
-    assert store.pending("s") == 3  # study, trial, point: nothing for the second
+    assert store.deliveries.count("s") == 3  # study, trial, point: nothing for the second
 
 
 def test_two_threads_that_report_the_same_epochs_store_each_once(store: Store) -> None:
@@ -86,7 +86,7 @@ def test_a_point_needs_its_trial(store: Store) -> None:
     study(store)
     with pytest.raises(StoreError):
         store.add_point("s", 5, 1, {"accuracy": 0.1})
-    assert store.points("s") == [] and store.pending("s") == 2
+    assert store.points("s") == [] and store.deliveries.count("s") == 2
 
 
 def test_the_last_named_checkpoint_counts(store: Store) -> None:
@@ -121,12 +121,12 @@ def test_a_trial_number_is_given_once(store: Store) -> None:
 def test_a_study_changes_only_where_asked(store: Store) -> None:
     """Each keyword changes its own column; time spent searching is no news to MLflow."""
     study(store)
-    before = store.pending("s")
+    before = store.deliveries.count("s")
     store.update_study("s", searched_s=12.5)
-    assert store.pending("s") == before
+    assert store.deliveries.count("s") == before
     store.update_study("s", state=StudyState.FINISHED, reference={"accuracy": 0.0})
     record = store.study("s")
-    assert record is not None and store.pending("s") == before + 1
+    assert record is not None and store.deliveries.count("s") == before + 1
     assert (record.state, record.reference, record.searched_s) == ("finished", {"accuracy": 0.0}, 12.5)
     assert record.spec == {"a": [1, {"low": 0.1}]}
 
@@ -147,36 +147,36 @@ def test_deleting_a_study_leaves_the_others(store: Store) -> None:
     store.delete_study("s")
     assert [s.name for s in store.studies()] == ["other"] and len(store.points("other")) == 1
     study(store)
-    assert store.points("s") == [] and store.pending("s") == 2
+    assert store.points("s") == [] and store.deliveries.count("s") == 2
 
 
 def test_changes_are_delivered_in_order_and_once(store: Store, tmp_path: Path) -> None:
     """The log holds what was committed, in that order, until it is marked as delivered."""
     study(store).add_point("s", 0, 1, {"accuracy": 0.1})
-    store.add_artifact("s", tmp_path / "r.html", "report.html")
-    changes = store.undelivered("s")
+    store.deliveries.add_artifact("s", tmp_path / "r.html", "report.html")
+    changes = store.deliveries.waiting("s")
     assert [(c.kind, c.trial, c.epoch, c.name) for c in changes] == [
         ("study", None, None, None),
         ("trial", 0, None, None),
         ("point", 0, 1, None),
         ("artifact", None, None, "report.html"),
     ]
-    store.acknowledge("s", [c.id for c in changes[:3]])
+    store.deliveries.acknowledge("s", [c.id for c in changes[:3]])
     store.end_trial("s", 0, TrialState.COMPLETE)
-    assert [c.kind for c in store.undelivered("s")] == ["artifact", "trial"]
-    assert store.undelivered("s", limit=1)[0].id > changes[2].id
-    assert store.artifacts("s") == {"report.html": str(tmp_path / "r.html")}
+    assert [c.kind for c in store.deliveries.waiting("s")] == ["artifact", "trial"]
+    assert store.deliveries.waiting("s", limit=1)[0].id > changes[2].id
+    assert store.deliveries.artifacts("s") == {"report.html": str(tmp_path / "r.html")}
 
 
 def test_redelivery_queues_everything_again(store: Store, tmp_path: Path) -> None:
     """For another server: run ids are forgotten; study, trials, points and artifacts are delivered anew."""
     study(store, trials=2).add_point("s", 1, 1, {"accuracy": 0.1})
-    store.add_artifact("s", tmp_path / "r", "r")
-    store.set_run_id("s", None, "p", "e", "server")
-    store.set_run_id("s", 1, "r", "e", "server")
-    store.acknowledge("s", [c.id for c in store.undelivered("s")])
-    store.redeliver("s")
-    undelivered = [(c.kind, c.trial, c.epoch, c.name) for c in store.undelivered("s")]
+    store.deliveries.add_artifact("s", tmp_path / "r", "r")
+    store.deliveries.set_run_id("s", None, "p", "e", "server")
+    store.deliveries.set_run_id("s", 1, "r", "e", "server")
+    store.deliveries.acknowledge("s", [c.id for c in store.deliveries.waiting("s")])
+    store.deliveries.queue_all("s")
+    undelivered = [(c.kind, c.trial, c.epoch, c.name) for c in store.deliveries.waiting("s")]
     assert undelivered == [
         ("study", None, None, None),
         ("trial", 0, None, None),

@@ -164,7 +164,7 @@ def test_a_killed_writer_loses_and_doubles_nothing(tmp_path: Path) -> None:
     acknowledged += process.communicate()[0].split()
     epochs = [p.epoch for p in store.points("s")]
     assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) in {len(acknowledged), len(acknowledged) + 1}
-    assert [c.epoch for c in store.undelivered("s", 10**6) if c.kind == "point"] == epochs
+    assert [c.epoch for c in store.deliveries.waiting("s", 10**6) if c.kind == "point"] == epochs
     assert store.checkpoint("s", 0) == f"c{epochs[-1]}"
     with store.lease("s"):
         assert not store.add_point("s", 0, epochs[-1], {"accuracy": 0.9})

@@ -24,7 +24,7 @@ SMALL = {"tpe": {"n_startup_trials": 5}, "gp": {"n_startup_trials": 5}, "nsga2":
 
 
 def trials_of(search: Search) -> list[optuna.trial.FrozenTrial]:
-    return search._study.get_trials(deepcopy=False)
+    return search._optuna.trials
 
 
 def run(search: Search, curve, count: int, first: int = 0) -> list[Past]:
@@ -188,7 +188,7 @@ def test_the_last_point_is_what_a_trial_is_worth(spec, curve):
     points = curve(0, search.ask(0))
     search.finish(0, TrialState.STOPPED, list(reversed(points)))
     assert trials_of(search)[0].values == [points[-1].metrics["accuracy"], points[-1].metrics["train_time_s"]]
-    assert [d.name for d in search._study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert search._optuna.directions == ["MAXIMIZE", "MINIMIZE"]
 
 
 def test_of_points_that_keep_the_constraints_the_last_is_told(spec, curve):

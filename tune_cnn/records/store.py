@@ -1,24 +1,24 @@
 """The study's own tables are the truth: a result counts once it is here."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from tune_cnn.errors import StudyError, nearest
+from tune_cnn.errors import StudyError
 from tune_cnn.records import change_log
 from tune_cnn.records.bulk import uncollected
 from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
+from tune_cnn.records.deliveries import Deliveries
 from tune_cnn.records.lease import Alone, Lease, Role
 from tune_cnn.records.measurements import Measurements
 from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
-    Change,
     ChangeKind,
     PointRecord,
     StudyRecord,
@@ -30,6 +30,7 @@ from tune_cnn.records.rows import (
     to_json,
     trial_of,
 )
+from tune_cnn.records.study_key import study_key
 from tune_cnn.records.tables import points, studies, trials
 from tune_cnn.states import StudyState, TrialState
 from tune_cnn.untyped import Plain
@@ -52,6 +53,7 @@ class Store:
         self.confirmations = Confirmations(self._look, self._change)
         self.nodes = NodeEvents(self._look, self._change)
         self.measurements = Measurements(self._look, self._change)
+        self.deliveries = Deliveries(self._look, self._write, self._change)
         self._leases: dict[str, Lease] = {}
 
     def __repr__(self) -> str:
@@ -268,63 +270,15 @@ class Store:
             query = select(points.c.checkpoint).where(mine, points.c.checkpoint.is_not(None))
             return connection.scalar(query.order_by(points.c.epoch.desc()).limit(1))
 
-    # What MLflow has yet to be sent
-
-    def add_artifact(self, study: str, path: str | Path, name: str) -> None:
-        """Have a file uploaded to the study's parent run as `name`, once MLflow's server is there."""
-        with self._change(study) as (connection, key):
-            change_log.keep_artifact(connection, key, name, str(Path(path).absolute()), now_ms())
-
-    def artifacts(self, study: str) -> dict[str, str]:
-        """The files of the parent run: name in MLflow to path on this machine."""
-        with self._database.read() as connection:
-            return change_log.artifact_paths(connection, self._key(connection, study))
-
-    def undelivered(self, study: str, limit: int = 1000) -> list[Change]:
-        with self._database.read() as connection:
-            return change_log.waiting(connection, self._key(connection, study), limit)
-
-    def pending(self, study: str) -> int:
-        with self._database.read() as connection:
-            return change_log.count(connection, self._key(connection, study))
-
-    def acknowledge(self, study: str, ids: Iterable[int]) -> None:
-        with self._database.write() as connection:
-            change_log.forget(connection, self._key(connection, study), list(ids))
-
-    def redeliver(self, study: str) -> None:
-        """Forget MLflow's ids and queue everything again: for another server than before."""
-        with self._database.write() as connection:
-            change_log.queue_all(connection, self._key(connection, study), now_ms())
-
-    def set_run_id(self, study: str, trial: int | None, run_id: str, experiment_id: str, tracking: str) -> None:
-        """Which run in MLflow records a trial, or (trial None) the study."""
-        with self._database.write() as connection:
-            key = self._key(connection, study)
-            if trial is None:
-                values = {"run_id": run_id, "experiment_id": experiment_id, "tracking": tracking}
-                connection.execute(update(studies).where(studies.c.id == key).values(values))
-            else:
-                row = and_(trials.c.study_id == key, trials.c.number == trial)
-                connection.execute(update(trials).where(row).values(run_id=run_id))
-
-    def set_delivery_error(self, study: str, error: str | None) -> None:
-        """Why MLflow can't be reached at present, for displays; None once it can."""
-        text = None if error is None else plain(error)
-        with self._database.write() as connection:
-            row = studies.c.id == self._key(connection, study)
-            connection.execute(update(studies).where(row).values(delivery_error=text))
-
-    def delivery(self, study: str) -> tuple[int, str | None]:
-        """How many changes wait for MLflow, and why, where something is wrong."""
-        with self._database.read() as connection:
-            key = self._key(connection, study)
-            error = connection.scalar(select(studies.c.delivery_error).where(studies.c.id == key))
-            return change_log.count(connection, key), error
-
     @contextmanager
     def _look(self, study: str) -> Iterator[tuple[Connection, int]]:
         with self._database.read() as connection:
+            yield connection, self._key(connection, study)
+
+    @contextmanager
+    def _write(self, study: str) -> Iterator[tuple[Connection, int]]:
+        """One transaction of a process that needs no lease: the outbox's."""
+        with self._database.write() as connection:
             yield connection, self._key(connection, study)
 
     @contextmanager
@@ -343,10 +297,4 @@ class Store:
                 change_log.add(connection, key, kind, stamp_ms, trial=trial)
 
     def _key(self, connection: Connection, name: str, *, writing: bool = False) -> int:
-        query = select(studies.c.id).where(studies.c.name == name)
-        # Locked for writing (SQLite locks the file instead): a study's changes are committed in their ids' order.
-        key = connection.scalar(query.with_for_update() if writing else query)
-        if key is None:
-            known = connection.scalars(select(studies.c.name).order_by(func.lower(studies.c.name))).all()
-            raise StudyError(f"study {name!r}: does not exist in {self.shown}{nearest(name, known)}")
-        return int(key)
+        return study_key(connection, name, shown=self.shown, writing=writing)

@@ -1,24 +1,21 @@
 """The search as its driver sees it: ask for a configuration, observe its epochs, say how it ended."""
 
 import logging
-import warnings
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import optuna
-from optuna.trial import Trial, create_trial
-from optuna.trial import TrialState as OptunaState
+from optuna.trial import Trial
 
-from tune_cnn.metrics import Direction, EpochPoint
+from tune_cnn.metrics import EpochPoint
 from tune_cnn.search.curve_model.acquisition import Acquisition
 from tune_cnn.search.curve_model.candidates import Candidate, Candidates, key
 from tune_cnn.search.curve_model.hardware_share import OnShare, Part, time_ratio
 from tune_cnn.search.curve_model.memory_model import MemoryModel
 from tune_cnn.search.curve_model.observations import Encoded, Observation, Observations
-from tune_cnn.search.optuna_tell import point_told, state_told, violations
-from tune_cnn.search.samplers import OURS, build_sampler, generation_attrs
+from tune_cnn.search.optuna_study import EndedTrial, OptunaStudy
+from tune_cnn.search.samplers import OURS
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.search.stopper import reason_to_stop
 from tune_cnn.spec import StudySpec
@@ -62,8 +59,6 @@ class Search:
         reference: Mapping[str, float] | None = None,
     ) -> None:
         """`reference`: of the hypervolume, where an earlier search fixed it."""
-        # Below an error Optuna talks of its own affairs: conditional spaces under QMC, trials that failed.
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._spec = spec
         self._space = SearchSpace(spec.space, cards)
         self._changing = [STRATEGIES + name for name, card in (cards or {}).items() if card.changes_cost]
@@ -83,12 +78,8 @@ class Search:
             startup=STARTUP if startup is None else startup,
             rng=self._rng,
         )
-        self._sampler = self._fresh_sampler()
-        self._study = optuna.create_study(
-            directions=[
-                "maximize" if m.direction is Direction.MAX else "minimize" for m in self._observations.objectives
-            ],
-            sampler=self._sampler,
+        self._optuna = OptunaStudy(
+            spec, self._space, self._observations.objectives, self._observations.bounds, taken=self._taken
         )
         self._running: dict[int, tuple[Trial, Observation]] = {}
         self._reasons: dict[int, str] = {}
@@ -147,7 +138,7 @@ class Search:
             self._queue.remove(encoded)
         self._start(number, encoded, points)
         self._taken += 1
-        self._sampler = self._study.sampler = self._fresh_sampler()
+        self._optuna.draw_anew(self._taken)
 
     def learn_cost(self, params: Mapping[str, Plain], cost: Cost, *, fits: bool = True) -> None:
         """What a configuration costs, measured beside the search; `fits`: whether memory held it."""
@@ -202,39 +193,25 @@ class Search:
             self._observations.end(None)
             return
         self._learn_memory(self._here, observation, state, points)
-        told = self._told(state, points)
-        for name, violation in violations(state, told, self._spec.constraints).items():
-            trial.set_constraint(name, violation)
-        values = self._values(told)
-        self._study.tell(trial, values, state=state_told(state, values))
+        self._optuna.tell(trial, state, points)
         self._observations.end(observation)
 
     # Inside
 
     def _start(self, number: int, encoded: Encoded, points: Sequence[EpochPoint] = ()) -> dict[str, Plain]:
-        """Ask Optuna for this very configuration."""
-        self._study.enqueue_trial(encoded)
-        return self._begin(number, *self._drawn(freely=False), points)
+        """Begin a trial of this very configuration."""
+        return self._begin(number, *self._optuna.begin(encoded), points)
 
     def _ask_optuna(self, number: int, within_s: float | None) -> dict[str, Plain]:
         """What the sampler proposes, unless it was tried or won't fit; then another, at last one at random."""
         for _ in range(ASKS):
-            trial, params = self._drawn(freely=True)
+            trial, params = self._optuna.propose()
             one = self._candidates.of(self._space.encode(params)[0])
-            if not self._space.searched or self._worth_trying([one], within_s, strict=True):
+            if not self._space.searched or self._here.worth_trying([one], within_s, strict=True):
                 return self._begin(number, trial, params)
-            self._study.tell(trial, state=OptunaState.FAIL)
-        left = self._worth_trying(self._candidates.among([], self._rng), within_s)
+            self._optuna.pass_over(trial)
+        left = self._here.worth_trying(self._candidates.among([], self._rng), within_s)
         return self._start(number, left[int(self._rng.integers(len(left)))].encoded)
-
-    def _drawn(self, *, freely: bool) -> tuple[Trial, dict[str, Plain]]:
-        """`freely`: else the next in Optuna's queue is drawn, whose values say which strategies exclude which."""
-        with warnings.catch_warnings():
-            # what the GP's arithmetic says of points that look alike is no user's affair
-            warnings.simplefilter("ignore")
-            trial = self._study.ask()
-            order = self._space.shuffled_strategies(trial.number) if freely else ()
-            return trial, self._space.suggest(trial, order)
 
     def _begin(
         self, number: int, trial: Trial, params: dict[str, Plain], points: Sequence[EpochPoint] = ()
@@ -290,48 +267,10 @@ class Search:
         good = self._acquisition.good()
         if self._acquisition.informed and len(self._observations.all) % 2:
             beside = self._candidates.around(good, self._rng)
-            fresh = self._worth_trying(beside, within_s, strict=True) if beside else []
+            fresh = self._here.worth_trying(beside, within_s, strict=True)
             if fresh:
                 return fresh
-        return self._worth_trying(self._candidates.among(good, self._rng), within_s)
-
-    def _worth_trying(
-        self, offered: Sequence[Candidate], within_s: float | None, *, strict: bool = False
-    ) -> list[Candidate]:
-        """Those not tried that are expected to fit into memory and time.
-
-        Unless `strict`, where there are none, those of the fitting, or of all, that were tried least often.
-        """
-        tried, offered = self._here.tried, [c for c in offered if self._here.can_train(c.params)]
-        if not offered:
-            return []
-        too_large_c = self._here.memory.too_large(np.stack([c.row_d for c in offered]))
-        fitting = [c for c, no in zip(offered, too_large_c, strict=True) if not no and self._in_time(c, within_s)]
-        if strict:
-            return [c for c in fitting if not tried[c.key]]
-        left = fitting or list(offered)
-        least = min(tried[c.key] for c in left)
-        return [c for c in left if tried[c.key] == least]
-
-    def _in_time(self, candidate: Candidate, within_s: float | None) -> bool:
-        """Whether its first epoch ends in that time; one whose time is not known is taken to."""
-        if within_s is None:
-            return True
-        epoch_time_s = self._here.costs.known(candidate.cost)
-        return epoch_time_s is None or epoch_time_s <= within_s
-
-    def _told(self, state: TrialState, points: Sequence[EpochPoint]) -> EpochPoint | None:
-        if not state.has_result:
-            return None
-        return point_told(points, self._observations.objectives, self._observations.bounds)
-
-    def _values(self, told: EpochPoint | None) -> list[float] | None:
-        return None if told is None else [told.metrics[m.name] for m in self._observations.objectives]
-
-    def _fresh_sampler(self) -> optuna.samplers.BaseSampler:
-        """The sampler with random numbers of its own: a resumed search must not draw again what it drew before."""
-        seed = (self._spec.seed * 1_000_003 + self._taken) % 2**31
-        return build_sampler(self._spec.sampler.name, self._spec.sampler.arguments, seed=seed)
+        return self._here.worth_trying(self._candidates.among(good, self._rng), within_s)
 
     def _take_in(self, ended: Sequence[Past]) -> None:
         """The past as Optuna's trials; one that a changed space can't hold keeps its place in the store only."""
@@ -347,19 +286,5 @@ class Search:
             observation = self._start_observation(encoded, past.params, past.points, share)
             self._observations.end(observation)
             self._learn_memory(share, observation, past.state, past.points)
-            taken.append((past, observation, distributions))
-        results = 0
-        for past, observation, distributions in taken:
-            told = self._told(past.state, past.points)
-            values = self._values(told)
-            self._study.add_trial(
-                create_trial(
-                    params=observation.encoded,
-                    distributions=distributions,
-                    values=values,
-                    state=state_told(past.state, values),
-                    constraints=violations(past.state, told, self._spec.constraints),
-                    system_attrs=generation_attrs(self._sampler, results),
-                )
-            )
-            results += values is not None
+            taken.append(EndedTrial(encoded=encoded, distributions=distributions, state=past.state, points=past.points))
+        self._optuna.take_in(taken)

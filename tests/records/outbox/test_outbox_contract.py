@@ -19,12 +19,12 @@ from tune_cnn.states import StudyState, TrialState
 def test_a_study_is_written_as_the_contract_says(store: Store, name: str, tracking: str) -> None:
     """A parent, a child per trial, params, metrics by epoch with the stored times, tags, status, artifacts, dataset."""
     (store_file := Path(store.shown).with_name("r.html")).write_text("<p>")
-    store.add_artifact(name, store_file, "report/report.html")
+    store.deliveries.add_artifact(name, store_file, "report/report.html")
     send(store, name, tracking)
     found, client = runs(tracking, name), MlflowClient(tracking)
     parent, child = found[name], found[FIRST]
     record = store.study(name)
-    assert record is not None and record.run_id == parent.info.run_id and store.pending(name) == 0
+    assert record is not None and record.run_id == parent.info.run_id and store.deliveries.count(name) == 0
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     wanted = {"tune_cnn.study": name, "tune_cnn.trial": "0", "tune_cnn.state": "complete"}
     assert wanted.items() <= child.data.tags.items() and "tune_cnn.reason" not in child.data.tags

@@ -50,7 +50,7 @@ def test_a_model_is_a_run_below_its_study_and_sent_twice_stays_one(
     first = register(tracking, name, PROGRAM, trained, "uid")
     assert register(tracking, name, PROGRAM, trained, "uid") == first and first.uri == f"models:/{name}/1"
     assert register(tracking, name, PROGRAM, trained, "another").version == "2"
-    store.redeliver(name)
+    store.deliveries.queue_all(name)
     send(store, name, tracking)
     client = MlflowClient(tracking)
     run = client.get_run(first.run_id)

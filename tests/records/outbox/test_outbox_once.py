@@ -19,7 +19,7 @@ def test_sending_everything_again_doubles_nothing(store: Store, name: str, track
     """Runs are found by their tags, metrics are the same rows, whatever batches they come in."""
     send(store, name, tracking)
     first = runs(tracking, name, view=ALL)
-    store.redeliver(name)
+    store.deliveries.queue_all(name)
     send(store, name, tracking)
     second = runs(tracking, name, view=ALL)
     assert {n: r.info.run_id for n, r in first.items()} == {n: r.info.run_id for n, r in second.items()}
@@ -33,7 +33,7 @@ def test_sending_everything_again_doubles_nothing(store: Store, name: str, track
 def test_postgresql_holds_the_same_and_nothing_twice(store: Store, name: str, postgres_url: str) -> None:
     """NaN, infinities and long parameters included."""
     send(store, name, postgres_url)
-    store.redeliver(name)
+    store.deliveries.queue_all(name)
     send(store, name, postgres_url)
     all_delivered(store, name, postgres_url)
 
@@ -58,11 +58,11 @@ def test_what_a_slow_server_has_taken_is_marked_while_it_takes_the_rest(
 ) -> None:
     """`sync` gives up where nothing moves for a minute, so it must see what does."""
     monkeypatch.setattr(delivery, "MARKED_AFTER", 1)
-    waiting = [store.pending(name)]
+    waiting = [store.deliveries.count(name)]
     create: Callable[..., Any] = MlflowClient.create_run
 
     def create_and_look(*args: Any, **kwargs: Any) -> Any:
-        waiting.append(store.pending(name))
+        waiting.append(store.deliveries.count(name))
         return create(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "create_run", create_and_look)
@@ -136,4 +136,4 @@ def test_what_is_not_ours_is_refused_untouched(store: Store, name: str, tracking
     other.create_study(name, {**SPEC, "study": name}, info={})
     with pytest.raises(Refused, match="holds another study of this name"):
         send(other, name, second)
-    assert runs(tracking, name) == {} and len(runs(second, name)) == 3 and store.pending(name) == 0
+    assert runs(tracking, name) == {} and len(runs(second, name)) == 3 and store.deliveries.count(name) == 0

@@ -50,7 +50,7 @@ def test_an_outbox_delivers_beside_the_search_and_ends_when_asked_to(
     archive = read_study(name, tracking)
     assert len(archive.points) == 7 and archive.study.state == "finished"
     assert runs(tracking, name)[name].info.status == "FINISHED"
-    store.add_artifact(name, outbox.log, "outbox.log")
+    store.deliveries.add_artifact(name, outbox.log, "outbox.log")
     assert sync(store, name, tracking, folder=tmp_path / name) == 1
     run_id = runs(tracking, name)[name].info.run_id
     assert "outbox.log" in {f.path for f in MlflowClient(tracking).list_artifacts(run_id)}
@@ -95,7 +95,7 @@ def test_an_outbox_outlives_a_killed_search_just_long_enough(
         if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
             break
         threading.Event().wait(0.2)
-    assert store.pending(name) == 0, (tmp_path / "outbox.log").read_text()
+    assert store.deliveries.count(name) == 0, (tmp_path / "outbox.log").read_text()
     found = runs(tracking, name)
     assert (found[name].info.status, found[SECOND].info.status) == ("KILLED", "KILLED")
     record = store.study(name)
@@ -106,7 +106,7 @@ def test_an_absent_server_keeps_nobody_waiting_and_loses_nothing(store: Store, n
     """The status says so, everything is kept, `finish` returns what waits, and `sync` says why it failed."""
     closed = "http://user:geheim@127.0.0.1:9"
     outbox = start_outbox(store, name, closed, folder=tmp_path / name)
-    waiting = store.pending(name)
+    waiting = store.deliveries.count(name)
     wait(lambda: outbox.status().error is not None, outbox)
     assert str(outbox.status()) == f"MLflow: {waiting} waiting (http://127.0.0.1:9: server unreachable)"
     assert outbox.finish(0.5) == waiting and not outbox.alive
@@ -142,7 +142,7 @@ def test_who_comes_next_takes_a_delivery_over_that_goes_on_alone(
     left = start_outbox(store, name, "http://127.0.0.1:9", folder=tmp_path / name)
     left.leave()
     wait(lambda: delivery_of(store, name).until is not None, left)
-    waiting = store.pending(name)
+    waiting = store.deliveries.count(name)
     assert sync(store, name, tracking, folder=tmp_path / name) == waiting
     wait(lambda: not left.alive, left)
     assert left._process.returncode == 0

@@ -72,7 +72,7 @@ def test_what_happens_to_requests_costs_time_alone(
     store.update_study(name, state=StudyState.FINISHED)
     run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(finish_s=5.0))
     assert len(proxy.met) > 1 or "delay" in proxy.met, "nothing happened to any request"
-    assert store.delivery(name) == (0, None)
+    assert store.deliveries.state(name) == (0, None)
     all_delivered(store, name, served.uri)
 
 
@@ -87,7 +87,7 @@ def test_after_an_outage_the_backlog_is_gone_within_a_minute(
 
     def meanwhile(now_s: float) -> None:
         proxy.fate = some(float(went_s <= now_s < back_s), CUT)
-        if now_s >= back_s and not store.pending(name):
+        if now_s >= back_s and not store.deliveries.count(name):
             empty_s.append(now_s)
         elif now_s < back_s and now_s >= 3 * len(committed_s):
             committed_s.append(now_s)
@@ -111,7 +111,7 @@ def test_a_wrong_password_is_said_and_not_tried_for_ever(store: Store, name: str
     proxy.fate = refused
     assert run(Settings(store=store.url, study=name, tracking_uri=proxy.uri), OwnTime(finish_s=3_600.0)) == REFUSED
     assert len(asked) == 3
-    assert "doesn't let us in" in str(store.delivery(name)[1])
+    assert "doesn't let us in" in str(store.deliveries.state(name)[1])
 
 
 def test_what_is_deleted_in_the_middle_comes_back(store: Store, name: str, served: Served) -> None:
@@ -119,7 +119,7 @@ def test_what_is_deleted_in_the_middle_comes_back(store: Store, name: str, serve
     client, done = MlflowClient(served.uri), []
 
     def meanwhile(now_s: float) -> None:
-        if store.pending(name) or len(done) == 2 or now_s < 5 * (len(done) + 1):
+        if store.deliveries.count(name) or len(done) == 2 or now_s < 5 * (len(done) + 1):
             return
         run = runs(served.uri, name)[SECOND]
         if done:
@@ -132,7 +132,7 @@ def test_what_is_deleted_in_the_middle_comes_back(store: Store, name: str, serve
         )
 
     run(Settings(store=store.url, study=name, tracking_uri=served.uri), OwnTime(meanwhile, finish_s=60.0))
-    assert len(done) == 2 and store.delivery(name) == (0, None)
+    assert len(done) == 2 and store.deliveries.state(name) == (0, None)
     all_delivered(store, name, served.uri)
     assert set(runs(served.uri, name)) == {name, FIRST, SECOND}  # active ones
 
@@ -141,7 +141,7 @@ def test_a_name_that_is_taken_ends_the_outbox_at_once(store: Store, name: str, s
     """So that the search can end too: exit code 2 with what is there. `sync` says the same."""
     MlflowClient(served.uri).create_experiment(name)
     assert run(Settings(store=store.url, study=name, tracking_uri=served.uri), OwnTime(finish_s=3_600.0)) == TAKEN
-    said = store.delivery(name)[1]
+    said = store.deliveries.state(name)[1]
     assert said is not None and f"the experiment '{name}'" in said and "search under another name" in said
 
 

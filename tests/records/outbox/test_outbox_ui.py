@@ -46,7 +46,7 @@ def reviewed(store: Store, name: str, served: Served, tmp_path: Path) -> Iterato
     store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
-        store.add_artifact(name, path, file)
+        store.deliveries.add_artifact(name, path, file)
     send(store, name, served.uri)
     record = store.study(name)
     assert record is not None
@@ -123,7 +123,7 @@ def test_the_front_is_found_and_filtered_by_every_objective(
     store.update_study(name, state=StudyState.FINISHED)
     commands = NextCommands(study=name, home=tmp_path)
     for file, path in report_files(read_archive(name, tmp_path, None), tmp_path / name, commands=commands).items():
-        store.add_artifact(name, path, file)
+        store.deliveries.add_artifact(name, path, file)
     send(store, name, tracking)
     assert {r.data.tags["front_epochs"] for r in runs(tracking, name, "tags.front = 'true'").values()} == {"3", "1,2,3"}
     assert list(runs(tracking, name, "metrics.`front.accuracy` > 0.89")) == ["t0000 bs32"]

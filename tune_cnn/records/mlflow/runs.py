@@ -72,7 +72,7 @@ class StudyRuns:
         """The run's id, also in the study's tables."""
         run_id = self._found[key][0].run_id
         if self._stored.get(key) != run_id:
-            self._store.set_run_id(self._record.name, key, run_id, self.experiment_id, self._server.shown)
+            self._store.deliveries.set_run_id(self._record.name, key, run_id, self.experiment_id, self._server.shown)
             self._stored[key] = run_id
         return run_id
 
@@ -90,7 +90,7 @@ class StudyRuns:
         here = {run.run_id for some in self._found.values() for run in some}
         stored = {t.run_id for t in self._store.trials(self._record.name)} | {self._record.run_id}
         if stored - {None} - here:
-            self._store.redeliver(self._record.name)
+            self._store.deliveries.queue_all(self._record.name)
 
 
 def record_of(store: Store, study: str) -> StudyRecord:

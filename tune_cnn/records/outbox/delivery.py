@@ -72,7 +72,7 @@ class Delivery:
 
     def deliver(self) -> int:
         """Deliver the next changes; returns how many, 0 when none wait."""
-        changes = self._store.undelivered(self._study, BATCH)
+        changes = self._store.deliveries.waiting(self._study, BATCH)
         if not changes:
             return 0
         record = self._record()
@@ -89,7 +89,7 @@ class Delivery:
 
     def _mark(self, delivered: list[int]) -> None:
         self.moved |= bool(delivered)
-        self._store.acknowledge(self._study, delivered)
+        self._store.deliveries.acknowledge(self._study, delivered)
         delivered.clear()
 
     def _send_changes(
@@ -199,7 +199,7 @@ class Delivery:
         return growth(self._points, spec.objective_metrics, spec.bounds, record.reference)
 
     def _send_artifact(self, name: str) -> None:
-        path = Path(self._store.artifacts(self._study)[name])
+        path = Path(self._store.deliveries.artifacts(self._study)[name])
         if path.is_file():
             self._server.upload(self._runs.parent, name, path)
         else:  # waiting would help nothing: say it where the file is looked for

@@ -39,7 +39,7 @@ class OutboxStatus:
 
 def delivery_of(store: Store, study: str) -> OutboxStatus:
     """How the delivery of a study stands that no search of this process delivers."""
-    pending, error = store.delivery(study)
+    pending, error = store.deliveries.state(study)
     alone = store.delivered_alone(study)
     return OutboxStatus(pending=pending, error=error, until=None if alone is None else alone.until)
 
@@ -58,7 +58,7 @@ class Outbox:
     def status(self) -> OutboxStatus:
         """Cheap enough for every second; a store that fails is an error here, not raised."""
         try:
-            pending, error = self._store.delivery(self._study)
+            pending, error = self._store.deliveries.state(self._study)
         except StoreError as broken:
             return OutboxStatus(pending=0, error=str(broken))
         if error is None and not self.alive and self._process.returncode != 0:
@@ -88,7 +88,7 @@ class Outbox:
                 until_s, away_s = min(until_s, time.monotonic() + away_s), None
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
-        pending = self._store.pending(self._study)
+        pending = self._store.deliveries.count(self._study)
         if self.alive and then_alone and pending:
             self.leave()
         elif self.alive:
@@ -128,7 +128,7 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
     check_uri(tracking_uri)
     goes_on_s = alone_s()
     tracking_uri = absolute_uri(tracking_uri)
-    store.set_delivery_error(study, None)  # of the time before
+    store.deliveries.set_error(study, None)  # of the time before
     log = folder / LOG
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def sync(
     `progress` gets the status twice a second. TuneCnnError where nothing has moved for `patience_s`, InputError
     where the server refuses.
     """
-    waiting = before = store.pending(study)
+    waiting = before = store.deliveries.count(study)
     outbox = start_outbox(store, study, tracking_uri, folder=folder, alone=True)
     try:
         outbox.ask_to_finish(24 * 3600.0)

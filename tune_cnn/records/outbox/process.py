@@ -211,7 +211,7 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble, 
                 trouble.over()
         trouble.over()
         if error_stands:
-            store.set_delivery_error(settings.study, None)
+            store.deliveries.set_error(settings.study, None)
             error_stands = False
         if count:
             log.info("delivered %d changes", count)
@@ -220,7 +220,7 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble, 
         if orders.finishing:
             delivery.orphaned = orphaned()
             delivery.settle(ended=True)
-            if not store.pending(settings.study):
+            if not store.deliveries.count(settings.study):
                 return
             continue
         delivery.settle(ended=False)
@@ -231,7 +231,7 @@ def report(store: Store, study: str, error: str) -> None:
     """For the live display and `status`, and for the log."""
     log.warning("%s", error)
     try:
-        store.set_delivery_error(study, error)
+        store.deliveries.set_error(study, error)
     except TuneCnnError as second:
         log.error("%s", second)
 
