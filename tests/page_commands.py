@@ -19,10 +19,10 @@ from tune_cnn.cli.main import app
 from tune_cnn.records.store import Store
 from tune_cnn.spec import load_spec
 from tune_cnn.spec.loading import read_raw
+from tune_cnn.study.commands.looking import spec_of
 from tune_cnn.study.comparing.asked import asked_of
 from tune_cnn.study.export import read_config
 from tune_cnn.study.gradients.asked import asked_for, check_spec
-from tune_cnn.study.looking import spec_of
 
 READING = {"front", "export", "status", "list", "report", "recipes", "strategies", "delete"}  # run, on a made-up study
 QUICK = (0.65, 0.4)  # accuracy and seconds of a point beside the made-up ones: the README's first study is that fast

@@ -20,7 +20,7 @@ from tune_cnn.metrics import metrics_table
 from tune_cnn.spec import load_spec
 from tune_cnn.spec.documentation import spec_table
 from tune_cnn.spec.strategies import Site
-from tune_cnn.study.catalog import strategies
+from tune_cnn.study.commands.catalog import strategies
 
 README = ROOT / "README.md"
 LONGEST_README = 12_000  # characters: what a newcomer reads in a quarter of an hour

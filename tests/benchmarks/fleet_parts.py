@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tune_cnn.trials.fleet import Nodes
+from tune_cnn.trials.nodes.fleet import Nodes
 from tune_cnn.trials.tune_adapter import TuneAdapter
 
 SHORTEST_S, LONGEST_S = 60.0, 3600.0  # of a whole trial

@@ -9,7 +9,7 @@ from fleet_parts import Adapted, Clock, Cluster, Fleet, Spent, Told, Work, work_
 
 from tune_cnn.states import TrialState
 from tune_cnn.study.searching.driver import SearchDriver
-from tune_cnn.trials.nodes_in_use import NodesInUse
+from tune_cnn.trials.nodes.nodes_in_use import NodesInUse
 from tune_cnn.trials.tune_adapter import TuneAdapter
 
 

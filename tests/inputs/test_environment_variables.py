@@ -11,7 +11,7 @@ from tune_cnn.records.mlflow.environment import check_uri, outbox_environment
 from tune_cnn.records.mlflow.reader import read_study
 from tune_cnn.study.locations import Locations
 from tune_cnn.trials import address, ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.address import check_address
+from tune_cnn.trials.cluster.address import check_address
 
 SPEC = """\
 study: other

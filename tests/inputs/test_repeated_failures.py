@@ -17,9 +17,9 @@ from tune_cnn.records.rows import TrialRecord
 from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import TrialState
-from tune_cnn.study.failures import ALIKE_AT_START, ALIKE_LATER, AlikeFailures, failures, is_paused, may_go_well
 from tune_cnn.study.searching.course import _only_failed
 from tune_cnn.study.searching.startup import reopen_failed
+from tune_cnn.study.session.failures import ALIKE_AT_START, ALIKE_LATER, AlikeFailures, failures, is_paused, may_go_well
 
 COMPLETE, FAILED, INFEASIBLE = TrialState.COMPLETE, TrialState.FAILED, TrialState.INFEASIBLE
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

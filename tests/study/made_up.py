@@ -14,7 +14,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.session import Report, Session
+from tune_cnn.study.session.session import Report, Session
 
 SPEC: dict[str, Any] = {
     "study": "made-up",

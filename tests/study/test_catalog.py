@@ -12,7 +12,7 @@ from tune_cnn.errors import SpecError
 from tune_cnn.search.space import SearchSpace
 from tune_cnn.spec.space import parse_space
 from tune_cnn.spec.strategies import check_strategies
-from tune_cnn.study.catalog import strategies
+from tune_cnn.study.commands.catalog import strategies
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies
 
 

@@ -22,8 +22,8 @@ from tune_cnn.study.doctoring.cluster import Examination
 from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, store_check
 from tune_cnn.study.locations import Locations
 from tune_cnn.training.inspection.health import find_facts
-from tune_cnn.trials.address import why_silent
-from tune_cnn.trials.leftovers import Leftover
+from tune_cnn.trials.cluster.address import why_silent
+from tune_cnn.trials.cluster.leftovers import Leftover
 
 OPEN_FILES = 1000
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tune_cnn.cli.main import app
 from tune_cnn.errors import InputError
 from tune_cnn.spec import load_spec
-from tune_cnn.study.looking import look, spec_of
+from tune_cnn.study.commands.looking import look, spec_of
 from tune_cnn.training.inspection.data.imbalance import imbalance
 from tune_cnn.training.inspection.data.sheet import EACH, GAP, NAMES, SIDE
 

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import os, signal, sys, time
-from tune_cnn.study.signals import interruptible
+from tune_cnn.study.session.signals import interruptible
 
 told, unheard = [], []
 try:

@@ -14,8 +14,8 @@ PRELUDE = """
 import json, os, sys
 from scripted_drivers import Script, cpu_slots, payload, trial
 from tune_cnn.errors import TuneCnnError
-from tune_cnn.trials.cluster import connected, fit, nodes
-from tune_cnn.trials.remote import call_on_node
+from tune_cnn.trials.cluster.machines import connected, fit, nodes
+from tune_cnn.trials.cluster.remote import call_on_node
 from tune_cnn.trials.tune_loop import run_trials
 """
 

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from tune_cnn.trials.cluster import connected
+from tune_cnn.trials.cluster.machines import connected
 
 with connected(sys.argv[1] if len(sys.argv) > 1 else None, code=[], calls=[]):
     import ray

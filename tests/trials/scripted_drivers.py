@@ -7,9 +7,9 @@ from typing import Any
 from tune_cnn.spec import DataSpec, ModelSpec
 from tune_cnn.states import TrialState
 from tune_cnn.training.messages import TrainingJob
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster.machines import Slots
 from tune_cnn.trials.first_call import FirstCall
-from tune_cnn.trials.node_health import Happened, NodeEvent
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent
 from tune_cnn.trials.trainable import Payload
 from tune_cnn.trials.tune_adapter import Assignment
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from tune_cnn.errors import TrialError, TuneCnnError
-from tune_cnn.trials.remote import ActorPool, CallLost, call_on_node
+from tune_cnn.trials.cluster.remote import ActorPool, CallLost, call_on_node
 
 CPU = {"CPU": 1.0}
 SLOW_TO_IMPORT = """

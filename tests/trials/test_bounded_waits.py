@@ -6,7 +6,7 @@ import pytest
 
 from tune_cnn.errors import PeerLost
 from tune_cnn.trials import waiting
-from tune_cnn.trials.remote import answer_of
+from tune_cnn.trials.cluster.remote import answer_of
 from tune_cnn.trials.waiting import answered, answered_some_time
 
 

@@ -9,7 +9,7 @@ from fake_nvml import FakeCard, FakeNvml
 from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.training.meters.cards import Card
-from tune_cnn.trials.cards import check_cards, judged, show_slices, slices_of
+from tune_cnn.trials.cluster.cards import check_cards, judged, show_slices, slices_of
 
 SLICE = "NVIDIA A100 MIG 3g.20gb"
 CUT = FakeCard("GPU-a", slices=[FakeCard("MIG-1", SLICE), FakeCard("MIG-2", SLICE)])

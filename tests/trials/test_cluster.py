@@ -7,8 +7,8 @@ import pytest
 from drivers import drive, package
 
 from tune_cnn.errors import TuneCnnError
-from tune_cnn.trials.cluster import connected, nodes
-from tune_cnn.trials.joining import _folder_for_sockets
+from tune_cnn.trials.cluster.joining import _folder_for_sockets
+from tune_cnn.trials.cluster.machines import connected, nodes
 
 
 def test_a_local_ray_finds_the_users_code_and_leaves_nothing_behind(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 import tune_cnn
 from tune_cnn.errors import SpecError
-from tune_cnn.trials.code import add_import_folders, carried_modules, code_key, import_folders
+from tune_cnn.trials.cluster.code import add_import_folders, carried_modules, code_key, import_folders
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tune_cnn.errors import SpecError
-from tune_cnn.trials.code_size import check_size, packed_files
+from tune_cnn.trials.cluster.code_size import check_size, packed_files
 
 TOO_MANY_BYTES = 600 * 10**6
 

@@ -10,7 +10,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import parse_spec
 from tune_cnn.study.confirming.runs import DedicatedTrainer
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.session import Session
+from tune_cnn.study.session.session import Session
 
 OWN = {"unit": "1", "direction": "min"}
 SPEC = parse_spec(

@@ -11,10 +11,10 @@ from scripted_drivers import LOOP, cpu_slots, payload
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.messages import TrainingJob
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster.machines import Slots
+from tune_cnn.trials.cluster.remote import call_on_node
 from tune_cnn.trials.dedicated import ProcessLost, alone, dedicated
-from tune_cnn.trials.losses import Loss
-from tune_cnn.trials.remote import call_on_node
+from tune_cnn.trials.nodes.losses import Loss
 
 
 def job(*, ranks: int = 1, epochs: int = 3, stop_epoch: int | None = None, **training: object) -> TrainingJob:

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Mapping
 
-from tune_cnn.trials.fleet import FleetWatch, Nodes, answers
+from tune_cnn.trials.nodes.fleet import FleetWatch, Nodes, answers
 
 
 def said(*names: str) -> Nodes:

@@ -8,7 +8,7 @@ import sys
 
 SIGNALS = """
 import signal
-from tune_cnn.trials.joining import joined
+from tune_cnn.trials.cluster.joining import joined
 
 def mine(number, frame): ...
 

@@ -4,7 +4,7 @@ import pickle
 import queue
 import time
 
-from tune_cnn.trials.leaving import CHECKPOINT_S, Notice, SlotLeft
+from tune_cnn.trials.nodes.leaving import CHECKPOINT_S, Notice, SlotLeft
 
 
 def heard(until_s: float) -> tuple[Notice, "queue.Queue[float]"]:

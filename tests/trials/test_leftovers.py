@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tune_cnn.owner import FILE, Owner, marks_the_dead, owner_of, process, this_process, write_owner
-from tune_cnn.trials.leftovers import VARIABLE, find_leftovers, remove, remove_leftovers
+from tune_cnn.trials.cluster.leftovers import VARIABLE, find_leftovers, remove, remove_leftovers
 
 SHARED_MEMORY = Path("/dev/shm")
 

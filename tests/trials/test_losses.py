@@ -2,7 +2,7 @@
 
 import pytest
 
-from tune_cnn.trials.losses import RETRIES, Loss, Losses, loss_of
+from tune_cnn.trials.nodes.losses import RETRIES, Loss, Losses, loss_of
 
 
 @pytest.mark.parametrize("loss", list(RETRIES))

@@ -2,7 +2,7 @@
 
 import random
 
-from tune_cnn.trials.node_health import Happened, NodeEvent, Suspicion, slow_nodes, slower
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent, Suspicion, slow_nodes, slower
 
 
 def told(*events: tuple[str, int, str]) -> dict[str, str]:

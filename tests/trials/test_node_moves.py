@@ -17,7 +17,7 @@ import ray
 from pathlib import Path
 from tune_cnn.spec import Resources
 from ray._raylet import GcsClient
-from tune_cnn.trials.node_health import Happened
+from tune_cnn.trials.nodes.node_health import Happened
 
 def ended(script):
     return [script.ends[number] for number in sorted(script.ends)]

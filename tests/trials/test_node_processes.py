@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-from tune_cnn.trials.node_processes import born, look_at
-from tune_cnn.trials.stalls import Process
+from tune_cnn.trials.stalls.node_processes import born, look_at
+from tune_cnn.trials.stalls.stalls import Process
 
 WAITS = """
 import sys
-from tune_cnn.trials.node_processes import write_stacks_on_signal
+from tune_cnn.trials.stalls.node_processes import write_stacks_on_signal
 print(write_stacks_on_signal(), flush=True)
 sys.stdin.readline()
 """

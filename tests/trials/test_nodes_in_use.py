@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from tune_cnn.trials.fleet import Nodes
-from tune_cnn.trials.losses import Loss
-from tune_cnn.trials.node_health import Happened, NodeEvent
-from tune_cnn.trials.nodes_in_use import NodesInUse
-from tune_cnn.trials.placing import room
+from tune_cnn.trials.nodes.fleet import Nodes
+from tune_cnn.trials.nodes.losses import Loss
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent
+from tune_cnn.trials.nodes.nodes_in_use import NodesInUse
+from tune_cnn.trials.nodes.placing import room
 
 
 def cluster(*names: str, going: Mapping[str, float] | None = None) -> Nodes:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from scripted_drivers import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials.losses import RETRIES, Loss
+from tune_cnn.trials.nodes.losses import RETRIES, Loss
 from tune_cnn.trials.tune_loop import run_trials
 
 

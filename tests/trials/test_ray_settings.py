@@ -31,7 +31,7 @@ def test_who_asks_for_uvs_workers_gets_them(tmp_path: Path) -> None:
 CONSTANTS = """
 import json, sys, time
 FIRST
-import tune_cnn.trials.tune_loop, tune_cnn.trials.cluster
+import tune_cnn.trials.tune_loop, tune_cnn.trials.cluster.machines
 kept = {}
 for name, module in list(sys.modules.items()):
     if name == "ray" or name.startswith("ray."):

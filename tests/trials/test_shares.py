@@ -9,7 +9,7 @@ from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.training.process.mps import PIPES, SM_SHARE_PCT
 from tune_cnn.trials import cluster
-from tune_cnn.trials.cluster import fit, phase_slots
+from tune_cnn.trials.cluster.machines import fit, phase_slots
 from tune_cnn.trials.trainable import WarmTrial
 from tune_cnn.trials.tune_loop import run_trials
 

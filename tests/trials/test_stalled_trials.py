@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scripted_drivers import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials.node_processes import born
+from tune_cnn.trials.stalls.node_processes import born
 from tune_cnn.trials.tune_loop import run_trials
 
 BOUND_S = 3.0  # that these tests wait for, where users wait a minute

@@ -4,7 +4,7 @@ import pytest
 
 from tune_cnn.errors import STALLED
 from tune_cnn.training.progress import Doing, Moved, Progress
-from tune_cnn.trials.stalls import (
+from tune_cnn.trials.stalls.stalls import (
     COMPILE_S,
     FIRST_STEPS_S,
     LEAST_S,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tune_cnn.trials.stall_round import Stall, Told
-from tune_cnn.trials.stalls_heard import StallsHeard
+from tune_cnn.trials.stalls.stall_round import Stall, Told
+from tune_cnn.trials.stalls.stalls_heard import StallsHeard
 
 import ray  # isort: skip
 

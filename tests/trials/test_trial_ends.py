@@ -5,8 +5,8 @@ import tempfile
 from scripted_drivers import Script, cpu_slots, payload, trial
 
 from tune_cnn.trials import tune_loop
-from tune_cnn.trials.cluster import connected
-from tune_cnn.trials.losses import RETRIES, Loss
+from tune_cnn.trials.cluster.machines import connected
+from tune_cnn.trials.nodes.losses import RETRIES, Loss
 from tune_cnn.trials.tune_loop import run_trials
 
 

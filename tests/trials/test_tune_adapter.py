@@ -7,7 +7,7 @@ from scripted_drivers import Script, trial
 from test_nodes_in_use import Fleet, cluster
 
 from tune_cnn.states import TrialState
-from tune_cnn.trials.nodes_in_use import NodesInUse
+from tune_cnn.trials.nodes.nodes_in_use import NodesInUse
 from tune_cnn.trials.tune_adapter import TuneAdapter
 
 

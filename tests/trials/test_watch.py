@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tune_cnn.trials.watch import Patience, Silence, Watch, gone, refused, silent
+from tune_cnn.trials.stalls.watch import Patience, Silence, Watch, gone, refused, silent
 
 
 def looks(

@@ -12,7 +12,7 @@ app = typer.Typer()
 def recipes(as_json: Json = False, debug: Debug = False) -> None:
     """The search spaces that come with tune_cnn."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import catalog as shipped
+    from tune_cnn.study.commands import catalog as shipped
 
     print_result(shipped.recipes(), as_json, printed.recipes)
 
@@ -21,7 +21,7 @@ def recipes(as_json: Json = False, debug: Debug = False) -> None:
 def strategies(as_json: Json = False, debug: Debug = False) -> None:
     """The time-efficient training strategies that a space can search, each with its paper."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import catalog as shipped
+    from tune_cnn.study.commands import catalog as shipped
 
     print_result(shipped.strategies(), as_json, printed.strategies)
 

@@ -46,7 +46,7 @@ def submit(
 ) -> None:
     """Send a search to a Ray cluster, where it outlives this machine. The same command again finds it, or goes on."""
     from tune_cnn.spec import load_spec
-    from tune_cnn.study import fleet
+    from tune_cnn.study.commands import fleet
 
     checked = load_spec(spec, overrides or [])
     sent = fleet.submit(
@@ -66,7 +66,7 @@ def submit(
 @app.command()
 def watch(study: StudyName, jobs_url: JobsUrl = None, home: Home = HOME, debug: Debug = False) -> None:
     """Show what a submitted search prints until it ends. Ctrl-C leaves the search alone."""
-    from tune_cnn.study import fleet
+    from tune_cnn.study.commands import fleet
 
     fleet.watch(study, home, jobs_url)
 
@@ -82,7 +82,7 @@ def cancel(
     debug: Debug = False,
 ) -> None:
     """End a submitted search at its epoch, with checkpoints kept; with --now at once."""
-    from tune_cnn.study import fleet
+    from tune_cnn.study.commands import fleet
 
     how = "is ended" if now else "ends at the epoch, checkpoints are kept"
     ended = fleet.cancel(study, home, jobs_url, at_once=now, python=python)
@@ -92,7 +92,7 @@ def cancel(
 @app.command()
 def logs(study: StudyName, jobs_url: JobsUrl = None, home: Home = HOME, debug: Debug = False) -> None:
     """What a submitted search has printed so far."""
-    from tune_cnn.study import fleet
+    from tune_cnn.study.commands import fleet
 
     text = fleet.logs(study, home, jobs_url)
     write(lambda: sys.stdout.write(text))
@@ -180,10 +180,10 @@ def doctor(
 ) -> None:
     """Look whether the machines are well: this one, or every node of a cluster. Exit code 1 where something is not."""
     from tune_cnn.reports.terminal.health_table import health
-    from tune_cnn.study import commands
-    from tune_cnn.study.fleet import doctor as examined
+    from tune_cnn.study.commands import studies
+    from tune_cnn.study.commands.fleet import doctor as examined
 
-    report = examined(of, commands.locations(home, tracking_uri, address, storage, debug=debug), clean=clean)
+    report = examined(of, studies.locations(home, tracking_uri, address, storage, debug=debug), clean=clean)
     print_result(report, as_json, health)
     if not report["ok"]:
         raise typer.Exit(1)

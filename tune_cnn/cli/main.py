@@ -11,7 +11,7 @@ import typer
 from tune_cnn.cli import catalog, fleet, questions, studies
 from tune_cnn.cli.output import mend_streams, say
 from tune_cnn.errors import InputError, Interrupted, NothingFits, TuneCnnError
-from tune_cnn.study.signals import end_at_once, signals_end_at_once
+from tune_cnn.study.session.signals import end_at_once, signals_end_at_once
 
 app = typer.Typer(name="tune-cnn", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for part in (studies, questions, fleet, catalog):

@@ -32,9 +32,9 @@ def data(
 ) -> None:
     """What was understood of the images: parts, classes, sizes; what is broken, blank or there twice; a sheet."""
     from tune_cnn.reports.terminal.data_table import data as show
-    from tune_cnn.study import commands, looking
+    from tune_cnn.study.commands import looking, studies
 
-    cache_dir = commands.locations(None, None, None, None, debug=debug).cache_dir
+    cache_dir = studies.locations(None, None, None, None, debug=debug).cache_dir
     print_result(looking.look(looking.spec_of(of, overrides or []), cache_dir, output), as_json, show)
 
 
@@ -75,15 +75,17 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """What is better, and how sure is that: train every combination over several seeds. Run it again to continue."""
-    from tune_cnn.study import asking
+    from tune_cnn.study.commands import questions
 
-    locations = asking.locations(home, tracking_uri, address, storage, debug=debug)
-    wanted = asking.comparison(over, values or [], seeds, equal, study, limit, beside=beside, then_combine=then_combine)
+    locations = questions.locations(home, tracking_uri, address, storage, debug=debug)
+    wanted = questions.comparison(
+        over, values or [], seeds, equal, study, limit, beside=beside, then_combine=then_combine
+    )
     if dry_run:
-        print_result(asking.dry_compare(spec, overrides or [], wanted, locations), as_json, asking.show_dry_run)
+        print_result(questions.dry_compare(spec, overrides or [], wanted, locations), as_json, questions.show_dry_run)
         return
-    document = asking.compare(spec, overrides or [], wanted, locations, again=again())
-    print_result(document, as_json, asking.show_compare)
+    document = questions.compare(spec, overrides or [], wanted, locations, again=again())
+    print_result(document, as_json, questions.show_compare)
 
 
 @app.command()
@@ -108,11 +110,11 @@ def profile(
     """Where the time of a step goes: over batch, loader, workers and all else that costs. Run it again to continue."""
     from tune_cnn.reports.terminal import profile_table
     from tune_cnn.spec import load_spec
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
     from tune_cnn.study.profiling import course
 
     checked = load_spec(spec, overrides or [])
-    locations = commands.locations(home, tracking_uri, address, None, debug=debug)
+    locations = studies.locations(home, tracking_uri, address, None, debug=debug)
     counts = None if ranks is None else _numbers("--ranks", ranks)
     if dry_run:
         found = course.dry_run(checked, locations, ranks=counts, minutes=minutes, study=study)
@@ -153,14 +155,14 @@ def gradients(
     """Which mini-batches are like the whole set: how far are their gradients? Run it again to continue."""
     from tune_cnn.reports.terminal import gradients_table
     from tune_cnn.spec import load_spec
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
     from tune_cnn.study.gradients import course
 
     checked = course.named(load_spec(spec, overrides or []), study)
     asked = course.asked_for(
         metric, checked, every=every, seeds=seeds, control=control, backbone=backbone, weights=weights
     )
-    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    locations = studies.locations(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
         print_result(course.gradients_cost(checked, asked, locations), as_json, course.show_cost)
         return

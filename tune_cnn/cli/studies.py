@@ -37,16 +37,16 @@ def search(
     if schema:
         print_json(spec_schema())
         return
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
     checked = load_spec(spec, overrides or [])
-    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
+    locations = studies.locations(home, tracking_uri, address, storage, debug=debug)
     if dry_run:
         from tune_cnn.reports.terminal.dry_run import dry_run as show_dry_run
 
-        print_result(commands.dry_run(checked, locations), as_json, show_dry_run)
+        print_result(studies.dry_run(checked, locations), as_json, show_dry_run)
         return
-    print_result(commands.search(checked, locations, again=again()), as_json, commands.show_search)
+    print_result(studies.search(checked, locations, again=again()), as_json, studies.show_search)
 
 
 @app.command()
@@ -60,9 +60,9 @@ def status(
 ) -> None:
     """How a study stands."""
     from tune_cnn.reports.terminal import printed, submitted
-    from tune_cnn.study import commands, fleet
+    from tune_cnn.study.commands import fleet, studies
 
-    of = commands.study(study, home, tracking_uri)
+    of = studies.study(study, home, tracking_uri)
     if nodes:
         print_result({"study": study, "nodes": of.nodes()}, as_json, printed.nodes)
         return
@@ -73,9 +73,9 @@ def status(
 def list_(home: Home = HOME, tracking_uri: Asked = None, as_json: Json = False, debug: Debug = False) -> None:
     """The studies of a home, and those that the tracking server alone holds."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    rows = commands.list_studies(home, tracking_uri)
+    rows = studies.list_studies(home, tracking_uri)
     if rows or as_json:
         print_result(rows, as_json, printed.studies)
     else:
@@ -92,10 +92,10 @@ def front(
     debug: Debug = False,
 ) -> None:
     """The front of a study: its non-dominated epoch points."""
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    found = commands.front(study, home, tracking_uri, accelerator=accelerator)
-    print_result(found, as_json, commands.show_front)
+    found = studies.front(study, home, tracking_uri, accelerator=accelerator)
+    print_result(found, as_json, studies.show_front)
 
 
 @app.command()
@@ -119,11 +119,11 @@ def confirm(
     debug: Debug = False,
 ) -> None:
     """Train the front's best points again, alone on their hardware and over several seeds. Run it again to continue."""
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
-    document = commands.confirm(study, locations, points=points, seeds=seeds, accelerator=accelerator, again=again())
-    print_result(document, as_json, commands.show_confirm)
+    locations = studies.locations(home, tracking_uri, address, storage, debug=debug)
+    document = studies.confirm(study, locations, points=points, seeds=seeds, accelerator=accelerator, again=again())
+    print_result(document, as_json, studies.show_confirm)
 
 
 @app.command()
@@ -145,10 +145,10 @@ def transfer(
 ) -> None:
     """Predict the front on another type of accelerator: what it costs is probed there, what it learns is the same."""
     from tune_cnn.reports.terminal.transfer_table import transferred
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    locations = commands.locations(home, tracking_uri, address, storage, debug=debug)
-    found = commands.transfer(
+    locations = studies.locations(home, tracking_uri, address, storage, debug=debug)
+    found = studies.transfer(
         study, locations, accelerator=accelerator, source=source, probes=probes, configurations=configurations
     )
     print_result(found, as_json, transferred)
@@ -174,7 +174,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """The configuration that fits a preference, with what it promises. Without a preference: the knee."""
-    from tune_cnn.study import commands, exporting
+    from tune_cnn.study.commands import exporting, studies
 
     wanted = exporting.Wanted(
         max_time_s=max_time,
@@ -185,7 +185,7 @@ def export(
         epoch=epoch,
         accelerator=accelerator,
     )
-    of = commands.study(study, home, tracking_uri)
+    of = studies.study(study, home, tracking_uri)
     chosen = exporting.export(of, wanted, form=form, as_json=as_json, output=output)
     if chosen is not None:
         write(lambda: sys.stdout.write(chosen))
@@ -211,10 +211,10 @@ def train(
 ) -> None:
     """Train a configuration to its stop epoch, and say how far its promise was kept."""
     from tune_cnn.reports.terminal import printed
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    locations = commands.locations(None, tracking_uri, address, None, debug=debug)
-    result = commands.train(config, locations, output=output, all_data=all_data, register=register)
+    locations = studies.locations(None, tracking_uri, address, None, debug=debug)
+    result = studies.train(config, locations, output=output, all_data=all_data, register=register)
     print_result(result, as_json, printed.training)
 
 
@@ -228,9 +228,9 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write the report of a study: one HTML file that needs nothing else."""
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    path = commands.study(study, home, tracking_uri).report(output)
+    path = studies.study(study, home, tracking_uri).report(output)
     print_result({"study": study, "report": str(path)}, as_json, lambda r: say(f"Report: {r['report']}"))
 
 
@@ -243,9 +243,9 @@ def delete(
     debug: Debug = False,
 ) -> None:
     """Delete a study from its home. MLflow keeps its runs."""
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    studied = commands.known_study(study, home)
+    studied = studies.known_study(study, home)
     if not yes:
         if not sys.stdin.isatty():
             raise InputError("delete: asks first, and there is no terminal to answer on; give --yes")
@@ -260,7 +260,7 @@ def sync(
     study: StudyName, home: Home = HOME, tracking_uri: Tracking = None, as_json: Json = False, debug: Debug = False
 ) -> None:
     """Deliver to MLflow what a search still holds."""
-    from tune_cnn.study import commands
+    from tune_cnn.study.commands import studies
 
-    delivered = commands.sync(study, home, tracking_uri)
+    delivered = studies.sync(study, home, tracking_uri)
     print_result({"study": study, "delivered": delivered}, as_json, lambda r: say(f"{delivered} changes delivered."))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tune_cnn.errors import StudyError
 from tune_cnn.records.document import StudyArchive
-from tune_cnn.study.asked import question_of
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.questions.asked import question_of
 
 
 def write_answer(archive: StudyArchive, path: Path, *, commands: NextCommands) -> Path:

@@ -6,7 +6,7 @@ from datetime import datetime
 from statistics import median
 
 from tune_cnn.records.rows import NodeRecord
-from tune_cnn.trials.node_health import Happened, NodeEvent, slow_nodes
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent, slow_nodes
 from tune_cnn.untyped import Plain
 
 LOSSES = {Happened.LOST, Happened.BROKE, Happened.GONE}

@@ -19,13 +19,13 @@ from tune_cnn.spec.parts import study_name
 from tune_cnn.states import TrialState
 from tune_cnn.study.accelerators import as_there, check_type, on_type_alone, prediction_of, searched_types
 from tune_cnn.study.archive import as_it_stands, feasible_points, open_store, read_archive, spec_of
-from tune_cnn.study.asked import question_of
 from tune_cnn.study.confirming.plan import progress
-from tune_cnn.study.failures import failures
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.nodes import notes, summaries
+from tune_cnn.study.questions.asked import question_of
+from tune_cnn.study.session.failures import failures
 from tune_cnn.untyped import Plain, Untyped
 
 log = logging.getLogger(__name__)

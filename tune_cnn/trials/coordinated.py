@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.coordinator import MOST_CALLS, SlotCoordinator
-from tune_cnn.trials.stalls_heard import StallsHeard
+from tune_cnn.trials.stalls.stalls_heard import StallsHeard
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.stall_round import StallRound, Told
-from tune_cnn.trials.stalls import Beat
+from tune_cnn.trials.stalls.stall_round import StallRound, Told
+from tune_cnn.trials.stalls.stalls import Beat
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip

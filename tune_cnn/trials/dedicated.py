@@ -11,14 +11,14 @@ from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
 from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.beats import Beats
-from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.code import add_import_folders, import_folders
+from tune_cnn.trials.cluster.code import add_import_folders, import_folders
+from tune_cnn.trials.cluster.machines import Slots
 from tune_cnn.trials.coordinated import Coordinator
-from tune_cnn.trials.fleet import FleetWatch, node_of_actor
-from tune_cnn.trials.leaving import Notice
-from tune_cnn.trials.losses import Loss, loss_of
+from tune_cnn.trials.nodes.fleet import FleetWatch, node_of_actor
+from tune_cnn.trials.nodes.leaving import Notice
+from tune_cnn.trials.nodes.losses import Loss, loss_of
 from tune_cnn.trials.ranks import HERE_S, TRAINING, RankGroup, Watched, lost
+from tune_cnn.trials.stalls.beats import Beats
 from tune_cnn.trials.waiting import answered_some_time
 from tune_cnn.untyped import Plain, Untyped
 

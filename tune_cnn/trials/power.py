@@ -9,8 +9,8 @@ from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.training.power.holding import PowerHolder, restore_left
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.code import add_import_folders, import_folders
-from tune_cnn.trials.remote import answer_of, call_on_each
+from tune_cnn.trials.cluster.code import add_import_folders, import_folders
+from tune_cnn.trials.cluster.remote import answer_of, call_on_each
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip

@@ -12,9 +12,9 @@ from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.beats import Beats
-from tune_cnn.trials.code import add_import_folders
-from tune_cnn.trials.stalls import USERS_S
+from tune_cnn.trials.cluster.code import add_import_folders
+from tune_cnn.trials.stalls.beats import Beats
+from tune_cnn.trials.stalls.stalls import USERS_S
 from tune_cnn.trials.waiting import answered
 from tune_cnn.untyped import Untyped
 

@@ -13,14 +13,14 @@ from tune_cnn.training.messages import EpochResult, LeftEpoch, TrainingJob
 from tune_cnn.training.process.mps import cap_sms
 from tune_cnn.training.progress import PROGRESS, Doing
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.beats import Beats
 from tune_cnn.trials.checkpoints import folder_of
-from tune_cnn.trials.code import add_import_folders
+from tune_cnn.trials.cluster.code import add_import_folders
+from tune_cnn.trials.cluster.leftovers import remove_leftovers
 from tune_cnn.trials.coordinator import Begin
 from tune_cnn.trials.first_call import FirstCall
-from tune_cnn.trials.leaving import Notice, SlotLeft
-from tune_cnn.trials.leftovers import remove_leftovers
+from tune_cnn.trials.nodes.leaving import Notice, SlotLeft
 from tune_cnn.trials.ranks import TRAINING, RankGroup, Watched, lost
+from tune_cnn.trials.stalls.beats import Beats
 from tune_cnn.trials.waiting import answered, answered_some_time
 from tune_cnn.untyped import Plain, Untyped
 

@@ -7,9 +7,9 @@ from typing import Protocol
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.states import TrialState
 from tune_cnn.trials.coordinated import Coordinator
-from tune_cnn.trials.losses import RETRIES, Loss, Losses
-from tune_cnn.trials.node_health import NodeEvent
-from tune_cnn.trials.nodes_in_use import NodesInUse
+from tune_cnn.trials.nodes.losses import RETRIES, Loss, Losses
+from tune_cnn.trials.nodes.node_health import NodeEvent
+from tune_cnn.trials.nodes.nodes_in_use import NodesInUse
 from tune_cnn.untyped import Plain, Untyped
 
 

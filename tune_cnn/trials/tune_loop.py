@@ -12,14 +12,14 @@ from tune_cnn.errors import DeviceLost
 from tune_cnn.owner import write_owner
 from tune_cnn.states import TrialState
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.cluster import Slots, autoscales
-from tune_cnn.trials.code import import_folders
+from tune_cnn.trials.cluster.code import import_folders
+from tune_cnn.trials.cluster.leftovers import PREFIX
+from tune_cnn.trials.cluster.machines import Slots, autoscales
+from tune_cnn.trials.cluster.ray_output import tune_silent
 from tune_cnn.trials.coordinated import Coordinator
-from tune_cnn.trials.fleet import FleetWatch, node_of_actor
-from tune_cnn.trials.leaving import SlotLeft
-from tune_cnn.trials.leftovers import PREFIX
-from tune_cnn.trials.nodes_in_use import AUTOSCALED_S, WAIT_S, NodesInUse
-from tune_cnn.trials.ray_output import tune_silent
+from tune_cnn.trials.nodes.fleet import FleetWatch, node_of_actor
+from tune_cnn.trials.nodes.leaving import SlotLeft
+from tune_cnn.trials.nodes.nodes_in_use import AUTOSCALED_S, WAIT_S, NodesInUse
 from tune_cnn.trials.trainable import Payload, WarmTrial
 from tune_cnn.trials.tune_adapter import Driver, Opening, TuneAdapter
 from tune_cnn.untyped import Plain, Untyped

@@ -11,7 +11,7 @@ from tune_cnn.errors import ResourceError, SpecError
 from tune_cnn.study.checks.adapting import adapt
 from tune_cnn.study.checks.device import check_device
 from tune_cnn.training.messages import DeviceFound
-from tune_cnn.trials.cluster import Slots, slots_on_a_gpu
+from tune_cnn.trials.cluster.machines import Slots, slots_on_a_gpu
 
 CARD = DeviceFound(name="NVIDIA X", total_mib=8000.0, context_mib=500.0)
 

@@ -10,7 +10,7 @@ from tune_cnn.states import RunState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.confirming.plan import plan, settings
 from tune_cnn.study.confirming.runs import confirm_runs
-from tune_cnn.study.session import Report
+from tune_cnn.study.session.session import Report
 
 SPEC_OF = spec_with()
 OBJECTIVES = SPEC_OF.objective_metrics

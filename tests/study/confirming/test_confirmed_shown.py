@@ -16,10 +16,10 @@ from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal import printed
 from tune_cnn.states import RunState, TrialState
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.commands import FrontDocument, show_search
+from tune_cnn.study.commands.studies import FrontDocument, show_search
 from tune_cnn.study.confirming.plan import plan, settings
-from tune_cnn.study.failures import nothing_confirmed, nothing_found
 from tune_cnn.study.report import candidates
+from tune_cnn.study.session.failures import nothing_confirmed, nothing_found
 from tune_cnn.study.training.promises import kept
 
 

@@ -18,7 +18,7 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.checks.preflight import check_unchanged
 from tune_cnn.study.confirming.plan import is_left, plan, settings
 from tune_cnn.study.seeds import confirm_seed
-from tune_cnn.study.signals import interruptible
+from tune_cnn.study.session.signals import interruptible
 
 
 def test_the_plan_is_the_same_at_every_start(home: Path) -> None:

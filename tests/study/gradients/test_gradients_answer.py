@@ -17,7 +17,6 @@ from tune_cnn.reports.gradients_report import Verdict
 from tune_cnn.spec import load_spec, parse_spec
 from tune_cnn.states import StudyState, TrialState
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.gradients.answer import answer, phases_of, report_of, seen_of
 from tune_cnn.study.gradients.asked import AskedFor, asked_for, check_images, check_spec
 from tune_cnn.study.gradients.cost import in_words, passes
@@ -27,6 +26,7 @@ from tune_cnn.study.gradients.phases import phases
 from tune_cnn.study.gradients.policies import farthest
 from tune_cnn.study.gradients.shown import write_files
 from tune_cnn.study.gradients.statistics import correlation, difference, mean, parts, rank_correlation
+from tune_cnn.study.questions.asked import refuse_question
 from tune_cnn.study.study import Study
 from tune_cnn.training.gradients.measured import CONTROL, Measured
 

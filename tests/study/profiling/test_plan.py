@@ -11,7 +11,7 @@ from tune_cnn.spec.costs import cost_key
 from tune_cnn.study.profiling.cells import Cell
 from tune_cnn.study.profiling.plan import Place, cells_in, keep, known_of, seconds_of
 from tune_cnn.study.profiling.ranks import with_ranks
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster.machines import Slots
 
 SLOTS = Slots(count=1, bundles=({"CPU": 2.0},), gpu_share=0.0, slots_per_gpu=1)
 MEASURED = {"images_per_s": 640.0, "step_time_ms": 100.0, "eval_time_s": 0.5, "compile_time_s": 1.0}

@@ -25,7 +25,7 @@ from tune_cnn.study.searching.hooks import raise_failure
 from tune_cnn.study.searching.startup import teach_costs
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.messages import Inspection, LoadersFound
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster.machines import Slots
 
 INFO: dict[str, Any] = {
     "data": {"key": "k", "train_images": 640, "validation_images": 64, "image_size": [8, 8]},

@@ -11,9 +11,9 @@ from tune_cnn.records.store import Store
 from tune_cnn.search.curve_model.observations import REFERENCE_AFTER
 from tune_cnn.spec.resources import Phase
 from tune_cnn.states import TrialState
-from tune_cnn.study.failures import nothing_found
 from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.hooks import raise_failure
+from tune_cnn.study.session.failures import nothing_found
 
 
 def test_hands_out_the_budget_of_trials_and_no_more(make: Make, store: Store) -> None:

@@ -11,7 +11,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.states import TrialState
 from tune_cnn.study.nodes import notes, summaries
 from tune_cnn.study.searching.hooks import raise_failure
-from tune_cnn.trials.node_health import Happened, NodeEvent
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent
 
 
 def event(node: str, happened: Happened, trial: int | None = None, why: str | None = None) -> NodeEvent:

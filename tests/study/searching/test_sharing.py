@@ -11,7 +11,7 @@ from tune_cnn.spec.costs import Cost
 from tune_cnn.study.searching.sharing import compare
 from tune_cnn.training.messages import Probe
 from tune_cnn.trials import cluster
-from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.cluster.machines import Slots, fit
 
 PARAMS = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}
 ROWS = [{"params": {**PARAMS, "batch_size": b}, "fits": True, "trial_s": s} for b, s in ((64, 8.0), (128, 6.0))]

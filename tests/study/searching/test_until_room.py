@@ -12,7 +12,7 @@ from study.made_up import session_of, spec_with
 from tune_cnn.errors import StoreError, StoreFull
 from tune_cnn.records.store import Store
 from tune_cnn.study.searching.until_room import LEAST_MIB, LOOK_S, PATIENCE_S, StudyWriter, UntilRoom
-from tune_cnn.study.session import Session
+from tune_cnn.study.session.session import Session
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tune_cnn.spec import load_spec
 from tune_cnn.study.submitting.places import places
 from tune_cnn.study.submitting.remembered import Sent, remember, remembered
 from tune_cnn.study.submitting.versions import check_same, differing, versions
-from tune_cnn.trials.cluster import why_never
+from tune_cnn.trials.cluster.machines import why_never
 from tune_cnn.trials.jobs import package
 from tune_cnn.trials.jobs.sealing import seal, unseal
 from tune_cnn.trials.jobs.server import Job, JobsServer, latest

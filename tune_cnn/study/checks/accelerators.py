@@ -7,7 +7,7 @@ from tune_cnn.errors import ResourceError, SpecError
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.study.checks.preflight import Checked, check
 from tune_cnn.study.machine import by_type
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster.machines import Slots
 from tune_cnn.untyped import Plain
 
 BY_HARDWARE = ("precision", "compile", "loader", "loader_workers")  # the keys of which some hardware lacks values

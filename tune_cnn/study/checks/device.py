@@ -5,7 +5,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.spec.prices import measured_by
 from tune_cnn.training.messages import DeviceFound
 from tune_cnn.training.process.memory_share import CONTEXT_MIB, memory_fraction
-from tune_cnn.trials.cluster import Slots, slots_on_a_gpu
+from tune_cnn.trials.cluster.machines import Slots, slots_on_a_gpu
 
 
 def check_device(spec: StudySpec, slots: Slots, device: DeviceFound) -> list[str]:

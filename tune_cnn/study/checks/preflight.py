@@ -12,13 +12,13 @@ from tune_cnn.spec.strategies import Cards, check_strategies
 from tune_cnn.study.checks.adapting import adapt, joined_batches
 from tune_cnn.study.checks.device import check_device
 from tune_cnn.study.checks.shared_memory import check_shared_memory
-from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.machine import of_phase, versions
+from tune_cnn.study.session.jobs import user_calls
 from tune_cnn.training.messages import Inspection
-from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.code import code_key
+from tune_cnn.trials.cluster.code import code_key
+from tune_cnn.trials.cluster.machines import Slots
+from tune_cnn.trials.cluster.remote import call_on_node
 from tune_cnn.trials.first_call import FirstCall
-from tune_cnn.trials.remote import call_on_node
 from tune_cnn.untyped import Plain
 
 POWER = "gpu_power_limit_w"  # as the inspection finds it, in a node's hardware

@@ -9,7 +9,7 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.states import RunState
 from tune_cnn.study.accelerators import TRANSFERRED
 from tune_cnn.study.machine import CONFIRMED_ON, differences, key_of, machine_of, on_type
-from tune_cnn.study.session import Report, Session
+from tune_cnn.study.session.session import Report, Session
 from tune_cnn.untyped import Plain
 
 

@@ -16,7 +16,7 @@ from tune_cnn.study.comparing.plan import runs_of
 from tune_cnn.study.comparing.training import Trainer
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.questions.question import Here, Run
-from tune_cnn.trials.cluster import phase_slots
+from tune_cnn.trials.cluster.machines import phase_slots
 from tune_cnn.untyped import Plain
 
 IMAGES = ("train_images", "validation_images", "test_images")

@@ -14,7 +14,7 @@ from tune_cnn.study.comparing.comparison import Comparison
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.questions.course import Answered, ask
 from tune_cnn.study.questions.course import dry_run as reckon
-from tune_cnn.study.session import Report
+from tune_cnn.study.session.session import Report
 from tune_cnn.untyped import Plain
 
 

@@ -9,9 +9,9 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.rows import PointRecord, TrialRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.comparing.cells import Cell
 from tune_cnn.study.comparing.combining import combined
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.study.questions.question import Run
 from tune_cnn.untyped import Plain
 

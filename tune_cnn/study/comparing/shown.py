@@ -13,9 +13,9 @@ from tune_cnn.reports.figures.comparison_picture import curves_picture
 from tune_cnn.reports.html.comparison import write_comparison
 from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.comparing.answer import answer_of, notes_of
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.untyped import Plain
 
 

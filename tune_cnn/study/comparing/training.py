@@ -10,13 +10,13 @@ from tune_cnn.metrics import unusable
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import TrialState
 from tune_cnn.study.comparing.cells import changed
-from tune_cnn.study.jobs import job_template, loop_of, stalls_of
 from tune_cnn.study.questions.question import Here, Run
+from tune_cnn.study.session.jobs import job_template, loop_of, stalls_of
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import folder_of, forget
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
-from tune_cnn.trials.losses import Losses
+from tune_cnn.trials.nodes.losses import Losses
 from tune_cnn.trials.trainable import end_of
 
 End = tuple[TrialState, str | None]

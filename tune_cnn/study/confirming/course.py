@@ -11,18 +11,18 @@ from tune_cnn.spec import StudySpec
 from tune_cnn.states import RunState
 from tune_cnn.study.accelerators import as_there, searched_types
 from tune_cnn.study.archive import open_store, read_archive, spec_of
-from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.checks.preflight import check, check_measurable
 from tune_cnn.study.checks.resume import check_confirmable
 from tune_cnn.study.confirming.plan import phase_of, plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
-from tune_cnn.study.failures import nothing_confirmed
 from tune_cnn.study.front import Front
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import by_type
-from tune_cnn.study.session import Report, Session, on_ray
-from tune_cnn.study.signals import LEAVING, interruptible
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.study.questions.asked import refuse_question
+from tune_cnn.study.session.failures import nothing_confirmed
+from tune_cnn.study.session.session import Report, Session, on_ray
+from tune_cnn.study.session.signals import LEAVING, interruptible
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.untyped import Plain
 
 

@@ -14,14 +14,14 @@ from tune_cnn.spec.resources import Phase
 from tune_cnn.states import RunState
 from tune_cnn.study.checks.resume import keep_machine
 from tune_cnn.study.confirming.plan import phase_of
-from tune_cnn.study.jobs import job_template, loop_of, stalls_of
 from tune_cnn.study.machine import on_type
-from tune_cnn.study.session import Session
+from tune_cnn.study.session.jobs import job_template, loop_of, stalls_of
+from tune_cnn.study.session.session import Session
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.checkpoints import remove
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
-from tune_cnn.trials.losses import Losses
+from tune_cnn.trials.nodes.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 

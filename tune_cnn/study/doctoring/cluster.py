@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tune_cnn.errors import first_line
 from tune_cnn.spec import StudySpec
-from tune_cnn.study.bounded import bounded
+from tune_cnn.study.doctoring.bounded import bounded
 from tune_cnn.study.doctoring.here import leftovers_check
 from tune_cnn.training.inspection.between_nodes import faults_of, read_probes, remove_probes, write_probe
 from tune_cnn.training.inspection.health import NodeFacts
@@ -100,7 +100,7 @@ class Examination:
             self._report[name].append(check)
 
     def leftovers(self, *, clean: bool) -> None:
-        path = f"tune_cnn.trials.leftovers:{'remove' if clean else 'find'}_leftovers"
+        path = f"tune_cnn.trials.cluster.leftovers:{'remove' if clean else 'find'}_leftovers"
         for name, found in self._ask(path, "leftovers", "answers", ROUND_S, lambda name: ()).items():
             self._report[name].append(leftovers_check(found))
 

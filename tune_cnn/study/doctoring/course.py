@@ -6,15 +6,15 @@ from dataclasses import asdict
 from tune_cnn.as_found import left_as_found
 from tune_cnn.errors import TuneCnnError, first_line
 from tune_cnn.spec import StudySpec
-from tune_cnn.study.bounded import bounded
+from tune_cnn.study.doctoring.bounded import bounded
 from tune_cnn.study.doctoring.cluster import DATA_S, ROUND_S, Examination, Report
 from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, store_check
-from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.session.jobs import user_calls
 from tune_cnn.training.inspection.health import NodeFacts, find_facts
 from tune_cnn.training.inspection.health_checks import Check, check_disk, check_images, checks_of
 from tune_cnn.training.inspection.images import find_images
-from tune_cnn.trials.leftovers import find_leftovers, remove_leftovers
+from tune_cnn.trials.cluster.leftovers import find_leftovers, remove_leftovers
 from tune_cnn.untyped import Plain
 
 
@@ -56,9 +56,9 @@ def _cluster(
     locations: Locations, here: NodeFacts, spec: StudySpec | None, report: Report, driver: str, *, clean: bool
 ) -> None:
     """Join it, without a share of anybody's resources."""
-    from tune_cnn.trials.address import why_silent  # with it comes Ray, which takes seconds
-    from tune_cnn.trials.cluster import connected
-    from tune_cnn.trials.every_node import every_node
+    from tune_cnn.trials.cluster.address import why_silent  # with it comes Ray, which takes seconds
+    from tune_cnn.trials.cluster.every_node import every_node
+    from tune_cnn.trials.cluster.machines import connected
 
     address = locations.address
     assert address is not None

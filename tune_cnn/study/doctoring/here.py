@@ -7,10 +7,10 @@ from pathlib import Path
 from tune_cnn.errors import TuneCnnError, first_line
 from tune_cnn.records.file_system import network_file_system
 from tune_cnn.records.mlflow.environment import check_uri, database_path, is_sqlite, make_quiet, shown_uri
-from tune_cnn.study.bounded import bounded
+from tune_cnn.study.doctoring.bounded import bounded
 from tune_cnn.study.locations import Locations
 from tune_cnn.training.inspection.health_checks import Check
-from tune_cnn.trials.leftovers import Leftover
+from tune_cnn.trials.cluster.leftovers import Leftover
 from tune_cnn.untyped import Untyped
 
 STORE_S = 30.0  # a database's own limit for a connection is 10 s

@@ -9,13 +9,13 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.reports.gradients_report import Finding, GradientsReport, MetricSeen, Noise, PhaseSeen, Verdict
 from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.gradients.findings import findings
 from tune_cnn.study.gradients.notes import notes
 from tune_cnn.study.gradients.phases import Phase, phases
 from tune_cnn.study.gradients.policies import compare_command, farthest, policies_spec
 from tune_cnn.study.gradients.seen import Seen, metrics_seen, noise_seen, read
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.training.gradients.measured import CONTROL
 from tune_cnn.untyped import Plain
 

@@ -7,7 +7,7 @@ from tune_cnn.errors import InputError, nearest
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.calls import find_call
 from tune_cnn.training.gradients.measured import CONTROL, METRICS
-from tune_cnn.trials.code import add_import_folders, code_folders
+from tune_cnn.trials.cluster.code import add_import_folders, code_folders
 from tune_cnn.untyped import Plain
 
 WHERE = "--metric"

@@ -8,11 +8,11 @@ from pathlib import Path
 from tune_cnn.errors import InputError
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.gradients.asked import AskedFor, check_images
 from tune_cnn.study.gradients.cost import Passes, in_words, passes
 from tune_cnn.study.gradients.work import MeasuredTraining
 from tune_cnn.study.hints import NextCommands
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.study.questions.question import Here, Run
 from tune_cnn.study.searching.probing import Prober
 from tune_cnn.untyped import Plain

@@ -12,13 +12,13 @@ from tune_cnn.states import TrialState
 from tune_cnn.study.gradients.asked import AskedFor
 from tune_cnn.study.gradients.phases import Phase, phases
 from tune_cnn.study.gradients.seen import SHEETS, extremes, profile, read
-from tune_cnn.study.jobs import job_template, stalls_of
 from tune_cnn.study.questions.question import Here, Run
+from tune_cnn.study.session.jobs import job_template, stalls_of
 from tune_cnn.training.gradients.measured import CONTROL, OF_NET, Asked, Measured
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import folder_of, forget
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
-from tune_cnn.trials.losses import Losses
+from tune_cnn.trials.nodes.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 

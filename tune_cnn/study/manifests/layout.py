@@ -77,4 +77,4 @@ def _gpus(resources: Resources, share: float, slots: int) -> int:
         return 0
     if share == 1:
         return slots * resources.ranks
-    return math.ceil(slots / math.floor(1 / share + 1e-9))  # as trials/cluster.py counts a device's slots
+    return math.ceil(slots / math.floor(1 / share + 1e-9))  # as trials/cluster/machines.py counts a device's slots

@@ -7,10 +7,10 @@ from tune_cnn.reports.terminal import printed
 from tune_cnn.spec import StudySpec
 from tune_cnn.spec.parts import study_name
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.profiling.answer import CELL, KNOWN, cells_of, document
 from tune_cnn.study.profiling.question import Profile
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.study.questions.course import Answered, QuestionInterrupted, ask
 from tune_cnn.study.questions.course import dry_run as reckon
 from tune_cnn.untyped import Plain

@@ -10,11 +10,11 @@ from tune_cnn.reports.html.profile import write_profile
 from tune_cnn.reports.profile_report import ProfiledCell, ProfileReport
 from tune_cnn.spec import to_yaml
 from tune_cnn.study.archive import spec_of
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.profiling.answer import advice_of, cells_of, verdict_of
 from tune_cnn.study.profiling.plan import REPEATS
 from tune_cnn.study.profiling.rules import NEAR_PCT, in_words
+from tune_cnn.study.questions.asked import QUESTION
 
 
 def answer_files(archive: StudyArchive, folder: Path, *, commands: NextCommands) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from tune_cnn.study.machine import of_phase
 from tune_cnn.study.profiling.cells import Cell
 from tune_cnn.study.profiling.ranks import with_ranks
 from tune_cnn.study.searching.costs import setup_of
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.trials.dedicated import alone
 from tune_cnn.untyped import Plain
 

@@ -9,9 +9,7 @@ from tune_cnn.errors import InputError, TrialError
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import TrialState
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.hints import NextCommands
-from tune_cnn.study.jobs import job_template, stalls_of
 from tune_cnn.study.profiling.answer import CELL, KNOWN, medians
 from tune_cnn.study.profiling.cells import Cell, grid, in_blocks
 from tune_cnn.study.profiling.page import answer_files
@@ -27,11 +25,13 @@ from tune_cnn.study.profiling.plan import (
     seconds_of,
 )
 from tune_cnn.study.profiling.rules import is_disturbed
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.study.questions.left import RUN
 from tune_cnn.study.questions.question import Here, Run
+from tune_cnn.study.session.jobs import job_template, stalls_of
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.trials.dedicated import BENCH, Dedicated, ProcessLost, dedicated
-from tune_cnn.trials.losses import Losses
+from tune_cnn.trials.nodes.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 

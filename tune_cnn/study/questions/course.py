@@ -11,18 +11,18 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import open_store
-from tune_cnn.study.asked import QUESTION
 from tune_cnn.study.checks.preflight import check
-from tune_cnn.study.failures import nothing_found, paused
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.study.questions.left import left
 from tune_cnn.study.questions.opening import begin, check_limit, check_same, go_on, info_of, reopen_failed, unopened
 from tune_cnn.study.questions.question import Here, Question
 from tune_cnn.study.questions.runs import Runs
-from tune_cnn.study.session import Report, Session, on_ray
-from tune_cnn.study.signals import ENDING, interruptible
-from tune_cnn.trials.cluster import phase_slots
-from tune_cnn.trials.code import add_import_folders, code_folders
+from tune_cnn.study.session.failures import nothing_found, paused
+from tune_cnn.study.session.session import Report, Session, on_ray
+from tune_cnn.study.session.signals import ENDING, interruptible
+from tune_cnn.trials.cluster.code import add_import_folders, code_folders
+from tune_cnn.trials.cluster.machines import phase_slots
 from tune_cnn.untyped import Plain
 
 
@@ -184,5 +184,5 @@ def _write(session: Session, question: Question, archive: StudyArchive) -> dict[
         session.report(f"the report is not written ({error}); `{commands.report}` writes it from the store")
         return {}
     for name, path in files.items():
-        session.store.add_artifact(session.study, path, name)
+        session.store.deliveries.add_artifact(session.study, path, name)
     return files

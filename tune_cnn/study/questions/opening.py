@@ -8,15 +8,15 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.rows import StudyRecord
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
-from tune_cnn.study.asked import QUESTION, question_of
 from tune_cnn.study.checks.preflight import check_unchanged
 from tune_cnn.study.checks.resume import search_on
-from tune_cnn.study.failures import is_paused, may_go_well
-from tune_cnn.study.jobs import user_calls
+from tune_cnn.study.questions.asked import QUESTION, question_of
 from tune_cnn.study.questions.left import left
 from tune_cnn.study.questions.question import Here, Question
-from tune_cnn.study.session import Session
-from tune_cnn.trials.code import code_key
+from tune_cnn.study.session.failures import is_paused, may_go_well
+from tune_cnn.study.session.jobs import user_calls
+from tune_cnn.study.session.session import Session
+from tune_cnn.trials.cluster.code import code_key
 from tune_cnn.untyped import Plain
 
 

@@ -10,8 +10,8 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.checks.preflight import Checked
 from tune_cnn.study.hints import NextCommands
-from tune_cnn.study.session import Session
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.study.session.session import Session
+from tune_cnn.trials.cluster.machines import Slots
 from tune_cnn.untyped import Plain
 
 

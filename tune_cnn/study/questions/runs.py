@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tune_cnn.states import TrialState
-from tune_cnn.study.failures import AlikeFailures
 from tune_cnn.study.questions.left import RUN, left
 from tune_cnn.study.questions.question import Here, Question, Run
+from tune_cnn.study.session.failures import AlikeFailures
 
 
 class Runs:

@@ -12,17 +12,15 @@ from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import open_store
-from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.checks.accelerators import check_others
 from tune_cnn.study.checks.preflight import check_measurable, check_unchanged, inspection_call
 from tune_cnn.study.checks.resume import check_precisions
 from tune_cnn.study.confirming.plan import is_left, plan, settings
 from tune_cnn.study.confirming.runs import confirm_planned
-from tune_cnn.study.failures import failures, nothing_found, paused
 from tune_cnn.study.front import Front
 from tune_cnn.study.hints import again
-from tune_cnn.study.jobs import payload_of
 from tune_cnn.study.locations import Locations
+from tune_cnn.study.questions.asked import refuse_question
 from tune_cnn.study.searching.costs import keep_costs
 from tune_cnn.study.searching.driver import SearchDriver
 from tune_cnn.study.searching.hooks import raise_failure
@@ -34,10 +32,12 @@ from tune_cnn.study.searching.startup import (
     warm_params,
     why_nothing_left,
 )
-from tune_cnn.study.session import Session, on_ray
-from tune_cnn.study.signals import interruptible
-from tune_cnn.trials.cluster import Slots, nodes, phase_slots
-from tune_cnn.trials.code import add_import_folders, code_folders
+from tune_cnn.study.session.failures import failures, nothing_found, paused
+from tune_cnn.study.session.jobs import payload_of
+from tune_cnn.study.session.session import Session, on_ray
+from tune_cnn.study.session.signals import interruptible
+from tune_cnn.trials.cluster.code import add_import_folders, code_folders
+from tune_cnn.trials.cluster.machines import Slots, nodes, phase_slots
 from tune_cnn.trials.tune_loop import open_and_run, run_trials
 
 

@@ -11,7 +11,6 @@ from tune_cnn.reports.progress import Progress
 from tune_cnn.search.search import Possible, Search
 from tune_cnn.spec.resources import Phase
 from tune_cnn.states import TrialState
-from tune_cnn.study.failures import AlikeFailures
 from tune_cnn.study.machine import ACCELERATOR, on_type
 from tune_cnn.study.searching.begun import BegunTrials
 from tune_cnn.study.searching.budget import BudgetTracker, PhaseEnd
@@ -21,8 +20,9 @@ from tune_cnn.study.searching.node_log import NodeLog
 from tune_cnn.study.searching.running import RunningTrials
 from tune_cnn.study.searching.until_room import StudyWriter
 from tune_cnn.study.seeds import trial_seed
-from tune_cnn.study.session import Session
-from tune_cnn.trials.node_health import NodeEvent
+from tune_cnn.study.session.failures import AlikeFailures
+from tune_cnn.study.session.session import Session
+from tune_cnn.trials.nodes.node_health import NodeEvent
 from tune_cnn.trials.tune_adapter import Assignment
 from tune_cnn.untyped import Plain
 

@@ -14,9 +14,9 @@ from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.probing import STEPS, Params, Prober, late_changes, to_keep
 from tune_cnn.study.searching.sharing import ProbeIn, compare
-from tune_cnn.study.session import Report, on_ray
+from tune_cnn.study.session.session import Report, on_ray
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.untyped import Plain
 
 S_PER_HOUR = 3600

@@ -9,8 +9,8 @@ from tune_cnn.records.rows import NodeRecord
 from tune_cnn.study.hints import again
 from tune_cnn.study.nodes import NodeSummary, in_words, slow_note, summaries
 from tune_cnn.study.searching.until_room import StudyWriter
-from tune_cnn.study.session import Session
-from tune_cnn.trials.node_health import LEAST_TRIALS, Happened, NodeEvent, slower
+from tune_cnn.study.session.session import Session
+from tune_cnn.trials.nodes.node_health import LEAST_TRIALS, Happened, NodeEvent, slower
 
 
 class NodeLog:

@@ -8,12 +8,12 @@ from tune_cnn.errors import first_line
 from tune_cnn.records.costs import KnownCost
 from tune_cnn.spec import Configuration, StudySpec
 from tune_cnn.spec.strategies import Cards
-from tune_cnn.study.jobs import job_template
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.searching.costs import typical
+from tune_cnn.study.session.jobs import job_template
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.remote import ActorPool, CallLost
+from tune_cnn.trials.cluster.machines import Slots
+from tune_cnn.trials.cluster.remote import ActorPool, CallLost
 from tune_cnn.untyped import Plain
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.reports.progress import RunningTrial
 from tune_cnn.spec import StudySpec
-from tune_cnn.trials.node_health import Happened, NodeEvent
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent
 from tune_cnn.trials.tune_adapter import Assignment
 
 

@@ -6,7 +6,7 @@ from tune_cnn.errors import ResourceError
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.checks.preflight import check_measurable
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots, fit
+from tune_cnn.trials.cluster.machines import Slots, fit
 from tune_cnn.untyped import Plain
 
 TOGETHER = (4, 2)  # trials on a GPU that are tried: the first for which there are cores

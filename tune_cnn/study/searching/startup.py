@@ -22,20 +22,20 @@ from tune_cnn.study.checks.accelerators import of_all_types, possible
 from tune_cnn.study.checks.preflight import Checked, checked_with
 from tune_cnn.study.checks.resume import search_on
 from tune_cnn.study.export import read_config
-from tune_cnn.study.failures import is_paused, may_go_well
 from tune_cnn.study.front import Front
-from tune_cnn.study.jobs import user_calls
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import ACCELERATOR, of_phase, on_type
 from tune_cnn.study.searching.budget import PhaseEnd
 from tune_cnn.study.searching.costs import setup_of
 from tune_cnn.study.searching.driver import SearchDriver
-from tune_cnn.study.session import Session
-from tune_cnn.study.signals import ENDING, interruptible
+from tune_cnn.study.session.failures import is_paused, may_go_well
+from tune_cnn.study.session.jobs import user_calls
+from tune_cnn.study.session.session import Session
+from tune_cnn.study.session.signals import ENDING, interruptible
 from tune_cnn.training.messages import Inspection
 from tune_cnn.trials.checkpoints import forget
-from tune_cnn.trials.cluster import Slots
-from tune_cnn.trials.code import code_key
+from tune_cnn.trials.cluster.code import code_key
+from tune_cnn.trials.cluster.machines import Slots
 from tune_cnn.untyped import Plain
 
 

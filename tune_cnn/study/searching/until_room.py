@@ -10,7 +10,7 @@ from tune_cnn.errors import StoreFull
 from tune_cnn.records.rows import NodeRecord
 from tune_cnn.states import TrialState
 from tune_cnn.study.searching.home_quota import HomeQuota
-from tune_cnn.study.session import Session
+from tune_cnn.study.session.session import Session
 from tune_cnn.untyped import Plain
 
 P = ParamSpec("P")

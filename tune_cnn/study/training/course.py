@@ -16,21 +16,21 @@ from tune_cnn.spec.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.export import Export, read_config
 from tune_cnn.study.hints import again
-from tune_cnn.study.jobs import job_template, loop_of, stalls_of
-from tune_cnn.study.leaving import Leaving
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import differences, machine_of
-from tune_cnn.study.session import Report, on_ray
-from tune_cnn.study.signals import LEAVING, interruptible
+from tune_cnn.study.session.jobs import job_template, loop_of, stalls_of
+from tune_cnn.study.session.leaving import Leaving
+from tune_cnn.study.session.session import Report, on_ray
+from tune_cnn.study.session.signals import LEAVING, interruptible
 from tune_cnn.study.training import registration
 from tune_cnn.study.training.card import card_of
 from tune_cnn.study.training.order import CARD, CHANGES, CONFIG, WEIGHTS, Order, Outcome, promised_by
 from tune_cnn.study.training.promises import kept
 from tune_cnn.training.messages import EpochResult, TrainingJob
 from tune_cnn.trials.checkpoints import remove
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
-from tune_cnn.trials.losses import Losses
+from tune_cnn.trials.nodes.losses import Losses
 from tune_cnn.trials.trainable import end_of
 from tune_cnn.untyped import Plain
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.export import Export
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.session import Report
+from tune_cnn.study.session.session import Report
 from tune_cnn.training.messages import Program, TrainingJob
 from tune_cnn.untyped import Plain
 

@@ -10,7 +10,7 @@ from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
 from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.spec import StudySpec
-from tune_cnn.study.session import Report
+from tune_cnn.study.session.session import Report
 from tune_cnn.training.messages import Program
 
 PROGRAM = "model.pt2"

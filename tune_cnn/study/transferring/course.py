@@ -29,10 +29,10 @@ from tune_cnn.study.locations import Locations
 from tune_cnn.study.machine import machine_of
 from tune_cnn.study.searching.costs import setup_of, typical
 from tune_cnn.study.searching.probing import STEPS, Prober, late_changes
-from tune_cnn.study.session import Report, Session, on_ray
+from tune_cnn.study.session.session import Report, Session, on_ray
 from tune_cnn.study.transferring.carried import Probed, as_plain, carried_rows, check_objectives
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials.cluster import Slots, phase_slots
+from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.trials.dedicated import alone
 from tune_cnn.untyped import Plain
 
@@ -256,6 +256,6 @@ def _keep(session: Session, document: Mapping[str, Plain]) -> None:
     folder = session.locations.folder(study)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / name, json.dumps(document, indent=2) + "\n")
-    store.add_artifact(study, folder / name, name)
+    store.deliveries.add_artifact(study, folder / name, name)
     session.begin_delivery()
     session.drain()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tune_cnn.errors import InputError
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.code import outside_modules
-from tune_cnn.trials.code_size import MB, SHOWN, check_size, packed_files
+from tune_cnn.trials.cluster.code import outside_modules
+from tune_cnn.trials.cluster.code_size import MB, SHOWN, check_size, packed_files
 
 from ray._private import ray_constants  # isort: skip
 from ray._private.runtime_env import packaging  # isort: skip  # private, and where Ray's limits stand

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tune_cnn.errors import InputError, Interrupted, TuneCnnError, first_line
 from tune_cnn.spec import StudySpec
 from tune_cnn.trials import ray_settings  # (before ray)
-from tune_cnn.trials.cluster import why_never
+from tune_cnn.trials.cluster.machines import why_never
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip

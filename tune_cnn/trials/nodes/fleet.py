@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.placing import Bundle, room
+from tune_cnn.trials.nodes.placing import Bundle, room
 from tune_cnn.untyped import Plain
 
 import ray  # isort: skip

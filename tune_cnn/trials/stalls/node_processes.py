@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_cnn.trials.stalls import Process
+from tune_cnn.trials.stalls.stalls import Process
 
 STACKS_S = 3.0  # for a process to write its stacks: milliseconds, unless the node swaps
 LONGEST = 200_000  # bytes of a rank's stacks: a thread's are some 5 kB

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from tune_cnn.errors import first_line
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.node_processes import GONE, Seen, look_at
-from tune_cnn.trials.stalls import Beat, Process, StallWatch, Suspicion, frozen
+from tune_cnn.trials.stalls.node_processes import GONE, Seen, look_at
+from tune_cnn.trials.stalls.stalls import Beat, Process, StallWatch, Suspicion, frozen
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip

@@ -10,11 +10,11 @@ from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.spec.resources import Phase
 from tune_cnn.trials import ray_settings  # (before ray)
-from tune_cnn.trials.address import check_address
-from tune_cnn.trials.code import add_import_folders, code_folders
-from tune_cnn.trials.joining import carried_code, joined
-from tune_cnn.trials.placing import placed
-from tune_cnn.trials.ray_output import kept_off_stdout
+from tune_cnn.trials.cluster.address import check_address
+from tune_cnn.trials.cluster.code import add_import_folders, code_folders
+from tune_cnn.trials.cluster.joining import carried_code, joined
+from tune_cnn.trials.cluster.ray_output import kept_off_stdout
+from tune_cnn.trials.nodes.placing import placed
 from tune_cnn.untyped import Plain
 
 import ray  # isort: skip

@@ -8,8 +8,8 @@ from pathlib import Path
 from tune_cnn.errors import InputError, TuneCnnError, first_line
 from tune_cnn.files import write_whole
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.stall_round import Stall, Told
-from tune_cnn.trials.stalls import GAP_S, SILENT_S
+from tune_cnn.trials.stalls.stall_round import Stall, Told
+from tune_cnn.trials.stalls.stalls import GAP_S, SILENT_S
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip

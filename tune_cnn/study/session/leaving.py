@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from tune_cnn.errors import Interrupted, TuneCnnError
 from tune_cnn.study.hints import again
 from tune_cnn.text import printable
-from tune_cnn.trials.watch import Silence, Watch, watched
+from tune_cnn.trials.stalls.watch import Silence, Watch, watched
 
 STEP_S = 10.0  # for one of the last steps: a commit takes milliseconds, unless the disk hangs too
 END_S = 60.0  # for Ray's own end, which takes seconds

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from tune_cnn.trials.fleet import Nodes, in_words
-from tune_cnn.trials.losses import Loss, loss_of
-from tune_cnn.trials.node_health import Happened, NodeEvent, Suspicion
-from tune_cnn.trials.placing import Bundle
+from tune_cnn.trials.nodes.fleet import Nodes, in_words
+from tune_cnn.trials.nodes.losses import Loss, loss_of
+from tune_cnn.trials.nodes.node_health import Happened, NodeEvent, Suspicion
+from tune_cnn.trials.nodes.placing import Bundle
 
 WAIT_S = 600.0  # for a node, where none is left: an operator starts one within minutes, or tomorrow
 AUTOSCALED_S = 3600.0  # the same where an autoscaler may add one: spot capacity comes back within the hour, or not soon

@@ -8,9 +8,9 @@ from pathlib import Path
 from tune_cnn.errors import InputError
 from tune_cnn.files import write_whole
 from tune_cnn.reports.terminal import printed
-from tune_cnn.study.asked import refuse_question
 from tune_cnn.study.export import Export
 from tune_cnn.study.front import Front
+from tune_cnn.study.questions.asked import refuse_question
 from tune_cnn.study.study import Study
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from tune_cnn.errors import TuneCnnError
 from tune_cnn.spec.calls import resolve
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.code import add_import_folders, import_folders
+from tune_cnn.trials.cluster.code import add_import_folders, import_folders
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip

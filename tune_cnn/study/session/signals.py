@@ -20,7 +20,7 @@ ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."
 LEAVING = "Ending with a checkpoint, which the same command goes on from. Ctrl-C again ends at once."  # of a training
 
 # Children that end by themselves: one cleans up after this process, one delivers what it has stored.
-OUTLIVING = ("tune_cnn.trials.guardian", "tune_cnn.records.outbox.process")
+OUTLIVING = ("tune_cnn.trials.cluster.guardian", "tune_cnn.records.outbox.process")
 UNHEARD_S = 3.0  # within which a main thread that runs Python takes a signal; a call of Ray's may keep it for ever
 
 

@@ -10,8 +10,8 @@ from functools import cache
 
 from tune_cnn.training.progress import PROGRESS
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.node_processes import born, write_stacks_on_signal
-from tune_cnn.trials.stalls import BEAT_S, Beat, Process
+from tune_cnn.trials.stalls.node_processes import born, write_stacks_on_signal
+from tune_cnn.trials.stalls.stalls import BEAT_S, Beat, Process
 from tune_cnn.untyped import Untyped
 
 import ray  # isort: skip

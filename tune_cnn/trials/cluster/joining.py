@@ -12,11 +12,11 @@ from tune_cnn.errors import TuneCnnError, first_line
 from tune_cnn.owner import write_owner
 from tune_cnn.training.data.cache_quota import DISK_GB
 from tune_cnn.trials import ray_settings  # (before ray)
-from tune_cnn.trials.cards import show_slices
-from tune_cnn.trials.code import carried_modules
-from tune_cnn.trials.code_size import check_size
-from tune_cnn.trials.guardian import guarded
-from tune_cnn.trials.leftovers import PREFIX, VARIABLE
+from tune_cnn.trials.cluster.cards import show_slices
+from tune_cnn.trials.cluster.code import carried_modules
+from tune_cnn.trials.cluster.code_size import check_size
+from tune_cnn.trials.cluster.guardian import guarded
+from tune_cnn.trials.cluster.leftovers import PREFIX, VARIABLE
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tune_cnn.errors import InputError, Interrupted
 from tune_cnn.reports.numbers import duration
 from tune_cnn.reports.terminal import printed
-from tune_cnn.study.commands import locations as locations
+from tune_cnn.study.commands.studies import locations as locations
 from tune_cnn.study.comparing.asked import Equal
 from tune_cnn.study.comparing.course import CompareResult, Wanted
 from tune_cnn.study.comparing.course import compare as run_compare

@@ -7,7 +7,7 @@ from tune_cnn.spec.calls import LIGHTNING, is_call
 from tune_cnn.spec.configuration import Configuration, is_strategy, strategy_and_knob
 from tune_cnn.study.locations import Locations
 from tune_cnn.training.messages import TrainingJob
-from tune_cnn.trials.cluster import Slots
+from tune_cnn.trials.cluster.machines import Slots
 from tune_cnn.trials.first_call import FirstCall
 from tune_cnn.trials.trainable import Payload
 from tune_cnn.untyped import Plain

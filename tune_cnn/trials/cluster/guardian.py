@@ -1,6 +1,7 @@
 """A small process beside each search: when the driver is gone, it ends that search's processes and removes its folders.
 
-`python -m tune_cnn.trials.guardian`: what to look after comes on stdin, whose end says that the driver has died.
+`python -m tune_cnn.trials.cluster.guardian`: what to look after comes on stdin, whose end says that the driver has
+died.
 """
 
 import json
@@ -17,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tune_cnn.owner import Owner, this_process
-from tune_cnn.trials.leftovers import end_processes, remove_leftovers
+from tune_cnn.trials.cluster.leftovers import end_processes, remove_leftovers
 
 log = logging.getLogger(__name__)
 
-MODULE = "tune_cnn.trials.guardian"
+MODULE = "tune_cnn.trials.cluster.guardian"
 LOOK_S = 1.0  # a child of the driver's may hold the pipe open beyond its end, so that one is looked at too
 END_S = 15.0  # for what is killed and removed at an orderly end
 

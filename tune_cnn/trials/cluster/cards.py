@@ -8,7 +8,7 @@ from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.training.meters.cards import Card, cards, visible
 from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
-from tune_cnn.trials.remote import call_on_each
+from tune_cnn.trials.cluster.remote import call_on_each
 from tune_cnn.untyped import Plain
 
 import ray  # isort: skip

@@ -17,13 +17,13 @@ from tune_cnn.records.store import Store
 from tune_cnn.spec import StudySpec
 from tune_cnn.states import StudyState
 from tune_cnn.study.archive import read_archive
-from tune_cnn.study.jobs import stalls_folder, user_calls
-from tune_cnn.study.leaving import Leaving
 from tune_cnn.study.locations import Locations
-from tune_cnn.study.signals import terminable
-from tune_cnn.trials.cards import check_cards
-from tune_cnn.trials.cluster import connected
-from tune_cnn.trials.leftovers import remove_leftovers
+from tune_cnn.study.session.jobs import stalls_folder, user_calls
+from tune_cnn.study.session.leaving import Leaving
+from tune_cnn.study.session.signals import terminable
+from tune_cnn.trials.cluster.cards import check_cards
+from tune_cnn.trials.cluster.leftovers import remove_leftovers
+from tune_cnn.trials.cluster.machines import connected
 from tune_cnn.trials.power import AsItIs, Power, power_of, restored_limits
 
 log = logging.getLogger(__name__)
@@ -125,12 +125,12 @@ class Session:
             self._drain()
 
     def _drain(self) -> None:
-        waiting, why = self.store.pending(self.study), None
+        waiting, why = self.store.deliveries.count(self.study), None
         if self.outbox is not None:
             if waiting:
                 self.report(f"delivering the last {waiting} changes to MLflow")
             waiting = self.outbox.finish(DRAIN_S, away_s=AWAY_S, then_alone=True)
-            _, why = self.store.delivery(self.study)
+            _, why = self.store.deliveries.state(self.study)
             self._refuse_taken()
         if waiting:
             self.report(
@@ -162,7 +162,7 @@ class Session:
         from tune_cnn.study.report import report_files  # with it come plotly and matplotlib, wanted at the end alone
 
         for path in sorted(stalls_folder(self.spec, self.locations).glob("*.txt")):
-            self.store.add_artifact(self.study, path, f"stalls/{path.name}")
+            self.store.deliveries.add_artifact(self.study, path, f"stalls/{path.name}")
         commands = self.locations.commands(self.study)
         try:
             files = report_files(archive, self.locations.folder(self.study), commands=commands)
@@ -170,7 +170,7 @@ class Session:
             self.report(f"the report is not written ({error}); `{commands.report}` writes it from the store")
             return {}
         for name, path in files.items():
-            self.store.add_artifact(self.study, path, name)
+            self.store.deliveries.add_artifact(self.study, path, name)
         return files
 
     def leave_outbox(self) -> None:

@@ -1,0 +1,1 @@
+"""What the commands do: results as plain data, for `--json` or for a reader."""
