@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -44,7 +45,8 @@ class OptunaStudy:
         # Below an error Optuna talks of its own affairs: conditional spaces under QMC, trials that failed.
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._spec, self._space, self._objectives, self._bounds = spec, space, objectives, bounds
-        directions = ["maximize" if m.direction is Direction.MAX else "minimize" for m in objectives]
+        up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+        directions = [up if m.direction is Direction.MAX else down for m in objectives]
         self._study = optuna.create_study(directions=directions, sampler=self._fresh_sampler(taken))
 
     @property
