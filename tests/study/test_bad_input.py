@@ -182,7 +182,7 @@ def test_a_fault_of_ours_is_one_message_and_a_traceback_only_with_debug(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("tune_cnn.study.commands.list_studies", broken)
+    monkeypatch.setattr("tune_cnn.study.commands.studies.list_studies", broken)
     one_message(command("list"), 1, "ZeroDivisionError: of all things", "--debug")
     with pytest.raises(ZeroDivisionError):
         command("list", "--debug")

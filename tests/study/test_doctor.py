@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from missing import missing
 
 from study.commands import environment
@@ -170,7 +171,8 @@ def test_a_head_that_takes_connections_and_says_nothing_is_no_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a stopped GCS does: its system accepts, nobody answers."""
-    monkeypatch.setattr("tune_cnn.trials.address.TIMEOUT_S", 0.5)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests of this process may have joined one
+    monkeypatch.setattr("tune_cnn.trials.cluster.address.TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as stopped:
         address = f"127.0.0.1:{stopped.getsockname()[1]}"
         assert "takes connections and does not answer" in str(why_silent(address))

@@ -27,7 +27,7 @@ with joined(None, {}, quiet=True):
 
 SLOW = """
 from tune_cnn.errors import TuneCnnError
-from tune_cnn.trials import joining
+from tune_cnn.trials.cluster import joining
 
 def too_slow(**asked):
     raise Exception("The current node timed out during startup. This could happen because ...")

@@ -8,7 +8,7 @@ from scripted_drivers import Script, payload, trial
 from tune_cnn.errors import ResourceError
 from tune_cnn.spec import Resources
 from tune_cnn.training.process.mps import PIPES, SM_SHARE_PCT
-from tune_cnn.trials import cluster
+from tune_cnn.trials.cluster import machines as connected
 from tune_cnn.trials.cluster.machines import fit, phase_slots
 from tune_cnn.trials.trainable import WarmTrial
 from tune_cnn.trials.tune_loop import run_trials
@@ -64,8 +64,8 @@ def machines(monkeypatch):
     """Nodes as Ray lists them; no autoscaler behind them."""
 
     def are(*nodes: dict[str, float]) -> None:
-        monkeypatch.setattr(cluster, "nodes", lambda: list(nodes))
-        monkeypatch.setattr(cluster, "autoscales", lambda: False)
+        monkeypatch.setattr(connected, "nodes", lambda: list(nodes))
+        monkeypatch.setattr(connected, "autoscales", lambda: False)
 
     return are
 

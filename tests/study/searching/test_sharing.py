@@ -10,7 +10,7 @@ from tune_cnn.reports.terminal.dry_run import sharing
 from tune_cnn.spec.costs import Cost
 from tune_cnn.study.searching.sharing import compare
 from tune_cnn.training.messages import Probe
-from tune_cnn.trials import cluster
+from tune_cnn.trials.cluster import machines
 from tune_cnn.trials.cluster.machines import Slots, fit
 
 PARAMS = {"epochs": 2, "batch_size": 64, "learning_rate": 0.1}
@@ -20,8 +20,8 @@ ROWS = [{"params": {**PARAMS, "batch_size": b}, "fits": True, "trial_s": s} for 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def has(cpus: float, gpus: float) -> None:
-        monkeypatch.setattr(cluster, "nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
-        monkeypatch.setattr(cluster, "autoscales", lambda: False)
+        monkeypatch.setattr(machines, "nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
+        monkeypatch.setattr(machines, "autoscales", lambda: False)
 
     return has
 
