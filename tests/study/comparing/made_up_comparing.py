@@ -36,10 +36,13 @@ def asked(over: str, *values: str, raw: Mapping[str, Any] = RAW, **how: Any) -> 
 class MadeUp(Comparison):
     """A comparison that trains nothing: `made` says what a run gives. Tells which runs it did."""
 
-    def __init__(self, what: Asked, made: Made, *, dies_at: int | None = None) -> None:
+    def __init__(
+        self, what: Asked, made: Made, *, dies_at: int | None = None, once_s: Callable[[Run], float] = lambda run: 0.0
+    ) -> None:
+        """`once_s`: seconds that the first epoch of a run takes beside its steps."""
         super().__init__(what)
         self.did: list[str] = []
-        self._made, self._dies_at = made, dies_at
+        self._made, self._dies_at, self._once_s = made, dies_at, once_s
 
     def work(self, here: Here, number: int, run: Run) -> None:
         if len(self.did) == self._dies_at:
@@ -52,7 +55,8 @@ class MadeUp(Comparison):
             return
         epochs = run.extra.get("stop_epoch") or here.session.spec.configuration(run.params).epochs
         for epoch in range(1, epochs + 1):
-            metrics = {"accuracy": accuracy * epoch / epochs, "train_time_s": epoch * epoch_s, "train_loss": 1 / epoch}
+            time_s = epoch * epoch_s + self._once_s(run)
+            metrics = {"accuracy": accuracy * epoch / epochs, "train_time_s": time_s, "train_loss": 1 / epoch}
             store.add_point(study, number, epoch, metrics)
         store.end_trial(study, number, TrialState.COMPLETE)
 

@@ -89,11 +89,26 @@ def test_an_equal_time_gives_every_cell_a_whole_schedule_that_ends_together(tmp_
     assert {run.extra["role"] for _, run in left(question, begun)} == {"pace"}
     archive = work_through(tmp_path, spec, question)
     cells = settled_cells(archive)
-    assert epochs_of(archive, cells, cells[0]) == {"batch_size 32": 4, "batch_size 64": 8}
+    assert epochs_of(archive, cells, cells) == {"batch_size 32": 4, "batch_size 64": 8}
     ends = {p.metrics["train_time_s"] for p in archive.points if p.epoch in (4, 8)}
     assert max(ends) == 8.0  # 4 epochs of 2 s, 8 of 1 s
     blocks = [trial for trial in archive.trials if trial.extra["role"] == "block"]
     assert sorted(trial.params["epochs"] for trial in blocks) == [4, 4, 8, 8]
+
+
+def test_an_equal_time_is_that_of_the_same_images_and_holds_what_is_done_once(tmp_path: Path) -> None:
+    """Each set's baseline trains its own epochs. What takes a while before the first step leaves less for epochs."""
+
+    def slow_digits(run: Run) -> tuple[float, float]:
+        return 0.9, 2.0 if run.extra["changes"]["data"]["name"] == "digits" else 0.5
+
+    raw = {**RAW, "space": {**RAW["space"], "epochs": 10}}
+    spec, what = asked("data,batch_size", "data=digits,fashion_mnist", raw=raw, seeds=2, equal="time")
+    create(tmp_path, spec, what, cells_of(what, spec, {}))
+    question = MadeUp(what, slow_digits, once_s=lambda run: 1.5 if run.params["batch_size"] == 64 else 0.0)
+    archive = work_through(tmp_path, spec, question)
+    cells = settled_cells(archive)
+    assert list(epochs_of(archive, cells, cells).values()) == [10, 9, 10, 7]  # 18.5 s of 2 s each, 3.5 of 0.5
 
 
 STRATEGIES = {"lookahead": {}, "weight_norm": {}, "whitening": {}, "ghost_batch_norm": {}}

@@ -35,13 +35,12 @@ def _runs_of(archive: StudyArchive, cell: Cell, spec: StudySpec, asked: Mapping[
     failed = [trial for trial in trials if trial.state.is_failure]
     whole = [trial for trial in trials if trial.state.has_result and trial.number in points]
     resolutions = {name: 1 / count for name, images in STEPS.items() if (count := cell.images.get(images))}
-    group = str(cell.levels["data"]) if "data" in cell.levels and len(cell.levels) > 1 else ""
     return CellRuns(
         name=cell.name,
-        name_within=cell.name_without("data") if group else cell.name,
+        name_within=cell.name_without("data") if cell.group else cell.name,
         levels=cell.levels,
         params=cell.params,
-        group=group,
+        group=cell.group,
         runs={t.extra["block"]: sorted(points[t.number], key=lambda point: point.epoch) for t in whole},
         planned=asked["seeds"] - len(ended),
         failures=tuple(trial.reason or trial.state for trial in failed),

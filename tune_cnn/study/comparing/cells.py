@@ -12,6 +12,7 @@ from tune_cnn.spec.strategies import Cards
 from tune_cnn.study.comparing.asked import EACH_STRATEGY, NONE, SECTIONS, Asked
 from tune_cnn.untyped import Plain
 
+PACE_EPOCHS = 4  # that tell how long an epoch takes: a single one differs by a fifth on a machine with other work
 NO_MEANING = "–"  # a dimension's level where another one leaves it without meaning
 
 
@@ -24,7 +25,12 @@ class Cell:
     changes: Mapping[str, Plain] = field(default_factory=dict)  # sections of the spec, by key
     data_key: str | None = None  # of its images
     images: Mapping[str, int] = field(default_factory=dict)  # how many its splits have
-    pace_epochs: int = 2  # that tell how long an epoch takes
+    pace_epochs: int = PACE_EPOCHS
+
+    @property
+    def group(self) -> str:
+        """What it is compared within: its set of images, where there is more to compare than these; empty: all."""
+        return str(self.levels["data"]) if "data" in self.levels and len(self.levels) > 1 else ""
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from tune_cnn.records.document import StudyArchive
 from tune_cnn.spec.configuration import is_strategy, strategy_and_knob
 from tune_cnn.study.checks.preflight import Checked, check
 from tune_cnn.study.comparing.asked import Asked
-from tune_cnn.study.comparing.cells import Cell, cells_of, changed
+from tune_cnn.study.comparing.cells import PACE_EPOCHS, Cell, cells_of, changed
 from tune_cnn.study.comparing.combining import apart_of
 from tune_cnn.study.comparing.estimate import seconds_of
 from tune_cnn.study.comparing.plan import runs_of
@@ -89,5 +89,5 @@ def _settled(cell: Cell, checked: Checked, here: Here) -> Cell:
         cell,
         data_key=data["key"],
         images={name: data[name] for name in IMAGES if data.get(name) is not None},
-        pace_epochs=configuration.horizon if changing else min(2, configuration.horizon),
+        pace_epochs=configuration.horizon if changing else min(PACE_EPOCHS, configuration.horizon),
     )

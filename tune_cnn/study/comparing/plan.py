@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tune_cnn.metrics import by_trial
 from tune_cnn.records.document import StudyArchive
@@ -22,7 +23,7 @@ def runs_of(archive: StudyArchive) -> list[Run]:
     """All that are known so far: those of the cells, and once these have ended those of the winners together."""
     cells, found = settled_cells(archive), []
     for stage in (cells, combined_cells(archive)):
-        found += _stage(archive, stage, baseline=cells[0])
+        found += _stage(archive, stage, cells)
     return found
 
 
@@ -36,13 +37,14 @@ def combined_cells(archive: StudyArchive) -> list[Cell]:
     if not asked["then_combine"]:
         return []
     ended = {trial.extra["run"] for trial in archive.trials if trial.state.has_ended}
-    if any(run.key not in ended for run in _stage(archive, cells, baseline=cells[0])):
+    if any(run.key not in ended for run in _stage(archive, cells, cells)):
         return []
     return combined(archive, cells, spec_of(archive), archive.study.info[QUESTION]["settled"]["apart"])
 
 
-def _stage(archive: StudyArchive, cells: Sequence[Cell], *, baseline: Cell) -> list[Run]:
-    """Where time is to be equal the paces first, and only once they have ended the blocks."""
+def _stage(archive: StudyArchive, cells: Sequence[Cell], settled: Sequence[Cell]) -> list[Run]:
+    """Where time is to be equal the paces first, and only once they have ended the blocks. settled: the first ones,
+    baselines among them."""
     asked, spec = archive.study.info[QUESTION]["asked"], spec_of(archive)
     if asked["equal"] == "epochs":
         return _blocks(cells, spec, asked["seeds"], {})
@@ -50,7 +52,7 @@ def _stage(archive: StudyArchive, cells: Sequence[Cell], *, baseline: Cell) -> l
     ended = {trial.extra["run"]: trial for trial in archive.trials if trial.state.has_ended}
     if any(run.key not in ended for run in paces):
         return paces
-    return [*paces, *_blocks(cells, spec, asked["seeds"], epochs_of(archive, cells, baseline))]
+    return [*paces, *_blocks(cells, spec, asked["seeds"], epochs_of(archive, cells, settled))]
 
 
 def _blocks(cells: Sequence[Cell], spec: StudySpec, seeds: int, epochs: Mapping[str, int]) -> list[Run]:
@@ -82,37 +84,54 @@ def seed_of(study_seed: int, block: int) -> int:
     return int.from_bytes(hashlib.sha256(f"compare {study_seed} {block}".encode()).digest()[:4], "big") >> 1
 
 
-def epochs_of(archive: StudyArchive, cells: Sequence[Cell], baseline: Cell) -> dict[str, int]:
-    """By cell, the epochs of a schedule that ends when the baseline's does; one whose pace failed keeps its own.
+def epochs_of(archive: StudyArchive, cells: Sequence[Cell], settled: Sequence[Cell]) -> dict[str, int]:
+    """By cell, the epochs of a schedule that ends when the baseline of its images does; one whose pace, or whose
+    baseline's, failed keeps its own.
 
     A whole schedule each, so that every cell's learning rate has decayed when its time is over: "No Train No Gain",
     Kaddour et al., 2023, https://arxiv.org/abs/2307.06440.
     """
     spec = spec_of(archive)
-    epoch_s = {
-        trial.extra["cell"]: _epoch_s(points)
+    paced = {
+        trial.extra["cell"]: points
         for trial in archive.trials
         if trial.extra["role"] == PACE and trial.state.has_result and (points := _points(archive, trial))
     }
-    reference = epoch_s.get(baseline.name)
-    if reference is None:
-        return {}
-    budget_s = reference * baseline.of(spec).configuration(baseline.params).horizon
     found = {}
-    for cell in (one for one in cells if one.name in epoch_s):
-        configuration = cell.of(spec).configuration(cell.params)
-        grown = configuration.horizon / configuration.epochs  # regime_adaptation trains more epochs than it is told
-        found[cell.name] = max(1, round(budget_s / epoch_s[cell.name] / grown))
+    for cell in cells:
+        baseline = next(one for one in settled if one.group == cell.group)
+        if cell.name in paced and baseline.name in paced:
+            configuration, its = (one.of(spec).configuration(one.params) for one in (cell, baseline))
+            budget_s = _pace_of(paced[baseline.name], its.horizon).time_s(its.horizon)
+            epochs = _pace_of(paced[cell.name], configuration.horizon).epochs_in(budget_s)
+            grown = configuration.horizon / configuration.epochs  # regime_adaptation trains more than it is told
+            found[cell.name] = max(1, round(epochs / grown))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pace:
+    """How a cell's training time grows with its epochs: the first is apart, as what is done once is done in it."""
+
+    first_s: float
+    epoch_s: float
+
+    def time_s(self, epochs: int) -> float:
+        return self.first_s + (epochs - 1) * self.epoch_s
+
+    def epochs_in(self, time_s: float) -> float:
+        return 1 + (time_s - self.first_s) / self.epoch_s
+
+
+def _pace_of(points: Sequence[PointRecord], horizon: int) -> _Pace:
+    """Of a cell that was paced over its horizon, as its epochs cost differently, the mean of all."""
+    first, last = points[0], points[-1]
+    time_s = last.metrics["train_time_s"]
+    if last.epoch in (first.epoch, horizon):
+        return _Pace(first_s=time_s / last.epoch, epoch_s=time_s / last.epoch)
+    first_s = first.metrics["train_time_s"] / first.epoch
+    return _Pace(first_s=first_s, epoch_s=(time_s - first_s) / (last.epoch - first.epoch))
 
 
 def _points(archive: StudyArchive, trial: TrialRecord) -> list[PointRecord]:
     return sorted(by_trial(archive.points).get(trial.number, []), key=lambda point: point.epoch)
-
-
-def _epoch_s(points: Sequence[PointRecord]) -> float:
-    """Without the first epoch where there are others: caches fill in it."""
-    first, last = points[0], points[-1]
-    if first.epoch == last.epoch:
-        return last.metrics["train_time_s"] / last.epoch
-    return (last.metrics["train_time_s"] - first.metrics["train_time_s"]) / (last.epoch - first.epoch)
