@@ -81,6 +81,7 @@ def test_export_of_a_named_point(command: Command) -> None:
 def test_report_is_written_anew(command: Command, tmp_path: Path) -> None:
     """`report` needs only the store."""
     assert command("report", "made-up", "-o", "r.html", "--json").document["report"].endswith("r.html")
+    one_message(command("report", "made-up", "-o", "r.md"), 2, "only a comparison is written as Markdown", ".html")
     assert "made-up" in (tmp_path / "r.html").read_text()
 
 

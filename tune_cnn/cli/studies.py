@@ -221,7 +221,7 @@ def train(
 @app.command()
 def report(
     study: StudyName,
-    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write; of a comparison also .md.")],
     home: Home = HOME,
     tracking_uri: Asked = None,
     as_json: Json = False,

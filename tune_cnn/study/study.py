@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from tune_cnn.as_found import left_as_found
-from tune_cnn.errors import StudyError, TuneCnnError
+from tune_cnn.errors import InputError, StudyError, TuneCnnError
 from tune_cnn.front.hypervolume import hypervolume, reference_point
 from tune_cnn.records.document import StudyArchive
 from tune_cnn.records.mlflow.environment import DEFAULT_TRACKING_URI, make_quiet
@@ -150,9 +150,12 @@ class Study:
         return [node.as_dict() for node in summaries(self.archive().nodes)]
 
     def report(self, path: str | Path) -> Path:
-        """Write the report, one self-contained HTML file."""
+        """Write the report, one self-contained HTML file; of a comparison also Markdown, where the path ends in .md."""
         archive = self.archive()
-        if question_of(archive.study) is not None:
+        question = question_of(archive.study)
+        if Path(path).suffix == ".md" and (question is None or question["kind"] != "compare"):
+            raise InputError(f"report: {path}: only a comparison is written as Markdown; name it .html")
+        if question is not None:
             from tune_cnn.study.answers import write_answer
 
             return write_answer(archive, Path(path), commands=self.next_commands)
