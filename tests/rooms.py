@@ -22,6 +22,7 @@ BELOW: dict[str, set[str]] = {
     "started": set(),
     "text": set(),
     "states": set(),
+    "urls": set(),
     "files": {"errors"},
     "metrics": {"errors", "untyped"},
     "spec": {"errors", "untyped", "started", "text", "metrics"},
@@ -29,7 +30,7 @@ BELOW: dict[str, set[str]] = {
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
     "training": {"errors", "untyped", "files", "owner", "text", "metrics", "spec"},
     "trials": {"errors", "untyped", "as_found", "files", "owner", "states", "spec", "training"},
-    "records": {"errors", "untyped", "owner", "states", "text", "metrics", "spec", "front", "training"},
+    "records": {"errors", "untyped", "owner", "states", "text", "urls", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "text", "files", "states", "metrics", "spec", "front"},
 }
 BELOW["study"] = set(BELOW)
