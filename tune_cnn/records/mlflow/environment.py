@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from tune_cnn.errors import InputError
 from tune_cnn.text import printable
+from tune_cnn.urls import secrets_in, shown_url
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -118,14 +119,7 @@ def artifact_folder(tracking_uri: str) -> Path | None:
 
 def shown_uri(tracking_uri: str) -> str:
     """The server without user and password, and of its options those alone that say where it is."""
-    try:
-        parts = urlsplit(tracking_uri)
-    except ValueError:  # an address that is none
-        return f"{tracking_uri.partition('://')[0]}://…"
-    if not parts.netloc and "://" not in tracking_uri:
-        return tracking_uri
-    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] in _PLACES], safe="/:,")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{f'?{query}' if query else ''}"
+    return shown_url(tracking_uri, _PLACES)
 
 
 def runs_view(experiment_id: str, **query: str) -> str:
@@ -149,14 +143,7 @@ def is_server(tracking_uri: str) -> bool:
 
 def secrets_of(tracking_uri: str) -> list[str]:
     """What no message may hold, as it stands in the URI and as it is meant."""
-    try:
-        parts = urlsplit(tracking_uri)
-    except ValueError:
-        return [tracking_uri.partition("://")[2]] if "@" in tracking_uri else []
-    password = parts.netloc.rpartition("@")[0].partition(":")[2]
-    options = [option.partition("=")[::2] for option in parts.query.split("&")]
-    found = [password, *(value for name, value in options if name not in _PLACES)]
-    return [text for one in found if one for text in {one, unquote(one)}]
+    return secrets_in(tracking_uri, _PLACES)
 
 
 def check_argument(tracking_uri: str) -> None:

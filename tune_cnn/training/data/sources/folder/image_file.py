@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
@@ -54,16 +55,7 @@ class Decoding:
 
     def open(self, path: Path) -> Image.Image:
         """The file's head; ValueError where it has too many pixels."""
-        Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
-        # Programs that make images write how into the file, in texts of megabytes.
-        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-        image = Image.open(path)
-        if image.width * image.height > self.max_pixels:
-            image.close()
-            raise ValueError(
-                f"has {image.width:,} × {image.height:,} pixels, and data.max_pixels is {self.max_pixels:,}"
-            )
-        return image
+        return opened(path, self.max_pixels)
 
     def find_depth(self, paths: Iterable[Path], threads: Executor) -> Depth:
         """Of all of these files; those that can't be read tell nothing here."""
@@ -76,6 +68,26 @@ class Decoding:
                     shades = deep_shades(image, path)
                     return None if shades is None else extent(shades[0])
         return None
+
+
+def opened(file: Path | BinaryIO, max_pixels: int) -> Image.Image:
+    """An image's head; ValueError where it has too many pixels, whatever Pillow raises where it is none."""
+    Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
+    # Programs that make images write how into the file, in texts of megabytes.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+    image = Image.open(file)
+    try:
+        check_pixels(image, max_pixels)
+    except ValueError:
+        image.close()
+        raise
+    return image
+
+
+def check_pixels(image: Image.Image, max_pixels: int) -> None:
+    """ValueError where it has more than may be decoded."""
+    if image.width * image.height > max_pixels:
+        raise ValueError(f"has {image.width:,} × {image.height:,} pixels, and data.max_pixels is {max_pixels:,}")
 
 
 def as_seen(image: Image.Image, encoded: Path | bytes, depth: Depth) -> Image.Image:

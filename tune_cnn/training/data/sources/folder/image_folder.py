@@ -19,7 +19,7 @@ from tune_cnn.training.data.sources.folder.files import SHOWN, ImageFile, find_i
 from tune_cnn.training.data.sources.folder.image_file import Decoding, FolderReader
 from tune_cnn.training.data.sources.folder.layout import find_layout, target
 from tune_cnn.training.data.sources.folder.no_image import what_instead
-from tune_cnn.training.data.sources.packed.kept import Kept, Packing, how_kept
+from tune_cnn.training.data.sources.packed.kept import Kept, Packing, Sizes, how_kept
 from tune_cnn.training.data.sources.packed.packing import Kind, Packed, pack
 from tune_cnn.training.data.sources.source import PARTS, SAMPLE, Chunk, PartName
 
@@ -204,7 +204,13 @@ def source_of_files(
 ) -> FolderSource:
     """Of files in the order of PARTS, however they were found."""
     side = data.image_size or DEFAULT_SIDE
-    kept = how_kept(data.cache, [file.size_bytes for file in files], 3 * side * side, largest_cache_bytes)
+    image_bytes = 3 * side * side
+    sizes = Sizes(
+        pixels_bytes=len(files) * image_bytes,
+        jpeg_bytes=sum(min(file.size_bytes, image_bytes) for file in files),
+        largest_bytes=largest_cache_bytes,
+    )
+    kept = how_kept(data.cache, sizes)
     said = "".join(f"{f.part}|{f.path}|{f.label}|{f.size_bytes}|{f.mtime_ns}\n" for f in files)
     kind = kept.packing.kind if kept.packing else "pixels"
     settings = f"{name}|{side}|{data.max_broken}|{data.max_pixels}|{bool(kept.bypass)}|{kind}|{root}|{classes}\n"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,7 +14,7 @@ from tune_cnn.errors import DataError
 from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
-from tune_cnn.training.data.sources.folder.image_file import as_seen
+from tune_cnn.training.data.sources.folder.image_file import as_seen, check_pixels, opened
 from tune_cnn.training.data.sources.resize import resize_image
 from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName
 
@@ -67,24 +68,34 @@ class PictureSource:
                 row += len(some)
 
     def _decoded(self, picture: Picture) -> Uint8:
-        Image.MAX_IMAGE_PIXELS = None  # the bound is ours, and its message names our key
-        try:
-            given = picture.content
-            encoded = given if isinstance(given, bytes) else b""
-            with Image.open(io.BytesIO(given)) if isinstance(given, bytes) else given as image:
-                if image.width * image.height > self.max_pixels:
-                    raise ValueError(
-                        f"has {image.width:,} × {image.height:,} pixels, and data.max_pixels is {self.max_pixels:,}"
-                    )
-                rgb = as_seen(image, encoded, Depth())
-        except Exception as error:  # Pillow's decoders raise many kinds
-            raise DataError(
-                f"data: {printable(picture.place)} can't be read as an image ({type(error).__name__}: "
-                f"{printable(str(error))}); repair it, or take it out"
-            ) from error
-        return np.ascontiguousarray(np.asarray(resize_image(rgb, self.side)).transpose(2, 0, 1))
+        return decoded(picture.content, picture.place, self.side, self.max_pixels)
 
 
 def picture_key(*said: object) -> str:
     """Key of the cache, of all that the pixels and labels follow from."""
     return hashlib.sha256("|".join(map(str, said)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def decoded(given: bytes | Image.Image, place: str, side: int, max_pixels: int) -> Uint8:
+    """3 × side × side; DataError, naming the place, where it can't be read."""
+    with readable(place):
+        if isinstance(given, bytes):
+            with opened(io.BytesIO(given), max_pixels) as image:
+                rgb = as_seen(image, given, Depth())
+        else:
+            with given:
+                check_pixels(given, max_pixels)
+                rgb = as_seen(given, b"", Depth())
+    return np.ascontiguousarray(np.asarray(resize_image(rgb, side)).transpose(2, 0, 1))
+
+
+@contextmanager
+def readable(place: str) -> Iterator[None]:
+    """DataError, naming the place, for what is raised within."""
+    try:
+        yield
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise DataError(
+            f"data: {printable(place)} can't be read as an image ({type(error).__name__}: {printable(str(error))}); "
+            "repair it, or take it out"
+        ) from error
