@@ -12,9 +12,10 @@ from pathlib import Path
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder.files import ENDINGS, some
+from tune_cnn.training.data.sources.folder.endings import IMAGE_ENDINGS
+from tune_cnn.training.data.sources.folder.files import some
 from tune_cnn.training.data.sources.folder.image_folder import DEFAULT_SIDE
-from tune_cnn.training.data.sources.folder.layout import KNOWN
+from tune_cnn.training.data.sources.folder.part_names import KNOWN
 from tune_cnn.training.data.sources.hubs.pictures import Picture, PictureSource, picture_key
 from tune_cnn.training.data.sources.source import PARTS, PartName
 from tune_cnn.training.data.sources.tables.columns import class_names
@@ -112,7 +113,7 @@ def _samples(shard: Path) -> list[_Sample]:
                 folder, _, name = member.name.rpartition("/")
                 stem, dot, ending = name.partition(".")
                 key, ending = f"{folder}/{stem}", dot + ending.lower()
-                if member.isfile() and ending in ENDINGS:
+                if member.isfile() and ending in IMAGE_ENDINGS:
                     images[key] = (member.offset_data, member.size)
                 elif member.isfile() and ending in LABELS and member.size <= LONGEST_LABEL:
                     file = tar.extractfile(member)
