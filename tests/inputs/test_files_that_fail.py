@@ -55,6 +55,16 @@ def test_what_this_user_may_not_read_is_no_broken_image(tmp_path, path, said):
     assert "max_broken" not in str(refused.value)
 
 
+def test_a_class_in_the_root_that_this_user_may_not_look_into_does_not_vanish(tmp_path):
+    root = write_folder(tmp_path / "root", parts=(".",), classes=("bird", "cat", "dog"))
+    (root / "bird").chmod(0)
+    try:
+        with pytest.raises(DataError, match="bird can't be looked into: Permission denied"):
+            as_a_user(lambda: prepared(root, tmp_path / "cache"))
+    finally:
+        (root / "bird").chmod(0o700)
+
+
 def test_a_published_set_in_a_folder_that_this_user_may_not_enter(tmp_path):
     (tmp_path / "root").mkdir(mode=0)
     data = DataSpec(name="cifar10", root=str(tmp_path / "root"), offline=True)

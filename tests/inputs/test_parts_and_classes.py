@@ -134,14 +134,6 @@ def test_a_root_that_is_not_there_or_an_archive(tmp_path):
         found(tmp_path / "images.zip")
 
 
-def test_classes_without_a_train_folder(root):
-    for name in ("cat", "dog"):
-        (root / "train" / name).rename(root / name)
-    (root / "train").rmdir()
-    with pytest.raises(DataError, match=f"or move the classes' folders into {root}/train$"):
-        found(root)
-
-
 @pytest.mark.parametrize("place", ["", "train", "train/cat"])
 def test_a_file_in_place_of_a_folder(tmp_path, place):
     root = tmp_path / "root"

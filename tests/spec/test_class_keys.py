@@ -90,7 +90,7 @@ def test_a_balanced_epoch_is_not_for_those_that_choose_the_images(strategy: str)
         ({"space": {"class_sampling": "balanced"}, "training": "a.b:c"}, "asks for its images itself"),
         (
             {"space": {"class_weights": "balanced", "strategies": {"selective_backprop": {}}}},
-            "can't be on beside selective_backprop, which chooses images by their losses as if all classes weighed",
+            "can't be on beside selective_backprop, which chooses images by their losses, so that the weights",
         ),
         ({"space": {"class_weights": "balanced", "class_sampling": "balanced"}}, "unless class_sampling is random"),
         ({"space": {"class_weights_beta": 0.9}}, "unless class_weights is effective"),

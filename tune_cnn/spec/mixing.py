@@ -25,7 +25,7 @@ NOT_BESIDE: dict[str, str] = {
 }
 # The same where the classes weigh differently.
 NOT_BESIDE_WEIGHTS: dict[str, str] = {
-    "selective_backprop": "chooses images by their losses as if all classes weighed alike",
+    "selective_backprop": "chooses images by their losses, so that the weights would count twice",
 }
 
 

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from ranks import digits_job
@@ -9,7 +10,7 @@ from ranks import digits_job
 from tune_cnn.errors import TrialError
 from tune_cnn.spec import Configuration
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.batch_growth import epoch_factors, multiples, noise_scale
+from tune_cnn.training.strategies.batch_growth import epoch_factors, gradients, multiples, noise_scale
 
 
 def test_a_drop_to_a_tenth_is_a_batch_ten_times_as_large():
@@ -69,6 +70,27 @@ def test_by_noise_the_batch_at_most_doubles_and_never_shrinks(tmp_path):
     rank.end()
     assert before and sizes[0] == 20 and sizes == sorted(sizes) and sizes[-1] <= 160
     assert sizes[-1] > 20 and all(after <= 2 * size for size, after in pairwise(sizes))
+
+
+OWN_LOSSES = [{"label_smoothing": 0.2}, {"loss": "bce"}, {"class_weights": "balanced"}, {"mixup": 1.0}, {"cutmix": 1.0}]
+
+
+@pytest.mark.parametrize("settings", OWN_LOSSES)
+def test_the_noise_is_that_of_the_trials_own_loss(tmp_path, settings):
+    """Of the same images each gradient is the one that a step takes; and batches are mixed each by its own draw."""
+    on = {"batch_growth": True, "batch_growth.by": "noise"}
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies=on, batch_size=20, **settings))
+    run = rank._current._training._run
+    found = gradients(run)
+    drawn_n = np.random.default_rng((run.seed, run.epoch, 0)).permutation(len(run.train_images))
+    for number in (0, 3):
+        run.backward(run.mixed(run.plain_batch(drawn_n[20 * number :][:20]), 20 * number))
+        expected = torch.cat([p.grad.flatten() for p in run.model.parameters()])
+        torch.testing.assert_close(found[number], expected)
+    one, other = (run.mixed(run.plain_batch(drawn_n[:20]), draw).labels_n for draw in (0, 1))
+    assert torch.equal(one, other) == (not one.is_floating_point())
+    rank.end()
 
 
 def test_what_cannot_grow_is_refused(tmp_path):

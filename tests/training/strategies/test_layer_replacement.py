@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -14,11 +15,14 @@ from tune_cnn.errors import StrategyError
 from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.models.registry import build_model
 from tune_cnn.training.rank import RankTraining
+from tune_cnn.training.step.losses import training_loss
+from tune_cnn.training.strategies import layer_replacement
 from tune_cnn.training.strategies.framework.rebuild import rebuilt
 from tune_cnn.training.strategies.layer_replacement import fewest, fisher_information, substitutes
 from tune_cnn.training.surgery.substitutes import composed, init_from, replace_layer, substitute_for
 
 KINDS = ["depthwise_separable", "grouped", "low_rank"]
+losses = partial(F.cross_entropy, reduction="none")
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_fisher_information_is_that_of_the_definition():
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
-    found = fisher_information(model, Batch(images_nchw, labels_n), names)
+    found = fisher_information(model, Batch(images_nchw, labels_n), names, losses)
     maps = F.relu(model.stem(images_nchw))
     first = model.conv1(maps)
     second = model.conv2(F.relu(model.bn1(first)))
@@ -109,7 +113,7 @@ def test_the_layers_that_matter_least_go_until_the_budget_is_met(begun, tmp_path
     """By FLOPs, which are the same everywhere: those left would not have met it, and what went is told."""
     rank, run = begun(measure="flops", budget=0.7, kind="low_rank")
     names = substitutes(run.model, 1, kind="low_rank", groups=4, rank_share=0.25)
-    information = fisher_information(run.model, run.sample_batch(), list(names))
+    information = fisher_information(run.model, run.sample_batch(), list(names), losses)
     whole = run.measured((8, 8)).train_gflops
     metrics = rank.train_epoch().metrics
     (change,) = run.changes
@@ -123,6 +127,31 @@ def test_the_layers_that_matter_least_go_until_the_budget_is_met(begun, tmp_path
     path.write_text(json.dumps(run.changes))
     fresh = rebuilt(build_model("small_cnn", num_classes=10, in_channels=1, image_size=(8, 8)), path)
     fresh.load_state_dict(run.model.state_dict())
+
+
+@pytest.mark.parametrize("measure", ["flops", "time"])
+def test_layers_are_weighed_by_the_trials_own_loss(tmp_path, monkeypatch, measure):
+    """Of images that are mixed as those of steps are."""
+    asked = []
+
+    def seen(*of):
+        asked.append(of)
+        return fisher_information(*of)
+
+    monkeypatch.setattr(layer_replacement, "fisher_information", seen)
+    on = {"layer_replacement": True, "layer_replacement.budget": 0.9, "layer_replacement.measure": measure}
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies=on, batch_size=100, mixup=1.0, loss="bce", label_smoothing=0.1))
+    try:
+        rank.train_epoch()
+    except StrategyError as error:  # where cheap layers are slower, that is told
+        assert measure == "time" and "of a step's time can't be reached" in str(error)
+    (_, batch, _, losses_of), *_ = asked
+    assert batch.labels_n.shape == (100, 10) and 0.2 < float(batch.labels_n.max(1).values.mean()) < 1
+    logits = torch.randn(100, 10, generator=torch.Generator().manual_seed(0))
+    expected = training_loss(logits, batch.labels_n, kind="bce", label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(losses_of(logits, batch.labels_n), expected)
+    rank.end()
 
 
 def test_the_time_of_a_step_is_measured(begun):

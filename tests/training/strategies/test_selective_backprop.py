@@ -7,8 +7,10 @@ import torch
 from ranks import digits_job, train
 
 from tune_cnn.errors import TrialError
+from tune_cnn.training.data.loaders.batch import Batch
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.training.strategies.selective_backprop import draw, percentiles
+from tune_cnn.training.step.losses import training_loss
+from tune_cnn.training.strategies.selective_backprop import draw, losses_of_images, percentiles
 
 
 def test_a_percentile_is_the_share_that_is_no_larger():
@@ -73,3 +75,17 @@ def test_it_learns_what_is_hard_and_refuses_ghosts_that_it_would_undo(tmp_path):
     on = {"selective_backprop": True, "ghost_batch_norm": True, "ghost_batch_norm.size": 32}
     with pytest.raises(TrialError, match="leaves 32 images of a rank's batch"):
         RankTraining().begin(digits_job(tmp_path, strategies=on, batch_size=64))
+
+
+def test_images_are_chosen_by_the_loss_that_is_trained_on(tmp_path):
+    """Each class by itself and smoothed, where the trial has it so; as the net is evaluated."""
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies={"selective_backprop": True}, loss="bce", label_smoothing=0.2))
+    run = rank._current._training._run
+    images_nchw, labels_n = run.sample_batch()
+    found = losses_of_images(run, Batch(images_nchw, labels_n))
+    with torch.no_grad():
+        logits = run.model.eval()(images_nchw)
+    expected = training_loss(logits, labels_n, kind="bce", label_smoothing=0.2, reduction="none")
+    torch.testing.assert_close(found, expected)
+    rank.end()

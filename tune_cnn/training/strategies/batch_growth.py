@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tune_cnn.errors import SpecError, StrategyError
 from tune_cnn.spec import Choice, Configuration, Range, StudySpec
@@ -136,7 +135,8 @@ def multiples(factors: Sequence[float], *, power: float, most: int) -> list[int]
 
 
 def gradients(run: TrainingRun) -> list[Tensor]:
-    """Of batches of training images that aren't augmented, each as one vector; the model is left as it was."""
+    """Of the loss that steps learn from, over batches of training images, mixed as theirs and not augmented otherwise;
+    each as one vector. The model is left as it was."""
     model, size, images = run.model, run.batch_size, len(run.train_images)
     count = max(2, min(SAMPLED, images // size))
     drawn_n = np.random.default_rng((run.seed, run.epoch, 0)).permutation(images).astype(np.int64)
@@ -144,11 +144,12 @@ def gradients(run: TrainingRun) -> list[Tensor]:
     model.train()
     found = []
     for start in range(0, count * size, size):
-        images_nchw, labels_n = run.plain_batch(drawn_n[np.arange(start, start + size) % images])
+        batch = run.plain_batch(drawn_n[np.arange(start, start + size) % images])
+        images_nchw, labels_n = run.mixed(batch, start)
         model.zero_grad(set_to_none=True)
         with run.autocast():
             logits = model(images_nchw)
-        F.cross_entropy(logits.float(), labels_n).backward()
+        run.loss_of(logits, labels_n).backward()
         found.append(torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None]))
         run.count_pass(images_nchw, backward=True)
     model.zero_grad(set_to_none=True)

@@ -5,11 +5,11 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec.dimensions import Choice, Range
@@ -90,8 +90,9 @@ class LayerReplacement(Strategy):
     def start_epoch(self, run: TrainingRun, epoch: int) -> None:
         if epoch > 0:
             return
-        found, batch = self._substitutes(run), run.sample_batch()
-        information = fisher_information(run.model, batch, list(found))
+        found, batch = self._substitutes(run), run.mixed(run.sample_batch())
+        losses_of = partial(run.loss_of, reduction="none")
+        information = fisher_information(run.model, batch, list(found), losses_of)
         run.count_pass(batch.images_nchw, backward=True)
         order: list[str] = run.group.share(sorted(found, key=lambda name: (information[name], name)))
         ratio = flops_ratio(run) if self.measure == "flops" else time_ratio(run, batch)
@@ -147,8 +148,13 @@ def substitutes(model: nn.Module, in_channels: int, *, kind: str, groups: int, r
     return {name: substitute for name, substitute in found.items() if substitute is not None}
 
 
-def fisher_information(model: nn.Module, batch: Batch, names: Sequence[str]) -> dict[str, float]:
-    """Of each named layer: Σ_c 1/(2N) Σ_n (Σ_hw a·∂L_n/∂a)², a its output. The model is left as it was."""
+def fisher_information(
+    model: nn.Module, batch: Batch, names: Sequence[str], losses_of: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, float]:
+    """Of each named layer: Σ_c 1/(2N) Σ_n (Σ_hw a·∂L_n/∂a)², a its output. The model is left as it was.
+
+    losses_of: the logits and the labels of images, to the loss of each.
+    """
     model, seen = copy.deepcopy(model).train(), dict[str, list[Tensor]]()
 
     def keep(name: str, output: Tensor) -> Tensor:
@@ -159,7 +165,7 @@ def fisher_information(model: nn.Module, batch: Batch, names: Sequence[str]) -> 
     for name in names:
         model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: keep(name, output))
     with torch.enable_grad():
-        F.cross_entropy(model(batch.images_nchw).float(), batch.labels_n, reduction="sum").backward()
+        losses_of(model(batch.images_nchw), batch.labels_n).sum().backward()
     found = {}
     for name in names:  # a layer that is called twice answers for both; one that isn't, for nothing
         of_calls = [(out.detach() * out.grad).sum((2, 3)) for out in seen.get(name, []) if out.grad is not None]
@@ -201,7 +207,7 @@ def time_ratio(run: TrainingRun, batch: Batch) -> Ratio:
     def step_s(model: nn.Module) -> float:
         begun = _now(run.device)
         with torch.enable_grad(), run.autocast():
-            loss = F.cross_entropy(model(batch.images_nchw).float(), batch.labels_n)
+            loss = run.loss_of(model(batch.images_nchw), batch.labels_n)
         loss.backward()
         model.zero_grad(set_to_none=True)
         run.count_pass(batch.images_nchw, backward=True)

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tune_cnn.errors import StrategyError
 from tune_cnn.spec import Range
@@ -82,7 +81,7 @@ class SelectiveBackprop(Strategy):
     def batch(self, run: TrainingRun, batch: Batch) -> Batch:
         if not self._looks(run.epoch):
             return batch
-        losses_n = _losses(run, batch)
+        losses_n = losses_of_images(run, batch)
         if self.every > 1:
             self._losses.record(run.batch_positions_n, losses_n)
         self._history_n = torch.cat([self._history_n.to(losses_n.device), losses_n])[-self.history :]
@@ -106,7 +105,7 @@ class SelectiveBackprop(Strategy):
         self._history_n = state["history"].to(run.device, copy=True)
 
 
-def _losses(run: TrainingRun, batch: Batch) -> Tensor:
+def losses_of_images(run: TrainingRun, batch: Batch) -> Tensor:
     """Of each image, as the net is evaluated: no step's statistics, nothing dropped."""
     model, (images_nchw, labels_n) = run.model, batch
     run.count_pass(images_nchw)
@@ -116,7 +115,7 @@ def _losses(run: TrainingRun, batch: Batch) -> Tensor:
             logits = model(images_nchw)
     finally:
         model.train()
-    return F.cross_entropy(logits.float(), labels_n, reduction="none")
+    return run.loss_of(logits, labels_n, reduction="none")
 
 
 def percentiles(losses_n: Tensor, among_m: Tensor) -> Tensor:

@@ -52,6 +52,13 @@ class Pairing:
             box_n4=None if self.box_n4 is None else self.box_n4[where],
         )
 
+    def to(self, device: torch.device) -> "Pairing":
+        return Pairing(
+            share_n=self.share_n.to(device),
+            blend_n=self.blend_n.to(device),
+            box_n4=None if self.box_n4 is None else self.box_n4.to(device),
+        )
+
 
 def drawn(mixing: Mixing, random: np.random.Generator, images: int, image_size: tuple[int, int]) -> Pairing:
     """One draw for each image, on the CPU. Boxes are those of torchvision's CutMix: cut off at the image's edges."""
@@ -139,14 +146,9 @@ class MixingLoader:
     def epoch(self, epoch: int, positions_n: Int64 | None = None, *, first: int = 0) -> Batches:
         random = np.random.default_rng((self._seed, epoch, MIXING, self._rank))
         images = max(self._images, 2 * self._batch_size)  # never fewer than a batch, with what joins it
-        pairing = drawn(self._mixing, random, images, self._image_size)
-        on_device = Pairing(
-            share_n=pairing.share_n.to(self._device),
-            blend_n=pairing.blend_n.to(self._device),
-            box_n4=None if pairing.box_n4 is None else pairing.box_n4.to(self._device),
-        )
+        pairing = drawn(self._mixing, random, images, self._image_size).to(self._device)
         begun_at = first * (self._batch_size // self._ranks)
-        return MixedBatches(self._loader.epoch(epoch, positions_n, first=first), on_device, self._classes, begun_at)
+        return MixedBatches(self._loader.epoch(epoch, positions_n, first=first), pairing, self._classes, begun_at)
 
     def resize(self, batch_size: int) -> None:
         self._loader.resize(batch_size)

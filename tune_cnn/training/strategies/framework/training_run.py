@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tune_cnn.spec import Configuration
-from tune_cnn.training.data.augment import Normaliser
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, BatchLoader
@@ -27,6 +26,7 @@ from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
 from tune_cnn.training.step.optimizers.making import carry_state, make_optimizer
 from tune_cnn.training.step.train_state import TrainState
+from tune_cnn.training.strategies.framework.own_batches import mixed_as_in_steps, plain_batch, sampled
 from tune_cnn.untyped import Plain, Untyped
 
 # One change of the model's structure: plain values alone (str, int, float, bool, None, lists, dicts of them by str),
@@ -177,17 +177,20 @@ class TrainingRun:
 
     def sample_batch(self) -> Batch:
         """The same training images on every rank, as many as its share of a batch, not augmented, on the device."""
-        images = self.train_images
-        wanted = max(2, self.batch_size // self.group.ranks)
-        count = min(wanted, len(images), self._sample_images or wanted)
-        return self.plain_batch(np.random.default_rng((self.seed, 0)).permutation(len(images))[:count].astype(np.int64))
+        return self.plain_batch(sampled(self._context, self.batch_size, self._sample_images))
 
     def plain_batch(self, positions_n: Int64) -> Batch:
         """These training images, normalised, not augmented, on the device."""
-        images = self.train_images
-        raw_nchw = torch.from_numpy(images.fetch(positions_n, self._context.job.threads)).to(self.device)
-        normalise = Normaliser(self.facts.mean, self.facts.std, self.device, self.configuration.channels_last)
-        return Batch(normalise(raw_nchw), torch.from_numpy(images.labels_n[positions_n]).to(self.device))
+        return plain_batch(self._context, positions_n)
+
+    def mixed(self, batch: Batch, draw: int = 0) -> Batch:
+        """These images mixed as those of steps are; equal on all ranks. `draw` tells the batches of an epoch apart."""
+        return mixed_as_in_steps(self._context, batch, self.epoch, draw)
+
+    def loss_of(self, logits: Tensor, labels_n: Tensor, *, reduction: str = "mean") -> Tensor:
+        """What the steps learn from, without penalties: in nat, over the images, or of each (`reduction="none"`)."""
+        assert self._train_state is not None, "prepare comes before the loss"
+        return self._train_state.loss_of(logits, labels_n, reduction=reduction)
 
     def build_model(self, arguments: Mapping[str, Plain]) -> nn.Module:
         """The study's model on the device, with other arguments of its factory than the configuration's."""

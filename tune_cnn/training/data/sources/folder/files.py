@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tune_cnn.errors import DataError
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder.layout import (
-    Layout,
+from tune_cnn.training.data.sources.folder.endings import IMAGE_ENDINGS, ending
+from tune_cnn.training.data.sources.folder.entries import (
     holds,
     is_folder,
     is_left_behind,
@@ -21,12 +21,10 @@ from tune_cnn.training.data.sources.folder.layout import (
     reachable,
     target,
 )
+from tune_cnn.training.data.sources.folder.layout import Layout
+from tune_cnn.training.data.sources.folder.root_classes import check_no_parts_below
 from tune_cnn.training.data.sources.source import PARTS, PartName
 
-ENDINGS = frozenset(
-    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"}
-    | {".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-)
 SHOWN = 10  # names in a message
 SHOWN_EACH = 3  # of one reason
 MOST_IN_TWO_CLASSES = 0.05  # of the files; one may, as no share of a small set is less
@@ -36,6 +34,7 @@ class Why(StrEnum):
     """Why something in the folder is no image to train on."""
 
     UNUSED = "beside the folders that are used"
+    NO_CLASS = "folders without images that are no classes"
     OUTSIDE = "in no class's folder"
     HIDDEN = "hidden, or left behind by a system or a tool"
     ENDING = "no images by their ending"
@@ -104,26 +103,28 @@ def find_images(layout: Layout) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]
     search.links.sort(key=lambda link: (PARTS.index(link.part), link.path), reverse=True)
     while search.links:
         found += _behind(search, search.links.pop())
-    used = {folder.name for folder in folders}
-    for entry in listed(layout.root):
-        if entry.name not in used:
+    for entry in [] if layout.is_flat else listed(layout.root):
+        if Path(entry.path) not in folders:
             search.leave(_named(entry, entry.name), Why.HIDDEN if is_left_behind(entry.name) else Why.UNUSED)
     _check_found(layout, places, found, search.left_out)
     found.sort(key=lambda file: (PARTS.index(file.part), file.label, file.path))
-    return tuple(found), (*layout.notes, *_without(layout, found), *_deep(found), *_told(layout.root, search.left_out))
+    notes = (*_without(layout, found), *_deep(layout, found), *_told(layout.root, search.left_out))
+    return tuple(found), (*layout.notes, *notes)
 
 
 def _places(search: _Search, layout: Layout, part: PartName) -> Iterator[_Place]:
     """The folder of each class in this part; what else lies there is left out."""
     folder = layout.parts[part]
     for entry in listed(folder):
-        path = f"{folder.name}/{entry.name}"
+        path = layout.path(folder, entry.name)
         if is_left_behind(entry.name):
             search.leave(_named(entry, path), Why.HIDDEN)
         elif not is_folder(entry):
             search.leave(path, Why.OUTSIDE)
         elif leads_back(entry, folder):
             search.leave(path, Why.AGAIN)
+        elif entry.name in layout.others:
+            search.leave(f"{path}/", Why.NO_CLASS)
         else:
             yield _Place(part=part, label=layout.label(entry.name, folder), path=path)
 
@@ -169,7 +170,7 @@ def _enters(search: _Search, folder: _Place) -> bool:
 def _behind(search: _Search, link: _Place) -> Iterator[ImageFile]:
     """What a link leads to; further links behind it are put aside in their turn."""
     path = search.at(link.path)
-    if not _ending(link.path) and not reachable(path):
+    if not ending(link.path) and not reachable(path):
         raise DataError(nowhere(path))
     if not os.path.isdir(path):  # noqa: PTH112 - of what may not be looked at Path.is_dir() raises, and it is no folder
         yield from _image(search, link, path.stat)
@@ -182,7 +183,7 @@ def _behind(search: _Search, link: _Place) -> Iterator[ImageFile]:
 
 
 def _image(search: _Search, place: _Place, look: Callable[[], os.stat_result]) -> Iterator[ImageFile]:
-    if _ending(place.path) not in ENDINGS:
+    if ending(place.path) not in IMAGE_ENDINGS:
         search.leave(place.path, Why.ENDING)
         return
     try:
@@ -210,12 +211,6 @@ def _identity(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _ending(path: str) -> str:
-    """With its dot, in small letters; empty where there is none."""
-    _, dot, ending = path.rpartition("/")[2].rpartition(".")
-    return dot + ending.lower() if dot else ""
-
-
 def _named(entry: os.DirEntry[str], path: str) -> str:
     return f"{path}/" if entry.is_dir(follow_symlinks=False) else path
 
@@ -226,10 +221,12 @@ def _check_found(
     """DataError where a part or a class in training has no images, or many are of two classes."""
     parts = {file.part for file in found}
     trained = {file.label for file in found if file.part == "train"}
-    empty = [folder.name for part, folder in layout.parts.items() if part not in parts]
+    empty = [] if layout.is_flat else [folder.name for part, folder in layout.parts.items() if part not in parts]
     empty += [place.path for place in places if place.part == "train" and place.label not in trained]
     if empty:
-        raise DataError(_no_images(layout.root, empty[0], left_out))
+        raise DataError(_no_images(layout, empty[0], left_out))
+    if layout.is_flat:
+        check_no_parts_below(layout.root, (file.path for file in found))
     twice = left_out.get(Why.OTHER_CLASS, [])
     if len(twice) > max(1, MOST_IN_TWO_CLASSES * len(found)):
         raise DataError(
@@ -247,9 +244,10 @@ def _without(layout: Layout, found: Iterable[ImageFile]) -> Iterator[str]:
             yield f"{folder.name}/ has no images of {some(names)}"
 
 
-def _deep(found: Iterable[ImageFile]) -> Iterator[str]:
+def _deep(layout: Layout, found: Iterable[ImageFile]) -> Iterator[str]:
     """Images in folders below their class's: the folders might be meant as classes."""
-    deep = [file.path for file in found if file.path.count("/") > 2]
+    levels = 1 if layout.is_flat else 2
+    deep = [file.path for file in found if file.path.count("/") > levels]
     if deep:
         yield f"{len(deep)} images lie deeper than their class's folder and count for it ({some(deep, SHOWN_EACH)})"
 
@@ -271,11 +269,11 @@ def _with_target(root: Path, path: str) -> str:
     return f"{path} → {to}" if to else path
 
 
-def _no_images(root: Path, folder: str, left_out: Mapping[Why, list[str]]) -> str:
+def _no_images(layout: Layout, folder: str, left_out: Mapping[Why, list[str]]) -> str:
     here = {why: [name for name in names if f"{name}/".startswith(f"{folder}/")] for why, names in left_out.items()}
-    told = "".join(f" ({line})" for line in _told(root, here))
-    shown = printable(str(root / folder))
-    into = shown if "/" in folder else f"{shown}/<class>"
+    told = "".join(f" ({line})" for line in _told(layout.root, here))
+    shown = printable(str(layout.root / folder))
+    into = shown if layout.is_flat or "/" in folder else f"{shown}/<class>"
     return (
         f"data: {shown} has no images{told}; put files into {into}/ that end in .jpg, .png or as another kind that "
         "Pillow reads, or remove the folder"

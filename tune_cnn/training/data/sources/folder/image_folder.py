@@ -1,4 +1,4 @@
-"""A folder of image files: train/, val/ and test/, a subfolder per class; JPEG, PNG and what else Pillow reads."""
+"""A folder of image files: train/, val/ and test/, a subfolder per class, or classes alone; whatever Pillow reads."""
 
 import hashlib
 import os
@@ -15,9 +15,10 @@ from tune_cnn.spec import DataSpec
 from tune_cnn.text import printable
 from tune_cnn.training.data.readers import Reader, Uint8
 from tune_cnn.training.data.sources.depth import Depth
+from tune_cnn.training.data.sources.folder.entries import target
 from tune_cnn.training.data.sources.folder.files import SHOWN, ImageFile, find_images, some
 from tune_cnn.training.data.sources.folder.image_file import Decoding, FolderReader
-from tune_cnn.training.data.sources.folder.layout import find_layout, target
+from tune_cnn.training.data.sources.folder.layout import find_layout
 from tune_cnn.training.data.sources.folder.no_image import what_instead
 from tune_cnn.training.data.sources.packed.kept import Kept, Packing, Sizes, how_kept
 from tune_cnn.training.data.sources.packed.packing import Kind, Packed, pack

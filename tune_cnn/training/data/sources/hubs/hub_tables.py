@@ -9,7 +9,7 @@ import datasets
 from tune_cnn.errors import DataError, first_line
 from tune_cnn.spec.parts import Columns
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder.layout import KNOWN
+from tune_cnn.training.data.sources.folder.part_names import KNOWN
 from tune_cnn.training.data.sources.hubs.pictures import Picture
 from tune_cnn.training.data.sources.source import PARTS, PartName
 from tune_cnn.training.data.sources.tables.columns import Chosen, choose_columns, class_names

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tune_cnn.errors import DataError
-from tune_cnn.training.data.sources.folder.files import ENDINGS, some
+from tune_cnn.training.data.sources.folder.endings import IMAGE_ENDINGS
+from tune_cnn.training.data.sources.folder.files import some
 
 LABELS = (".cls", ".txt")  # a class's number or name
 BLOCK = 512  # bytes: of a tar's headers, and of the zeros that end it
@@ -78,7 +79,7 @@ def _read(file: BinaryIO, images: dict[str, tuple[int, int]], labels: dict[str, 
             folder, _, name = member.name.rpartition("/")
             stem, dot, ending = name.partition(".")
             key, ending = f"{folder}/{stem}", dot + ending.lower()
-            if member.isfile() and ending in ENDINGS:
+            if member.isfile() and ending in IMAGE_ENDINGS:
                 images[key] = (member.offset_data, member.size)
             elif member.isfile() and ending in LABELS and member.size <= LONGEST_LABEL:
                 content = tar.extractfile(member)

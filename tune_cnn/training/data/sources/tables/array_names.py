@@ -7,7 +7,7 @@ from typing import Literal
 
 from tune_cnn.errors import DataError
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder.layout import KNOWN
+from tune_cnn.training.data.sources.folder.part_names import KNOWN
 from tune_cnn.training.data.sources.source import PartName
 
 Role = Literal["images", "labels"]

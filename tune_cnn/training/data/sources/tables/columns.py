@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tune_cnn.errors import DataError, nearest
 from tune_cnn.spec.parts import Columns
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder.layout import KNOWN
+from tune_cnn.training.data.sources.folder.part_names import KNOWN
 from tune_cnn.training.data.sources.source import PartName
 
 # Names in practice, in small letters; where a table has several, the first of these.

@@ -9,7 +9,8 @@ from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
 from tune_cnn.spec.parts import Columns
 from tune_cnn.text import printable
-from tune_cnn.training.data.sources.folder.files import ENDINGS, ImageFile, some
+from tune_cnn.training.data.sources.folder.endings import IMAGE_ENDINGS
+from tune_cnn.training.data.sources.folder.files import ImageFile, some
 from tune_cnn.training.data.sources.folder.image_folder import FolderSource, source_of_files
 from tune_cnn.training.data.sources.source import PARTS, PartName
 from tune_cnn.training.data.sources.tables.columns import Chosen, choose_columns, class_names, part_of
@@ -68,7 +69,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list[str
 
 
 def _is_image(cell: str) -> bool:
-    return Path(cell.strip()).suffix.lower() in ENDINGS
+    return Path(cell.strip()).suffix.lower() in IMAGE_ENDINGS
 
 
 def _columns(where: str, names: list[str], lines: list[tuple[int, list[str]]], asked: Columns | None) -> Chosen:
@@ -138,7 +139,7 @@ def _files(path: Path, rows: Sequence[_Row], classes: Sequence[str]) -> tuple[tu
 def _missing(path: Path, missing: Sequence[str], count: int) -> str:
     folder = printable(str(path.parent))
     said = f"data: {len(missing)} of the {count} files of {printable(str(path))} don't exist: {some(missing, SHOWN)}"
-    endings = [end for end in sorted(ENDINGS) if (path.parent / f"{missing[0]}{end}").is_file()]
+    endings = [end for end in sorted(IMAGE_ENDINGS) if (path.parent / f"{missing[0]}{end}").is_file()]
     if endings:
         return f"{said}; {missing[0]}{endings[0]} does: write the ending into the column"
     return f"{said}; paths are from {folder}, where the CSV lies: correct them, move the CSV, or fetch the files"
