@@ -21,8 +21,8 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of a server that listens on a socket in a folder only; it refuses to run as root."""
+def postgres(address: str = "") -> Iterator[str]:
+    """The URL of a server on a socket in a folder only, or also at `address`; it refuses to run as root."""
     programs = binaries()
     if programs is None:
         missing("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the path")
@@ -46,7 +46,10 @@ def postgres() -> Iterator[str]:
 
     data = str(folder / "data")
     run(str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "tester", "--no-sync")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    if address:
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {address}/24 trust\n")
+    options = f"-k {folder} -c listen_addresses='{address}' -c fsync=off"
     run(str(programs / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
     try:
         yield f"postgresql+psycopg://tester@/postgres?host={folder}"

@@ -1,4 +1,4 @@
-"""Faults of nodes: two of them, each in a network namespace of its own, with the driver beside the head."""
+"""Faults of nodes: two, each in a network namespace of its own, with the driver beside the head; and of its machine."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from faults.machines import lose_drivers_machine, took_over, two_machines
 from faults.rows import Case, Row
 from faults.search_under_test import wait_for
 
@@ -162,5 +163,14 @@ ROWS = [
         search=SEARCH,
         prepare=two_nodes,
         patience_s=180.0,
-    )
+    ),
+    Row(
+        family="cluster",
+        part="driver's machine",
+        fault="kill -9 of all of it, the same command on another",
+        strike=lose_drivers_machine,
+        prepare=two_machines,
+        also=took_over,
+        patience_s=180.0,
+    ),
 ]

@@ -48,6 +48,9 @@ def net(num_classes: int, in_channels: int, image_size: tuple[int, int], width: 
 
 
 def pace(model: nn.Module, loader: object) -> float:
-    """A metric that only takes its time."""
+    """A metric that only takes its time; and counts the epochs, in a folder that wants to know."""
     time.sleep(EPOCH_S)
+    if (HERE / "epochs").exists():
+        with (HERE / "epochs").open("a") as file:
+            file.write("one\n")
     return 0.0

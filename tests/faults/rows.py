@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -52,6 +52,7 @@ class Row:
     delivery: bool = False  # what recovers is the way to MLflow, not the training
     expected: str | None = None  # what the last command must say, where the study can't be finished
     prepare: Callable[["Case"], None] = lambda case: None
+    also: Callable[["Case"], Iterable[str]] = lambda case: ()  # what is wrong beside what any row may have wrong
     short: bool = False  # part of the gate
 
     @property
@@ -215,7 +216,8 @@ class Case:
         if record is None:
             return ["the store can't be read"]
         runs = read_runs(self.search.mlflow)
-        return list(wrongs(record, runs, trials=self.search.trials, before=self.before, may_fail=self.row.may_fail))
+        found = wrongs(record, runs, trials=self.search.trials, before=self.before, may_fail=self.row.may_fail)
+        return [*found, *self.row.also(self)]
 
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_S):

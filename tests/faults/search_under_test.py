@@ -92,6 +92,7 @@ class Search:
         spec = SPEC.format(trials=trials, epochs=epochs, slots=slots, ranks=ranks, cpus=cpus or ranks, space=space)
         (self.folder / "spec.yaml").write_text(spec)
         self.trials, self.options, self.prefix = trials, list(options), list(prefix)
+        self.inside: list[str] = []  # of a row with machines: the words by which a command is given on one
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "TUNE_CNN_"))}
         self.environment = {
             **kept,
@@ -109,7 +110,7 @@ class Search:
         """Start any command as one of the search's own processes."""
         with (self.folder / log).open("ab") as out:
             process = subprocess.Popen(
-                [*self.prefix, *APART, str(self.shm), *words],
+                [*self.prefix, *APART, str(self.shm), *self.inside, *words],
                 cwd=self.folder,
                 env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from tune_cnn.errors import InputError, StoreError, StoreFull, StudyError
@@ -20,6 +21,7 @@ from tune_cnn.text import printable
 FILE = "studies.db"
 POSTGRESQL_DISK_FULL = "53100"  # its SQLSTATE
 BUSY_TIMEOUT_S = 30  # a commit takes milliseconds; this long means that somebody holds the file
+SILENT_S = 60  # within a transaction, of which ours make milliseconds: that machine is gone, and others want its locks
 
 
 class Database:
@@ -154,7 +156,9 @@ def _engine(url: URL) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     try:
         if backend == "postgresql":
-            return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+            engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+            event.listen(engine, "connect", _postgresql_settings)
+            return engine
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     except ModuleNotFoundError as error:
         raise StoreError(
@@ -165,6 +169,14 @@ def _engine(url: URL) -> Engine:
     event.listen(engine, "connect", _sqlite_settings)
     event.listen(engine, "begin", _sqlite_begin)
     return engine
+
+
+def _postgresql_settings(connection: DBAPIConnection, _record: object) -> None:
+    """A machine that loses its power says no word to the server, which would keep its locks for two hours."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{SILENT_S}s'")
+    cursor.close()
+    connection.commit()
 
 
 def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:

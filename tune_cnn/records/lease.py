@@ -1,7 +1,9 @@
 """One search per study, and one outbox: a lease with an expiry, kept alive by a thread while its owner works."""
 
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,6 +23,7 @@ _DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered
 
 
 ALONE = "alone_until_ms"  # beside a lease's owner
+LOOK_S = 1.0  # between two looks at a lease whose owner may be gone with its machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +53,32 @@ class Lease:
         """Whether another process took over meanwhile (this one slept past the lease's expiry)."""
         return self._lost is not None
 
-    def acquire(self) -> None:
+    def acquire(self, waiting: Callable[[str], object] | None = None) -> None:
+        """StudyError where another process holds it.
+
+        An owner on another machine may be gone together with that. `waiting` is told so, and then its hold runs out
+        within the lease's seconds, or it is put off: its owner lives, and StudyError says so. Without `waiting` such an
+        owner counts as one that lives.
+        """
+        seen: Row[Untyped] | None = None
+        while (held := self._take()) is not None:
+            lives = _owner(held).is_here or (seen is not None and _hold(held) != _hold(seen))
+            if waiting is None or lives:
+                raise StudyError(self._taken(held))
+            if seen is None:
+                waiting(self._awaited(held))
+            seen = held
+            time.sleep(LOOK_S)
+
+    def _take(self) -> Row[Untyped] | None:
+        """None where it is ours now, else what holds it."""
         with self._database.write() as connection:
             # On PostgreSQL two may ask at once: the study's row lets one in after the other.
             connection.execute(select(studies.c.id).where(studies.c.id == self._study_id).with_for_update())
             now_ms = self._database.now_ms(connection)
-            held = self._held(connection)
+            held: Row[Untyped] | None = self._held(connection)
             if held is not None and self._lives(held, now_ms):
-                raise StudyError(self._taken(held))
+                return held
             connection.execute(delete(leases).where(self._mine))
             connection.execute(
                 insert(leases).values(
@@ -69,6 +90,7 @@ class Lease:
                     expires_ms=now_ms + self._ttl_ms,
                 )
             )
+        return None
 
     def is_held(self, connection: Connection) -> bool:
         """Whether anybody holds it at this moment; asked without a wish to have it."""
@@ -147,6 +169,18 @@ class Lease:
             f"process is gone, its hold ends by itself at {from_ms(row.expires_ms):%H:%M:%S} UTC)"
         )
 
+    def _awaited(self, row: Row[Untyped]) -> str:
+        owner = _owner(row)
+        return (
+            f"study {self.study!r}: is {_DOING[self.role]} by process {owner.pid} on {owner.host}, which may be gone "
+            f"with its machine: waiting until its hold ends, at {from_ms(row.expires_ms):%H:%M:%S} UTC, or is renewed"
+        )
+
 
 def _owner(row: Row[Untyped]) -> Owner:
     return Owner(**{name: value for name, value in from_json(row.owner).items() if name != ALONE})
+
+
+def _hold(row: Row[Untyped]) -> tuple[str, int]:
+    """Another one once it was renewed, or given to somebody else."""
+    return str(row.token), int(row.expires_ms)

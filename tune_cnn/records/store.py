@@ -1,7 +1,7 @@
 """The study's own tables are the truth: a result counts once it is here."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -141,8 +141,10 @@ class Store:
             connection.execute(delete(studies).where(studies.c.name == name))
 
     @contextmanager
-    def lease(self, name: str, *, role: Role = "search", ttl_s: float = 60) -> Iterator[Lease]:
-        """Hold a study alone; StudyError where another process does.
+    def lease(
+        self, name: str, *, role: Role = "search", ttl_s: float = 60, waiting: Callable[[str], object] | None = None
+    ) -> Iterator[Lease]:
+        """Hold a study alone; StudyError where another process does. `waiting`: see Lease.acquire.
 
         Kept alive by a thread. Meanwhile each write to a study searched through this store checks that the lease is
         still ours, so that a search that slept past its lease can't write into its successor's study. A dead owner on
@@ -151,7 +153,7 @@ class Store:
         with self._database.read() as connection:
             key = self._key(connection, name)
         lease = Lease(self._database, key, name, role=role, ttl_s=ttl_s)
-        lease.acquire()
+        lease.acquire(waiting)
         if role == "search":
             self._leases[name] = lease
         lease.keep()

@@ -61,7 +61,7 @@ def confirm(
     with ExitStack() as stack:
         store = open_store(locations.home)
         stack.callback(store.close)
-        stack.enter_context(store.lease(study))
+        stack.enter_context(store.lease(study, waiting=report))
         archive = read_archive(study, locations.home, None)
         session = Session(store=store, spec=spec_on(spec_of(archive), accelerator), locations=locations, report=report)
         runs = plan(archive, session.spec, settings(session.spec, points, seeds), on=accelerator)

@@ -63,7 +63,9 @@ def ask(
         known = store.study(spec.study)
         if known is not None:
             check_same(known, question, spec)
-            stack.enter_context(store.lease(spec.study))
+            stack.enter_context(store.lease(spec.study, waiting=session.report))
+            known = store.study(spec.study)  # whoever held it may have changed it until it ended
+            assert known is not None, "it is held now"
             add_import_folders(code_folders(spec.resources.code))  # whether it has changed is looked at now
             reopen_failed(session, known)
             if not left(question, _grown(session, question)):

@@ -75,7 +75,9 @@ def search(spec: StudySpec, locations: Locations, display: LiveDisplay) -> Searc
             refuse_question(known, "search")
             if not _only_failed(store, spec.study):
                 check_unchanged(known.spec, spec)
-            stack.enter_context(store.lease(spec.study))
+            stack.enter_context(store.lease(spec.study, waiting=session.report))
+            known = store.study(spec.study)  # whoever held it may have changed it until it ended
+            assert known is not None, "it is held now"
             add_import_folders(code_folders(spec.resources.code))  # whether it has changed is looked at now
             reopen_failed(session, known)
         over = why_nothing_left(store, known, spec) if known is not None else None
