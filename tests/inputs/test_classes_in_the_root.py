@@ -13,7 +13,7 @@ from inputs.pictures import picture, write_folder
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
-from tune_cnn.study.looking import look, spec_of
+from tune_cnn.study.commands.looking import look, spec_of
 from tune_cnn.training.data.prepare import prepare
 
 PICTURES = sorted(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(20))

@@ -1,7 +1,7 @@
 """The study's own tables are the truth: a result counts once it is here."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.deliveries import Deliveries
-from tune_cnn.records.lease import Alone, Lease, Role
+from tune_cnn.records.lease import Alone, Lease, Role, Told
 from tune_cnn.records.measurements import Measurements
 from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
@@ -142,7 +142,7 @@ class Store:
 
     @contextmanager
     def lease(
-        self, name: str, *, role: Role = "search", ttl_s: float = 60, waiting: Callable[[str], object] | None = None
+        self, name: str, *, role: Role = "search", ttl_s: float = 60, waiting: Told | None = None
     ) -> Iterator[Lease]:
         """Hold a study alone; StudyError where another process does. `waiting`: see Lease.acquire.
 
