@@ -19,7 +19,7 @@ from tune_cnn.records.tables import leases, studies
 from tune_cnn.untyped import Untyped
 
 Role = Literal["search", "outbox"]
-Told = Callable[[str], object]  # hears a sentence for the user
+Tell = Callable[[str], object]  # hears a sentence for the user
 _DOING: dict[str, str] = {"search": "being searched", "outbox": "being delivered to MLflow"}
 
 
@@ -54,7 +54,7 @@ class Lease:
         """Whether another process took over meanwhile (this one slept past the lease's expiry)."""
         return self._lost is not None
 
-    def acquire(self, waiting: Told | None = None) -> None:
+    def acquire(self, waiting: Tell | None = None) -> None:
         """StudyError where another process holds it.
 
         An owner on another machine may be gone together with that. `waiting` is told so, and then its hold runs out

@@ -15,7 +15,7 @@ from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.deliveries import Deliveries
-from tune_cnn.records.lease import Alone, Lease, Role, Told
+from tune_cnn.records.lease import Alone, Lease, Role, Tell
 from tune_cnn.records.measurements import Measurements
 from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
@@ -142,17 +142,15 @@ class Store:
 
     @contextmanager
     def lease(
-        self, name: str, *, role: Role = "search", ttl_s: float = 60, waiting: Told | None = None
+        self, name: str, *, role: Role = "search", ttl_s: float = 60, waiting: Tell | None = None
     ) -> Iterator[Lease]:
-        """Hold a study alone; StudyError where another process does. `waiting`: see Lease.acquire.
+        """Hold a study alone; StudyError where another process does. A thread keeps the lease; waiting: see acquire.
 
-        Kept alive by a thread. Meanwhile each write to a study searched through this store checks that the lease is
-        still ours, so that a search that slept past its lease can't write into its successor's study. A dead owner on
-        this machine is taken over from at once, any other when its lease runs out.
+        Meanwhile each write to a study searched through this store checks that the lease is still ours, so that a
+        search that slept past it can't write into its successor's study.
         """
-        with self._database.read() as connection:
-            key = self._key(connection, name)
-        lease = Lease(self._database, key, name, role=role, ttl_s=ttl_s)
+        with self._look(name) as (_, key):
+            lease = Lease(self._database, key, name, role=role, ttl_s=ttl_s)
         lease.acquire(waiting)
         if role == "search":
             self._leases[name] = lease
