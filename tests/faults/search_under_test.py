@@ -105,6 +105,7 @@ class Search:
         self.mlflow = self.folder / "mlflow.db"
         self.started: list[subprocess.Popen[bytes]] = []
         self._namespaces: dict[int, str] = {}  # by the PID of what was started there
+        self._held: list[int] = []  # files of these: a namespace that is let go gives its name to another row's
 
     def spawn(self, *words: str, log: str = "log", **environment: str) -> "subprocess.Popen[bytes]":
         """Start any command as one of the search's own processes."""
@@ -121,10 +122,13 @@ class Search:
         deadline = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < deadline:
             with suppress(OSError):
-                namespace = str(Path(f"/proc/{process.pid}/ns/mnt").readlink())
+                held = os.open(f"/proc/{process.pid}/ns/mnt", os.O_RDONLY)
+                namespace = str(Path(f"/proc/self/fd/{held}").readlink())
                 if namespace != OURS:
                     self._namespaces[process.pid] = namespace
+                    self._held.append(held)
                     break
+                os.close(held)
             time.sleep(0.005)
         self.started.append(process)
         return process
@@ -195,6 +199,8 @@ class Search:
     def close(self) -> None:
         """The same, and its folders go."""
         self.end()
+        while self._held:
+            os.close(self._held.pop())
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.shm, ignore_errors=True)
 
