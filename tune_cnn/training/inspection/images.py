@@ -3,9 +3,9 @@
 from tune_cnn.errors import TuneCnnError, first_line
 from tune_cnn.spec import DataSpec
 from tune_cnn.spec.addresses import address_of
+from tune_cnn.training.data.sources.published_sets import KNOWN
 from tune_cnn.training.data.sources.registry import find_source
 from tune_cnn.training.data.sources.source import InFewFiles
-from tune_cnn.training.data.sources.torchvision_sets import KNOWN
 
 
 def find_images(data: DataSpec, seed: int) -> str:

@@ -12,10 +12,11 @@ from tune_cnn.training.data.sources.hubs.hugging_face import hugging_face
 from tune_cnn.training.data.sources.hubs.shards import webdataset
 from tune_cnn.training.data.sources.hubs.torchvision_named import torchvision_by_name
 from tune_cnn.training.data.sources.origins import check_origins
+from tune_cnn.training.data.sources.published_sets import KNOWN
 from tune_cnn.training.data.sources.source import Source
 from tune_cnn.training.data.sources.tables.csv_file import csv_file
 from tune_cnn.training.data.sources.tables.npz_file import npz_file
-from tune_cnn.training.data.sources.torchvision_sets import KNOWN, torchvision_set
+from tune_cnn.training.data.sources.torchvision_sets import torchvision_set
 from tune_cnn.training.data.sources.user_data import user_set
 
 # By the word before the colon.

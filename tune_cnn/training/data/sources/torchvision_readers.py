@@ -9,7 +9,7 @@ from torchvision.datasets.utils import extract_archive
 
 from tune_cnn.errors import DataError
 from tune_cnn.training.data.readers import Int64, Uint8
-from tune_cnn.training.data.sources.torchvision_sets import CIFAR100_CLASSES, KNOWN
+from tune_cnn.training.data.sources.published_sets import CIFAR100_CLASSES, KNOWN
 
 __all__ = ["READERS", "extract_archive"]
 
