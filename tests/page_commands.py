@@ -18,7 +18,7 @@ from mlflow_server.command import parser as server_options
 from tune_cnn.cli.main import app
 from tune_cnn.records.store import Store
 from tune_cnn.spec import load_spec
-from tune_cnn.spec.loading import read_raw
+from tune_cnn.spec.reading.loading import read_raw
 from tune_cnn.study.commands.looking import spec_of
 from tune_cnn.study.comparing.asked import asked_of
 from tune_cnn.study.export import read_config

@@ -36,13 +36,12 @@ BELOW["__init__"] = set()
 # Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
 FLOORS: dict[str, list[set[str]]] = {
     "spec": [
-        {"addresses", "augmentation", "optimizers", "value_sets"},
-        {"calls", "configuration", "messages", "renamed", "yaml_text"},
+        {"addresses", "augmentation", "messages", "optimizers", "value_sets"},
+        {"calls", "configuration"},
         {"costs", "dimensions", "parts"},
-        {"mixing", "plain", "prices", "resources", "space"},
+        {"mixing", "prices", "resources", "space"},
         {"strategies", "study"},
-        {"loading", "schema"},
-        {"documentation"},
+        {"reading"},
     ],
     "front": [
         {"dominance"},

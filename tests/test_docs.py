@@ -18,7 +18,7 @@ from study.made_up import commands_in
 from tune_cnn.cli.main import app
 from tune_cnn.metrics import metrics_table
 from tune_cnn.spec import load_spec
-from tune_cnn.spec.documentation import spec_table
+from tune_cnn.spec.reading.documentation import spec_table
 from tune_cnn.spec.strategies import Site
 from tune_cnn.study.commands.catalog import strategies
 

@@ -7,8 +7,8 @@ import pytest
 
 from tune_cnn.errors import SpecError
 from tune_cnn.spec import Choice, Fixed, Range, StudySpec, load_spec, parse_spec, to_yaml
-from tune_cnn.spec.loading import merge, recipe_names, spec_of_export
-from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
+from tune_cnn.spec.reading.loading import merge, recipe_names, spec_of_export
+from tune_cnn.spec.reading.yaml_text import dump_yaml, read_yaml
 
 
 def written(folder: Path, name: str, text: str) -> Path:

@@ -6,10 +6,10 @@ import jsonschema
 import pytest
 
 from tune_cnn.spec import Configuration, StudySpec, spec_schema
-from tune_cnn.spec.documentation import spec_rows, spec_table
-from tune_cnn.spec.loading import recipe_names
 from tune_cnn.spec.parts import DATA_KINDS, DATA_NAMES, SAMPLER_ARGUMENTS, SamplerSpec
-from tune_cnn.spec.yaml_text import read_yaml
+from tune_cnn.spec.reading.documentation import spec_rows, spec_table
+from tune_cnn.spec.reading.loading import recipe_names
+from tune_cnn.spec.reading.yaml_text import read_yaml
 
 
 def accepts(document):

@@ -7,6 +7,7 @@ import pytest
 from tune_cnn.errors import SpecError
 from tune_cnn.spec import Choice, Configuration, Fixed, Range, load_spec, parse_spec, to_yaml
 from tune_cnn.spec.configuration import has_meaning, strategy_and_knob
+from tune_cnn.spec.reading.yaml_text import read_yaml
 from tune_cnn.spec.strategies import (
     Knob,
     Saves,
@@ -17,7 +18,6 @@ from tune_cnn.spec.strategies import (
     in_order,
     may_join,
 )
-from tune_cnn.spec.yaml_text import read_yaml
 
 
 def card(name: str, site: Site, knobs: dict[str, Knob] | None = None, **more: Any) -> StrategyCard:

@@ -179,7 +179,7 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Look whether the machines are well: this one, or every node of a cluster. Exit code 1 where something is not."""
-    from tune_cnn.reports.terminal.health_table import health
+    from tune_cnn.reports.terminal.tables.health import health
     from tune_cnn.study.commands import studies
     from tune_cnn.study.commands.fleet import doctor as examined
 

@@ -31,7 +31,7 @@ def data(
     debug: Debug = False,
 ) -> None:
     """What was understood of the images: parts, classes, sizes; what is broken, blank or there twice; a sheet."""
-    from tune_cnn.reports.terminal.data_table import data as show
+    from tune_cnn.reports.terminal.tables.data import data as show
     from tune_cnn.study.commands import looking, studies
 
     cache_dir = studies.locations(None, None, None, None, debug=debug).cache_dir
@@ -108,7 +108,7 @@ def profile(
     debug: Debug = False,
 ) -> None:
     """Where the time of a step goes: over batch, loader, workers and all else that costs. Run it again to continue."""
-    from tune_cnn.reports.terminal import profile_table
+    from tune_cnn.reports.terminal.tables import profile as profile_table
     from tune_cnn.spec import load_spec
     from tune_cnn.study.commands import studies
     from tune_cnn.study.profiling import course
@@ -153,7 +153,7 @@ def gradients(
     debug: Debug = False,
 ) -> None:
     """Which mini-batches are like the whole set: how far are their gradients? Run it again to continue."""
-    from tune_cnn.reports.terminal import gradients_table
+    from tune_cnn.reports.terminal.tables import gradients as gradients_table
     from tune_cnn.spec import load_spec
     from tune_cnn.study.commands import studies
     from tune_cnn.study.gradients import course

@@ -144,7 +144,7 @@ def transfer(
     debug: Debug = False,
 ) -> None:
     """Predict the front on another type of accelerator: what it costs is probed there, what it learns is the same."""
-    from tune_cnn.reports.terminal.transfer_table import transferred
+    from tune_cnn.reports.terminal.tables.transfer import transferred
     from tune_cnn.study.commands import studies
 
     locations = studies.locations(home, tracking_uri, address, storage, debug=debug)

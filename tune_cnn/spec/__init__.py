@@ -2,11 +2,11 @@
 
 from tune_cnn.spec.configuration import Configuration
 from tune_cnn.spec.dimensions import Choice, Dimension, Fixed, Range
-from tune_cnn.spec.loading import load_spec, parse_spec, to_yaml
 from tune_cnn.spec.parts import Budget, DataSpec, ModelSpec, SamplerSpec, UserMetric
 from tune_cnn.spec.prices import Prices
+from tune_cnn.spec.reading.loading import load_spec, parse_spec, to_yaml
+from tune_cnn.spec.reading.schema import spec_schema
 from tune_cnn.spec.resources import Resources
-from tune_cnn.spec.schema import spec_schema
 from tune_cnn.spec.study import StudySpec
 
 __all__ = [

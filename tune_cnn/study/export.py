@@ -9,7 +9,7 @@ from pathlib import Path
 from tune_cnn.errors import SpecError
 from tune_cnn.files import write_whole
 from tune_cnn.spec import load_spec
-from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
+from tune_cnn.spec.reading.yaml_text import dump_yaml, read_yaml
 from tune_cnn.started import as_started
 from tune_cnn.untyped import Plain
 

@@ -15,7 +15,7 @@ from tune_cnn.errors import InputError
 from tune_cnn.metrics import EpochPoint
 from tune_cnn.reports.html.page import write_report
 from tune_cnn.reports.study_report import StudyReport, TrialRow
-from tune_cnn.spec.yaml_text import read_yaml
+from tune_cnn.spec.reading.yaml_text import read_yaml
 from tune_cnn.states import TrialState
 from tune_cnn.study.hints import NextCommands
 

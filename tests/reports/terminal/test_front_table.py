@@ -7,7 +7,7 @@ from reports.made_up_studies import SEARCHED, MadeUp, made_up
 from rich.console import Console
 
 from tune_cnn.front.choose import knee
-from tune_cnn.reports.terminal.front_table import front_table
+from tune_cnn.reports.terminal.tables.front import front_table
 
 
 def shown(study: MadeUp, width: int = 120, **options: int) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tune_cnn.reports.terminal.health_table import health
+from tune_cnn.reports.terminal.tables.health import health
 
 SOUND = {"what": "clock", "seen": "+0.001 s", "must": "within 2 s", "ok": True, "todo": ""}
 ILL = {"what": "open files", "seen": "1,024 [a process]", "must": "4,096", "ok": False, "todo": "raise it"}

@@ -6,7 +6,7 @@ import pytest
 
 from study.comparing.made_up_comparing import compared_study
 from tune_cnn.reports.comparison_words import difference_text, interval_text
-from tune_cnn.reports.terminal.comparison_table import show_comparison
+from tune_cnn.reports.terminal.tables.comparison import show_comparison
 from tune_cnn.study.comparing.answer import answer_of
 from tune_cnn.study.questions.question import Run
 

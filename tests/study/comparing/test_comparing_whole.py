@@ -7,7 +7,7 @@ import pytest
 
 from study.commands import run, run_json
 from tune_cnn.records.store import Store
-from tune_cnn.spec.yaml_text import dump_yaml
+from tune_cnn.spec.reading.yaml_text import dump_yaml
 
 SPEC = {
     "study": "small",

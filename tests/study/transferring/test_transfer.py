@@ -10,7 +10,7 @@ from study.confirming.made_up_confirming import Training
 from study.made_up import Command, make_study, one_message, session_of
 from tune_cnn.errors import InputError
 from tune_cnn.records.store import Store
-from tune_cnn.reports.terminal.transfer_table import transferred
+from tune_cnn.reports.terminal.tables.transfer import transferred
 from tune_cnn.spec.costs import Cost
 from tune_cnn.study.accelerators import TRANSFERRED, as_there, check_type, predicted_on, transfer_notes
 from tune_cnn.study.archive import read_archive, spec_of

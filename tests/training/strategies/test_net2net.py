@@ -10,7 +10,7 @@ from strategy_nets import images, net
 from torch import nn
 
 from tune_cnn.errors import SpecError, StrategyError
-from tune_cnn.spec.loading import parse_spec
+from tune_cnn.spec.reading.loading import parse_spec
 from tune_cnn.training.data.prepare import prepare
 from tune_cnn.training.inspection.strategies import inspect_strategies
 from tune_cnn.training.models.registry import build_model

@@ -13,7 +13,7 @@ from tune_cnn.metrics import METRICS, TEST, EpochPoint, Metric
 from tune_cnn.reports.figures.study import FAINT, FRONT, KNEE, metric_axis, styled
 from tune_cnn.reports.html.sections import Answer, section, table
 from tune_cnn.reports.numbers import better, quantity, titled
-from tune_cnn.reports.terminal.confirmed_table import cell, seeds_of
+from tune_cnn.reports.terminal.tables.confirmed import cell, seeds_of
 
 _NOTE = (
     "Candidates from the front, trained again over several seeds, each alone on its hardware. In brackets, and as "

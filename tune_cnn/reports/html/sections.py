@@ -11,7 +11,7 @@ from tune_cnn.metrics import METRICS, Direction, EpochPoint, Metric
 from tune_cnn.reports.numbers import KNEE, better, duration, number, quantity, setting, titled
 from tune_cnn.reports.study_report import StudyReport, TrialRow
 from tune_cnn.reports.thinning import best_few
-from tune_cnn.spec.yaml_text import dump_yaml
+from tune_cnn.spec.reading.yaml_text import dump_yaml
 from tune_cnn.untyped import Plain
 
 MOST_ROWS = 200  # of the front's table: more is for `tune-cnn front --json`

@@ -8,9 +8,9 @@ from rich.text import Text
 from tune_cnn.front.confirmed import Confirmed
 from tune_cnn.metrics import METRICS, TEST, Direction, EpochPoint, Metric
 from tune_cnn.reports.numbers import ABSENT, number, quantity, setting, titled
-from tune_cnn.reports.terminal.confirmed_table import confirmed_table
-from tune_cnn.reports.terminal.front_table import front_table
 from tune_cnn.reports.terminal.lines import Stream, plain, titled_columns
+from tune_cnn.reports.terminal.tables.confirmed import confirmed_table
+from tune_cnn.reports.terminal.tables.front import front_table
 from tune_cnn.untyped import Plain
 
 FIRST_POINTS = 12  # of a front, where it stands among other things

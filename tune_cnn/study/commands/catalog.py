@@ -4,7 +4,7 @@ from importlib.resources import files
 from itertools import combinations
 
 from tune_cnn.spec import load_spec
-from tune_cnn.spec.loading import recipe_names
+from tune_cnn.spec.reading.loading import recipe_names
 from tune_cnn.spec.strategies import Knob, StrategyCard, conflict
 from tune_cnn.untyped import Plain
 

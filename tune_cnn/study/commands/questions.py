@@ -73,7 +73,7 @@ def interrupted(end: QuestionInterrupted, again: str) -> Interrupted:
 
 
 def show_compare(document: CompareDocument) -> None:
-    from tune_cnn.reports.terminal.comparison_table import show_comparison
+    from tune_cnn.reports.terminal.tables.comparison import show_comparison
 
     result = document.result
     show_comparison(result.found, result.notes, document["report"])

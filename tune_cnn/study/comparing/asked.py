@@ -8,8 +8,8 @@ from tune_cnn.errors import InputError, SpecError, nearest
 from tune_cnn.spec import StudySpec, parse_spec
 from tune_cnn.spec.configuration import OPEN_PREFIXES, SPACE_KEYS, STRATEGIES, strategy_and_knob
 from tune_cnn.spec.messages import shown
+from tune_cnn.spec.reading.yaml_text import read_yaml
 from tune_cnn.spec.space import USE
-from tune_cnn.spec.yaml_text import read_yaml
 from tune_cnn.untyped import Plain
 
 # Sections of a spec that may be lists here, each of whose entries is a value to compare.

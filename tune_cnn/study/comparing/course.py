@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tune_cnn.front.comparison.compared import Compared
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.loading import read_raw
 from tune_cnn.spec.parts import study_name
+from tune_cnn.spec.reading.loading import read_raw
 from tune_cnn.study.comparing.answer import answer_of, notes_of
 from tune_cnn.study.comparing.asked import Asked, Equal, asked_of
 from tune_cnn.study.comparing.comparison import Comparison

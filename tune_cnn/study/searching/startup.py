@@ -12,8 +12,8 @@ from tune_cnn.records.store import Store
 from tune_cnn.reports.terminal.live import LiveDisplay
 from tune_cnn.search.search import Past, Search
 from tune_cnn.spec import StudySpec, load_spec, parse_spec
-from tune_cnn.spec.loading import recipe_names, spec_of_export
 from tune_cnn.spec.parts import Budget
+from tune_cnn.spec.reading.loading import recipe_names, spec_of_export
 from tune_cnn.spec.resources import Phase
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import StudyState, TrialState

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tune_cnn.errors import InputError, Interrupted, ResourceError, TuneCnnError
 from tune_cnn.spec import StudySpec
-from tune_cnn.spec.yaml_text import dump_yaml
+from tune_cnn.spec.reading.yaml_text import dump_yaml
 from tune_cnn.study.hints import again
 from tune_cnn.study.submitting import there
 from tune_cnn.study.submitting.places import Places

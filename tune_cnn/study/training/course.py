@@ -12,7 +12,7 @@ from tune_cnn.metrics import METRICS
 from tune_cnn.records.mlflow.trained import Trained
 from tune_cnn.reports.model_card import model_card
 from tune_cnn.spec import StudySpec, parse_spec
-from tune_cnn.spec.loading import spec_of_export
+from tune_cnn.spec.reading.loading import spec_of_export
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.export import Export, read_config
 from tune_cnn.study.hints import again

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from tune_cnn.spec.configuration import ONLY_ABOVE_0, ONLY_WHERE
 from tune_cnn.spec.messages import shown
-from tune_cnn.spec.schema import space_properties
+from tune_cnn.spec.reading.schema import space_properties
 from tune_cnn.spec.study import StudySpec
 from tune_cnn.spec.value_sets import told
 from tune_cnn.untyped import Plain

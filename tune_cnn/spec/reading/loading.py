@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from tune_cnn.errors import SpecError, TuneCnnError, nearest
 from tune_cnn.spec.configuration import OPEN_PREFIXES, SPACE_KEYS
 from tune_cnn.spec.messages import must_hold, shown
-from tune_cnn.spec.plain import plain
-from tune_cnn.spec.renamed import new_name
+from tune_cnn.spec.reading.plain import plain
+from tune_cnn.spec.reading.renamed import new_name
+from tune_cnn.spec.reading.yaml_text import dump_yaml, read_yaml
 from tune_cnn.spec.study import StudySpec
-from tune_cnn.spec.yaml_text import dump_yaml, read_yaml
 from tune_cnn.untyped import Plain, Untyped
 
 
