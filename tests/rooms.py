@@ -25,10 +25,10 @@ BELOW: dict[str, set[str]] = {
     "urls": set(),
     "files": {"errors"},
     "metrics": {"errors", "untyped"},
-    "spec": {"errors", "untyped", "started", "text", "metrics"},
+    "spec": {"errors", "untyped", "started", "text", "urls", "metrics"},
     "front": {"errors", "untyped", "states", "metrics"},
     "search": {"errors", "untyped", "states", "metrics", "spec", "front"},
-    "training": {"errors", "untyped", "files", "owner", "text", "metrics", "spec"},
+    "training": {"errors", "untyped", "files", "owner", "text", "urls", "metrics", "spec"},
     "trials": {"errors", "untyped", "as_found", "files", "owner", "states", "spec", "training"},
     "records": {"errors", "untyped", "owner", "states", "text", "urls", "metrics", "spec", "front", "training"},
     "reports": {"untyped", "text", "files", "states", "metrics", "spec", "front"},
@@ -41,7 +41,7 @@ BELOW["__init__"] = set()
 # Inside a room, from the ground up: a file or folder imports of the floors below its own alone.
 FLOORS: dict[str, list[set[str]]] = {
     "spec": [
-        {"augmentation", "optimizers", "value_sets"},
+        {"addresses", "augmentation", "optimizers", "value_sets"},
         {"calls", "configuration", "messages", "renamed", "yaml_text"},
         {"costs", "dimensions", "parts"},
         {"mixing", "plain", "prices", "resources", "space"},
@@ -148,6 +148,7 @@ ROOMS: dict[str, set[str]] = {
     "PIL": {"training", "reports"},
     "timm": {"training"},
     "datasets": {"training"},
+    "requests": {"training"},
     "ray": {"trials"},
     "joblib": {"trials"},
     "cryptography": {"trials"},

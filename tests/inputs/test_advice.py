@@ -43,6 +43,27 @@ SPECS = [
     of("data: {name: fashon_mnist}", "did you mean 'fashion_mnist'", "data: {name: fashion_mnist}"),
     of("data: {name: digits, columns: {label: y}}", "leave them out", "data: {name: 'csv:a.csv', columns: {label: y}}"),
     of("data: {name: my_own}", "named as package.module:name", "data: {name: 'my.own:data'}"),
+    of(
+        "data: {name: 'webdataset:https://ann:word@host/a.tar'}",
+        "leave them out here",
+        "data: {name: 'webdataset:https://host/a.tar'}",
+    ),
+    of(
+        "data: {name: 'webdataset:https://host/a.tar?sig=word'}",
+        "leave it out here",
+        "data: {name: 'webdataset:https://host/a.tar'}",
+    ),
+    of(
+        "data: {name: 'webdataset:https://host/a-*.tar'}",
+        "use braces, as in train-{0000..0099}.tar",
+        "data: {name: 'webdataset:https://host/train-{0000..0099}.tar'}",
+    ),
+    of(
+        "data: {name: 'webdataset:s3://host/a.tar'}",
+        "give the https address of the bucket, or mount it and name the shards by their path",
+        "data: {name: 'webdataset:https://host/a.tar'}",
+        "data: {name: 'webdataset:/mnt/host/a.tar'}",
+    ),
     of("model: {name: small_cnn, width: 3}", "model.width", "space: {model.width: 3}"),
     of("3: x", "put it in quotes", "study: '3'"),
     of("study: 3", "put it in quotes", "study: '3'"),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tune_cnn.errors import SpecError, StudyError, nearest
+from tune_cnn.spec.addresses import without_secrets
 from tune_cnn.spec.calls import LIGHTNING, is_call
 from tune_cnn.text import printable
 from tune_cnn.untyped import Plain
@@ -82,7 +83,7 @@ class Columns(SpecPart):
 class DataSpec(SpecPart):
     """Which images."""
 
-    name: Filled = Field(
+    name: Annotated[Filled, AfterValidator(without_secrets)] = Field(
         description=f"{', '.join((*DATA_NAMES, *(f'{k}:{what}' for k, what in DATA_KINDS.items())))} or your own as "
         "package.module:name"
     )
@@ -101,8 +102,8 @@ class DataSpec(SpecPart):
     max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that may be decoded")
     cache: CacheKind = Field(
         "auto",
-        description="how image_folder keeps its images: pixels, jpeg (the files in one), small_jpeg (copies of "
-        "image_size), none (read each time); auto: pixels, or jpeg where they exceed TUNE_CNN_DISK_GB",
+        description="how image_folder and webdataset keep images: pixels, jpeg (the files in one), small_jpeg (copies "
+        "of image_size), none (read each time); auto: pixels, or jpeg where they exceed TUNE_CNN_DISK_GB",
     )
     max_blank: float = Field(
         0.5, ge=0, le=1, description="share of a class's training images that may be blank, that is nearly constant"

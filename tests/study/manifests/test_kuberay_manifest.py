@@ -21,6 +21,7 @@ CASES = {
     "claim": (source(), ON_CLAIM),
     "s3": (source({"slots": 3}), {**ON_S3, "nodes": 3, "memory_gib": 16}),
     "gpus": (source(WITH_GPUS), {**ON_S3, "nodes": 2, "node_selector": ("gpu.example/type=a100",)}),
+    "shards by address": (source(data={"name": "webdataset:https://host/{0..9}.tar", "root": "/home/me"}), ON_S3),
 }
 
 
@@ -101,7 +102,7 @@ def test_secrets_are_named_and_never_written(case, monkeypatch):
     head, worker = pods(job)
     of_head, of_worker = ({one["name"] for one in pod["containers"][0]["env"]} for pod in (head, worker))
     assert {"TUNE_CNN_STORE", "MLFLOW_TRACKING_PASSWORD"} <= of_head
-    assert not any(name.startswith(("TUNE_CNN", "MLFLOW")) for name in of_worker)
+    assert {name for name in of_worker if name.startswith(("TUNE_CNN", "MLFLOW"))} == {"TUNE_CNN_DATA_QUERY"}
 
 
 @pytest.mark.parametrize("study", ["small", "My_Study.v2", "a" * 128, "x-", "UPPER"])

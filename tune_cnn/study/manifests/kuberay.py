@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tune_cnn.errors import DataError, InputError, ResourceError, SpecError
 from tune_cnn.spec import StudySpec, to_yaml
+from tune_cnn.spec.addresses import QUERY, address_of
 from tune_cnn.study.manifests.asked import Asked, Source
 from tune_cnn.study.manifests.layout import Layout, layout
 from tune_cnn.study.manifests.template import filled
@@ -58,7 +59,7 @@ def kuberay(sources: Sequence[Source], asked: Asked, *, file: str = "FILE") -> s
             "PRE_STOP": json.dumps(PRE_STOP),
             "IMAGE": json.dumps(_image(asked)),
             "MLFLOW": _from_secret(MLFLOW, secret),
-            "AWS": _from_secret(AWS, secret),
+            "OUTSIDE": _from_secret((*AWS, QUERY), secret),
             "MOUNT": [f"- {{name: studies, mountPath: {json.dumps(mount)}}}"] if mount else [],
             "CLAIM": _claim(asked),
             "WHY_NODES": f"{one.slots} trial(s) at a time, {one.slots_per_node} a node; a trial's ranks share a node",
@@ -92,7 +93,8 @@ def _check_spec(spec: StudySpec, mount: str | None) -> None:
             f"resources.power_limit_w: takes a privileged container, which this manifest doesn't ask for, got "
             f"{', '.join(f'{watts:g}' for watts in limits)} W; leave it out"
         )
-    if spec.data.name not in EMBEDDED and not _mounted(spec.data.root, mount):
+    here = spec.data.name not in EMBEDDED and address_of(spec.data.name) is None
+    if here and not _mounted(spec.data.root, mount):
         raise DataError(
             f"data.root: must lie where every pod mounts it, got {spec.data.root}, a folder of this machine; copy the "
             "images to the claim (--claim NAME --storage FOLDER), and set data.root below that folder"

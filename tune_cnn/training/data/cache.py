@@ -17,6 +17,7 @@ from tune_cnn.training.data.cache_writer import (
     IMAGES,
     LABELS,
     LOOKS,
+    PLACES,
     ROWS,
     SUMS,
     VERSION,
@@ -27,8 +28,8 @@ from tune_cnn.training.data.files import locked
 from tune_cnn.training.data.looks import Looks
 from tune_cnn.training.data.readers import Int64, open_images
 from tune_cnn.training.data.sources.depth import Depth
-from tune_cnn.training.data.sources.packed.file import PackTooLarge, fits
-from tune_cnn.training.data.sources.source import PartName, Source, packing_of
+from tune_cnn.training.data.sources.packed.file import TooLarge, fits
+from tune_cnn.training.data.sources.source import PartName, Source, packing_of, places_of
 from tune_cnn.untyped import Plain
 
 
@@ -94,6 +95,7 @@ def open_entry(folder: Path, source: Source) -> Entry | None:
             and packed is (packing_of(source) is not None)
             and (images is None or _fits(images, header, folder / IMAGES))
             and (not packed or fits(folder, images=len(labels_n), size_bytes=header["bytes"]))
+            and (not places_of(source) or _placed(folder, len(labels_n)))
         )
         if not whole:
             return None
@@ -127,6 +129,10 @@ def _fits(images: np.memmap[tuple[int, ...], np.dtype[np.uint8]], header: dict[s
     return images.dtype == np.uint8 and list(images.shape) == header["shape"] and path.stat().st_size == header["bytes"]
 
 
+def _placed(folder: Path, images: int) -> bool:
+    return bool(np.load(folder / PLACES, mmap_mode="r", allow_pickle=False).shape == (images, 3))
+
+
 def _build(folder: Path, source: Source) -> Entry:
     for left in folder.parent.glob(f"{folder.name}.tmp*"):
         shutil.rmtree(left, ignore_errors=True)  # of a process that was killed: nobody else holds the lock
@@ -135,7 +141,7 @@ def _build(folder: Path, source: Source) -> Entry:
         quota = quota_bytes()
         if quota is not None and not source.bypass:
             if packing_of(source) and _needed_bytes(source) > quota:
-                raise PackTooLarge(_needed_bytes(source))
+                raise TooLarge(_needed_bytes(source))
             make_room(folder.parent, _needed_bytes(source), quota)
         temporary.mkdir()
         write_entry(temporary, source, quota)
@@ -143,7 +149,7 @@ def _build(folder: Path, source: Source) -> Entry:
             shutil.rmtree(folder)
         temporary.rename(folder)
         sync_folder(folder.parent)
-    except PackTooLarge as large:
+    except TooLarge as large:
         raise DataError(_no_room(source, large.size_bytes)) from large
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -171,10 +177,13 @@ def _needed_bytes(source: Source) -> int:
 
 def _no_room(source: Source, size_bytes: int) -> str:
     packing = packing_of(source)
-    assert packing is not None
-    smaller = "set data.cache: small_jpeg" if packing.kind == "jpeg" else "set a smaller data.image_size"
+    kept = f"JPEGs (data.cache: {packing.kind})" if packing else "pixels"
+    smaller = {
+        "jpeg": "set data.cache: small_jpeg",
+        "small_jpeg": "set a smaller data.image_size",
+    }.get(packing.kind if packing else "", "set data.cache: jpeg")
     return (
-        f"the images of {source.name} take {size_bytes / 1e9:.2g} GB or more as JPEGs (data.cache: {packing.kind}), "
+        f"the images of {source.name} take {size_bytes / 1e9:.2g} GB or more as {kept}, "
         f"and the cache may hold {os.environ[DISK_GB]} GB, by {DISK_GB}; raise {DISK_GB}, {smaller}, or set "
         "data.cache: none to read the files each time"
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -14,8 +15,17 @@ from tune_cnn.files import sync_folder
 from tune_cnn.training.data.looks import looks_of, nearly_constant
 from tune_cnn.training.data.readers import Int64
 from tune_cnn.training.data.sources.depth import Depth
-from tune_cnn.training.data.sources.packed.file import INDEX, PACK, PackWriter
-from tune_cnn.training.data.sources.source import PARTS, Chunk, PartName, Source, packing_of
+from tune_cnn.training.data.sources.packed.file import INDEX, PACK, PackWriter, TooLarge
+from tune_cnn.training.data.sources.source import (
+    PARTS,
+    Chunk,
+    Classes,
+    InFewFiles,
+    PartName,
+    Source,
+    packing_of,
+    places_of,
+)
 from tune_cnn.training.data.statistics import ChannelSums, channel_sums, image_sums
 from tune_cnn.training.progress import PROGRESS
 from tune_cnn.untyped import Plain, Untyped
@@ -23,6 +33,7 @@ from tune_cnn.untyped import Plain, Untyped
 HEADER, IMAGES, LABELS, ROWS = "facts.json", "images.npy", "labels.npy", "rows.npy"
 LOOKS = "looks.npy"  # of each image that is kept: its content's number, and whether it is nearly constant
 SUMS = "sums.npy"  # of each image that is packed: sums and sums of squares of its channels
+PLACES = "places.npy"  # of each image that is read from few files: which of them, its first byte, and how many
 VERSION = 3  # of this layout
 
 
@@ -44,6 +55,8 @@ class _Tally:
     looks: list[Int64] = field(default_factory=list)
     image_sums: list[Int64] = field(default_factory=list)  # of packed images, which aren't at hand again
     depth: Depth | None = None
+    places: list[Int64] = field(default_factory=list)  # of images that aren't kept
+    classes: Classes | None = None
     sample_constant: tuple[int, int] = (0, 0)  # of the training images that were sampled: nearly constant, and all
     digest: Untyped = field(default_factory=hashlib.sha256)
 
@@ -56,6 +69,8 @@ class _Tally:
         self.notes.extend(chunk.notes)
         self.digest.update(chunk.identity)
         self.depth = chunk.depth or self.depth
+        self.classes = chunk.classes or self.classes
+        self.places += [] if chunk.places_n3 is None else [chunk.places_n3]
         if chunk.images_nchw is None or not len(chunk.images_nchw):
             return
         if cached or chunk.identity:  # images that change from reading to reading tell nothing
@@ -74,7 +89,7 @@ class _Tally:
 def write_entry(folder: Path, source: Source, most_bytes: int | None = None) -> None:
     """Decode the source into the folder; it counts only once it is renamed.
 
-    most_bytes: of a packed file, whose size nobody knows before; PackTooLarge where it takes more.
+    most_bytes: of the images, whose size not every source knows before; TooLarge where they take more.
     """
     cached, packed = not source.bypass, packing_of(source) is not None
     tally = _Tally()
@@ -84,19 +99,23 @@ def write_entry(folder: Path, source: Source, most_bytes: int | None = None) -> 
             _sync(file)
     elif cached:
         with (folder / IMAGES).open("wb") as file:
-            _write_images(file, source, tally)
+            _write_images(folder, file, source, tally, most_bytes)
             _sync(file)
     else:
-        for chunk in source.chunks():
+        for chunk in _chunks(source, folder):
             tally.add(chunk, cached=False)
     if not tally.labels or not sum(tally.lengths.values()):
         raise DataError(f"data: {source.name} has no images")
     labels_n, rows_n = np.concatenate(tally.labels), np.concatenate(tally.rows)
+    if tally.classes is not None:
+        labels_n = tally.classes.labels_k[labels_n]
     looks_n2 = np.concatenate(tally.looks) if tally.looks else np.zeros((0, 2), np.int64)
     for name, array in ((LABELS, labels_n), (ROWS, rows_n), (LOOKS, looks_n2)):
         _write_array(folder / name, array)
     if packed:
         _write_array(folder / SUMS, np.concatenate(tally.image_sums))
+    if places_of(source):
+        _write_array(folder / PLACES, np.concatenate(tally.places))
     header = _header(folder, source, tally, labels_n)
     header["checksum"] = checksum(header, labels_n, rows_n, looks_n2)
     with (folder / HEADER).open("w") as text:
@@ -110,7 +129,8 @@ def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dic
     for name, length in tally.lengths.items():
         parts[name] = (start, start + length)
         start += length
-    classes = source.classes or _numbered(labels_n[slice(*parts.get("train", (0, 0)))])
+    learned = tally.classes.names if tally.classes is not None else ()
+    classes = source.classes or learned or _numbered(labels_n[slice(*parts.get("train", (0, 0)))])
     # Labels, parts and shape too: the same pixels in another split are another data set.
     tally.digest.update(labels_n.tobytes() + json.dumps([parts, source.image_shape, classes]).encode())
     cached, packing = not source.bypass, packing_of(source)
@@ -145,19 +165,25 @@ def _numbered(labels_n: Int64) -> tuple[str, ...]:
     return tuple(str(label) for label in range(largest + 1))
 
 
-def _write_images(file: BinaryIO, source: Source, tally: _Tally) -> None:
+def _chunks(source: Source, folder: Path) -> Iterator[Chunk]:
+    return source.chunks_by(folder) if isinstance(source, InFewFiles) else source.chunks()
+
+
+def _write_images(folder: Path, file: BinaryIO, source: Source, tally: _Tally, most_bytes: int | None) -> None:
     """In numpy's format. How many images there are is known only at the end, so its header is written again then.
 
     By write() rather than through a map: a full disk is then an error, not a signal that kills the process.
     """
     length = _write_npy_header(file, (source.images, *source.image_shape))
     count = 0
-    for chunk in source.chunks():
+    for chunk in _chunks(source, folder):
         assert chunk.images_nchw is not None and len(chunk.images_nchw) == len(chunk.labels_n)
         assert chunk.images_nchw.dtype == np.uint8 and chunk.images_nchw.shape[1:] == source.image_shape
         file.write(np.ascontiguousarray(chunk.images_nchw).data)
         count += len(chunk.images_nchw)
         tally.add(chunk, cached=True)
+        if most_bytes is not None and file.tell() - length > most_bytes:
+            raise TooLarge(file.tell() - length)
     file.seek(0)
     # numpy leaves room in the header for the first dimension to change.
     assert _write_npy_header(file, (count, *source.image_shape)) == length
@@ -165,7 +191,7 @@ def _write_images(file: BinaryIO, source: Source, tally: _Tally) -> None:
 
 def _write_pack(folder: Path, file: BinaryIO, source: Source, tally: _Tally, most_bytes: int | None) -> None:
     pack = PackWriter(file, most_bytes)
-    for chunk in source.chunks():
+    for chunk in _chunks(source, folder):
         assert len(chunk.packed) == len(chunk.labels_n)
         pack.add(chunk.packed)
         tally.add(chunk, cached=True)

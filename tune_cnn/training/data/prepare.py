@@ -11,6 +11,7 @@ import numpy as np
 from tune_cnn.files import write_whole
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.cache import Entry, cached
+from tune_cnn.training.data.cache_writer import PLACES
 from tune_cnn.training.data.check_labels import check_labels
 from tune_cnn.training.data.check_looks import check_blank, check_shared
 from tune_cnn.training.data.facts import DataFacts
@@ -18,7 +19,7 @@ from tune_cnn.training.data.image_sets import ImageSet, ImageSets
 from tune_cnn.training.data.readers import CacheReader, Int64, Reader
 from tune_cnn.training.data.sources.packed.file import PackReader
 from tune_cnn.training.data.sources.registry import find_source
-from tune_cnn.training.data.sources.source import PartName, Source
+from tune_cnn.training.data.sources.source import PartName, Source, places_of
 from tune_cnn.training.data.split import stratified_split, stratified_subset
 from tune_cnn.training.data.statistics import joined_sums, split_sums
 
@@ -73,6 +74,8 @@ def _reader(source: Source, entry: Entry) -> Reader:
     """Of a packed set its file; else of the source, or of the cache where the source has none."""
     if entry.sums_nc2 is not None:
         return PackReader(entry.folder, source.image_shape[1])
+    if placed := places_of(source):
+        return placed.reader_by(entry.folder / PLACES)
     reader = source.reader(entry.depth)
     if reader is None:
         assert entry.path is not None, "only a source with a reader can bypass the cache"

@@ -26,6 +26,7 @@ KINDS: dict[str, Callable[[DataSpec], Source]] = {
     "torchvision": torchvision_by_name,
     "webdataset": webdataset,
 }
+CACHED_AS_ASKED = ("image_folder", "webdataset")  # by data.cache
 
 
 def data_names() -> tuple[str, ...]:
@@ -35,10 +36,11 @@ def data_names() -> tuple[str, ...]:
 
 def find_source(data: DataSpec, seed: int) -> Source:
     """The raw images, found and readable; nothing is decoded yet. `seed`: of what a user's factory draws."""
-    root = Path(data.root)
-    if data.cache != "auto" and data.name != "image_folder":
+    root, kind = Path(data.root), data.name.partition(":")[0]
+    if data.cache != "auto" and kind not in CACHED_AS_ASKED:
         raise DataError(
-            f"data.cache: says how image_folder keeps its images, and data.name is {data.name!r}; remove data.cache"
+            f"data.cache: says how {' and '.join(CACHED_AS_ASKED)} keep their images, and data.name is "
+            f"{data.name!r}; remove data.cache"
         )
     if data.name == "digits":
         return digits(data.image_size)
@@ -46,7 +48,6 @@ def find_source(data: DataSpec, seed: int) -> Source:
         return torchvision_set(data.name, root, data.image_size, data.offline)
     if data.name == "image_folder":
         return image_folder(data)
-    kind = data.name.partition(":")[0]
     if kind in KINDS:
         return KINDS[kind](data)
     if is_call(data.name):

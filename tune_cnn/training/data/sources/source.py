@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from tune_cnn.training.data.readers import Int64, Reader, Uint8
@@ -12,6 +13,14 @@ from tune_cnn.training.data.sources.packed.packing import Packed
 PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 SAMPLE = 2000  # images from which mean and std are taken where not all are decoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """Names in the order of their labels, and the label of each number that stood for one until all were known."""
+
+    names: tuple[str, ...]
+    labels_k: Int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +36,8 @@ class Chunk:
     notes: tuple[str, ...] = ()
     depth: Depth | None = None  # of files with more than 8 bits, once it is known
     packed: tuple[Packed, ...] = ()  # all of these images, where the set is kept packed
+    places_n3: Int64 | None = None  # where each lies, where they are read from few files: file, first byte, bytes
+    classes: Classes | None = None  # of a source that learns them as it reads, once it has read all
 
 
 class Source(Protocol):
@@ -42,7 +53,7 @@ class Source(Protocol):
 
     @property
     def images(self) -> int:
-        """At most so many, over all parts."""
+        """At most so many, over all parts; about so many where they lie in few files."""
         ...
 
     @property
@@ -52,7 +63,7 @@ class Source(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Empty: numbered by the training labels."""
+        """Empty: numbered by the training labels, or learned as the images are read."""
         ...
 
     @property
@@ -89,3 +100,21 @@ class MaybePacked(Protocol):
 def packing_of(source: Source) -> Packing | None:
     """None: it is kept as pixels, or not at all."""
     return source.packing if isinstance(source, MaybePacked) else None
+
+
+@runtime_checkable
+class InFewFiles(Protocol):
+    """A source whose images lie many to a file: its chunks say where, for a cache that keeps no more than that."""
+
+    def chunks_by(self, scratch: Path, /) -> Iterator[Chunk]:
+        """As `chunks`; files that must be fetched lie in that folder, one at a time."""
+        ...
+
+    def reader_by(self, places: Path, /) -> Reader:
+        """Reads one image where a file of `places_n3` says that it lies."""
+        ...
+
+
+def places_of(source: Source) -> InFewFiles | None:
+    """The source, where its images are read from few files each time; None where others are at hand."""
+    return source if source.bypass and isinstance(source, InFewFiles) else None

@@ -13,7 +13,7 @@ from tune_cnn.training.data.cache import Entry, cached
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.sources.folder.image_folder import FolderSource
 from tune_cnn.training.data.sources.registry import find_source
-from tune_cnn.training.data.sources.source import PARTS, Source
+from tune_cnn.training.data.sources.source import PARTS, InFewFiles, Source
 from tune_cnn.training.images_for_model import prepare_for
 from tune_cnn.training.inspection.data.imbalance import imbalance
 from tune_cnn.training.inspection.data.sheet import contact_sheet, png, strips
@@ -61,7 +61,7 @@ def look_at_data(spec: StudySpec, cache_dir: Path) -> Seen:
         ],
         "imbalance": imbalance(counts["train"]),
         "files": _files(source),
-        "broken": None if entry is None else source.images - len(entry.labels_n),
+        "broken": None if entry is None else _left_out(source, entry),
         **_looks(entry),
         "mean": list(images.facts.mean),
         "std": list(images.facts.std),
@@ -77,6 +77,11 @@ def look_at_data(spec: StudySpec, cache_dir: Path) -> Seen:
 
 def _prepared(spec: StudySpec, data: DataSpec, cache_dir: Path) -> ImageSets:
     return prepare_for(spec.model, data, split_seed=spec.seed, cache_dir=cache_dir)
+
+
+def _left_out(source: Source, entry: Entry) -> int:
+    """None of shards, of which every image must be readable."""
+    return 0 if isinstance(source, InFewFiles) else source.images - len(entry.labels_n)
 
 
 def _looks(entry: Entry | None) -> dict[str, Plain]:

@@ -26,21 +26,21 @@ class PackWriter:
         self._hows: list[int] = []
 
     def add(self, images: Iterable[Packed]) -> None:
-        """DataError where it becomes more than it may be."""
+        """TooLarge where it becomes more than it may be."""
         for image in images:
             self._file.write(image.content)
             self._ends.append(self._ends[-1] + len(image.content))
             self._hows.append(image.how)
         if self._most is not None and self._ends[-1] > self._most:
-            raise PackTooLarge(self._ends[-1])
+            raise TooLarge(self._ends[-1])
 
     def index(self) -> Int64:
         """Of each image: where it begins, where it ends, how it is decoded."""
         return np.stack([self._ends[:-1], self._ends[1:], self._hows], axis=1).astype(np.int64)
 
 
-class PackTooLarge(Exception):
-    """A packed file takes more than it may."""
+class TooLarge(Exception):
+    """A file of images takes more than it may."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(size_bytes)
