@@ -130,7 +130,7 @@ def _fits(images: np.memmap[tuple[int, ...], np.dtype[np.uint8]], header: dict[s
 
 
 def _placed(folder: Path, images: int) -> bool:
-    return np.load(folder / PLACES, mmap_mode="r", allow_pickle=False).shape == (images, 3)
+    return bool(np.load(folder / PLACES, mmap_mode="r", allow_pickle=False).shape == (images, 3))
 
 
 def _build(folder: Path, source: Source) -> Entry:
