@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from pages import ROOT
+from study.comparing.made_up_comparing import RAW, compared_study
 from study.made_up import PARAMS, make_study
 from study.made_up import Command as Run
 
@@ -121,7 +122,11 @@ class Checker:
         if words[0] == "profile":
             load_spec(asked["spec"], asked["overrides"] or [])
             return
-        if "study" in asked:
+        if words[0] == "report" and asked["output"].suffix == ".md":  # of a comparison alone
+            compared_study(
+                self._folder / "studies", lambda run: (0.9, 1.0), raw={**RAW, "study": asked["study"]}, seeds=2
+            )
+        elif "study" in asked:
             self._study(asked["study"])
         if words[0] in READING or asked.get("schema"):
             self._read(words)

@@ -141,7 +141,7 @@ class RankTraining:
     def program(self) -> Program:
         """The model as it is, as a program that needs none of our code; TrialError where it can't be one."""
         context = self._current.context
-        with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("export"):
+        with PROGRESS.doing(Doing.CHECKPOINTING), self._faults("export"), self._current.off_the_clock():
             view = View.of(context.job.configuration)
             return export(self._current.model, context.images.facts, context.images.test, context.device, view)
 

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -183,6 +184,15 @@ class Trial:
 
     def _total_time_s(self) -> float:
         return self._former_s + time.monotonic() - self._begun_s
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """What is done within is no part of the trial's total time."""
+        begun_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._begun_s += time.monotonic() - begun_s
 
     @PROGRESS.doing(Doing.CHECKPOINTING)
     def write_checkpoint(self) -> str | None:

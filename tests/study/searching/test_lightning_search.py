@@ -53,9 +53,10 @@ def test_it_is_searched_by_what_it_logs(folder: Path, searched: Any) -> None:
 
 
 def test_a_point_of_its_front_is_trained_again_and_written(folder: Path, searched: Any) -> None:
-    """Its weights are the module's own, by its names."""
+    """Its weights are the module's own, by its names; its `forward` is what is registered."""
     run(folder, "export", "module", "-o", "best.yaml")
-    run(folder, "train", "best.yaml", "-o", "model")
+    trained = run_json(folder, "train", "best.yaml", "-o", "model", "--register", "module")
+    assert trained["registered"]["uri"] == "models:/module/1"
     weights = load_file(folder / "model" / "model.safetensors")
     assert {"net.0.weight", "head.weight"} <= set(weights)
 

@@ -26,7 +26,7 @@ from tune_cnn.study.training import registration
 from tune_cnn.study.training.card import card_of
 from tune_cnn.study.training.order import CARD, CHANGES, CONFIG, WEIGHTS, Order, Outcome, promised_by
 from tune_cnn.study.training.promises import kept
-from tune_cnn.training.messages import EpochResult, TrainingJob
+from tune_cnn.training.messages import EpochResult, Program, TrainingJob
 from tune_cnn.trials.checkpoints import remove
 from tune_cnn.trials.cluster.machines import Slots, phase_slots
 from tune_cnn.trials.dedicated import Dedicated, ProcessLost, alone, dedicated
@@ -73,7 +73,7 @@ def train(
     )
     _writable(folder)
     if register is not None:
-        registration.check(register, spec, locations.tracking_uri)
+        registration.check(register, locations.tracking_uri)
     trained = _run(order)
     card = _write(order, trained)
     return TrainResult(
@@ -141,10 +141,15 @@ def _interrupted() -> Interrupted:
 
 def _trained(order: Order, training: Dedicated, job: TrainingJob, stopping: Callable[[], bool]) -> Outcome:
     wants_program = order.register is not None
-    if wants_program:
+    if wants_program and job.training is None:
         training.check_program(job)
+    is_checked = not wants_program or job.training is None
 
     def told(result: EpochResult) -> bool:
+        nonlocal is_checked
+        if not is_checked:
+            _check_own_program(training, job)
+            is_checked = True
         order.report(_line(result, job))
         return stopping()
 
@@ -152,15 +157,38 @@ def _trained(order: Order, training: Dedicated, job: TrainingJob, stopping: Call
     if stopping() and not last.done and last.epoch < job.last_epoch:
         raise _interrupted()
     changes, tested = training.changes(), training.test()
+    weights = training.weights() if tested else None  # first: ranks that fail to make a program may be gone
+    program, unexported = _program(training) if wants_program else (None, "")
     return Outcome(
         job=job,
         info={},
         notes=[],
         achieved={**last.metrics, **tested},
         changes=changes,
-        weights=training.weights() if tested else None,
-        program=training.program() if tested and wants_program else None,
+        weights=weights,
+        program=program,
+        unexported=unexported,
     )
+
+
+def _check_own_program(training: Dedicated, job: TrainingJob) -> None:
+    """After the first epoch, before which the user's own training has no model: the others may take hours."""
+    _, why = _program(training)
+    if why:
+        raise InputError(
+            f"--register: after the first epoch of {job.training} there is no model that can be registered: {why}; "
+            "leave --register out to train it all the same"
+        )
+
+
+def _program(training: Dedicated) -> tuple[Program | None, str]:
+    """The model as it is as a program, or why it can be none."""
+    try:
+        return training.program(), ""
+    except ProcessLost:
+        raise
+    except TrialError as error:
+        return None, str(error)
 
 
 def _write(order: Order, trained: Outcome) -> str:
@@ -179,9 +207,11 @@ def _write(order: Order, trained: Outcome) -> str:
 
 def _register(order: Order, trained: Outcome, card: str) -> Mapping[str, str] | None:
     """Make the model the next version of its name in MLflow, where that is asked for."""
-    if order.register is None or trained.program is None:
+    if order.register is None:
         return None
     folder, origin = order.folder, order.export.origin
+    if trained.program is None:
+        raise TuneCnnError(f"the model is trained and lies in {folder}, but is not registered: {trained.unexported}")
     write_whole(folder / registration.PROGRAM, trained.program.pt2)
     entry = Trained(
         study=str(origin.get("study", order.spec.study)),

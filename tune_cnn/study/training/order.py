@@ -37,7 +37,8 @@ class Outcome:
     achieved: Mapping[str, float]
     changes: Sequence[Mapping[str, Plain]]  # by strategies, to the factory's model
     weights: bytes | None  # None: the user's own training keeps its model to itself
-    program: Program | None  # None: not asked for
+    program: Program | None  # None: not asked for, or not to be had
+    unexported: str  # why it is not to be had
 
 
 def promised_by(export: Export) -> Mapping[str, float]:

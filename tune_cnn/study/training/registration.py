@@ -9,7 +9,6 @@ from uuid import uuid4
 from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.records.mlflow.environment import make_quiet, shown_uri
 from tune_cnn.records.mlflow.trained import Trained
-from tune_cnn.spec import StudySpec
 from tune_cnn.study.session.session import Report
 from tune_cnn.training.messages import Program
 
@@ -18,15 +17,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 TRIES_AFTER_S = (2.0, 10.0, 30.0)  # a server that is away for a moment, after hours of training
 
 
-def check(name: str, spec: StudySpec, tracking_uri: str) -> None:
+def check(name: str, tracking_uri: str) -> None:
     """Before the training, not after it: hours may lie between."""
     if not NAME.fullmatch(name):
         raise InputError(f"--register: a model's name has 1 to 128 of A-Z a-z 0-9 . _ -, got {name!r}")
-    if spec.training is not None:
-        raise InputError(
-            f"--register: a training of your own ({spec.training}) keeps its weights to itself, so there is nothing to "
-            "register; leave --register out"
-        )
     make_quiet(tracking_uri)
     from tune_cnn.records.mlflow.model import check_registry  # imports mlflow, which takes seconds
 

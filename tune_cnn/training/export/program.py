@@ -44,12 +44,13 @@ class FromPixels(nn.Module):
 def export(
     model: nn.Module, facts: DataFacts, images: ImageSet, device: torch.device, view: View | None = None
 ) -> Program:
-    """The model, in eval mode, for the CPU; TrialError where torch.export can't take it.
+    """The model as it is evaluated, for the CPU; TrialError where torch.export can't take it.
 
     It is held against the model in float32 itself: what TF32 rounds away would count as a fault of the program.
     """
     images_nchw = images.fetch(np.arange(EXAMPLES))
     example = torch.from_numpy(images_nchw).to(device)
+    modes = {module: module.training for module in model.modules()}
     whole = FromPixels(model, facts, device, view).eval()
     try:
         with torch.no_grad(), exact_float32():
@@ -60,6 +61,9 @@ def export(
     except Exception as error:  # torch's exporter raises whatever it meets in the model's code
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise TrialError(f"torch.export can't take the model: {said}") from None
+    finally:
+        for module, mode in modes.items():  # a training may go on
+            module.training = mode
     if not torch.allclose(got, logits.cpu(), rtol=CLOSE, atol=CLOSE):
         raise TrialError("torch.export gives a program that computes something else than the model")
     file = io.BytesIO()
