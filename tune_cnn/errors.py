@@ -80,6 +80,10 @@ class PeerLost(RuntimeError):
     """Another rank has died or given up, so this one can't go on either: the group must be joined again."""
 
 
+class LoaderLost(PeerLost):
+    """A loader process of this rank has died, by what befell the process and not by what it read."""
+
+
 class Unreachable(PeerLost):
     """Ranks can't connect to each other over the network as it is: which address was tried, and what to set."""
 

@@ -196,7 +196,9 @@ def _abort(abort: Callable[[], None]) -> None:
 
 def _first_cause(errors: list[Exception]) -> Exception:
     """The error that the others followed from: a rank that lost its peer is a consequence."""
-    return next((e for e in map(_unwrapped, errors) if not isinstance(e, PeerLost)), _unwrapped(errors[0]))
+    told = [_unwrapped(error) for error in errors]
+    causes = [e for e in told if not isinstance(e, PeerLost)] or [e for e in told if type(e) is not PeerLost]
+    return causes[0] if causes else told[0]
 
 
 def _unwrapped(error: Exception) -> Exception:

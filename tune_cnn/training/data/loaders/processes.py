@@ -31,6 +31,7 @@ PRELOAD = [
 ]
 LONGEST_FOLDER = 70  # bytes: a socket's path has 107 at most, of which multiprocessing adds some 30
 SAFE_PATH = "PYTHONSAFEPATH"
+SERVER_GONE = 255  # multiprocessing's code of a process of which its fork server can tell nothing any more
 KILL_AFTER_S = 5.0  # a process that a signal hasn't ended by then gets SIGKILL
 
 
@@ -55,6 +56,18 @@ class LoaderContext(ForkServerContext):
         process = LoaderProcess(*args, **kwargs)
         self.processes.append(process)
         return process
+
+    def lost(self, within_s: float) -> str | None:
+        """How one of them has ended although it was wanted, in words; None where all live. Its end may be known a
+        moment later than what follows from it."""
+        started = [process for process in self.processes if process.pid is not None]
+        connection.wait([process.sentinel for process in started], within_s)
+        dead = next((process for process in started if not process.is_alive()), None)
+        if dead is None:
+            return None
+        code = dead.exitcode or 0
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended by itself, with code {code}"
+        return f"a loader process (pid {dead.pid}) {'is gone with its server' if code == SERVER_GONE else how}"
 
     def end(self) -> None:
         """Kill what still lives, and wait for it."""

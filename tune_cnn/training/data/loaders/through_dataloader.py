@@ -7,7 +7,7 @@ from multiprocessing.reduction import ForkingPickler
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tune_cnn.errors import DataError, first_line
+from tune_cnn.errors import DataError, LoaderLost, first_line
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Awaited, Batch, Batches, Plan
 from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process
@@ -17,6 +17,7 @@ from tune_cnn.training.data.readers import Int64
 from tune_cnn.untyped import Untyped
 
 PREFETCH = 2  # batches ahead, per process: torch's default
+DEATH_KNOWN_S = 5.0  # a connection breaks at once, and the fork server tells of a process's end soon after
 
 
 class _EpochSampler(Sampler[Untyped]):
@@ -100,8 +101,11 @@ class WorkerLoader:
             try:
                 iter(loader)  # starts the processes; the sampler is still empty
                 iter(loader)  # asks them to begin anew, and waits for every one's answer
-            except BaseException:
+            except BaseException as error:
+                lost = self._lost(error)
                 self.close()
+                if lost is not None:
+                    raise LoaderLost(lost) from error
                 raise
 
     def _make_loader(self) -> "DataLoader[Images]":
@@ -131,7 +135,21 @@ class WorkerLoader:
         self.start()
         assert self._loader is not None
         self._sampler.number, self._sampler.positions_n, self._sampler.first = epoch, positions_n, first
-        yield from self._loader
+        try:
+            yield from self._loader
+        except Exception as error:
+            lost = self._lost(error)
+            if lost is not None:
+                raise LoaderLost(lost) from error
+            raise
+
+    def _lost(self, error: BaseException) -> str | None:
+        """Which loader process is gone, where that is the error, and not what one of them found in the data."""
+        if self._context is None:
+            return None
+        found = str(error).startswith("Caught ")  # as DataLoader says what its process raised
+        cut = isinstance(error, EOFError | OSError) and not found  # of the connection that a batch comes by
+        return self._context.lost(DEATH_KNOWN_S if cut else 0.0)
 
     def _delivered(self, fetched: Iterator[Images]) -> Iterator[Batch]:
         device, normalise = self.plan.device, self.plan.normaliser()
