@@ -2,17 +2,22 @@
 
 import os
 import signal
+from pathlib import Path
 
+import joblib
 import pytest
 import torch
 from image_files import prepared
 from torch.utils.data import Dataset
 
 from tune_cnn.errors import LoaderLost, TrialError
+from tune_cnn.owner import this_process
 from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.processes import LoaderContext
 from tune_cnn.training.data.loaders.through_dataloader import WorkerLoader
 from tune_cnn.training.process.faults import trial_faults
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def loader_of(tmp_path, *, per_image, workers=2):
@@ -36,6 +41,21 @@ def test_a_process_that_is_killed_is_lost(tmp_path, per_image, ends_by):
                 if number == 1:
                     for process in loader._context.processes:
                         os.kill(process.pid, ends_by)
+    finally:
+        loader.close()
+
+
+def test_semaphores_say_whose_they_are_although_joblib_names_those_of_a_process(tmp_path):
+    """joblib comes with scikit-learn's digits; what a killed process leaves must be known for ours."""
+    joblib.cpu_count()
+    loader = loader_of(tmp_path, per_image=False)
+    before = {path.name for path in SHARED_MEMORY.iterdir()}
+    try:
+        loader.start()
+        made = {path.name for path in SHARED_MEMORY.iterdir()} - before
+        mark, pid = this_process().mark, os.getpid()
+        assert any(name.startswith(f"sem.tune_cnn-{mark}-") for name in made)
+        assert not any(name.startswith(f"sem.loky-{pid}-") for name in made)
     finally:
         loader.close()
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import types
 from collections.abc import Iterator
-from multiprocessing import connection, forkserver, util
+from multiprocessing import connection, forkserver, synchronize, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
@@ -114,6 +114,23 @@ def _make_folder_for_sockets() -> None:
         write_owner(folder)
         configuration: dict[str, Untyped] = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # private, and the one place for it
         configuration["semprefix"] = f"/tune_cnn-{this_process().mark}"
+
+
+@contextlib.contextmanager
+def semaphores_named_ours() -> Iterator[None]:
+    """Semaphores made within it say whose they are; joblib gives those of a whole process names of its own, from which
+    nobody can tell later whether their owner lives."""
+    prefix = multiprocessing.current_process()._config["semprefix"]  # type: ignore[attr-defined]  # as above
+    others = synchronize.SemLock._make_name  # type: ignore[attr-defined]  # private, and what joblib replaces
+
+    def name() -> str:
+        return f"{prefix}-{next(synchronize.SemLock._rand)}"  # type: ignore[attr-defined]  # as the class does itself
+
+    synchronize.SemLock._make_name = staticmethod(name)  # type: ignore[attr-defined]  # joblib's place
+    try:
+        yield
+    finally:
+        synchronize.SemLock._make_name = staticmethod(others)  # type: ignore[attr-defined]  # joblib's place
 
 
 def initialise_process(_worker: int) -> None:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tune_cnn.errors import DataError, LoaderLost, first_line
 from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Awaited, Batch, Batches, Plan
-from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process
+from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process, semaphores_named_ours
 from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
 from tune_cnn.training.data.order import Request, steps_per_epoch
 from tune_cnn.training.data.readers import Int64
@@ -99,7 +99,8 @@ class WorkerLoader:
         self._loader = loader
         if self.workers:
             try:
-                iter(loader)  # starts the processes; the sampler is still empty
+                with semaphores_named_ours():
+                    iter(loader)  # starts the processes; the sampler is still empty
                 iter(loader)  # asks them to begin anew, and waits for every one's answer
             except BaseException as error:
                 lost = self._lost(error)
