@@ -79,12 +79,20 @@ srun --nodes=@NODES@ --ntasks-per-node=1 --cpus-per-task=@CPUS@ --kill-on-bad-ex
     tune-cnn search @SEARCH@ --address "$address:$port" &
 step=$!
 
-# A signal ends `wait` with 138 (USR1) or 143 (TERM) while the search still runs: wait again
-code=138
-while [ "$code" -eq 138 ] || [ "$code" -eq 143 ]; do wait "$step"; code=$?; done
+# A signal ends `wait` while the search still runs: wait again
+while kill -0 "$step" 2> /dev/null; do wait "$step"; done
+wait "$step"
+code=$?
 if [ -s "$place/code" ]; then code=$(cat "$place/code"); fi
 
 if [ -n "$late" ]; then kill "$late"; fi
+
+# Preempted, and nobody has told this script: Slurm has sent SIGTERM to the step alone, which has ended with it. A job that
+# ends now has failed, so it queues itself again
+if [ -z "$told" ] && [ "$code" -ne 0 ] && [ "$code" -ne 2 ] &&
+    scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; then
+    told=USR1 code=130
+fi
 
 # 0: the search is done · 1: it failed · 2: the input is wrong · all else after SIGUSR1: it was interrupted
 case "$told:$code" in
