@@ -94,15 +94,18 @@ def test_what_cannot_go_on_elsewhere_is_refused(case):
         slurm(sources, asked(**wishes))
 
 
-WAIT = r"^# A signal ends `wait`.*?^code=\$\?$"  # of the script, to where it knows how the step has ended
+WAIT = r"^# A signal ends `wait`.*?^fi$"  # of the script, to where it knows how the step has ended
 
 
-@pytest.mark.parametrize(("ends", "code"), [("exit 3", 3), ("kill -TERM $$", 143), ("kill -USR1 $$", 138)])
+@pytest.mark.parametrize(
+    ("ends", "code"), [("exit 0", 137), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -USR1 $$", 138)]
+)
 def test_the_script_knows_how_its_step_has_ended(ends: str, code: int) -> None:
-    """Also where that was by a signal, as Slurm sends one to the step alone when it preempts the job."""
+    """Also by a signal, as Slurm sends one to the step alone; 0 without a word of the search is no success."""
     wait = re.search(WAIT, slurm([source()], asked(**SHARED)), re.DOTALL | re.MULTILINE)
     assert wait is not None
-    script = f"trap 'echo told' USR1\nbash -c 'sleep 0.3; kill -USR1 $PPID; sleep 0.3; {ends}' &\nstep=$!\n{wait[0]}"
+    step = f"bash -c 'sleep 0.3; kill -USR1 $PPID; sleep 0.3; {ends}' & step=$!"
+    script = f"place=/nowhere; trap 'echo told' USR1\n{step}\n{wait[0]}"
     shown = subprocess.run(["bash"], input=f"{script}\necho $code", capture_output=True, text=True, timeout=60)
     assert shown.stdout.split() == ["told", str(code)]
 

@@ -83,7 +83,13 @@ step=$!
 while kill -0 "$step" 2> /dev/null; do wait "$step"; done
 wait "$step"
 code=$?
-if [ -s "$place/code" ]; then code=$(cat "$place/code"); fi
+# Where the search has left no code, Ray did not come up or all of it was killed, and srun may say 0 all the same
+if [ -s "$place/code" ]; then
+    code=$(cat "$place/code")
+elif [ "$code" -eq 0 ]; then
+    echo "the search has not begun, or was killed: see above" >&2
+    code=137
+fi
 
 if [ -n "$late" ]; then kill "$late"; fi
 
