@@ -145,7 +145,8 @@ def test_a_preempted_search_goes_on_after_the_other_job(
         wait_until(lambda: cluster.job(other)["JobState"] == "RUNNING", "the other job", lambda: sent.told(cluster))
         assert cluster.job(job)["Restarts"] == "1", sent.told(cluster)
         assert len(sent.points("small")) < sent.trials * sent.epochs, "it ended before it was preempted"
-        assert ("the search ends at the epoch" in sent.told(cluster)) is told
+        assert "queued again, to go on" in sent.told(cluster)
+        assert ("SIGUSR1: the search ends at the epoch" in sent.told(cluster)) is told
         (tmp_path / "go").touch()
         wait_until(lambda: cluster.job(other)["JobState"] == "COMPLETED", "its end", lambda: sent.told(cluster))
         _go_on(cluster, job, sent)
