@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +64,8 @@ class OwnCluster:
 
 
 @contextmanager
-def own_cluster(*, cpus: int) -> Iterator[OwnCluster]:
+def own_cluster(*, cpus: int, by: Sequence[str] = ()) -> Iterator[OwnCluster]:
+    """`by`: the words that the head is started by, as `uv run`; then Ray's own setting for that holds."""
     folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # short: a socket's path has at most 107 bytes
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
@@ -73,16 +74,17 @@ def own_cluster(*, cpus: int) -> Iterator[OwnCluster]:
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"  # as an activated environment has it
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     # Below `uv run pytest` Ray would start each job's process by `uv run` too, in a copy of the working folder.
-    ours["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    below_uv = {"VIRTUAL_ENV": sys.prefix} if by else {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     gcs, dashboard, agent, grpc, metrics = _free_ports(5)
     head = subprocess.Popen(
         [
-            *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}"),
+            *(*by, sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            f"--num-cpus={cpus}",
             *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
             *(f"--dashboard-agent-grpc-port={grpc}", f"--metrics-export-port={metrics}"),
             *("--object-store-memory=100000000", "--dashboard-host=127.0.0.1", f"--temp-dir={folder / 'ray'}"),
         ],
-        env={**kept, **ours, "OMP_NUM_THREADS": "1"},
+        env={**kept, **ours, **below_uv, "OMP_NUM_THREADS": "1"},
         stdout=(folder / "head.log").open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -92,7 +94,7 @@ def own_cluster(*, cpus: int) -> Iterator[OwnCluster]:
         cluster = OwnCluster(
             url=f"http://127.0.0.1:{dashboard}",
             folder=folder / "ray",
-            environment={**kept, **ours},
+            environment={**kept, **ours, **({} if by else below_uv)},
             gcs=f"127.0.0.1:{gcs}",
         )
         _wait(cluster, head, folder / "head.log")

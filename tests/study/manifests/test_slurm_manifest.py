@@ -92,3 +92,31 @@ def test_what_cannot_go_on_elsewhere_is_refused(case):
     sources, wishes, says = REFUSED[case]
     with pytest.raises(InputError, match=re.escape(says)):
         slurm(sources, asked(**wishes))
+
+
+WAIT = r"^# A signal ends `wait`.*?^fi$"  # of the script, to where it knows how the step has ended
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("exit 0", 137), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -USR1 $$", 138)]
+)
+def test_the_script_knows_how_its_step_has_ended(ends: str, code: int) -> None:
+    """Also by a signal, as Slurm sends one to the step alone; 0 without a word of the search is no success."""
+    wait = re.search(WAIT, slurm([source()], asked(**SHARED)), re.DOTALL | re.MULTILINE)
+    assert wait is not None
+    step = f"bash -c 'sleep 0.3; kill -USR1 $PPID; sleep 0.3; {ends}' & step=$!"
+    script = f"place=/nowhere; trap 'echo told' USR1\n{step}\n{wait[0]}"
+    shown = subprocess.run(["bash"], input=f"{script}\necho $code", capture_output=True, text=True, timeout=60)
+    assert shown.stdout.split() == ["told", str(code)]
+
+
+@pytest.mark.parametrize(
+    ("code", "preempted", "again"), [(143, "2026-11-29T08:10:53", True), (143, "None", False), (0, "2026-11-29", False)]
+)
+def test_a_job_that_was_preempted_queues_itself_again(code: int, preempted: str, again: bool, tmp_path: Path) -> None:
+    """Where its step has ended by that, and the script was not told."""
+    end = slurm([source()], asked(**SHARED)).partition("# Preempted, and nobody")[2].partition("\n")[2]
+    (tmp_path / "scontrol").write_text(f"#!/bin/bash\n[ $1 = show ] && echo 'PreemptTime={preempted} x' || echo $*\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    ended = bash(f"PATH={tmp_path}:$PATH SLURM_JOB_ID=7 told= code={code}\n{end}")
+    assert ("requeue 7" in ended.stdout) is again, ended.stdout + ended.stderr

@@ -16,7 +16,7 @@ class Head:
     def __init__(self, silent: int) -> None:
         self.silent, self.asked = silent, 0
 
-    def command(self, entrypoint: str) -> Job:
+    def command(self, entrypoint: str, *, python: str) -> Job:
         self.asked += 1
         if self.asked <= self.silent:
             raise NoEnd("no end")
@@ -26,12 +26,12 @@ class Head:
 @pytest.mark.parametrize(("silent", "asked"), [(0, 1), (1, 2)])
 def test_a_silent_head_is_asked_once_more(silent: int, asked: int) -> None:
     head: Any = Head(silent)
-    assert _twice(head, "stop") == DONE
+    assert _twice(head, "stop", "python") == DONE
     assert head.asked == asked
 
 
 def test_a_head_that_stays_silent_is_told_of() -> None:
     head: Any = Head(2)
     with pytest.raises(NoEnd):
-        _twice(head, "stop")
+        _twice(head, "stop", "python")
     assert head.asked == 2

@@ -71,21 +71,41 @@ end_gently() {
 trap 'end_gently USR1' USR1    # the time is nearly over: end at the epoch, and queue again
 trap 'end_gently TERM' TERM    # scancel --batch --signal=TERM: end at the epoch, and stay ended
 
+# A job that was ended by SIGTERM may have left its Ray, where Slurm follows processes by their parents alone. The node is
+# this job's own, so such a Ray is ended first
+fresh='for name in gcs_server raylet; do pgrep -U "$(id -u)" -x "$name" > /dev/null && ray stop --force; done; exec "$@"'
+
 # One task a node: each starts its part of one Ray cluster, the first one runs the search when all are there. When that
 # has ended, the others would look for their head for another minute: --wait ends them after five seconds
-srun --nodes=@NODES@ --ntasks-per-node=1 --cpus-per-task=@CPUS@ --kill-on-bad-exit=0 --wait=5 \
+srun --nodes=@NODES@ --ntasks-per-node=1 --cpus-per-task=@CPUS@ --kill-on-bad-exit=0 --wait=5 bash -c "$fresh" fresh \
     ray symmetric-run --address "$address:$port" --min-nodes @NODES@ --num-cpus=@CPUS@ --num-gpus=@GPUS@ -- \
     bash -c '"$@" & echo $! > "$0/driver"; wait $!; echo $? > "$0/code"; exit "$(cat "$0/code")"' "$place" \
     tune-cnn search @SEARCH@ --address "$address:$port" &
 step=$!
 
-# A signal ends `wait` with 138 (USR1) or 143 (TERM) while the search still runs: wait again
-code=138
-while [ "$code" -eq 138 ] || [ "$code" -eq 143 ]; do wait "$step"; code=$?; done
-if [ -s "$place/code" ]; then code=$(cat "$place/code"); fi
+# A signal ends `wait` while the search still runs: wait again
+while kill -0 "$step" 2> /dev/null; do wait "$step"; done
+wait "$step"
+code=$?
+# Where the search has left no code, Ray did not come up or all of it was killed, and srun may say 0 all the same
+if [ -s "$place/code" ]; then
+    code=$(cat "$place/code")
+elif [ "$code" -eq 0 ]; then
+    echo "the search has not begun, or was killed: see above" >&2
+    code=137
+fi
 
 if [ -n "$late" ]; then kill "$late"; fi
 
+# Preempted, and nobody has told this script: Slurm has sent SIGTERM to the step alone, which has ended with it. A job that
+# ends now has failed, so it queues itself again
+if [ -z "$told" ] && [ "$code" -ne 0 ] && [ "$code" -ne 2 ] &&
+    scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; then
+    told=USR1 code=130
+fi
+
+# What Slurm sends to a job that queues itself again is no news
+trap '' USR1 TERM
 # 0: the search is done · 1: it failed · 2: the input is wrong · all else after SIGUSR1: it was interrupted
 case "$told:$code" in
     USR1:0 | USR1:1 | USR1:2) ;;

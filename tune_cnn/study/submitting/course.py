@@ -103,7 +103,7 @@ def _send(wanted: Submission, server: JobsServer, attempt: int, report: Report) 
         command = shlex.join([wanted.python, "-P", "-m", "tune_cnn.study.submitting.there", "search"])
         try:
             # `exec`: the search is the job's own process, and no shell between takes a signal for it
-            submission = server.submit(wanted.study, attempt, f"exec {command}", package)
+            submission = server.submit(wanted.study, attempt, f"exec {command}", package, python=wanted.python)
         except FileExistsError:  # another `submit` was faster
             report("another submit of this study was faster; its search is the one")
         else:

@@ -61,7 +61,7 @@ def cancel(study: str, home: Path, jobs_url: str | None, *, at_once: bool, pytho
         server.stop(job.submission)
     else:
         command = [python, "-P", "-m", "tune_cnn.study.submitting.there", "stop", job.submission]
-        told = _twice(server, f"exec {shlex.join(command)}")
+        told = _twice(server, f"exec {shlex.join(command)}", python)
         if told.status != "SUCCEEDED":
             why = "has no process on the head yet" if told.exit_code == NOT_FOUND else f"can't be told: {told.message}"
             typed = shlex.join([*as_started(), "cancel", study, "--now"])
@@ -69,12 +69,12 @@ def cancel(study: str, home: Path, jobs_url: str | None, *, at_once: bool, pytho
     return {"study": study, "submission": job.submission, "at_once": at_once}
 
 
-def _twice(server: JobsServer, command: str) -> Job:
+def _twice(server: JobsServer, command: str, python: str) -> Job:
     """Once more where the head gave no end to it: a search that is told twice to end at the epoch ends there."""
     try:
-        return server.command(command)
+        return server.command(command, python=python)
     except NoEnd:
-        return server.command(command)
+        return server.command(command, python=python)
 
 
 def standing(study: str, home: Path, jobs_url: str | None = None) -> dict[str, Plain] | None:

@@ -16,6 +16,7 @@ FOLDER = ".tune_cnn"  # in the job's working directory
 SENT, SPEC, SEALED, FILES = "sent.json", "spec.yaml", "sealed", "files"
 MARK = "TUNE_CNN_SUBMISSION"  # in the search's environment: whose it is
 BEGINS = "tune_cnn: the search begins"  # in the job's log, by which `submit` knows that it may go
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's, in the environment of a job's process
 NOT_FOUND = 4
 
 
@@ -38,11 +39,20 @@ def become_search(folder: Path) -> None:
     home = Path(sent["home"]).expanduser()
     if (folder / FILES).is_dir():
         shutil.copytree(folder / FILES, Path(files_there(str(home), sent["study"])), dirs_exist_ok=True)
+    if JOB in environment:
+        environment[JOB] = _for_trials(environment[JOB])
     environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
     words = ["search", str(folder / SPEC), "--home", str(home), "--address", "auto"]
     words += ["--storage", sent["storage"]] if sent["storage"] else []
     print(BEGINS, flush=True)
     os.execve(sys.executable, [sys.executable, "-P", "-m", "tune_cnn", *words], environment)
+
+
+def _for_trials(job: str) -> str:
+    """Ray's word on the job, which trials inherit, without the head's python: on other nodes it may lie elsewhere."""
+    told = json.loads(job)
+    (told.get("runtime_env") or {}).pop("py_executable", None)
+    return json.dumps(told)
 
 
 def stop(submission: str) -> bool:

@@ -108,8 +108,12 @@ class JobsServer:
     def latest(self, study: str) -> Job | None:
         return latest(self.jobs(), study)
 
-    def submit(self, study: str, attempt: int, entrypoint: str, package: Path | None) -> str:
-        """Start it; the submission's id. FileExistsError where another has taken this attempt meanwhile."""
+    def submit(self, study: str, attempt: int, entrypoint: str, package: Path | None, *, python: str) -> str:
+        """Start it; the submission's id. FileExistsError where another has taken this attempt meanwhile.
+
+        `python`: on the head. Ray's own choice for the process that starts the job would be `uv run`, in a copy of its
+        folder, where the head was started by that.
+        """
         wanted = submission_id(study, attempt)
         try:
             with self._edge():
@@ -117,7 +121,7 @@ class JobsServer:
                     self._client.submit_job(
                         entrypoint=entrypoint,
                         submission_id=wanted,
-                        runtime_env={"working_dir": str(package)} if package else {},
+                        runtime_env={"py_executable": python, **({"working_dir": str(package)} if package else {})},
                         metadata={STUDY_KEY: study, ATTEMPT_KEY: str(attempt)},
                     )
                 )
@@ -126,21 +130,20 @@ class JobsServer:
                 raise FileExistsError(wanted) from None
             raise
 
-    def command(self, entrypoint: str, timeout_s: float = 120.0) -> Job:
+    def command(self, entrypoint: str, timeout_s: float = 120.0, *, python: str = "python") -> Job:
         """Run a short command on the head, as a job of its own that is forgotten afterwards; how it ended.
 
         NoEnd where it has not ended in time; it is stopped then, and may have done its work or not.
         """
         with self._edge():
-            submission = self._client.submit_job(entrypoint=entrypoint)
+            submission = self._client.submit_job(entrypoint=entrypoint, runtime_env={"py_executable": python})
             until_s = time.monotonic() + timeout_s
             while not (job := _job(self._client.get_job_info(submission))).has_ended:
                 if time.monotonic() > until_s:
                     self._client.stop_job(submission)
                     raise NoEnd(
                         f"{self.url}: a short command on the head has not ended in {timeout_s:.0f} s and stands at "
-                        f"{job.status} ({job.message.strip() or 'Ray says no more'}); is the head overloaded, or was "
-                        "its `ray start` typed below `uv run` without RAY_ENABLE_UV_RUN_RUNTIME_ENV=0?"
+                        f"{job.status} ({job.message.strip() or 'Ray says no more'}); is the head overloaded?"
                     )
                 time.sleep(0.5)
             self._client.delete_job(submission)
