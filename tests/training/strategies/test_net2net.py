@@ -69,10 +69,45 @@ def test_growth_leaves_the_outputs_as_they_are(name, start_depth, training):
     assert after.std(0).max() > 1e-3
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", ["lenet5", "small_cnn", "resnet20", "densenet", "mixed"])
+def test_channels_that_nothing_reads_leave_the_outputs_as_they_are_and_learn(name, training):
+    """They are drawn, as long as the others in the mean; what reads them is 0 and has a gradient."""
+    model, images_nchw = net(name).double(), images(name).double()
+    teacher, graph = copy.deepcopy(model), channel_graph(model, images_nchw)
+    counts = dict.fromkeys(graph.free(), 2)
+    gather_channels(model, graph, counts, random=torch.Generator().manual_seed(0))
+    before, after = (one.train(training)(images_nchw) for one in (teacher, model))
+    torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6)
+    after.square().mean().backward()
+    read = [name for name in graph.dense if (model.get_parameter(name) == 0).any()]
+    assert read
+    for layer in read:
+        weight = model.get_parameter(layer)
+        assert (weight.grad[weight == 0] != 0).any(), layer
+
+
+def test_drawn_channels_are_as_long_as_the_others_and_have_no_momentum():
+    """Those that were there keep weights and momentum to the bit."""
+    model, images_nchw = net("small_cnn"), images("small_cnn")
+    old = model[3].weight.detach().clone()
+    state = {p: {"momentum_buffer": torch.ones_like(p)} for p in model.parameters()}
+    graph = channel_graph(model, images_nchw)
+    random = torch.Generator().manual_seed(0)
+    carried = gather_channels(model, graph, dict.fromkeys(graph.free(), 2), state, random=random)
+    weight, momentum = model[3].weight, carried[model[3].weight]["momentum_buffer"]
+    assert torch.equal(weight[0::2, 0::2], old) and not weight[:, 1::2].any()
+    assert not torch.allclose(weight[1::2, 0::2], old)
+    drawn = model[0].weight[1::2].flatten(1).norm(dim=1)
+    torch.testing.assert_close(drawn, model[0].weight[0::2].flatten(1).norm(dim=1).mean().expand(drawn.shape))
+    assert bool((momentum[0::2, 0::2] == 1).all()) and not momentum[1::2].any() and not momentum[:, 1::2].any()
+
+
+@pytest.mark.parametrize("new_channels", ["copies", "unread"])
 @pytest.mark.parametrize("model", ["small_cnn", "resnet20"])
-def test_in_the_loop_the_teacher_is_small_and_the_grown_net_is_the_configured_one(begun, model):
+def test_in_the_loop_the_teacher_is_small_and_the_grown_net_is_the_configured_one(begun, model, new_channels):
     """Half of the epochs each; at growth the validation images get the answers that they had."""
-    rank, run = begun(model, batch_size=128, net2net={"noise": 0.0, "start_depth": 0.0})
+    rank, run = begun(model, batch_size=128, net2net={"noise": 0.0, "start_depth": 0.0, "new_channels": new_channels})
     small = [rank.train_epoch() for _ in range(2)][-1].metrics
     images_nchw = run.sample_batch().images_nchw
     before = eval_forward(run.model, images_nchw)

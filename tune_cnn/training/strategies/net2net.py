@@ -26,6 +26,7 @@ from tune_cnn.training.surgery.gather import copies, gather_channels
 from tune_cnn.training.surgery.shape import check_eval_forward, put_back, rebuild_shape, resized, sizes, take_out
 from tune_cnn.training.surgery.trace import channel_graph
 
+COPIES, UNREAD = "copies", "unread"
 Group = tuple[tuple[str, int], ...]
 """Channels of one width: the axes of the tensors on which they stand."""
 
@@ -42,6 +43,10 @@ class Net2Net(Strategy):
 
     The paper goes on at a tenth of the rate, with a teacher that has been trained to its end. Here both share one
     horizon, whose schedule has fallen already by then; so `lr_factor` is 1 unless asked for.
+
+    `new_channels: unread` draws the missing channels, as long as the others are in the mean, and nothing reads them at
+    first. It is the control of GradMax (Evci et al., 2022, https://arxiv.org/abs/2201.05125), and did better here than
+    copies and no worse than GradMax (tests/benchmarks/RESULTS.md).
     """
 
     name = "net2net"
@@ -58,19 +63,25 @@ class Net2Net(Strategy):
             meaning="share, to begin with, of the layers that can be put in later",
         ),
         "grow_at": Knob(allowed=Range(low=0.05, high=0.95), default=0.5, meaning="share of the epochs before growth"),
+        "new_channels": Knob(
+            allowed=Choice(values=(COPIES, UNREAD)),
+            default=COPIES,
+            meaning="missing channels are copies, or drawn anew and at first read by nothing",
+        ),
         "noise": Knob(
             allowed=Range(low=0.0, high=0.5),
             default=0.01,
             meaning="noise on copied weights, in their standard deviations: it lets copies part",
         ),
         "lr_factor": Knob(
-            allowed=Range(low=0.01, high=1.0), default=1.0, meaning="learning rate after growth, by the schedule's"
+            allowed=Range(low=0.01, high=4.0), default=1.0, meaning="learning rate after growth, by the schedule's"
         ),
     }
     decisive = frozenset({"start_width", "start_depth"})
     start_width: float
     start_depth: float
     grow_at: float
+    new_channels: str
     noise: float
     lr_factor: float
 
@@ -127,8 +138,11 @@ class Net2Net(Strategy):
         before, random = sizes(model), run.generator(self.name, epoch)
         graph = channel_graph(model, images_nchw)
         counts = growth(graph, self._target, random)
-        carried = gather_channels(model, graph, counts, run.optimizer.state)
-        add_noise(model, graph, counts, self.noise, random)
+        if self.new_channels == UNREAD:
+            carried = gather_channels(model, graph, counts, run.optimizer.state, random=random)
+        else:
+            carried = gather_channels(model, graph, counts, run.optimizer.state)
+            add_noise(model, graph, counts, self.noise, random)
         deepen(model, self._placeholders, images_nchw)
         change = {"present": _names(self._placeholders), "sizes": resized(before, sizes(model))}
         run.replace_model(model, carried, by=self.name, change=change)
