@@ -15,6 +15,7 @@ from database_server import binaries, postgres
 from faults.rows import Case, Row
 
 LOCKED_S = 90.0
+ENDS_S = 120.0
 
 
 def locked(case: Case) -> None:
@@ -75,9 +76,18 @@ def server_gone(number: int, for_s: float) -> Callable[[Case], None]:
         if number == signal.SIGSTOP:
             _send_tree(server, signal.SIGCONT)
         else:
+            # SIGTERM: no new connection is let in, and the end comes when the last of the old ones has gone
+            if not _gone(server, ENDS_S):
+                raise TimeoutError(f"the server has not ended in {ENDS_S:.0f} s")
             _start(case.search.url)
 
     return strike
+
+
+def _gone(server: int, within_s: float) -> bool:
+    import psutil
+
+    return not psutil.wait_procs([psutil.Process(server)] if psutil.pid_exists(server) else [], within_s)[1]
 
 
 def _send_tree(server: int, number: int) -> None:
