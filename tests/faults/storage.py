@@ -11,7 +11,7 @@ from faults.rows import Case, Row
 
 SLOW_BYTES_PER_S = 20_000  # a checkpoint of the small net is some 10 kB
 THROTTLE = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")
-MEMORY = {"storage": "2m", "studies": "48m"}  # sizes of the file systems
+MEMORY = {"storage": "2m", "studies": "160m"}  # sizes of the file systems; a home needs 64 MiB free for a new trial
 
 
 def _call(*words: str | Path) -> None:
