@@ -10,7 +10,8 @@ from tune_cnn.errors import InputError, StudyError, TuneCnnError
 from tune_cnn.records.mlflow.environment import check_uri, outbox_environment
 from tune_cnn.records.mlflow.reader import read_study
 from tune_cnn.study.locations import Locations
-from tune_cnn.trials import address, ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
+from tune_cnn.trials.cluster import address
 from tune_cnn.trials.cluster.address import check_address
 
 SPEC = """\

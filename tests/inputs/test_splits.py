@@ -19,7 +19,8 @@ from tune_cnn.training.data.sources.drawn_alike import drawn_alike
 from tune_cnn.training.inspection.node import inspect_node
 from tune_cnn.training.messages import TrainingJob
 from tune_cnn.training.rank import RankTraining
-from tune_cnn.trials import joining, ray_settings
+from tune_cnn.trials import ray_settings
+from tune_cnn.trials.cluster import joining
 
 OWN = '''
 import os, random

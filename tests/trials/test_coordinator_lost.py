@@ -8,7 +8,8 @@ import time
 import pytest
 from scripted_drivers import Script, cpu_slots, payload, trial
 
-from tune_cnn.trials import stalls_heard, tune_loop
+from tune_cnn.trials import tune_loop
+from tune_cnn.trials.stalls import stalls_heard
 from tune_cnn.trials.stalls.node_processes import born
 from tune_cnn.trials.tune_adapter import TuneAdapter
 from tune_cnn.trials.tune_loop import run_trials

@@ -115,9 +115,9 @@ def copies(name: str, tensor: Tensor, graph: ChannelGraph, counts: Mapping[int, 
 
 def _drawn_like(old: Tensor, new: Tensor, random: torch.Generator) -> Tensor:
     """Normal rows in the shape of `new`, each as long as the rows of `old` are in the mean."""
-    drawn = torch.randn(new.shape, generator=random).to(new)
-    length = old.flatten(1).norm(dim=1).mean()
-    return drawn * (length / drawn.flatten(1).norm(dim=1)).reshape(-1, *[1] * (new.ndim - 1))
+    drawn: Tensor = torch.randn(new.shape, generator=random).to(new)
+    times: Tensor = old.flatten(1).norm(dim=1).mean() / drawn.flatten(1).norm(dim=1)
+    return drawn * times.reshape(-1, *[1] * (new.ndim - 1))
 
 
 def _laid_out(new: Tensor, like: Tensor) -> Tensor:
