@@ -41,13 +41,13 @@ MpiDefault=none
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=batch_sched_delay=1,sched_interval=1{preempt_before_23}
+SchedulerParameters=batch_sched_delay=1,sched_interval=1
 KillWait=10
 NodeName=n1 NodeAddr=10.99.0.11 CPUs=1 RealMemory=1000
 NodeName=n2 NodeAddr=10.99.0.12 CPUs=1 RealMemory=1000
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-{preempt}PartitionName=all Nodes=ALL Default=YES MaxTime=30 State=UP PriorityTier=1 GraceTime={grace_s}
+PartitionName=all Nodes=ALL Default=YES MaxTime=30 State=UP PriorityTier=1 GraceTime={grace_s}
 PartitionName=urgent Nodes=ALL MaxTime=30 State=UP PriorityTier=2 PreemptMode=OFF
 """
 START = """\
@@ -112,11 +112,10 @@ def wait_until(there: Callable[[], object], what: str, log: Callable[[], str]) -
 
 
 @contextmanager
-def slurm_cluster(environment: Mapping[str, str], *, told: bool = True) -> Iterator[SlurmCluster]:
+def slurm_cluster(environment: Mapping[str, str]) -> Iterator[SlurmCluster]:
     """Two nodes of a core each, idle. `environment`: of the commands that are given there.
 
-    A job of the partition `urgent` takes the nodes from others, which are queued again. `told`: those hear of it before
-    by the signal that they have asked for.
+    A job of the partition `urgent` takes the nodes from others, whose steps get SIGTERM, and which are queued again.
     """
     _needs()
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket's path has 107 characters at most
@@ -125,7 +124,7 @@ def slurm_cluster(environment: Mapping[str, str], *, told: bool = True) -> Itera
     (folder / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
-    (folder / "slurm.conf").write_text(CONFIGURATION.format(folder=folder, grace_s=GRACE_S, **_preemption(told)))
+    (folder / "slurm.conf").write_text(CONFIGURATION.format(folder=folder, grace_s=GRACE_S))
     (folder / "start.sh").write_text(START.format(folder=folder, unshare=" ".join(UNSHARE)))
     with_conf = {**environment, "SLURM_CONF": str(folder / "slurm.conf")}
     with (folder / "log").open("wb") as log:
@@ -141,16 +140,6 @@ def slurm_cluster(environment: Mapping[str, str], *, told: bool = True) -> Itera
         outside.send_signal(signal.SIGKILL)  # with it its child, the first process of the namespaces, and so all of it
         outside.wait()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _preemption(told: bool) -> dict[str, str]:
-    """How a job is preempted: the option has another name since Slurm 23.02."""
-    version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
-    is_old = tuple(map(int, version.split(".")[:2])) < (23, 2)
-    return {
-        "preempt_before_23": ",preempt_send_user_signal" if told and is_old else "",
-        "preempt": "PreemptParameters=send_user_signal\n" if told and not is_old else "",
-    }
 
 
 def _log(folder: Path) -> Callable[[], str]:
