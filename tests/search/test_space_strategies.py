@@ -191,3 +191,27 @@ def test_no_sampler_ever_proposes_what_conflicts(sampler):
             search.observe(point)
         search.finish(number, TrialState.COMPLETE, points)
     assert len(seen) > 2
+
+
+def test_every_strategy_is_on_in_some_trial() -> None:
+    """Thirty, of which six fill each site: a model says nothing of one that it has never seen, however good it is."""
+    sites = (Site.SHAPE, Site.NORM, Site.AVERAGING, Site.SAMPLES, Site.POOL)
+    cards = {f"{site}{number}": card(f"{site}{number}", site) for site in sites for number in range(6)}
+    whole = {"study": "s", "data": {"name": "digits"}, "model": {"name": "small_cnn"}, "budget": {"trials": 60}}
+    spec = parse_spec({**whole, "space": {"epochs": 3, "strategies": {name: {} for name in cards}}})
+    spec = spec.model_copy(update={"space": check_strategies(spec.space, cards)})
+    gains = dict(zip(cards, np.random.default_rng(0).normal(0.0, 0.03, len(cards)), strict=True))
+    search = Search(spec, cards=cards)
+    seen: set[str] = set()
+    for number in range(60):
+        params = search.ask(number)
+        seen |= on(params)
+        worth = 0.5 + sum(gains[name] for name in on(params))
+        points = [
+            EpochPoint(trial=number, epoch=epoch, metrics={"accuracy": worth * epoch / 3, "train_time_s": float(epoch)})
+            for epoch in (1, 2, 3)
+        ]
+        for point in points:
+            search.observe(point)
+        search.finish(number, TrialState.COMPLETE, points)
+    assert seen == set(cards)

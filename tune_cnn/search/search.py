@@ -260,17 +260,19 @@ class Search:
         return epochs
 
     def _offered(self, within_s: float | None) -> list[Candidate]:
-        """The whole space and, every other time, what lies beside the front: the model alone may write off a region.
-
-        Measured: tests/benchmarks/SIMULATION.md.
-        """
+        """The whole space and, every other time, what lies beside the front: the model alone may write off a region
+        (measured: tests/benchmarks/SIMULATION.md), and a strategy that no trial has had on."""
         good = self._acquisition.good()
         if self._acquisition.informed and len(self._observations.all) % 2:
             beside = self._candidates.around(good, self._rng)
             fresh = self._here.worth_trying(beside, within_s, strict=True)
             if fresh:
-                return fresh
+                return [c for c in fresh if self._has_new_strategy(c)] or fresh
         return self._here.worth_trying(self._candidates.among(good, self._rng), within_s)
+
+    def _has_new_strategy(self, candidate: Candidate) -> bool:
+        on = [name for name in self._space.strategies if candidate.params.get(name) is True]
+        return any(all(k.params.get(name) is not True for k in self._observations.all) for name in on)
 
     def _take_in(self, ended: Sequence[Past]) -> None:
         """The past as Optuna's trials; one that a changed space can't hold keeps its place in the store only."""
