@@ -10,6 +10,7 @@ from study.made_up import Command, one_message
 from tune_cnn.front.comparison.compared import Compared
 from tune_cnn.records.document import read_document, write_document
 from tune_cnn.reports.comparison_words import verdict
+from tune_cnn.reports.figures.comparison_picture import curves_picture
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.comparing.answer import answer_of, notes_of
 from tune_cnn.study.comparing.cells import cells_of
@@ -138,6 +139,16 @@ def test_the_report_of_a_comparison_is_its_page(tmp_path: Path, command: Command
     status = command("status", "made-up", "--json").document
     assert status["trials"]["complete"] == 6 and status["question"] == "compare"
     assert "hypervolume" not in command("status", "made-up").out
+
+
+def test_curves_of_many_cells_are_drawn(tmp_path: Path) -> None:
+    """Of more than the ten colours that come first; the report holds the same picture."""
+    sizes = ",".join(str(8 * number) for number in range(1, 15))
+    archive = compared_study(tmp_path, lambda run: (0.9, 1.0), "batch_size", f"batch_size={sizes}", seeds=2)
+    cells = answer_of(archive).cells
+    assert len(cells) == 14
+    curves_picture(tmp_path / "curves.png", cells)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_comparison_half_done_shows_what_there_is(tmp_path: Path) -> None:

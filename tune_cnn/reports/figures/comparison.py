@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 import plotly.graph_objects as go
-from plotly.colors import qualitative
+from plotly.colors import qualitative, unlabel_rgb
 from plotly.subplots import make_subplots
 
 from tune_cnn.front.comparison.compared import CURVES, Compared, ComparedCell
@@ -14,7 +14,8 @@ from tune_cnn.reports.figures.study import styled
 from tune_cnn.reports.numbers import better, titled
 from tune_cnn.untyped import Plain
 
-COLORS = (*qualitative.D3, *qualitative.Set2)
+# Plotly has the second ones as rgb(…), which matplotlib doesn't read.
+COLORS = (*qualitative.D3, *("#{:02x}{:02x}{:02x}".format(*map(int, unlabel_rgb(c))) for c in qualitative.Set2))
 MOST_CELLS = 16  # whose curves are drawn: more can't be told apart
 BAND = 0.15  # opacity
 
