@@ -5,7 +5,10 @@ from dataclasses import replace
 
 from scripted_drivers import Script, cpu_slots, payload, trial
 
+from tune_cnn.errors import LoaderLost, PeerLost
+from tune_cnn.trials import ray_settings  # noqa: F401  (before ray)
 from tune_cnn.trials.nodes.losses import RETRIES, Loss
+from tune_cnn.trials.ranks import _first_cause
 from tune_cnn.trials.tune_loop import run_trials
 
 
@@ -53,3 +56,11 @@ def test_two_real_ranks_train_trial_after_trial_in_one_group(one_ray, tmp_path):
         assert 0 < point.metrics["accuracy"] <= 1
     losses = [tuple(point.metrics["val_loss"] for point in script.of(number)) for number in (0, 1, 3)]
     assert len(set(losses)) == 3, "each trial has a seed of its own"
+
+
+def test_a_lost_loader_is_the_cause_and_a_lost_peer_what_followed() -> None:
+    """Whichever rank tells first: its reason says which process died; what is no loss comes before both."""
+    peer, loader, own = PeerLost("closed by peer"), LoaderLost("a loader process"), ValueError("its own")
+    assert _first_cause([peer, loader]) is loader
+    assert _first_cause([peer, loader, own]) is own
+    assert _first_cause([peer]) is peer
