@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
+import jpegs  # noqa: E402, F401  (after the folders are known)
 import searches  # noqa: E402, F401  (after the folders are known)
 import speed  # noqa: E402, F401  (after the folders are known)
 import torch  # noqa: E402  (after the folders are known)
@@ -26,7 +27,7 @@ from rows import ITEMS, Item, Row, Setup, read, write  # noqa: E402  (after the 
 
 from tune_cnn.spec import DataSpec  # noqa: E402  (after the folders are known)
 
-FIRST = ("trainings", "speed", "searches")  # the shortest first: there is one limit for all
+FIRST = ("trainings", "jpegs", "speed", "searches")  # the shortest first: there is one limit for all
 SLOWER = 3  # a CPU that others use too
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.image_sets import ImageSets
@@ -32,6 +33,21 @@ def write_folder(root: Path, *, per_class: int = 6, parts: tuple[str, ...] = ("t
                 seed = 100 * label + number + 1000 * len(part)
                 kind, mode = ((".jpg", "RGB"), (".png", "RGBA"), (".PNG", "L"))[number % 3]
                 write_image(root / part / name / f"{number}{kind}", seed, size=(20 + number, 30 - number), mode=mode)
+    return root
+
+
+def photograph(number: int = 0) -> Image.Image:
+    """427 × 640, of scikit-learn's two: a temple, and a flower."""
+    return Image.fromarray(load_sample_images().images[number])
+
+
+def write_photographs(root: Path, count: int = 12) -> Path:
+    """Two classes of JPEGs, in train/ alone; each a piece of its own."""
+    for number in range(count):
+        image = photograph(number % 2).crop((20 * number, 5 * number, 20 * number + 200, 5 * number + 150))
+        path = root / "train" / ("temple", "flower")[number % 2] / f"{number:02}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, quality=90)
     return root
 
 

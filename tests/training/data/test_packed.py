@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image_files import prepared, write_folder, write_image
+from image_files import photograph, prepared, write_folder, write_image, write_photographs
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
@@ -18,7 +17,6 @@ from tune_cnn.training.data.cache import cached
 from tune_cnn.training.data.cache_quota import DISK_GB
 from tune_cnn.training.data.image_sets import ImageSets
 from tune_cnn.training.data.loaders.batch import Plan
-from tune_cnn.training.data.loaders.device import load_on_device, why_not_on_device
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.data.sources.folder.image_file import Decoding
 from tune_cnn.training.data.sources.packed import jpeg
@@ -27,11 +25,6 @@ from tune_cnn.training.data.sources.packed.packing import TOLERANCE, How, Packed
 from tune_cnn.training.data.sources.registry import find_source
 
 SIDE = 24
-
-
-def photograph(number: int = 0) -> Image.Image:
-    """427 × 640, of scikit-learn's two: a temple, and a flower."""
-    return Image.fromarray(load_sample_images().images[number])
 
 
 def shown(path: Path, side: int) -> np.ndarray:
@@ -47,16 +40,6 @@ def difference(packed: Packed, image_chw: np.ndarray) -> float:
     unpacked = unpack(np.frombuffer(packed.content, np.uint8), packed.how, image_chw.shape[1])
     assert unpacked.dtype == np.uint8 and unpacked.shape == image_chw.shape and unpacked.flags.c_contiguous
     return float(np.abs(unpacked.astype(int) - image_chw).mean())
-
-
-def write_photographs(root: Path, count: int = 12) -> Path:
-    """Two classes of JPEGs, in train/ alone; each a piece of its own."""
-    for number in range(count):
-        image = photograph(number % 2).crop((20 * number, 5 * number, 20 * number + 200, 5 * number + 150))
-        path = root / "train" / ("temple", "flower")[number % 2] / f"{number:02}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, quality=90)
-    return root
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -190,14 +173,6 @@ def test_batched_and_stream_deliver_the_same_images(tmp_path: Path) -> None:
         finally:
             loader.close()
     assert len(delivered[0]) == len(sets.train) and torch.equal(*delivered)
-
-
-def test_the_loader_device_is_refused_with_the_reason(tmp_path: Path) -> None:
-    write_photographs(tmp_path / "root")
-    images = _sets(tmp_path, "jpeg").train
-    with pytest.raises(DataError, match=r"loader: device .*kept as JPEGs.*search batched or stream"):
-        load_on_device(images, torch.device("cpu"))
-    assert "data.cache" in str(why_not_on_device(images))
 
 
 def test_beyond_the_quota_auto_packs_and_what_even_packed_is_too_large_is_refused(

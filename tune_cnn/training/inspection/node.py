@@ -63,7 +63,7 @@ def inspect_node(spec: StudySpec, *, cuda: bool, cache_dir: str) -> Inspection:
         model=model,
         strategies=inspect_strategies(spec, images, cache_dir=folder),
         precisions=supported_precisions(cuda),
-        loaders=inspect_loaders(spec, images),
+        loaders=inspect_loaders(spec, images, cuda=cuda),
         device=device,
         shared_memory_bytes=_shared_memory_bytes(),
         hardware={"cpu": _cpu_name(), "machine": platform.machine(), "system": platform.system(), **device.hardware},

@@ -14,7 +14,6 @@ from tune_cnn.training.data.image_sets import ImageSet
 from tune_cnn.training.data.loaders.batch import Batch, Batches, Plan
 from tune_cnn.training.data.order import joined
 from tune_cnn.training.data.readers import Int64
-from tune_cnn.training.data.sources.packed.file import PackReader
 
 UPLOAD_BYTES = 2**26  # at a time, so that an upload needs little memory besides
 
@@ -22,7 +21,6 @@ NOT_CACHED = (
     "needs the decoded images, but this data set isn't cached: its images change from one reading to the next, or take "
     "too much room"
 )
-PACKED = "needs the decoded images, but this data set is kept as JPEGs (data.cache), which are decoded each time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +36,10 @@ class DeviceSet:
         return self.images_nchw[rows], self.labels_n[positions_n]
 
 
-def why_not_on_device(images: ImageSet) -> str | None:
-    """None where the decoded images are at hand. Follows on "it" or the loader's name."""
-    if images.images is not None:
-        return None
-    return PACKED if isinstance(images.reader, PackReader) else NOT_CACHED
-
-
 def load_on_device(images: ImageSet, device: torch.device) -> DeviceSet:
     """Bring a part to the device. On a CPU it is there already: the memory map that all processes share."""
-    if why := why_not_on_device(images):
-        raise DataError(f"loader: device {why}; search batched or stream instead")
-    assert images.images is not None
+    if images.images is None:
+        raise DataError(f"loader: device {NOT_CACHED}; search batched or stream instead")
     labels_n = torch.from_numpy(images.labels_n).to(device)
     if device.type == "cpu":
         return DeviceSet(

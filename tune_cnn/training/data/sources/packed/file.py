@@ -71,17 +71,23 @@ class PackReader:
     def __getstate__(self) -> dict[str, Untyped]:
         return {"folder": self.folder, "side": self.side, "_mapped": None}
 
-    def image(self, row: int) -> Uint8:
+    def content(self, row: int) -> tuple[Uint8, How]:
+        """The bytes that are kept of an image, and how it is decoded from them."""
         if self._mapped is None:
-            check_decoder()
             self._mapped = (
                 np.memmap(self.folder / PACK, np.uint8, "r"),
                 np.load(self.folder / INDEX, mmap_mode="r", allow_pickle=False),
             )
         pack, index = self._mapped
         start, end, how = index[row].tolist()
+        return pack[start:end], How(how)
+
+    def image(self, row: int) -> Uint8:
+        if self._mapped is None:
+            check_decoder()
+        content, how = self.content(row)
         try:
-            return unpack(pack[start:end], How(how), self.side)
+            return unpack(content, how, self.side)
         except Exception as error:  # the decoders raise many kinds
             raise DataError(
                 f"data: image {row} of {self.folder / PACK} can't be decoded ({type(error).__name__}: {error}); the "
