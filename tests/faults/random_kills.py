@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ def kill_at_random(kills: int, *, seed: int, jobs: int) -> dict[str, Any]:
     began_s = time.monotonic()
     shares = [min(KILLS_A_STUDY, kills - first) for first in range(0, kills, KILLS_A_STUDY)]
     with ThreadPoolExecutor(jobs) as pool:
-        done = list(pool.map(lambda one: one_study(one[1], random.Random(f"{seed}/{one[0]}")), enumerate(shares)))
+        done = list(pool.map(lambda one: _told(one[0], len(shares), one[1], seed), enumerate(shares)))
     moments = sum((one["moments"] for one in done), Counter())
     return {
         "kills": sum(moments.values()),
@@ -35,6 +36,14 @@ def kill_at_random(kills: int, *, seed: int, jobs: int) -> dict[str, Any]:
         "left": [left for one in done for left in one["left"]],
         "took_s": time.monotonic() - began_s,
     }
+
+
+def _told(number: int, studies: int, kills: int, seed: int) -> dict[str, Any]:
+    """One study, and a line of it as soon as it is done: all of them take most of an hour."""
+    done = one_study(kills, random.Random(f"{seed}/{number}"))
+    wrong = "; ".join([*done["wrong"], *(f"left {left}" for left in done["left"])]) or "nothing wrong"
+    print(f"study {number + 1} of {studies}: killed {sum(done['moments'].values())} times, {wrong}", file=sys.stderr)
+    return done
 
 
 def one_study(kills: int, moments: random.Random) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """LeNet-5 in JAX and Flax as a user's own training: the same net, images, optimizer and schedule as ours in PyTorch.
 
     cd tests/training/user_code
-    tune-cnn compare joint --over training --values training=null,flax_lenet:training --seeds 3 …
+    tune-cnn compare number_formats --over training --values training=null,flax_lenet:training --study flax \
+      --set space.precision=fp32 --set space.channels_last=false --seeds 5
 
 Weights begin as torch's do, uniform within 1/sqrt(fan-in). Compiling is off the clock, as ours is.
 """
