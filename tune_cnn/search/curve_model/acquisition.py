@@ -83,7 +83,8 @@ class Acquisition:
             return list(trained)
         on_front = {p.trial for p in self._observations.tracker.points}
         best = [k for k in trained if k.curve.points[0].trial in on_front][-MOST // 3 :]
-        rest = [k for k in trained if k not in best]
+        apart = {id(k) for k in best}
+        rest = [k for k in trained if id(k) not in apart]
         latest, older = rest[-MOST // 3 :], rest[: -MOST // 3]
         drawn = self._rng.choice(len(older), size=min(len(older), MOST - len(best) - len(latest)), replace=False)
         return [*best, *latest, *(older[at] for at in drawn)]

@@ -36,7 +36,7 @@ def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_trials_and_the_users_code_spread_over_the_nodes(two_nodes, tmp_path):
     """The user's package lies outside of the repository and of the working directory; Ray carries it to both nodes."""
     call = package(tmp_path / "project", "mine")
-    code = [str(tmp_path / "project"), str(Path(__file__).with_name("loops.py"))]
+    code = [str(tmp_path / "project"), str(Path(__file__).parents[1] / "loops.py")]
     found = drive(
         f"""
 from tune_cnn.spec import Resources

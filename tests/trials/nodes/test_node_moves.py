@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from drivers import drive
 
-LOOPS = str(Path(__file__).with_name("loops.py"))
+LOOPS = str(Path(__file__).parents[1] / "loops.py")
 HELP = """
 import threading, time
 import ray
