@@ -1,5 +1,7 @@
 """Shards of servers as they are met: over TLS, that send on, are busy for a while, give other bytes, or break off."""
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -7,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inputs.shard_files import samples, write_shard
+import torch
+from image_files import prepared
+from inputs.shard_files import delivered, loader_of, samples, write_shard
 from inputs.shard_server import Behaviour, certificate_of, served
 
 from tune_cnn.errors import DataError
@@ -193,3 +197,42 @@ def test_other_bytes_than_were_asked_for_are_not_taken(server, tmp_path):
     server.shift = -512
     with pytest.raises(DataError, match=r"could not be read in 5 tries \(it gave other bytes than were asked for\)"):
         reader.image(3)
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("batched", 0), ("stream", 1)])
+def test_the_images_of_a_batch_are_asked_for_together(server, tmp_path, kind, workers):
+    """The server answers none of them before it is asked for all four; and the batch is the one of pixels."""
+    name = f"webdataset:{server.address}/train-0.tar"
+    pixels, places = (
+        prepared(tmp_path, name, image_size=16, offline=False, cache=cache) for cache in ("pixels", "none")
+    )
+    assert len(places.train) % 4 == 0
+    server.together = threading.Barrier(4)
+    found = delivered(places, kind, workers, facts=pixels.facts)
+    assert torch.equal(found, delivered(pixels, "batched", 0, facts=pixels.facts))
+    for threads in (1, 2):
+        np.testing.assert_array_equal(places.train.fetch(np.arange(4), threads), pixels.train.fetch(np.arange(4)))
+
+
+def test_without_workers_the_next_batch_is_fetched_while_one_trains(server, tmp_path):
+    """One, and no more of them; and an epoch that is left early ends its thread."""
+    sets = prepared(tmp_path, f"webdataset:{server.address}/train-0.tar", image_size=16, offline=False, cache="none")
+    loader = loader_of(sets, "batched", 0, facts=sets.facts)
+    server.asked = []
+    batches = loader.epoch(0)
+    next(batches)
+    until_s = time.monotonic() + 60
+    while len(server.asked) < 8 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert len(server.asked) == 8
+    del batches
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("one batch ahead")]
+    loader.close()
+
+
+def test_what_fails_in_a_batch_ahead_is_the_error_of_that_batch(server, tmp_path):
+    sets = prepared(tmp_path, f"webdataset:{server.address}/train-0.tar", image_size=16, offline=False, cache="none")
+    batches = loader_of(sets, "batched", 0, facts=sets.facts).epoch(0)
+    server.user = "ann:geheim"
+    with pytest.raises(DataError, match="the server refuses"):
+        next(batches)
