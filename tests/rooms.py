@@ -71,7 +71,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"gradients", "inspection", "profiling"},
     ],
     "trials": [
-        {"checkpoints", "first_call", "ray_settings"},
+        {"checkpoints", "first_call", "ray_settings", "sealing"},
         {"nodes", "stalls", "waiting"},
         {"cluster", "coordinator"},
         {"coordinated", "power", "ranks"},

@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from tune_cnn.training.data.facts import DataFacts
 from tune_cnn.training.data.image_sets import ImageSets
-from tune_cnn.training.data.loaders.batch import Plan
+from tune_cnn.training.data.loaders.batch import BatchLoader, Plan
 from tune_cnn.training.data.loaders.registry import make_loader
 
 
@@ -60,6 +60,17 @@ def delivered(
     sets: ImageSets, kind: str, workers: int, *, facts: DataFacts, rank: int = 0, ranks: int = 1
 ) -> torch.Tensor:
     """All images of an epoch, in the order in which a loader gives them; by the mean and deviation of `facts`."""
+    loader = loader_of(sets, kind, workers, facts=facts, rank=rank, ranks=ranks)
+    try:
+        return torch.cat([batch.images_nchw for batch in loader.epoch(0)])
+    finally:
+        loader.close()
+
+
+def loader_of(
+    sets: ImageSets, kind: str, workers: int, *, facts: DataFacts, rank: int = 0, ranks: int = 1
+) -> BatchLoader:
+    """Of batches of four training images."""
     plan = Plan(
         images=sets.train,
         facts=facts,
@@ -71,8 +82,4 @@ def delivered(
         device=torch.device("cpu"),
         channels_last=False,
     )
-    loader = make_loader(plan, kind=kind, workers=workers)
-    try:
-        return torch.cat([batch.images_nchw for batch in loader.epoch(0)])
-    finally:
-        loader.close()
+    return make_loader(plan, kind=kind, workers=workers)

@@ -102,8 +102,8 @@ class DataSpec(SpecPart):
     max_pixels: int = Field(100_000_000, ge=1, description="pixels of one file that may be decoded")
     cache: CacheKind = Field(
         "auto",
-        description="how image_folder and webdataset keep images: pixels, jpeg (the files in one), small_jpeg (copies "
-        "of image_size), none (read each time); auto: pixels, or jpeg where they exceed TUNE_CNN_DISK_GB",
+        description="how image_folder, csv and webdataset keep images: pixels, jpeg (the files in one), small_jpeg "
+        "(copies of image_size), none (read each time); auto: pixels, or jpeg where they exceed TUNE_CNN_DISK_GB",
     )
     max_blank: float = Field(
         0.5, ge=0, le=1, description="share of a class's training images that may be blank, that is nearly constant"

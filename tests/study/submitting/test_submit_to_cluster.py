@@ -1,6 +1,7 @@
 """A search that is sent to a real cluster: found by its name, cancelled at the epoch, gone on with, secrets unseen."""
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -8,15 +9,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from inputs.shard_files import samples, write_shard
+from inputs.shard_server import served
 from trials.one_cluster import OwnCluster, own_cluster
 
 from study.commands import SECRET, environment
 from tune_cnn.records.store import Store
+from tune_cnn.spec.addresses import QUERY
 from tune_cnn.trials.jobs.server import JobsServer, NoEnd
 
 SPEC = """\
 study: sent
-data: {name: digits, root: /tmp}
+data: {name: "webdataset:ADDRESS/train.tar", image_size: 16}
 model: {name: small_cnn}
 space:
   epochs: 300
@@ -28,8 +32,11 @@ budget: {trials: 1}
 """
 
 
+SIGNATURE = "sig=unterschrift-" + secrets.token_hex(8)  # without it the server of the images refuses
+
+
 def command(cluster: OwnCluster, folder: Path, *words: str, code: int = 0) -> str:
-    env = {**environment(folder), **cluster.environment, "MLFLOW_TRACKING_PASSWORD": SECRET}
+    env = {**environment(folder), **cluster.environment, "MLFLOW_TRACKING_PASSWORD": SECRET, QUERY: SIGNATURE}
     ended = subprocess.run(
         [sys.executable, "-m", "tune_cnn", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=300
     )
@@ -39,8 +46,17 @@ def command(cluster: OwnCluster, folder: Path, *words: str, code: int = 0) -> st
 
 @pytest.mark.cluster
 def test_a_search_is_sent_found_cancelled_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secret that travels stands in no file of Ray's, no job's description and no process's arguments."""
-    (tmp_path / "spec.yaml").write_text(SPEC)
+    """The secrets that travel stand in no file of Ray's, no job's description and no process's arguments; by one of
+    them a node reads the images."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    write_shard(tmp_path / "shards" / "train.tar", samples(0, 80))
+    with served(tmp_path / "shards") as server:
+        server.query = SIGNATURE
+        _sent_found_cancelled_and_gone_on_with(tmp_path, monkeypatch, server.address)
+
+
+def _sent_found_cancelled_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("ADDRESS", address))
     (tmp_path / ".gitignore").write_text("private/\n")
     (tmp_path / "private").mkdir()
     (tmp_path / "private" / "notes").write_text("stays")
@@ -93,11 +109,12 @@ def _await_more(before: int, cluster: OwnCluster, folder: Path, head: Path) -> N
 
 
 def _assert_unseen(cluster: OwnCluster) -> None:
-    assert SECRET not in cluster.ask("/api/jobs/")
-    found = [path for path in cluster.folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
-    assert found == []
     words = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    assert not [one for one in words if SECRET in " ".join(one)]
+    for secret in (SECRET, SIGNATURE.partition("=")[2]):
+        assert secret not in cluster.ask("/api/jobs/")
+        found = [path for path in cluster.folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+        assert found == []
+        assert not [one for one in words if secret in " ".join(one)]
     assert _has_it(), "the search itself has it, else this test shows nothing"
 
 

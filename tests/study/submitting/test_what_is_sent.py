@@ -1,6 +1,7 @@
 """What goes to a cluster and what is refused before, without one."""
 
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -11,12 +12,16 @@ import pytest
 
 from tune_cnn.errors import InputError, TuneCnnError
 from tune_cnn.spec import load_spec
+from tune_cnn.spec.addresses import QUERY
 from tune_cnn.study.submitting.places import places
 from tune_cnn.study.submitting.remembered import Sent, remember, remembered
 from tune_cnn.study.submitting.versions import check_same, differing, versions
+from tune_cnn.trials.cluster import sealed_environment
 from tune_cnn.trials.cluster.machines import why_never
 from tune_cnn.trials.jobs import package
-from tune_cnn.trials.jobs.sealing import seal, unseal
+from tune_cnn.trials.sealing import seal, unseal
+
+from ray._common.utils import load_class  # isort: skip
 from tune_cnn.trials.jobs.server import Job, JobsServer, latest
 
 HEAD = "http://head:8265"
@@ -25,7 +30,7 @@ STORE = "postgresql://me:geheim@db/studies"
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TUNE_CNN_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD"):
+    for name in ("TUNE_CNN_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", QUERY):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -53,6 +58,34 @@ def test_record_and_checkpoints_are_asked_for(tmp_path: Path) -> None:
     assert found.environment == {"TUNE_CNN_STORE": STORE}
     assert found.is_secret
     assert not places(**{**ask, "on_head": "/data"}).is_secret
+
+
+def test_the_signature_of_shards_is_sent_as_a_password_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what a server of shards wants behind the ?."""
+    monkeypatch.setenv(QUERY, "sig=geheim")
+    found = places(store=None, storage=None, on_head="/data", tracking_uri=None, jobs_url=HEAD)
+    assert found.environment == {QUERY: "sig=geheim"} and found.is_secret
+
+
+def test_nodes_get_the_signature_sealed_and_open_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what Ray brings them, which it keeps and shows; where the cluster has no token, not at all."""
+    monkeypatch.setenv(QUERY, "sig=geheim")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    carried: dict = {"env_vars": {}}
+    sealed_environment.carry_sealed(carried)
+    assert carried == {"env_vars": {}}
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    sealed_environment.carry_sealed(carried)
+    assert "geheim" not in str(carried) and "sig" not in str(carried)
+    monkeypatch.delenv(QUERY)
+    monkeypatch.setenv(sealed_environment.SEALED, carried["env_vars"][sealed_environment.SEALED])
+    load_class(carried["worker_process_setup_hook"])()  # as Ray's processes do
+    assert os.environ[QUERY] == "sig=geheim" and sealed_environment.SEALED not in os.environ
+    sealed_environment.carry_sealed(carried := {"env_vars": {}})
+    monkeypatch.delenv(QUERY)
+    sealed_environment.carry_sealed(unasked := {"env_vars": {}})
+    assert carried != {"env_vars": {}} and unasked == {"env_vars": {}}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import prepared, write_image
+from inputs.shard_files import photograph
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
@@ -47,6 +48,25 @@ def test_files_and_classes_are_the_tables(tmp_path):
     shown = sets.train.reader.image(int(sets.train.rows[0]))
     np.testing.assert_array_equal(shown, sets.train.fetch(np.array([0]))[0])
     assert any("'path' holds the images, 'label' the classes" in note for note in sets.facts.notes)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "jpeg", "small_jpeg", "none"])
+def test_files_of_a_table_are_kept_as_data_cache_says(tmp_path, kind):
+    """As those of a folder are: the same images, be they decoded, packed or read each time."""
+    for number in range(12):
+        part, name = ("train", "val", "test")[number % 3], ("cat", "dog")[number % 2]
+        (tmp_path / "root" / part / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / part / name / f"{number:02d}.jpg").write_bytes(photograph(number))
+    files = sorted(path.relative_to(tmp_path / "root") for path in (tmp_path / "root").rglob("*.jpg"))
+    lines = [f"{file},{file.parts[1]},{file.parts[0]}" for file in files]
+    (tmp_path / "root" / "set.csv").write_text("\n".join(["path,label,split", *lines]))
+    asked = {"image_size": 32, "cache": kind}
+    table, folder = prepared(tmp_path, "csv:set.csv", **asked), prepared(tmp_path, "image_folder", **asked)
+    assert (table.train.images is None) == (kind != "pixels")
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(table, name), getattr(folder, name)
+        np.testing.assert_array_equal(ours.labels_n, theirs.labels_n)
+        np.testing.assert_array_equal(ours.fetch(np.arange(len(theirs))), theirs.fetch(np.arange(len(theirs))))
 
 
 def test_another_class_in_the_table_is_another_set(tmp_path):

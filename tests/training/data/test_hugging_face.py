@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 from pathlib import Path
 
 import datasets
@@ -12,6 +13,7 @@ from PIL import Image
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
+from tune_cnn.training.data.sources.hubs import pictures
 from tune_cnn.training.data.sources.hubs.hugging_face import hugging_face
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
@@ -64,20 +66,37 @@ def test_a_saved_set_has_its_splits_pixels_and_classes(tmp_path):
     assert any("aren't used: extra" in note for note in sets.facts.notes)
 
 
+def test_images_are_decoded_by_all_cores_in_their_order(tmp_path, monkeypatch):
+    """Two at a time on two cores: each waits for another one; and the chunks are those of one core."""
+    saved(tmp_path, train=table(range(12)), test=table(range(12, 20)))
+    monkeypatch.setattr(pictures.os, "sched_getaffinity", lambda _: {0})
+    alone = list(read(tmp_path / "root").chunks())
+    both, decoded = threading.Barrier(2), pictures.decoded
+    monkeypatch.setattr(pictures.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(pictures, "decoded", lambda *given: (both.wait(60), decoded(*given))[1])
+    together = list(read(tmp_path / "root").chunks())
+    assert [chunk.part for chunk in together] == [chunk.part for chunk in alone] == ["train", "test"]
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours.images_nchw, theirs.images_nchw)
+        np.testing.assert_array_equal(ours.labels_n, theirs.labels_n)
+        np.testing.assert_array_equal(ours.rows_n, theirs.rows_n)
+    assert np.array_equal(alone[0].images_nchw, PIXELS[:12].transpose(0, 3, 1, 2))
+
+
 def test_labels_may_be_names_or_numbers(tmp_path):
     """Names become labels in their order; numbers stay."""
     root = saved(tmp_path / "a", train=table(range(6), datasets.Value("string"), of=("owl", "crow")))
     source = read(root)
     assert source.classes == ("crow", "owl")
-    assert [picture.label for picture in source.read["train"]()] == [1, 0] * 3
+    assert [picture().label for picture in source.read["train"]()] == [1, 0] * 3
     numbered = read(saved(tmp_path / "b", train=table(range(6), datasets.Value("int32"))))
-    assert numbered.classes == () and [picture.label for picture in numbered.read["train"]()] == [0, 1] * 3
+    assert numbered.classes == () and [picture().label for picture in numbered.read["train"]()] == [0, 1] * 3
 
 
 def test_columns_are_told_where_the_guess_is_wrong(tmp_path):
     """data.columns names them; what can't be is refused."""
     root = saved(tmp_path, train=table(range(6)))
-    assert [picture.label for picture in read(root, columns={"label": "id"}).read["train"]()] == list(range(6))
+    assert [picture().label for picture in read(root, columns={"label": "id"}).read["train"]()] == list(range(6))
     assert "did you mean 'label'" in refused(root, columns={"label": "labels"})
     assert "'id' of hf:birds holds no images; img do" in refused(root, columns={"image": "id"})
     assert "for csv alone" in refused(root, columns={"split": "id"})

@@ -261,7 +261,7 @@ def test_a_missing_decoder_is_refused_before_anything_is_read(tmp_path: Path, mo
 def test_another_set_takes_no_cache(tmp_path: Path) -> None:
     """The key would be ignored."""
     with pytest.raises(
-        DataError, match=r"data.cache: says how image_folder and webdataset keep their images.*'digits'"
+        DataError, match=r"data.cache: says how image_folder, csv and webdataset keep their images.*'digits'"
     ):
         prepared(tmp_path, cache="jpeg")
 

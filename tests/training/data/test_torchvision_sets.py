@@ -4,6 +4,7 @@ import gzip
 import inspect
 import json
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torchvision import datasets
 
 from tune_cnn.errors import DataError
 from tune_cnn.spec import DataSpec
+from tune_cnn.training.data.sources.hubs import pictures
 from tune_cnn.training.data.sources.hubs.torchvision_named import torchvision_by_name
 from tune_cnn.training.data.sources.hubs.torchvision_table import SETS
 
@@ -98,6 +100,22 @@ def test_a_set_of_each_convention_is_read(tmp_path, name, write, side, parts):
     if name == "MNIST":
         np.testing.assert_array_equal(sets.test.fetch(np.arange(10))[:, 0], kind.data.numpy())
         assert sets.test.labels_n.tolist() == kind.targets.tolist()
+
+
+def test_images_are_read_and_decoded_by_all_cores_in_their_order(tmp_path, monkeypatch):
+    """Two at a time on two cores, torchvision's own reading too; and the chunks are those of one core."""
+    write_food101(tmp_path)
+    source = torchvision_by_name(DataSpec(name="torchvision:Food101", root=str(tmp_path), offline=True))
+    monkeypatch.setattr(pictures.os, "sched_getaffinity", lambda _: {0})
+    alone = list(source.chunks())
+    both, read = threading.Barrier(2), datasets.Food101.__getitem__
+    monkeypatch.setattr(pictures.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(datasets.Food101, "__getitem__", lambda *given: (both.wait(60), read(*given))[1])
+    together = list(source.chunks())
+    assert [len(chunk.labels_n) for chunk in together] == [16, 6]
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours.images_nchw, theirs.images_nchw)
+        np.testing.assert_array_equal(ours.labels_n, theirs.labels_n)
 
 
 def test_what_is_not_there_or_no_set_is_told(tmp_path):

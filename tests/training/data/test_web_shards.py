@@ -17,7 +17,7 @@ from tune_cnn.spec import DataSpec, load_spec
 from tune_cnn.spec.addresses import QUERY
 from tune_cnn.training.data.cache import Entry, cached
 from tune_cnn.training.data.image_sets import ImageSets
-from tune_cnn.training.data.sources.hubs import web_files
+from tune_cnn.training.data.sources.hubs import web_requests
 from tune_cnn.training.data.sources.hubs.shards import webdataset
 from tune_cnn.training.inspection.images import find_images
 
@@ -28,7 +28,7 @@ PATTERN = "birds-{train,val}-{000..001}.tar"
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
     """Two shards to train on and two to validate by; tries follow one another at once."""
-    monkeypatch.setattr(web_files, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(web_requests, "FIRST_WAIT_S", 0.001)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for number, name in enumerate(("train-000", "train-001", "val-000", "val-001")):

@@ -83,13 +83,62 @@ def test_the_noise_is_that_of_the_trials_own_loss(tmp_path, settings):
     rank.begin(digits_job(tmp_path, strategies=on, batch_size=20, **settings))
     run = rank._current._training._run
     found = gradients(run)
-    drawn_n = np.random.default_rng((run.seed, run.epoch, 0)).permutation(len(run.train_images))
+    drawn_n = run.epoch_order()
     for number in (0, 3):
         run.backward(run.mixed(run.plain_batch(drawn_n[20 * number :][:20]), 20 * number))
         expected = torch.cat([p.grad.flatten() for p in run.model.parameters()])
         torch.testing.assert_close(found[number], expected)
     one, other = (run.mixed(run.plain_batch(drawn_n[:20]), draw).labels_n for draw in (0, 1))
     assert torch.equal(one, other) == (not one.is_floating_point())
+    rank.end()
+
+
+@pytest.mark.parametrize("sampling", ["random", "balanced"])
+def test_the_noise_is_that_of_the_images_that_the_steps_draw(tmp_path, sampling, monkeypatch):
+    """Of an epoch's own order: where that shows all classes equally often, so do these batches."""
+    on = {"batch_growth": True, "batch_growth.by": "noise"}
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies=on, batch_size=60, class_sampling=sampling))
+    run, taken = rank._current._training._run, []
+    of_steps_n = run._context.epoch_order(run.epoch)
+    plain = run.plain_batch
+    monkeypatch.setattr(run, "plain_batch", lambda positions_n: taken.append(positions_n) or plain(positions_n))
+    gradients(run)
+    np.testing.assert_array_equal(np.concatenate(taken), of_steps_n[:480])
+    counts_k = np.bincount(run.train_images.labels_n[of_steps_n])
+    assert (np.ptp(counts_k) <= 1) == (sampling == "balanced")
+    rank.end()
+
+
+def test_half_precision_loses_no_gradient_of_the_noise(tmp_path, monkeypatch):
+    """Of a loss so small that fp16's gradients would all be zero: by the steps' loss scale, then taken out again."""
+    on = {"batch_growth": True, "batch_growth.by": "noise"}
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies=on, batch_size=20))
+    run = rank._current._training._run
+    state, loss_of = run._train_state, run._train_state.loss_of
+    monkeypatch.setattr(run, "loss_of", lambda logits, labels_n: 1e-7 * loss_of(logits, labels_n))
+    exact = torch.stack(gradients(run))
+    monkeypatch.setattr(run, "autocast", lambda: torch.autocast("cpu", dtype=torch.float16))
+    assert not torch.stack(gradients(run)).count_nonzero() > 0.5 * exact.count_nonzero()
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    scaled = torch.stack(gradients(run))
+    assert torch.nn.functional.cosine_similarity(scaled, exact).min() > 0.99
+    assert float(scaled.norm() / exact.norm()) == pytest.approx(1.0, rel=0.05)
+    rank.end()
+
+
+def test_a_loss_scale_that_is_too_large_leaves_the_batch(tmp_path, monkeypatch):
+    """The steps that follow are left out until it has fallen; what isn't finite is no noise."""
+    on = {"batch_growth": True, "batch_growth.by": "noise"}
+    rank = RankTraining()
+    rank.begin(digits_job(tmp_path, strategies=on, batch_size=20))
+    run = rank._current._training._run
+    monkeypatch.setattr(run, "autocast", lambda: torch.autocast("cpu", dtype=torch.float16))
+    run._train_state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    assert gradients(run) == []
+    run.strategies["batch_growth"].start_epoch(run, 1)
+    assert run.batch_size == 20
     rank.end()
 
 

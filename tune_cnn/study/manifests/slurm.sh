@@ -30,6 +30,7 @@ export PATH=@PROGRAMS@:$PATH
 
 # Passwords stand in a file that you alone may read, and are handed on in the environment, never as arguments:
 #   TUNE_CNN_STORE=postgresql://…   MLFLOW_TRACKING_URI=https://…   MLFLOW_TRACKING_USERNAME=…   MLFLOW_TRACKING_PASSWORD=…
+#   TUNE_CNN_DATA_QUERY='…', where shards of a web server are signed: srun hands it to every node
 secrets=@SECRETS@
 if [ -e "$secrets" ]; then
     if [ "$(stat -L -c %a "$secrets")" != 600 ]; then

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tune_cnn.errors import InputError, Interrupted, ResourceError, TuneCnnError
 from tune_cnn.spec import StudySpec
+from tune_cnn.spec.addresses import QUERY
 from tune_cnn.spec.reading.yaml_text import dump_yaml
 from tune_cnn.study.hints import again
 from tune_cnn.study.submitting import there
@@ -18,8 +19,8 @@ from tune_cnn.study.submitting.places import Places
 from tune_cnn.study.submitting.remembered import Sent, remember
 from tune_cnn.study.submitting.versions import check_same, versions
 from tune_cnn.trials.jobs.package import Packed, code_from_elsewhere, pack
-from tune_cnn.trials.jobs.sealing import seal
 from tune_cnn.trials.jobs.server import Job, JobsServer, submission_id
+from tune_cnn.trials.sealing import seal
 from tune_cnn.untyped import Plain
 
 BEGIN_S = 300.0  # a package of 100 MB is unpacked, and the head imports torch from a cold disk
@@ -53,8 +54,8 @@ def submit(wanted: Submission, server: JobsServer, report: Report) -> Job:
     if wanted.places.is_secret and server.token is None:
         raise InputError(
             f"--jobs-url {server.url}: this cluster is open, so whoever reaches it could read the passwords that "
-            "are to be sent; start Ray there with RAY_AUTH_MODE=token, or set TUNE_CNN_STORE and MLFLOW_TRACKING_* "
-            "where `ray start` runs, unset them here, and give --on-head"
+            "are to be sent; start Ray there with RAY_AUTH_MODE=token, or set TUNE_CNN_STORE, MLFLOW_TRACKING_* and "
+            f"{QUERY} where `ray start` runs, unset them here, and give --on-head"
         )
     if why := server.why_never(wanted.spec):
         raise ResourceError(why)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from tune_cnn.errors import InputError
 from tune_cnn.records.database import store_url
 from tune_cnn.records.mlflow.environment import is_server, secrets_of
+from tune_cnn.spec.addresses import QUERY
 from tune_cnn.study.submitting.remembered import STORE, store_from
 
 HOME_THERE = "~/.tune_cnn/submitted"  # on the head: logs and reports, where record and checkpoints are elsewhere
@@ -27,7 +28,10 @@ class Places:
 
     @property
     def is_secret(self) -> bool:
-        return any(name.endswith(_SECRET_NAMES) or bool(secrets_of(value)) for name, value in self.environment.items())
+        return any(
+            name == QUERY or name.endswith(_SECRET_NAMES) or bool(secrets_of(value))
+            for name, value in self.environment.items()
+        )
 
 
 def places(
@@ -47,7 +51,7 @@ def places(
             "submit: checkpoints would have their only copy on the disk of the node that trains; give --storage, a "
             "folder that all nodes share or a URI such as s3://bucket/studies, or --on-head FOLDER where that will do"
         )
-    environment = {name: value for name, value in os.environ.items() if name.startswith(TRACKING)}
+    environment = {name: value for name, value in os.environ.items() if name.startswith(TRACKING) or name == QUERY}
     if tracking_uri is not None:
         environment["MLFLOW_TRACKING_URI"] = tracking_uri
     if url is not None:

@@ -32,8 +32,8 @@ def become_search(folder: Path) -> None:
     check_same(sent["versions"], versions(), where=f"the head's {sys.executable}")
     environment = {**os.environ, **sent["environment"], MARK: sent["submission"], "TUNE_CNN_AGAIN": sent["again"]}
     if (folder / SEALED).exists():
-        from tune_cnn.trials.jobs.sealing import unseal
         from tune_cnn.trials.ray_settings import token
+        from tune_cnn.trials.sealing import unseal
 
         environment |= unseal((folder / SEALED).read_bytes(), token() or "")
     home = Path(sent["home"]).expanduser()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tune_cnn.training.data.facts import DataFacts
-from tune_cnn.training.data.readers import Int64, Reader, Uint8
+from tune_cnn.training.data.readers import AwaitedReader, Int64, Reader, Uint8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,10 +34,22 @@ class ImageSet:
 
 def read_images(reader: Reader, rows: Int64, threads: int = 1) -> Uint8:
     """These rows, decoded one by one (Pillow frees the interpreter meanwhile, so threads help)."""
+    if isinstance(reader, AwaitedReader) and reader.at_once > 1 and len(rows) > 1:
+        return np.stack(_as_they_come(reader, rows.tolist(), threads))
     if threads <= 1 or not reader.parallel or len(rows) <= 1:
         return np.stack([reader.image(int(row)) for row in rows])
     with ThreadPoolExecutor(threads) as pool:
         return np.stack(list(pool.map(reader.image, (int(row) for row in rows))))
+
+
+def _as_they_come(reader: AwaitedReader, rows: list[int], threads: int) -> list[Uint8]:
+    """Many are on their way at a time, and as many threads as usual decode those that have come."""
+    with ThreadPoolExecutor(min(reader.at_once, len(rows))) as asking:
+        contents = asking.map(reader.content, rows)
+        if threads <= 1:
+            return [reader.decoded(row, content) for row, content in zip(rows, contents, strict=True)]
+        with ThreadPoolExecutor(threads) as decoding:
+            return list(decoding.map(reader.decoded, rows, contents))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

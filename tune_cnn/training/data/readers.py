@@ -1,7 +1,7 @@
 """Reading one image at a time, in this process or in a loader process."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,29 @@ class Reader(Protocol):
     def image(self, row: int) -> Uint8:
         """The decoded image of that row: uint8, channels × height × width."""
         ...
+
+
+@runtime_checkable
+class AwaitedReader(Protocol):
+    """A reader whose images may come over a network: more of them are asked for at a time than cores decode."""
+
+    @property
+    def at_once(self) -> int:
+        """Images; 1 where they lie on a disk."""
+        ...
+
+    def content(self, row: int) -> bytes:
+        """Its bytes, as they come; several threads may ask at once."""
+        ...
+
+    def decoded(self, row: int, content: bytes) -> Uint8:
+        """As `image`, of that row's bytes."""
+        ...
+
+
+def at_once(reader: Reader) -> int:
+    """Images that are asked for at a time, whatever the cores."""
+    return reader.at_once if isinstance(reader, AwaitedReader) else 1
 
 
 def open_images(path: Path) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:

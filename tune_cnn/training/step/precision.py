@@ -1,9 +1,11 @@
 """Numeric precisions: which arithmetic a step runs in, and where the hardware has it."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 # Compute capability from which a CUDA device has the arithmetic in hardware: half-precision tensor cores came with
 # Volta (7.0; fp16 itself is older but gains nothing there), TF32 and bfloat16 with Ampere (8.0).
@@ -30,6 +32,15 @@ class Precision:
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Dynamic loss scaling; one that passes everything through where the precision needs none."""
         return torch.amp.GradScaler(device.type, enabled=self.scales_loss)
+
+
+def backward_unscaled(scaler: torch.amp.GradScaler, loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
+    """Gradients of this loss for parameters that have none: backward by the scale, as half precision would lose small
+    ones, and then without it. Where it is too large, as before a step that is left out, they aren't finite."""
+    scaler.scale(loss).backward()
+    if scaler.is_enabled():
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_div_(gradients, scaler.get_scale())
 
 
 PRECISIONS = {

@@ -85,8 +85,8 @@ class BatchGrowth(Strategy):
         elif epoch == 0:
             return
         else:
-            scale = run.group.share(noise_scale(gradients(run), run.batch_size))
-            now = run.batch_size // batch
+            found, now = gradients(run), run.batch_size // batch
+            scale = run.group.share(noise_scale(found, run.batch_size) if len(found) > 1 else 0.0)
             multiple = min(max(now, int(min(scale / batch, self.most))), 2 * now, self.most)
         multiple = min(multiple, len(run.train_images) // batch)
         grower = run.strategies.get(Net2Net.name)
@@ -135,11 +135,12 @@ def multiples(factors: Sequence[float], *, power: float, most: int) -> list[int]
 
 
 def gradients(run: TrainingRun) -> list[Tensor]:
-    """Of the loss that steps learn from, over batches of training images, mixed as theirs and not augmented otherwise;
-    each as one vector. The model is left as it was."""
+    """Of the loss that steps learn from, over batches of training images, drawn and mixed as theirs and not augmented
+    otherwise; each as one vector, without those that no step would take, as they aren't finite. The model is left as it
+    was."""
     model, size, images = run.model, run.batch_size, len(run.train_images)
     count = max(2, min(SAMPLED, images // size))
-    drawn_n = np.random.default_rng((run.seed, run.epoch, 0)).permutation(images).astype(np.int64)
+    drawn_n = run.epoch_order()
     buffers = [buffer.clone() for buffer in model.buffers()]
     model.train()
     found = []
@@ -149,8 +150,9 @@ def gradients(run: TrainingRun) -> list[Tensor]:
         model.zero_grad(set_to_none=True)
         with run.autocast():
             logits = model(images_nchw)
-        run.loss_of(logits, labels_n).backward()
-        found.append(torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None]))
+        run.backward_from(run.loss_of(logits, labels_n))
+        gradient = torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+        found += [gradient] if bool(gradient.isfinite().all()) else []
         run.count_pass(images_nchw, backward=True)
     model.zero_grad(set_to_none=True)
     with torch.no_grad():

@@ -17,6 +17,7 @@ from tune_cnn.trials.cluster.code import carried_modules
 from tune_cnn.trials.cluster.code_size import check_size
 from tune_cnn.trials.cluster.guardian import guarded
 from tune_cnn.trials.cluster.leftovers import PREFIX, VARIABLE
+from tune_cnn.trials.cluster.sealed_environment import carry_sealed
 from tune_cnn.untyped import Plain, Untyped
 
 import ray  # isort: skip
@@ -52,6 +53,7 @@ def joined(address: str | None, carried: dict[str, Plain], *, quiet: bool) -> It
     with guarded(folder) as value:
         if address is not None:
             carried["env_vars"][VARIABLE] = value
+            carry_sealed(carried)
         try:
             with _marked_as(value), _sigterm_left_alone():
                 try:

@@ -1,7 +1,9 @@
 """The `batched` and `stream` loaders: a torch DataLoader over this rank's requests, in this process or in others."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
 
 import torch
@@ -13,7 +15,7 @@ from tune_cnn.training.data.loaders.batch import Awaited, Batch, Batches, Plan
 from tune_cnn.training.data.loaders.processes import LoaderContext, initialise_process, semaphores_named_ours
 from tune_cnn.training.data.loaders.workers import BatchOfRows, Images, OneRow, SingleImages, WholeBatches
 from tune_cnn.training.data.order import Request, steps_per_epoch
-from tune_cnn.training.data.readers import Int64
+from tune_cnn.training.data.readers import Int64, at_once
 from tune_cnn.untyped import Untyped
 
 PREFETCH = 2  # batches ahead, per process: torch's default
@@ -136,8 +138,9 @@ class WorkerLoader:
         self.start()
         assert self._loader is not None
         self._sampler.number, self._sampler.positions_n, self._sampler.first = epoch, positions_n, first
+        ahead = not self.workers and at_once(self.plan.images.reader) > 1
         try:
-            yield from self._loader
+            yield from _one_ahead(iter(self._loader), self.plan.device) if ahead else self._loader
         except Exception as error:
             lost = self._lost(error)
             if lost is not None:
@@ -170,6 +173,16 @@ class WorkerLoader:
         if self._context is not None:
             self._context.end()
             self._context = None
+
+
+def _one_ahead(batches: Iterator[Images], device: torch.device) -> Iterator[Images]:
+    """The same, each fetched while the one before it is worked on: for batches that come over a network."""
+    here = partial(torch.cuda.set_device, device) if device.type == "cuda" else None  # where it pins: by the thread
+    with ThreadPoolExecutor(1, "one batch ahead", here) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def why_not_in_processes(images: ImageSet, *, per_image: bool) -> str | None:

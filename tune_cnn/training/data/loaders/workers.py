@@ -12,7 +12,7 @@ from tune_cnn.training.data.augment import augment_batch, augment_image
 from tune_cnn.training.data.image_sets import read_images
 from tune_cnn.training.data.operations.drawn import Composed
 from tune_cnn.training.data.order import Augmentation
-from tune_cnn.training.data.readers import Int64, Reader, open_images
+from tune_cnn.training.data.readers import Int64, Reader, Uint8, at_once, open_images
 from tune_cnn.untyped import Untyped
 
 Images = tuple[torch.Tensor, torch.Tensor]
@@ -73,8 +73,17 @@ class SingleImages(Dataset[Images]):
         self.reader = reader
 
     def __getitem__(self, request: OneRow) -> Images:
-        row, label, dy, dx, flip, mirror_fill, composed = request
-        image_chw = self.reader.image(row)
+        return self._augmented(request, self.reader.image(request.row))
+
+    def __getitems__(self, requests: list[OneRow]) -> list[Images]:
+        """A batch's, as DataLoader asks where it can: images that come over a network don't wait for one another."""
+        if at_once(self.reader) <= 1:
+            return [self[request] for request in requests]
+        images_nchw = read_images(self.reader, np.array([request.row for request in requests]))
+        return [self._augmented(request, image) for request, image in zip(requests, images_nchw, strict=True)]
+
+    def _augmented(self, request: OneRow, image_chw: Uint8) -> Images:
+        _, label, dy, dx, flip, mirror_fill, composed = request
         if composed is None:
             return torch.from_numpy(augment_image(image_chw, dy, dx, flip, mirror_fill)), torch.tensor(label)
         augmentation = Augmentation(

@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[DataSpec], Source]] = {
     "torchvision": torchvision_by_name,
     "webdataset": webdataset,
 }
-CACHED_AS_ASKED = ("image_folder", "webdataset")  # by data.cache
+CACHED_AS_ASKED = ("image_folder", "csv", "webdataset")  # by data.cache
 
 
 def data_names() -> tuple[str, ...]:
@@ -40,8 +40,8 @@ def find_source(data: DataSpec, seed: int) -> Source:
     root, kind = Path(data.root), data.name.partition(":")[0]
     if data.cache != "auto" and kind not in CACHED_AS_ASKED:
         raise DataError(
-            f"data.cache: says how {' and '.join(CACHED_AS_ASKED)} keep their images, and data.name is "
-            f"{data.name!r}; remove data.cache"
+            f"data.cache: says how {', '.join(CACHED_AS_ASKED[:-1])} and {CACHED_AS_ASKED[-1]} keep their images, and "
+            f"data.name is {data.name!r}; remove data.cache"
         )
     if data.name == "digits":
         return digits(data.image_size)

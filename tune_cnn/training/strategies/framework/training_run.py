@@ -25,8 +25,9 @@ from tune_cnn.training.process.process_group import ProcessGroup
 from tune_cnn.training.step.context import TrialContext
 from tune_cnn.training.step.model import built_model, laid_out, wrapped
 from tune_cnn.training.step.optimizers.making import carry_state, make_optimizer
+from tune_cnn.training.step.precision import backward_unscaled
 from tune_cnn.training.step.train_state import TrainState
-from tune_cnn.training.strategies.framework.own_batches import mixed_as_in_steps, plain_batch, sampled
+from tune_cnn.training.strategies.framework import own_batches
 from tune_cnn.untyped import Plain, Untyped
 
 # One change of the model's structure: plain values alone (str, int, float, bool, None, lists, dicts of them by str),
@@ -141,28 +142,25 @@ class TrainingRun:
         with self.autocast():
             logits = state.model(batch.images_nchw)
         loss = state.loss_of(logits, batch.labels_n)
-        state.scaler.scale(loss).backward()
-        if state.scaler.is_enabled():
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-            torch._foreach_div_(gradients, state.scaler.get_scale())
+        self.backward_from(loss)
         return loss.detach()
+
+    def backward_from(self, loss: Tensor) -> None:
+        """Gradients of a loss, of this rank alone where it isn't of the wrapped model, by the steps' loss scale."""
+        assert self._train_state is not None, "prepare comes before the optimizer"
+        backward_unscaled(self._train_state.scaler, loss, self.model.parameters())
 
     def count_pass(self, images_nchw: Tensor, *, backward: bool = False) -> None:
         """These images have gone through the model beside the steps, whose arithmetic is counted without asking."""
-        height, width = images_nchw.shape[-2:]
-        key = f"{'training' if backward else 'inference'} {height} {width}"
-        self._passes[key] = self._passes.get(key, 0) + len(images_nchw)
+        own_batches.count_pass(self._passes, images_nchw, backward=backward)
 
     def settle_passes(self) -> None:
         """After an epoch, off the clock: what was counted becomes arithmetic of the model as it is."""
-        for key, images in self._passes.items():
-            kind, height, width = key.split()
-            facts = self.measured((int(height), int(width)))
-            self.gflops_beside += images * (facts.train_gflops if kind == "training" else facts.inference_gflops)
+        self.gflops_beside += own_batches.gflops_of(self._passes, self.measured)
         self._passes = {}
 
     def new_shapes(self) -> None:
-        """From `start_epoch` alone: batches have another shape from here on, for which compiled code is made anew."""
+        """Compiled code is made anew: for batches of another shape, from `start_epoch` alone, or another model."""
         if self.configuration.compile:
             torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
 
@@ -175,17 +173,21 @@ class TrainingRun:
         entropy = np.random.SeedSequence((self.seed, epoch, *name.encode()))
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
+    def epoch_order(self) -> Int64:
+        """Positions in the training split, as this epoch's steps would take them if no strategy chose."""
+        return self._context.epoch_order(self.epoch)
+
     def sample_batch(self) -> Batch:
         """The same training images on every rank, as many as its share of a batch, not augmented, on the device."""
-        return self.plain_batch(sampled(self._context, self.batch_size, self._sample_images))
+        return self.plain_batch(own_batches.sampled(self._context, self.batch_size, self._sample_images))
 
     def plain_batch(self, positions_n: Int64) -> Batch:
         """These training images, normalised, not augmented, on the device."""
-        return plain_batch(self._context, positions_n)
+        return own_batches.plain_batch(self._context, positions_n)
 
     def mixed(self, batch: Batch, draw: int = 0) -> Batch:
         """These images mixed as those of steps are; equal on all ranks. `draw` tells the batches of an epoch apart."""
-        return mixed_as_in_steps(self._context, batch, self.epoch, draw)
+        return own_batches.mixed_as_in_steps(self._context, batch, self.epoch, draw)
 
     def loss_of(self, logits: Tensor, labels_n: Tensor, *, reduction: str = "mean") -> Tensor:
         """What the steps learn from, without penalties: in nat, over the images, or of each (`reduction="none"`)."""
@@ -226,13 +228,10 @@ class TrainingRun:
         """What the model as it is now costs for an image of this size; measured once, off the clock."""
         key = (len(self.changes), self.rebuilt, image_size)
         if key not in self._facts:
-            facts = self.facts
+            model, facts = copy.deepcopy(self.model), self.facts
             with torch.enable_grad():  # whoever asks may want none
                 self._facts[key] = measure_unknown(
-                    copy.deepcopy(self.model),
-                    num_classes=facts.num_classes,
-                    in_channels=facts.in_channels,
-                    image_size=image_size,
+                    model, num_classes=facts.num_classes, in_channels=facts.in_channels, image_size=image_size
                 )
         return self._facts[key]
 
@@ -291,8 +290,7 @@ class TrainingRun:
         train_state.model = model
         if self.group.ranks > 1:
             gc.collect()  # while the old DDP lives, its hooks would reduce the parameters that are kept
-        if self.configuration.compile:
-            torch._dynamo.reset()  # it compiles one code for 8 shapes at most, then runs it uncompiled without a word
+        self.new_shapes()
         train_state.optimizer = make_optimizer(  # each step sets its rate
             model, self.configuration, learning_rate=1.0, rate_ratios=self._context.rate_ratios
         )

@@ -1,7 +1,8 @@
 """Tables of the library `datasets`: found, their columns chosen, read as encoded images and labels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -39,16 +40,18 @@ class HubTables:
         said = [f"{part}={table._fingerprint}" for part, table in self.parts.items()]
         return f"{said}|{self.chosen}|{self.raw_classes}"
 
-    def pictures(self, part: PartName) -> Iterator[Picture]:
+    def pictures(self, part: PartName) -> Iterator[Callable[[], Picture]]:
+        """The table's rows, one after the other; files that they name are read by whoever calls."""
         numbers = {name: label for label, name in enumerate(self.raw_classes)}
         for row, item in enumerate(self.parts[part]):
             image, label = item[self.chosen.image], item[self.chosen.label]
-            content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-            yield Picture(
-                content=content,
-                label=numbers[str(label)] if numbers else int(label),
-                place=f"{self.name}: {part}[{row}]",
-            )
+            number = numbers[str(label)] if numbers else int(label)
+            yield partial(_picture, image, number, f"{self.name}: {part}[{row}]")
+
+
+def _picture(image: Mapping[str, Untyped], label: int, place: str) -> Picture:
+    content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+    return Picture(content=content, label=label, place=place)
 
 
 def find_tables(name: str, root: Path, asked: Columns | None, offline: bool) -> HubTables:

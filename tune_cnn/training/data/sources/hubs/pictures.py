@@ -1,8 +1,10 @@
-"""Encoded images out of shards and tables, decoded one by one into the cache as a folder's files are."""
+"""Encoded images out of shards and tables, decoded into the cache by all cores as a folder's files are."""
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -40,7 +42,7 @@ class PictureSource:
     classes: tuple[str, ...]
     side: int
     max_pixels: int
-    read: Mapping[PartName, Callable[[], Iterator[Picture]]]
+    read: Mapping[PartName, Callable[[], Iterator[Callable[[], Picture]]]]  # each image by a call, of any thread
     notes: tuple[str, ...] = ()
     bypass: str = ""
 
@@ -56,19 +58,23 @@ class PictureSource:
 
     def chunks(self) -> Iterator[Chunk]:
         row = 0
-        for part in PARTS:
-            pictures = self.read[part]() if part in self.read else iter(())
-            while some := list(islice(pictures, CHUNK)):
-                yield Chunk(
-                    part=part,
-                    labels_n=np.array([picture.label for picture in some], np.int64),
-                    rows_n=np.arange(row, row + len(some)),
-                    images_nchw=np.stack([self._decoded(picture) for picture in some]),
-                )
-                row += len(some)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            for part in PARTS:
+                calls = self.read[part]() if part in self.read else iter(())
+                while some := list(islice(calls, CHUNK)):
+                    seen = list(threads.map(self._seen, some))
+                    yield Chunk(
+                        part=part,
+                        labels_n=np.array([label for label, _ in seen], np.int64),
+                        rows_n=np.arange(row, row + len(seen)),
+                        images_nchw=np.stack([image_chw for _, image_chw in seen]),
+                    )
+                    row += len(seen)
 
-    def _decoded(self, picture: Picture) -> Uint8:
-        return decoded(picture.content, picture.place, self.side, self.max_pixels)
+    def _seen(self, read: Callable[[], Picture]) -> tuple[int, Uint8]:
+        """Label and pixels; what was read goes again, as whole photographs take more than their squares."""
+        picture = read()
+        return picture.label, decoded(picture.content, picture.place, self.side, self.max_pixels)
 
 
 def picture_key(*said: object) -> str:

@@ -57,6 +57,11 @@ class Shard(Protocol):
 
     def piece(self, start: int, size: int) -> bytes: ...
 
+    @property
+    def at_once(self) -> int:
+        """Pieces that are asked for at a time."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiskShard:
@@ -66,6 +71,7 @@ class DiskShard:
     part: PartName
     size_bytes: int
     mtime_ns: int
+    at_once: int = 1
 
     @property
     def shown(self) -> str:
@@ -233,10 +239,24 @@ class ShardReader:
     def __getstate__(self) -> dict[str, Untyped]:
         return {**self.__dict__, "_places_n3": None}
 
+    @property
+    def at_once(self) -> int:
+        return self.shards[0].at_once
+
     def image(self, row: int) -> Uint8:
+        return self.decoded(row, self.content(row))
+
+    def content(self, row: int) -> bytes:
+        shard, start, size = self._place(row)
+        return shard.piece(start, size)
+
+    def decoded(self, row: int, content: bytes) -> Uint8:
+        shard, start, size = self._place(row)
+        place = f"{shard.shown}: the image of bytes {start:,} to {start + size - 1:,}"
+        return decoded(content, place, self.side, self.max_pixels)
+
+    def _place(self, row: int) -> tuple[Shard, int, int]:
         if self._places_n3 is None:
             self._places_n3 = np.load(self.places, mmap_mode="r", allow_pickle=False)
         number, start, size = self._places_n3[row].tolist()
-        shard = self.shards[number]
-        place = f"{shard.shown}: the image of bytes {start:,} to {start + size - 1:,}"
-        return decoded(shard.piece(start, size), place, self.side, self.max_pixels)
+        return self.shards[number], start, size

@@ -2,7 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,10 @@ class _Pictures:
     def __init__(self, name: str, part: PartName, table: Untyped) -> None:
         self._name, self._part, self._table = name, part, table
 
-    def __call__(self) -> Iterator[Picture]:
-        for row in range(len(self._table)):
-            image, label = _item(self._name, self._part, self._table, row)
-            yield Picture(content=image, label=label, place=f"{self._part}[{row}] of torchvision's {self._name}")
+    def __call__(self) -> Iterator[Callable[[], Picture]]:
+        return (partial(self._picture, row) for row in range(len(self._table)))
+
+    def _picture(self, row: int) -> Picture:
+        """By whichever thread: torchvision's sets for classification read a file of their own each, or an array."""
+        image, label = _item(self._name, self._part, self._table, row)
+        return Picture(content=image, label=label, place=f"{self._part}[{row}] of torchvision's {self._name}")

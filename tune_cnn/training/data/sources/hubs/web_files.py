@@ -1,34 +1,24 @@
-"""Files of a web server: what it tells of one, a piece of one, and all of one; each asked for again a few times.
+"""Files of a web server: what it tells of one, a piece of one, and all of one.
 
 User and password come from ~/.netrc and a signature from TUNE_CNN_DATA_QUERY, as names of data sets stand in records.
-No message quotes what a library says of a request: it names the whole address.
 """
 
-import functools
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from tune_cnn.errors import DataError
-from tune_cnn.spec.addresses import PLAIN_OPTIONS, QUERY, SCHEMES
+from tune_cnn.spec.addresses import PLAIN_OPTIONS, QUERY
 from tune_cnn.text import printable
+from tune_cnn.training.data.sources.hubs.web_requests import Lost, answered, sent_on_to, tried
 from tune_cnn.training.progress import PROGRESS
 from tune_cnn.urls import shown_url
 
-TRIES = 5
-FIRST_WAIT_S = 0.5  # doubled after each try: 7.5 s in all, in which a server starts again
-TIMEOUT_S = (10, 60)  # to be connected; between two pieces of an answer
 PIECE_BYTES = 2**15  # of an answer at a time: a lost connection takes what was read of one with it
-CONNECTIONS = 64  # that are kept open: as many threads as a node has cores may read images
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a moment later
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +35,6 @@ class WebFile:
         return printable(shown_url(self.url, PLAIN_OPTIONS))
 
 
-class _Lost(Exception):
-    """It may go well another time."""
-
-
 def look_up(url: str) -> WebFile:
     """DataError where there is no such file, or the server can't be reached."""
     asked = WebFile(url=url, etag="", modified="", length=None)
@@ -61,7 +47,7 @@ def look_up(url: str) -> WebFile:
         with _answer(asked, "GET", {"Range": "bytes=0-0"}) as first:
             return _told(asked, first)
 
-    return _tried(asked, once)
+    return tried(asked.shown, once)
 
 
 def fetch(file: WebFile, into: BinaryIO) -> None:
@@ -82,9 +68,9 @@ def fetch(file: WebFile, into: BinaryIO) -> None:
                 into.write(piece)
                 PROGRESS.moved()
         if file.length is not None and into.tell() < file.length:
-            raise _Lost(f"it ended after {into.tell():,} of {file.length:,} bytes")
+            raise Lost(f"it ended after {into.tell():,} of {file.length:,} bytes")
 
-    _tried(file, once)
+    tried(file.shown, once, into.tell)
 
 
 def first_bytes(file: WebFile, count: int) -> tuple[bytes, bool]:
@@ -99,7 +85,7 @@ def first_bytes(file: WebFile, count: int) -> tuple[bytes, bool]:
                     break
             return bytes(got[:count]), answer.status_code == requests.codes.partial
 
-    return (b"", False) if file.length == 0 else _tried(file, once)
+    return (b"", False) if file.length == 0 else tried(file.shown, once)
 
 
 def part_of_file(file: WebFile, start: int, size: int) -> bytes:
@@ -111,10 +97,10 @@ def part_of_file(file: WebFile, start: int, size: int) -> bytes:
                 raise DataError(no_parts(file))
             content = answer.content
         if len(content) != size:
-            raise _Lost(f"it gave {len(content):,} of {size:,} bytes")
+            raise Lost(f"it gave {len(content):,} of {size:,} bytes")
         return content
 
-    return _tried(file, once)
+    return tried(file.shown, once)
 
 
 def no_parts(file: WebFile) -> str:
@@ -135,53 +121,20 @@ def _told(asked: WebFile, answer: requests.Response) -> WebFile:
     )
 
 
-def _tried(file: WebFile, once: Callable[[], Made]) -> Made:
-    """TRIES times at most, with waits between."""
-    lost = _Lost()
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
-        try:
-            return once()
-        except _Lost as error:
-            lost = error
-    raise DataError(
-        f"data: shard {file.shown} could not be read in {TRIES} tries ({lost}); look at the server and the network, "
-        "and start again"
-    )
-
-
 @contextmanager
 def _answer(file: WebFile, method: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-    """_Lost where it may go well another time, also for what is read of the answer; DataError where it can't."""
-    try:
-        with _session(os.getpid()).request(
-            method,
-            _with_query(file.url),
-            headers={"Accept-Encoding": "identity", **headers},  # a tar as it is, whose bytes can be counted
-            stream=True,
-            timeout=TIMEOUT_S,
-            allow_redirects=True,
-        ) as answer:
-            _check(file, method, answer)
-            yield answer
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:
-        raise DataError(f"data: {file.shown} can't be asked for ({type(error).__name__}); correct it") from None
-    except requests.RequestException as error:
-        raise _Lost(_reason(error)) from None
+    """Lost where it may go well another time, also for what is read of the answer; DataError where it can't."""
+    with answered(file.shown, method, _with_query(file.url), headers) as answer:
+        _check(file, method, headers, answer)
+        yield answer
 
 
-def _check(file: WebFile, method: str, answer: requests.Response) -> None:
+def _check(file: WebFile, method: str, headers: dict[str, str], answer: requests.Response) -> None:
     status = answer.status_code
-    if status in PASSING:
-        raise _Lost(f"HTTP {status}")
     if method == "HEAD":  # not all servers answer it, or sign for it: what they say to GET counts
         return
     if status in (401, 403):
-        raise DataError(
-            f"data: the server refuses {file.shown} (HTTP {status}); put user and password into ~/.netrc of each node, "
-            f"or set {QUERY} there to the signature that stands behind an address's ?"
-        )
+        raise DataError(_refused(file, status, sent_on_to(answer)))
     if status == requests.codes.requested_range_not_satisfiable:
         raise DataError(_changed(file))
     if status not in (requests.codes.ok, requests.codes.partial):
@@ -189,32 +142,34 @@ def _check(file: WebFile, method: str, answer: requests.Response) -> None:
             f"data: there is no shard {file.shown} (the server says HTTP {status}); name those that are there, as in "
             "webdataset:https://host/train-{0000..0009}.tar"
         )
+    _, _, begins = headers.get("Range", "").partition("=")
+    given = answer.headers.get("Content-Range", "")
+    if status == requests.codes.partial and given and not given.startswith(f"bytes {begins.partition('-')[0]}-"):
+        raise Lost("it gave other bytes than were asked for")
     now = _told(file, answer)
     pairs = ((file.etag, now.etag), (file.modified, now.modified), (file.length, now.length))
     if any(before and after and before != after for before, after in pairs):
         raise DataError(_changed(file))
 
 
+def _refused(file: WebFile, status: int, place: str) -> str:
+    """`place`: that refuses it, where it isn't the server that was asked."""
+    if place:
+        return (
+            f"data: the server of {file.shown} sends on to {place}, which refuses it (HTTP {status}); no password goes "
+            "there but the one that ~/.netrc has for another host by its name, and no signature: put it there, or name "
+            "the shards by their address there"
+        )
+    return (
+        f"data: the server refuses {file.shown} (HTTP {status}); put user and password into ~/.netrc of each node, or "
+        f"set {QUERY} there to the signature that stands behind an address's ?"
+    )
+
+
 def _changed(file: WebFile) -> str:
     return f"data: shard {file.shown} is another one than when it was looked up; start again, once it stays as it is"
-
-
-@functools.cache
-def _session(_process: int) -> requests.Session:
-    """One a process, whose connections stay open from one request to the next, whichever thread asks."""
-    session = requests.Session()
-    for scheme in SCHEMES:
-        session.mount(f"{scheme}://", HTTPAdapter(pool_maxsize=CONNECTIONS))
-    return session
 
 
 def _with_query(url: str) -> str:
     query = os.environ.get(QUERY, "").lstrip("?&")
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
-
-
-def _reason(error: BaseException) -> str:
-    """What the system says of what was at the bottom of it, else the name of that."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
