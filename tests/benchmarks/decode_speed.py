@@ -5,9 +5,9 @@
 2,000 photographs of 500 × 375, cut at random from scikit-learn's and scikit-image's (mirrored, brighter or darker), as
 JPEGs of quality 90; delivered as normalised float32 batches at 224², nothing trained on. The rival is torchvision's
 ImageFolder through torch's DataLoader with 0, 1 and 2 workers, in two ways: ToTensor and Normalize an image, as its
-recipes have it, or PILToTensor and whole batches normalised by torch; a third, no rival, has our Normaliser. Ours is image_folder with `data.cache` jpeg and
-small_jpeg. All take turns within each repeat; the clock runs from the first batch to the last. Beside it: by how much
-our images differ from Pillow's.
+recipes have it, or PILToTensor and whole batches normalised by torch; a third, no rival, has our Normaliser. Ours is
+image_folder with `data.cache` jpeg and small_jpeg. All take turns within each repeat; the clock runs from the first
+batch to the last. Beside it: by how much our images differ from Pillow's.
 """
 
 import argparse
