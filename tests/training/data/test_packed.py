@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.data.sources.folder.image_file import Decoding
 from tune_cnn.training.data.sources.packed import jpeg
+from tune_cnn.training.data.sources.packed import square as packed_square
 from tune_cnn.training.data.sources.packed.file import INDEX, PACK, PackReader
 from tune_cnn.training.data.sources.packed.packing import TOLERANCE, How, Packed, pack, unpack
 from tune_cnn.training.data.sources.registry import find_source
@@ -38,21 +40,76 @@ def packed_file(path: Path, side: int, kind="jpeg") -> tuple[Packed, np.ndarray]
 
 def difference(packed: Packed, image_chw: np.ndarray) -> float:
     unpacked = unpack(np.frombuffer(packed.content, np.uint8), packed.how, image_chw.shape[1])
-    assert unpacked.dtype == np.uint8 and unpacked.shape == image_chw.shape and unpacked.flags.c_contiguous
+    assert unpacked.dtype == np.uint8 and unpacked.shape == image_chw.shape and unpacked.flags.writeable
     return float(np.abs(unpacked.astype(int) - image_chw).mean())
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_photograph_decoded_whole_is_pillows_to_rounding(tmp_path: Path, number: int) -> None:
-    """Where half of it would be less than the square there is no other way; the file's bytes stay as they are."""
+@pytest.mark.parametrize("resampler", ["cykooz_resizer", "torch"])
+def test_a_photograph_decoded_whole_is_pillows_to_rounding(
+    tmp_path: Path, number: int, resampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where half of it would be less than the square there is no other way; the file's bytes stay as they are. Fast
+    decoding is near; no resampler at hand shifts or crops otherwise."""
+    if resampler == "torch":
+        monkeypatch.setattr(packed_square, "_cykooz", lambda: None)
+    elif packed_square.resampler() == "torch":
+        pytest.skip("no wheels of cykooz_resizer for this kind of machine")
     photograph(number).save(tmp_path / "a.jpg", quality=90)
     content = np.frombuffer((tmp_path / "a.jpg").read_bytes(), np.uint8)
     image_chw = shown(tmp_path / "a.jpg", 224)
     for reduced in (False, True):
-        decoded = jpeg.decode(content, 224, reduced=reduced)
+        decoded = jpeg.decode(content, 224, fast=False, reduced=reduced)
         assert np.abs(decoded.astype(int) - image_chw).max() <= 1
+        fast = jpeg.decode(content, 224, fast=True, reduced=reduced)
+        assert 0 < np.abs(fast.astype(int) - image_chw).mean() <= TOLERANCE
     packed, _ = packed_file(tmp_path / "a.jpg", 224)
-    assert packed.content == content.tobytes()
+    assert packed.content == content.tobytes() and packed.how is How.REDUCED
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("settings", [{"subsampling": at} for at in (0, 1, 2)] + [{"progressive": True}], ids=str)
+@pytest.mark.parametrize("size", [(299, 225), (225, 331), (101, 57)])
+def test_every_kind_of_jpeg_is_decoded_fast_at_every_size(tmp_path: Path, mode: str, settings, size) -> None:
+    """4:4:4, 4:2:2, 4:2:0 and progressive, coloured and grey; of odd sizes, upright and smaller than the square too."""
+    photograph().resize(size).convert(mode).save(tmp_path / "a.jpg", quality=90, **settings)
+    content = np.frombuffer((tmp_path / "a.jpg").read_bytes(), np.uint8)
+    for side in (96, 224):
+        packed = Packed(content=content.tobytes(), how=How.REDUCED)
+        assert difference(packed, shown(tmp_path / "a.jpg", side)) <= TOLERANCE
+
+
+def test_what_fast_decoding_shows_otherwise_is_decoded_with_care(tmp_path: Path) -> None:
+    """Colours at half resolution, changed at every pixel's edge: upsampled without smoothing they are others."""
+    colours = np.random.default_rng(0).integers(0, 2, (60, 60, 3), dtype=np.uint8) * 255
+    Image.fromarray(colours).resize((400, 400), Image.Resampling.BILINEAR).save(
+        tmp_path / "a.jpg", quality=75, subsampling=2
+    )
+    packed, image_chw = packed_file(tmp_path / "a.jpg", 300)
+    assert packed.how is How.WHOLE and difference(packed, image_chw) <= 1
+    content = np.frombuffer(packed.content, np.uint8)
+    assert np.abs(unpack(content, How.FAST, 300).astype(int) - image_chw).mean() > TOLERANCE
+
+
+def test_threads_resize_at_a_time(tmp_path: Path) -> None:
+    """Each has a resizer of its own, whose memory it may use."""
+    photograph().save(tmp_path / "a.jpg", quality=90)
+    content = np.frombuffer((tmp_path / "a.jpg").read_bytes(), np.uint8)
+    alone = unpack(content, How.REDUCED, 200)
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda _: unpack(content, How.REDUCED, 200), range(40)):
+            np.testing.assert_array_equal(found, alone)
+
+
+def test_another_resampler_is_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pixels differ by rounding: neither is the entry opened, nor the key the same."""
+    write_photographs(tmp_path / "root")
+    data = DataSpec(name="image_folder", root=str(tmp_path / "root"), image_size=SIDE, cache="jpeg")
+    one = cached(find_source(data, 0), tmp_path / "cache")
+    monkeypatch.setattr(packed_square, "_cykooz", lambda: None)
+    assert packed_square.resampler() == "torch" != jpeg.decoder()
+    other = cached(find_source(data, 0), tmp_path / "cache")
+    assert other.folder != one.folder and other.key != one.key
 
 
 @pytest.mark.parametrize("side", [142, 71, 35])
@@ -63,7 +120,8 @@ def test_a_reduced_photograph_differs_by_two_grey_levels_at_most(tmp_path: Path,
     content = np.frombuffer((tmp_path / "a.jpg").read_bytes(), np.uint8)
     packed, image_chw = Packed(content=content.tobytes(), how=How.REDUCED), shown(tmp_path / "a.jpg", side)
     assert 0 < difference(packed, image_chw) <= TOLERANCE
-    assert (jpeg.decode(content, side, reduced=True) != jpeg.decode(content, side, reduced=False)).any()
+    reduced, whole = (jpeg.decode(content, side, fast=True, reduced=each) for each in (True, False))
+    assert (reduced != whole).any()
 
 
 def test_a_file_that_is_smaller_than_its_pixels_is_decoded_reduced(tmp_path: Path) -> None:

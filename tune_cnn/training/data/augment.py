@@ -6,10 +6,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tune_cnn.training.data.kept_memory import KeptMemory
 from tune_cnn.training.data.operations.drawn import Composed
 from tune_cnn.training.data.operations.registry import BY_NAME
 from tune_cnn.training.data.order import Augmentation
 from tune_cnn.training.data.readers import Uint8
+
+LARGE_BYTES = 2**24  # of a batch as float32: below, the allocator keeps its memory by itself (seen at 10 MB, not at 19)
+CACHE_BYTES = 2**20  # what a core has at least by itself of cache, in servers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +125,23 @@ class Normaliser:
         self.scale = torch.tensor(scale, device=device)[:, None, None]
         self.offset = torch.tensor(offset, device=device)[:, None, None]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._memory = KeptMemory()
 
     def __call__(self, images_nchw: torch.Tensor) -> torch.Tensor:
-        if images_nchw.device.type == "cpu":
-            images = images_nchw.to(dtype=torch.float32, memory_format=self.memory_format)
-            return images.mul_(self.scale).add_(self.offset)
-        return self.in_one_kernel(images_nchw)
+        if images_nchw.device.type != "cpu":
+            return self.in_one_kernel(images_nchw)
+        if 4 * images_nchw.numel() >= LARGE_BYTES:
+            return self._large(images_nchw)
+        images = images_nchw.to(dtype=torch.float32, memory_format=self.memory_format)
+        return images.mul_(self.scale).add_(self.offset)
+
+    def _large(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        """The same bits, into memory that is kept; so many images at a time as the processor's cache holds."""
+        images = self._memory.empty(images_nchw.shape, self.memory_format)
+        at_a_time = max(1, CACHE_BYTES // max(1, images[:1].nbytes))
+        for given, made in zip(images_nchw.split(at_a_time), images.split(at_a_time), strict=True):
+            made.copy_(given).mul_(self.scale).add_(self.offset)
+        return images
 
     def in_one_kernel(self, images_nchw: torch.Tensor) -> torch.Tensor:
         """The same to the last bits, for a device on which starting a kernel costs more than its work on a batch."""

@@ -134,7 +134,7 @@ def _header(folder: Path, source: Source, tally: _Tally, labels_n: Int64) -> dic
     # Labels, parts and shape too: the same pixels in another split are another data set.
     tally.digest.update(labels_n.tobytes() + json.dumps([parts, source.image_shape, classes]).encode())
     cached, packing = not source.bypass, packing_of(source)
-    tally.digest.update(packing.kind.encode() if packing else b"")  # which may show other pixels, if hardly
+    tally.digest.update(packing.shown.encode() if packing else b"")  # which may show other pixels, if hardly
     images = PACK if packing else IMAGES
     return {
         "version": VERSION,

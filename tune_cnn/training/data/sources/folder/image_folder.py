@@ -213,7 +213,7 @@ def source_of_files(
     )
     kept = how_kept(data.cache, sizes)
     said = "".join(f"{f.part}|{f.path}|{f.label}|{f.size_bytes}|{f.mtime_ns}\n" for f in files)
-    kind = kept.packing.kind if kept.packing else "pixels"
+    kind = kept.packing.shown if kept.packing else "pixels"
     settings = f"{name}|{side}|{data.max_broken}|{data.max_pixels}|{bool(kept.bypass)}|{kind}|{root}|{classes}\n"
     return FolderSource(
         name=name,

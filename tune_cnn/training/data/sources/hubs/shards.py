@@ -32,7 +32,7 @@ def webdataset(data: DataSpec, largest_cache_bytes: int = LARGEST_CACHE_BYTES) -
         notes += filter(None, [_on_web().unmarked(shards)])
         if kept.bypass:
             _on_web().check_parts(shards)
-    kind = "none" if kept.bypass else kept.packing.kind if kept.packing else "pixels"
+    kind = "none" if kept.bypass else kept.packing.shown if kept.packing else "pixels"
     return ShardSource(
         name=data.name,
         key=picture_key("webdataset", side, data.max_pixels, kind, [f"{s.part}|{s.state}" for s in shards]),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tune_cnn.spec.parts import CacheKind
 from tune_cnn.training.data.cache_quota import DISK_GB, quota_bytes
-from tune_cnn.training.data.sources.packed.jpeg import QUALITY, check_decoder
+from tune_cnn.training.data.sources.packed.jpeg import QUALITY, check_decoder, decoder
 from tune_cnn.training.data.sources.packed.packing import TOLERANCE, Kind
 
 SMALL_SHARE = 0.25  # of its pixels that a small copy takes: photographs of 224² took 0.17, what is grainier takes more
@@ -16,6 +16,11 @@ class Packing:
 
     kind: Kind
     needed_bytes: int  # about
+
+    @property
+    def shown(self) -> str:
+        """What its pixels depend on, for keys."""
+        return f"{self.kind} ({decoder()})"
 
 
 @dataclass(frozen=True, kw_only=True)
