@@ -121,7 +121,7 @@ def signals_end_at_once() -> Iterator[None]:
 def interrupted() -> str:
     """The last words where nothing is waited for, with the command that goes on, where this one does so."""
     said = "Interrupted; what was stored is kept"
-    return f"{said}, and the same command goes on: {again()}" if GOING_ON & {*sys.argv[1:3]} else f"{said}."
+    return f"{said}, and the same command goes on: {again()}" if GOING_ON & {*sys.argv[1:2]} else f"{said}."
 
 
 def end_at_once() -> None:
