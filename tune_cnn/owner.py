@@ -11,6 +11,12 @@ from pathlib import Path
 import psutil
 
 SAME_S = 0.1  # two processes of one PID are farther apart; Linux counts in hundredths
+_STATES = {  # Linux's letters, in psutil's words
+    "Z": psutil.STATUS_ZOMBIE,
+    "X": psutil.STATUS_DEAD,
+    "T": psutil.STATUS_STOPPED,
+    "t": psutil.STATUS_TRACING_STOP,
+}
 FILE = "owner.json"  # in a folder that we make outside a home: whose it is
 
 
@@ -27,6 +33,11 @@ class Owner:
     def is_dead(self) -> bool:
         """Known for certain to be gone; False where it can't be known from here."""
         return self.is_here and _is_gone(self.pid, self.born_s)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the kernel has stopped it, by a signal or for a debugger; False where it can't be known from here."""
+        return self.is_here and _is_stopped(self.pid, self.born_s)
 
     @property
     def is_here(self) -> bool:
@@ -99,6 +110,14 @@ def _is_gone(pid: int, born_s: float) -> bool:
     return state in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} or abs(born_now_s - born_s) > SAME_S
 
 
+def _is_stopped(pid: int, born_s: float) -> bool:
+    try:
+        state, born_now_s = _state_and_birth(pid)
+    except psutil.Error:
+        return False
+    return state in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP} and abs(born_now_s - born_s) <= SAME_S
+
+
 def _state_and_birth(pid: int) -> tuple[str, float]:
     """psutil's word for the state, and when it began, in seconds."""
     try:
@@ -106,5 +125,4 @@ def _state_and_birth(pid: int) -> tuple[str, float]:
     except (FileNotFoundError, ProcessLookupError):
         found = psutil.Process(pid)  # not Linux; or NoSuchProcess
         return found.status(), found.create_time()
-    state = {"Z": psutil.STATUS_ZOMBIE, "X": psutil.STATUS_DEAD}.get(fields[0], fields[0])
-    return state, int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return _STATES.get(fields[0], fields[0]), int(fields[19]) / os.sysconf("SC_CLK_TCK")

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tune_cnn.study.session.signals import interrupted
+
 SCRIPT = """
 import os, signal, sys, time
 from tune_cnn.study.session.signals import interruptible
@@ -35,3 +37,14 @@ except KeyboardInterrupt:
 def test_the_second_signal_ends_at_once_unless_it_is_the_gentle_one(signals: list[str], ends: str) -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT, *signals], capture_output=True, text=True, timeout=120)
     assert ended.stdout.strip() == ends, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "ends"),
+    [("compare x.yaml --beside", "goes on: tune-cnn compare x.yaml --beside"), ("front search", "kept.")],
+)
+def test_the_last_words_name_the_command_that_goes_on(words: str, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is one that goes on."""
+    monkeypatch.setenv("TUNE_CNN_AGAIN", f"tune-cnn {words}")
+    monkeypatch.setattr("sys.argv", ["tune-cnn", *words.split()])
+    assert interrupted().endswith(ends)

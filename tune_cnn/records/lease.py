@@ -28,11 +28,12 @@ LOOK_S = 1.0  # between two looks at a lease whose owner may be gone with its ma
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alone:
-    """An outbox that goes on delivering after its search has ended."""
+class Holder:
+    """Who has a lease, or had it last."""
 
     owner: Owner
-    until: datetime
+    lives: bool  # False: it is dead, or its hold has run out
+    until: datetime | None  # an outbox that goes on delivering after its search has ended, and until when
 
 
 class Lease:
@@ -106,13 +107,19 @@ class Lease:
             owner = to_json({**asdict(this_process()), ALONE: until_ms})
             connection.execute(update(leases).where(self._mine).values(owner=owner))
 
-    def alone(self, connection: Connection) -> Alone | None:
-        """Who holds it and goes on by itself; None where nobody does so at this moment."""
+    def holder(self, connection: Connection) -> Holder | None:
+        """Who holds it, or held it and did not give it back."""
         held = self._held(connection)
-        if held is None or not self._lives(held, self._database.now_ms(connection)):
+        if held is None:
             return None
         until_ms = from_json(held.owner).get(ALONE)
-        return None if until_ms is None else Alone(owner=_owner(held), until=from_ms(until_ms))
+        until = None if until_ms is None else from_ms(until_ms)
+        return Holder(owner=_owner(held), lives=self._lives(held, self._database.now_ms(connection)), until=until)
+
+    def ensure(self) -> None:
+        """StudyError unless it is still ours: asked by who may have slept past its expiry."""
+        with self._database.read() as connection:
+            self.check(connection)
 
     def renew(self) -> None:
         """Put the expiry off. Raises StudyError where somebody else holds the lease now."""

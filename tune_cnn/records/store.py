@@ -15,7 +15,7 @@ from tune_cnn.records.confirmations import Confirmations
 from tune_cnn.records.costs import Costs
 from tune_cnn.records.database import Database
 from tune_cnn.records.deliveries import Deliveries
-from tune_cnn.records.lease import Alone, Lease, Role, Tell
+from tune_cnn.records.lease import Holder, Lease, Role, Tell
 from tune_cnn.records.measurements import Measurements
 from tune_cnn.records.nodes import NodeEvents
 from tune_cnn.records.rows import (
@@ -167,10 +167,10 @@ class Store:
         with self._look(name) as (connection, key):
             return Lease(self._database, key, name, role="search", ttl_s=60).is_held(connection)
 
-    def delivered_alone(self, name: str) -> Alone | None:
-        """The outbox that goes on delivering in the background at this moment, and until when."""
+    def delivered_by(self, name: str) -> Holder | None:
+        """The outbox that delivers the study, or did and has not said that it ended."""
         with self._look(name) as (connection, key):
-            return Lease(self._database, key, name, role="outbox", ttl_s=60).alone(connection)
+            return Lease(self._database, key, name, role="outbox", ttl_s=60).holder(connection)
 
     # Trials
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from tune_cnn.errors import TrialError, first_line
+from tune_cnn.errors import Interrupted, TrialError, first_line
 from tune_cnn.spec.calls import resolve
 from tune_cnn.training.messages import EpochResult, LeftEpoch, Program, TrainingJob
 from tune_cnn.training.progress import PROGRESS, Doing
@@ -111,16 +111,18 @@ def dedicated(
     stall_timeout_s: float | None = None,
     stalls: str | None = None,
     leaving: Callable[[], bool] = lambda: False,
+    left: Callable[[], bool] = lambda: False,
 ) -> Iterator["Dedicated"]:
     """Ranks in a placement group of their own, warm from training to training; ended when the block ends.
 
     `job` is the first of them; all have its ranks and its share of a GPU. Needs Ray connected. stall_timeout_s, stalls:
     as in `trainable.Payload`. Where `leaving` comes to hold, nothing is waited for, and a training leaves its epoch
-    with a checkpoint: both raise ProcessLost.
+    with a checkpoint: both raise ProcessLost. Where `left` does, whoever waits raises Interrupted at once: for a thread
+    that must not go on when Ray ends, as the next call would start another one.
     """
     group = placement_group([dict(bundle) for bundle in slots.bundles], strategy=slots.strategy)
     try:
-        _wait_for_room(group.ready(), leaving)
+        _wait_for_room(group.ready(), leaving, left)
     except BaseException:
         remove_placement_group(group)
         raise
@@ -135,23 +137,29 @@ def dedicated(
             num_cpus=first["CPU"], num_gpus=first.get("GPU", 0), scheduling_strategy=strategy
         ).remote(loop, job, list(slots.bundles), import_folders(), watched)
         try:
-            yield Dedicated(actor, coordinator, fleet, job.trial, leaving)
+            yield Dedicated(actor, coordinator, fleet, job.trial, leaving, left)
         finally:
             ray.kill(actor)
             coordinator.end()
             remove_placement_group(group)
 
 
-def _wait_for_room(ready: Untyped, leaving: Callable[[], bool]) -> None:
+def _wait_for_room(ready: Untyped, leaving: Callable[[], bool], left: Callable[[], bool]) -> None:
     """However long it takes, as the user can end it: another's work may rightly go on for hours."""
     began_s, said_s = time.monotonic(), BUSY_S
     while not ray.wait([ready], timeout=POLL_S)[0]:
+        _end_where(left)
         if leaving():
             raise ProcessLost(NO_ROOM, Loss.MOVED)
         waited_s = time.monotonic() - began_s
         if waited_s >= said_s:
             log.warning("waiting until the cluster has room, for %.0f s: another's work holds what is needed", waited_s)
             said_s += SAID_S
+
+
+def _end_where(left: Callable[[], bool]) -> None:
+    if left():
+        raise Interrupted("the training is left at once")
 
 
 class Dedicated:
@@ -161,10 +169,11 @@ class Dedicated:
         coordinator: Coordinator,
         fleet: FleetWatch,
         trial: int,
-        leaving: Callable[[], bool] = lambda: False,
+        leaving: Callable[[], bool],
+        left: Callable[[], bool],
     ) -> None:
         self._actor, self._coordinator, self._fleet, self._trial = actor, coordinator, fleet, trial
-        self._leaving, self._is_left = leaving, False
+        self._leaving, self._left, self._is_leaving = leaving, left, False
         self._going: Mapping[str, float] = {}
 
     def train(
@@ -240,6 +249,7 @@ class Dedicated:
 
     def _get(self, ref: Untyped) -> Untyped:
         while not ray.wait([ref], timeout=POLL_S)[0]:  # however long it takes: who stands still is ended
+            _end_where(self._left)
             self._tick()
         try:
             return ray.get(ref, timeout=HERE_S)
@@ -260,10 +270,10 @@ class Dedicated:
         self._coordinator.tick()
         if self._coordinator.lost is not None:
             raise self._coordinator.lost
-        if self._is_left:
+        if self._is_leaving:
             return
         if self._leaving():  # as if all nodes went at once: its ranks leave the epoch between two steps
-            self._is_left = True
+            self._is_leaving = True
             self._coordinator.keep_off(dict.fromkeys(self._fleet.now.hosts, time.time()), ())
             return
         going = self._fleet.now.going

@@ -1,10 +1,14 @@
 """The batch script is one that bash takes, asks for what the spec needs, and refuses what can't go on elsewhere."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from missing import missing
 
 from study.manifests.made_up_specs import asked, source
 from tune_cnn.errors import InputError
@@ -120,3 +124,31 @@ def test_a_job_that_was_preempted_queues_itself_again(code: int, preempted: str,
     (tmp_path / "scontrol").chmod(0o755)
     ended = bash(f"PATH={tmp_path}:$PATH SLURM_JOB_ID=7 told= code={code}\n{end}")
     assert ("requeue 7" in ended.stdout) is again, ended.stdout + ended.stderr
+
+
+APART = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]  # `ray stop` ends every Ray that it sees
+
+
+@pytest.mark.parametrize(
+    "left", [["raylet"], ["gcs_server", "raylet"], []], ids=lambda left: "+".join(left) or "nothing"
+)
+def test_a_ray_that_an_earlier_step_left_on_the_node_is_ended_first(left: list[str], tmp_path: Path) -> None:
+    """By Ray's own `ray stop`, which is asked only where one is left; then the step's own command takes its place."""
+    if subprocess.run([*APART, "true"], capture_output=True, check=False).returncode:
+        missing("a PID namespace of the test's own (unshare --pid --mount-proc, as root)")
+    fresh = re.search(r"^fresh='.*'$", slurm([source()], asked(**SHARED)), re.MULTILINE)
+    assert fresh is not None
+    for name in left:  # whose names in the kernel are those of Ray's processes
+        shutil.copy(shutil.which("sleep") or "", tmp_path / name)
+    begun = "".join(f"{tmp_path / name} 1000 &\n" for name in left)
+    (tmp_path / "ray").write_text(f'#!/bin/sh\necho asked\nexec {sys.executable} -P -m ray.scripts.scripts "$@"\n')
+    (tmp_path / "ray").chmod(0o755)
+    step = """sh -c 'pgrep -x "raylet|gcs_server" > /dev/null || echo "$@"' begins step begins"""
+    script = f'{begun}{fresh[0]}\nbash -c "$fresh" fresh {step}\n'
+    around = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_TMPDIR": str(tmp_path)}
+    ended = subprocess.run(
+        [*APART, "bash", "-c", script], env=around, capture_output=True, text=True, timeout=300, check=False
+    )
+    said = ended.stdout.splitlines()
+    assert said[-1:] == ["step begins"], ended.stdout + ended.stderr
+    assert ("asked" in said) is bool(left)

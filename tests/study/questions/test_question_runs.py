@@ -1,12 +1,16 @@
 """The frame of questions: runs side by side, a run that breaks, an end that the user wants, and what is refused."""
 
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from study.comparing.made_up_comparing import MadeUp, asked, create, work_through
 from study.made_up import Command, one_message
+from tune_cnn.errors import Interrupted
 from tune_cnn.records.store import Store
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import read_archive
@@ -61,6 +65,30 @@ def test_a_run_that_breaks_ends_the_command_and_the_others_are_left(tmp_path: Pa
     question = MadeUp(what, lambda run: (0.9, 1.0))
     assert [trial.state for trial in archive.trials] == [TrialState.COMPLETE] * 2 + [TrialState.RUNNING]
     assert [number for number, _ in left(question, archive)] == [2, 3, 4, 5]  # the begun one keeps its number
+
+
+def test_nobody_waits_for_a_lane_that_is_left_at_once(tmp_path: Path) -> None:
+    """At the second Ctrl-C: each lane hears it, as none may go on when Ray has ended, and none begins another run."""
+    spec, what = asked("batch_size", seeds=3)
+    create(tmp_path, spec, what, cells_of(what, spec, {}))
+    together, heard = threading.Barrier(3, timeout=30), list[int]()
+
+    class Waits(MadeUp):
+        def lanes(self, here: Here) -> int:
+            return 3
+
+        def work(self, here: Here, number: int, run: Run) -> None:
+            if together.wait() == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            while not here.left():
+                time.sleep(0.01)
+            heard.append(number)
+            raise Interrupted("left at once")
+
+    with pytest.raises(KeyboardInterrupt):
+        work_through(tmp_path, spec, Waits(what, lambda run: (0.9, 1.0)))
+    assert sorted(heard) == [0, 1, 2]
+    assert [trial.state for trial in read_archive("made-up", tmp_path, None).trials] == [TrialState.RUNNING] * 3
 
 
 def test_a_run_that_was_stopped_is_done_again_as_the_same_trial(tmp_path: Path) -> None:

@@ -14,13 +14,17 @@ from pathlib import Path
 import psutil
 
 from tune_cnn.errors import InputError, StoreError, TuneCnnError
+from tune_cnn.owner import process
 from tune_cnn.records.mlflow.environment import absolute_uri, check_uri, outbox_environment
+from tune_cnn.records.outbox.lost import ENDED_WITHIN_S, end, kill
+from tune_cnn.records.outbox.tending import Looks, Tending
 from tune_cnn.records.store import Store
 from tune_cnn.untyped import Plain
 
 GRACE_S = 5.0  # beyond a deadline, for the request under way
 LOG = "outbox.log"
 DELIVER_MIN = "TUNE_CNN_DELIVER_MIN"  # minutes for which a delivery goes on by itself when its search has ended
+Start = Callable[[bool], "subprocess.Popen[str]"]  # of the process; whether it takes the place of a lost one
 REFUSED, TAKEN = 2, 3  # exit codes: the server won't take it; the study's name is taken there by somebody else
 
 
@@ -40,16 +44,29 @@ class OutboxStatus:
 def delivery_of(store: Store, study: str) -> OutboxStatus:
     """How the delivery of a study stands that no search of this process delivers."""
     pending, error = store.deliveries.state(study)
-    alone = store.delivered_alone(study)
-    return OutboxStatus(pending=pending, error=error, until=None if alone is None else alone.until)
+    there = store.delivered_by(study)
+    return OutboxStatus(pending=pending, error=error, until=there.until if there is not None and there.lives else None)
 
 
 class Outbox:
-    def __init__(self, store: Store, study: str, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, store: Store, study: str, start: Start, log: Path) -> None:
         self.log = log
         self._store = store
         self._study = study
-        self._process = process
+        self._start = start
+        self._begin(retried=False)
+        self._finish_s: float | None = None  # on this machine's clock: until when it was asked to finish
+        self._tending: Tending | None = None
+
+    def _begin(self, *, retried: bool) -> None:
+        self._process = self._start(retried)
+        self._owner = process(self._process.pid)
+
+    def tend(self, say: Callable[[str], object]) -> None:
+        """From now on replace the process where it is lost: it has ended, is frozen, or takes no change any more; and
+        `say` so."""
+        self._tending = Tending(self._lost, self._replace, say)
+        self._tending.start()
 
     @property
     def alive(self) -> bool:
@@ -83,11 +100,14 @@ class Outbox:
         # One that may go on must not end before it is told so.
         self.ask_to_finish(timeout_s + (alone_s() if then_alone else 0.0))
         until_s = time.monotonic() + timeout_s + GRACE_S
-        while self.alive and time.monotonic() < until_s:
+        while self._delivers and time.monotonic() < until_s:
             if away_s is not None and self.status().error:
                 until_s, away_s = min(until_s, time.monotonic() + away_s), None
+            if not self.alive:
+                time.sleep(0.2)  # until another one takes its place
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
+        self._leave_untended(within_s=2 * ENDED_WITHIN_S)
         pending = self._store.deliveries.count(self._study)
         if self.alive and then_alone and pending:
             self.leave()
@@ -96,11 +116,16 @@ class Outbox:
         return pending
 
     def ask_to_finish(self, timeout_s: float) -> None:
+        self._finish_s = time.monotonic() + timeout_s
         self._order({"finish_s": timeout_s})
 
     def leave(self) -> None:
         """Let it go on by itself, without waiting for it: for an hour at most, or until all is delivered."""
+        self._leave_untended(within_s=0.0)
         if alone_s():
+            if self._owner.is_stopped:
+                kill(self._process)
+                self._begin(retried=True)
             self._order({"alone": True})
         elif self.alive:
             self.kill()
@@ -114,8 +139,50 @@ class Outbox:
 
     def kill(self) -> None:
         """End the process at once; what it had not marked as delivered is delivered again, to no effect, later."""
-        self._process.kill()
-        self._process.wait()
+        kill(self._process)
+
+    # Tending
+
+    def _leave_untended(self, *, within_s: float) -> None:
+        if self._tending is not None:
+            self._tending.end(within_s=within_s)
+
+    @property
+    def _delivers(self) -> bool:
+        """Now, or again in a moment."""
+        tended = self._tending is not None and not self._tending.is_over
+        return self.alive or (tended and self._ended_early is not None)
+
+    def _lost(self, looks: Looks) -> str | None:
+        """How the process is lost, in words; None where it is not."""
+        if not self.alive:
+            return self._ended_early
+        return looks.at(self._owner, self._untaken)
+
+    def _untaken(self) -> set[int]:
+        """Changes that should be taken now: once MLflow is imported, which may take long, and while its server
+        answers."""
+        there = self._store.delivered_by(self._study)
+        if there is None or there.owner.pid != self._process.pid or self.status().error is not None:
+            return set()
+        return {change.id for change in self._store.deliveries.waiting(self._study)}
+
+    @property
+    def _ended_early(self) -> str | None:
+        code = self._process.poll()
+        if code is None or self.refused:
+            return None
+        if self._finish_s is not None and (time.monotonic() > self._finish_s or not self.status().pending):
+            return None
+        return f"had ended with code {code}"
+
+    def _replace(self) -> None:
+        end(self._process)
+        if self._tending is None or self._tending.is_over:
+            return
+        self._begin(retried=True)
+        if self._finish_s is not None:
+            self.ask_to_finish(self._finish_s - time.monotonic())
 
 
 def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, alone: bool = False) -> Outbox:
@@ -130,29 +197,39 @@ def start_outbox(store: Store, study: str, tracking_uri: str, *, folder: Path, a
     tracking_uri = absolute_uri(tracking_uri)
     store.deliveries.set_error(study, None)  # of the time before
     log = folder / LOG
+    environment = outbox_environment(os.environ, tracking_uri)
+    settings: dict[str, Plain] = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
+    settings["alone_s"] = goes_on_s
+
+    def start(retried: bool) -> "subprocess.Popen[str]":
+        started = _started(log, environment, {**settings, "retried": retried})
+        if not alone:
+            _make_modest(started.pid)
+        return started
+
+    return Outbox(store, study, start, log)
+
+
+def _started(log: Path, environment: Mapping[str, str], settings: Mapping[str, Plain]) -> "subprocess.Popen[str]":
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stderr:
-            process = subprocess.Popen(
+            started = subprocess.Popen(
                 [sys.executable, "-P", "-m", "tune_cnn.records.outbox.process"],
                 stdin=subprocess.PIPE,
                 stdout=stderr,
                 stderr=stderr,
                 text=True,
                 start_new_session=True,
-                env=outbox_environment(os.environ, tracking_uri),
+                env=environment,
             )
     except OSError as error:
         raise StoreError(f"{log}: the outbox can't be started: {error.strerror or error}") from None
-    if not alone:
-        _make_modest(process.pid)
-    assert process.stdin is not None
-    settings: dict[str, Plain] = {"store": store.url, "study": study, "tracking_uri": tracking_uri, "alone": alone}
-    settings["alone_s"] = goes_on_s
+    assert started.stdin is not None
     with suppress(OSError):  # it died at once: its status says so
-        process.stdin.write(json.dumps(settings) + "\n")
-        process.stdin.flush()
-    return Outbox(store, study, process, log)
+        started.stdin.write(json.dumps(settings) + "\n")
+        started.stdin.flush()
+    return started
 
 
 def alone_s() -> float:

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -17,6 +16,7 @@ from tune_cnn.records.lease import Lease
 from tune_cnn.records.mlflow.client import Foreign, NotMlflow, Refused, Server
 from tune_cnn.records.outbox.delivery import Delivery
 from tune_cnn.records.outbox.handle import REFUSED, TAKEN
+from tune_cnn.records.outbox.others import Others
 from tune_cnn.records.store import Store
 from tune_cnn.untyped import Plain
 
@@ -24,7 +24,6 @@ POLL_S = 1.0
 LONGEST_BACKOFF_S = 15.0  # a server that is back is noticed within this time
 REFUSALS = 3  # a proxy may refuse once by mistake; a wrong password stays wrong
 LEAST_ALONE_S = 60.0  # an outbox whose search has died ends the study's runs in any case
-ENDED_WITHIN_S = 10.0  # one that goes on alone ends when it is asked to, unless a request keeps it
 log = logging.getLogger("tune_cnn.outbox")
 
 
@@ -35,6 +34,7 @@ class Settings:
     tracking_uri: str
     alone: bool = False  # for `sync`: beside no search, so what stands as running was killed
     alone_s: float = 0.0  # for which it goes on when its search has ended
+    retried: bool = False  # in the place of one that was lost, perhaps with a request under way
 
 
 class Orders:
@@ -93,10 +93,10 @@ class Orders:
 class Trouble:
     """How often in a row it failed: whether to try again, and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ever: bool = False) -> None:
         self._failures = 0
         self._refusals = 0
-        self.ever = False  # requests of a connection that failed may yet be under way
+        self.ever = ever  # requests of a connection that failed may yet be under way
         self._ever_delivered = False
 
     def over(self) -> None:
@@ -124,9 +124,12 @@ class Trouble:
 def run(settings: Settings, orders: Orders) -> int:
     """Deliver until asked to finish, patiently; returns when nothing waits, or time is up: the exit code."""
     store = Store(settings.store)
-    trouble, others = Trouble(), Others(store, settings.study)
+    trouble, others = Trouble(ever=settings.retried), Others(store, settings.study)
     while not orders.late:
         try:
+            if others.end():  # before the hold of one that has only run out: it may wake up
+                pause(orders, 0.2)
+                continue
             with store.lease(settings.study, role="outbox") as lease:
                 deliver_patiently(store, settings, orders, trouble, lease)
             return 0
@@ -138,9 +141,6 @@ def run(settings: Settings, orders: Orders) -> int:
             log.warning("%s", error)
             if store.study(settings.study) is None:
                 return 0
-            if others.end():
-                pause(orders, 0.2)
-                continue
         except Foreign as error:  # the search ends at once: all that it trains would reach nobody
             report(store, settings.study, str(error))
             return TAKEN
@@ -152,25 +152,6 @@ def run(settings: Settings, orders: Orders) -> int:
             return REFUSED
         pause(orders, trouble.backoff_s)
     return 0
-
-
-class Others:
-    """An outbox that goes on alone, after an earlier search: it makes way for the one that comes."""
-
-    def __init__(self, store: Store, study: str) -> None:
-        self._store, self._study = store, study
-        self._asked: dict[str, float] = {}  # by mark, since when
-
-    def end(self) -> bool:
-        """Ask it to end, and kill it where it doesn't; False where there is none on this machine."""
-        there = self._store.delivered_alone(self._study)
-        if there is None or not there.owner.is_here or there.owner.is_dead:
-            return False
-        since_s = self._asked.setdefault(there.owner.mark, time.monotonic())
-        late = time.monotonic() - since_s > ENDED_WITHIN_S
-        with suppress(ProcessLookupError):
-            os.kill(there.owner.pid, signal.SIGKILL if late else signal.SIGTERM)
-        return True
 
 
 def deliver_patiently(store: Store, settings: Settings, orders: Orders, trouble: Trouble, lease: Lease) -> None:
@@ -201,6 +182,7 @@ def deliver(store: Store, settings: Settings, orders: Orders, trouble: Trouble, 
     delivery = Delivery(store, settings.study, server, orphaned=orphaned(), retried=trouble.ever, clock=orders.clock)
     error_stands, is_said = True, False
     while not orders.late:
+        lease.ensure()  # it may have slept until another one took over
         if orders.is_alone and not is_said:
             lease.go_on_alone(orders.left_s)
             is_said = True

@@ -90,7 +90,7 @@ class Trainer:
         stack = self._warm.stack = ExitStack()
         how = {**loop_of(self._here.session.locations), **stalls_of(spec, self._here.session.locations)}
         room = replace(slots, count=1) if self._beside else alone(slots)
-        training = self._warm.training = stack.enter_context(dedicated(job, room, **how))
+        training = self._warm.training = stack.enter_context(dedicated(job, room, left=self._here.left, **how))
         self._here.lasting.callback(stack.close)
         return training
 

@@ -33,6 +33,7 @@ class Here:
     checked: Checked  # its `spec` is the session's as this hardware can have it
     slots: Slots  # of the first phase
     stopping: Callable[[], bool] = lambda: False  # the user wants to stop, or another run has broken
+    left: Callable[[], bool] = lambda: False  # at once: nobody waits for a training any more
     lasting: ExitStack = field(default_factory=ExitStack)  # closes after the last run: for processes that stay warm
 
     @property

@@ -1,8 +1,8 @@
 """A question's runs, worked through one after another or several at a time, until nothing more is known to be done."""
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from tune_cnn.states import TrialState
@@ -10,14 +10,16 @@ from tune_cnn.study.questions.left import RUN, left
 from tune_cnn.study.questions.question import Here, Question, Run
 from tune_cnn.study.session.failures import AlikeFailures
 
+LEFT_S = 5.0  # for the lanes to hear that they are left: whoever waits for a training looks five times a second
+
 
 class Runs:
     """Works through what is left, each run a trial of the store; pauses where runs fail alike."""
 
     def __init__(self, here: Here, question: Question, *, stopping: Callable[[], bool]) -> None:
-        self._here = replace(here, stopping=self._is_stopping)
+        self._broken, self._left = threading.Event(), threading.Event()
+        self._here = replace(here, stopping=self._is_stopping, left=self._left.is_set)
         self._question, self._told = question, stopping
-        self._broken = threading.Event()
         self._lock = threading.Lock()
         trials = here.session.store.trials(here.session.study)
         self.alike = AlikeFailures(went_well=any(trial.state.has_result for trial in trials))
@@ -34,9 +36,24 @@ class Runs:
                 for number, run in todo:
                     self._work(number, run)
             else:
-                with ThreadPoolExecutor(lanes, thread_name_prefix="run") as pool:
-                    for done in [pool.submit(self._work, number, run) for number, run in todo]:
-                        done.result()
+                self._work_in_lanes(lanes, todo)
+
+    def _work_in_lanes(self, lanes: int, todo: Sequence[tuple[int, Run]]) -> None:
+        pool = ThreadPoolExecutor(lanes, thread_name_prefix="run")
+        works = [pool.submit(self._work, number, run) for number, run in todo]
+        try:
+            try:
+                for done in works:
+                    done.result()
+            except Exception:
+                pool.shutdown()  # the others end at their epoch
+                raise
+        except BaseException:  # at once: an epoch may take an hour, and Ray is left before that
+            self._left.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait(works, LEFT_S)
+            raise
+        pool.shutdown()
 
     def _work(self, number: int, run: Run) -> None:
         if self._is_stopping():

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from tune_cnn.errors import Interrupted, TuneCnnError
 from tune_cnn.study.hints import again
+from tune_cnn.study.session.signals import interrupted
 from tune_cnn.text import printable
 from tune_cnn.trials.stalls.watch import Silence, Watch, watched
 
@@ -39,7 +40,7 @@ class Leaving:
         """The user's signals reach nobody: the main thread waits in a call of Ray's."""
         if signals > 1:
             self._is_hurried = True
-            self._leave("Interrupted; what was stored is kept.", step_s=AT_ONCE_S)
+            self._leave(interrupted(), step_s=AT_ONCE_S)
         _say("Ending where Ray answers within seconds, and without it else. Ctrl-C again ends at once.")
         self.hurry()
 

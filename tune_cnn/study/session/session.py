@@ -108,6 +108,7 @@ class Session:
         folder = self.locations.folder(self.study)
         try:
             self.outbox = start_outbox(self.store, self.study, self.locations.tracking_uri, folder=folder)
+            self.outbox.tend(self.report)
         except StoreError as error:
             self.report(f"the delivery to MLflow can't start now, and the study keeps every change: {error}")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from tune_cnn.errors import Interrupted
+from tune_cnn.study.hints import again
 
 # Ctrl-C; what systemd, Kubernetes and a preempting Slurm send; what Slurm sends before a job's time is over, and
 # `cancel` to a submitted search
@@ -18,6 +19,8 @@ GENTLE = signal.SIGUSR1  # sent again it hurries nothing: who sends it may not k
 ENDING = "Ending at the epoch, checkpoints are kept. Ctrl-C again ends at once."  # what the first signal does
 
 LEAVING = "Ending with a checkpoint, which the same command goes on from. Ctrl-C again ends at once."  # of a training
+
+GOING_ON = {"search", "compare", "confirm", "gradients", "profile", "train"}  # commands that, given again, go on
 
 # Children that end by themselves: one cleans up after this process, one delivers what it has stored.
 OUTLIVING = ("tune_cnn.trials.cluster.guardian", "tune_cnn.records.outbox.process")
@@ -115,11 +118,17 @@ def signals_end_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def interrupted() -> str:
+    """The last words where nothing is waited for, with the command that goes on, where this one does so."""
+    said = "Interrupted; what was stored is kept"
+    return f"{said}, and the same command goes on: {again()}" if GOING_ON & {*sys.argv[1:2]} else f"{said}."
+
+
 def end_at_once() -> None:
     """Outside a search's epochs, and at the second Ctrl-C within them: nothing is waited for, nothing left behind."""
     from psutil import Error, Process
 
-    sys.stderr.write("Interrupted; what was stored is kept.\n")
+    sys.stderr.write(f"{interrupted()}\n")
     for child in Process().children(recursive=True):  # Ray's, where it was still starting
         try:
             if not any(module in child.cmdline() for module in OUTLIVING):
