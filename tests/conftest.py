@@ -14,7 +14,7 @@ SHARED = {
     "study/searching/test_dry_run.py": "one Ray",
     "trials/": "one Ray",
     "records/outbox/": "MLflow",
-    "training/test_rank.py": "two ranks",
+    "training/test_two_ranks.py": "two ranks",
     "training/process/test_process_group.py": "two ranks",
     "training/user_code/test_user_training.py": "two ranks",
     "training/user_code/test_lightning_modules.py": "two ranks",

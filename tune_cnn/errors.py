@@ -106,13 +106,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or "no message").splitlines()[0].rstrip()
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near."""
+def nearest(name: str, known: Iterable[str], then: str = "") -> str:
+    """ "; did you mean 'a' or 'b'?" for a mistyped name, or the known names where none is near.
+
+    `then`: what else is to be said, as words that go on after a semicolon; after the question they are a sentence.
+    """
     names = {str(k).casefold(): str(k) for k in known}
     close = difflib.get_close_matches(str(name).casefold(), names, n=3, cutoff=0.5)
     if close:
         alike = [difflib.SequenceMatcher(a=str(name).casefold(), b=c).ratio() for c in close]
         best = [names[c] for c, ratio in zip(close, alike, strict=True) if ratio >= alike[0] - 0.15]
-        return "; did you mean " + " or ".join(repr(c) for c in best) + "?"
+        return "; did you mean " + " or ".join(repr(c) for c in best) + "?" + (then and f" {then[0].upper()}{then[1:]}")
     shown = ", ".join(list(names.values())[:20]) + (", …" if len(names) > 20 else "")
-    return f"; known are: {shown}" if names else ""
+    return (f"; known are: {shown}" if names else "") + (then and f"; {then}")

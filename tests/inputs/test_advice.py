@@ -1,17 +1,12 @@
-"""What a message tells its reader to do leads out: each piece of advice is followed here, and the command goes on."""
+"""What a message on a spec tells its reader to do leads out: each piece of advice is followed here, and it is taken."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from inputs.messages import messages
+from inputs.advice import not_followed, of, refusal
 
-from tune_cnn.errors import InputError, NothingFits
-from tune_cnn.front.choose import Preference, choose, parse_where
-from tune_cnn.metrics import METRICS, EpochPoint
 from tune_cnn.spec import Configuration, load_spec
 from tune_cnn.spec.strategies import check_strategies
 from tune_cnn.training.strategies.framework.registry import cards_of, find_strategies
@@ -22,19 +17,6 @@ GOOD = {
     "model": "model: {name: small_cnn}",
     "budget": "budget: {trials: 3}",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Advice:
-    """A spec that is refused, words of the message that say what to do, and specs that do it."""
-
-    wrong: str
-    says: str
-    right: tuple[str, ...]
-
-
-def of(wrong: str, says: str, *right: str) -> Advice:
-    return Advice(wrong=wrong, says=says, right=right)
 
 
 OWN_METRIC = "metrics: {f1: {call: 'a:f', unit: '1', direction: max}}"
@@ -261,13 +243,6 @@ def loaded(folder: Path, sections: str) -> None:
         check_strategies(spec.space, cards_of(find_strategies()))
 
 
-def refusal(what: Callable[[], object]) -> str:
-    """What is told in place of `what`."""
-    with pytest.raises((InputError, NothingFits, ValueError)) as refused:
-        what()
-    return str(refused.value)
-
-
 @pytest.mark.parametrize("advice", [*SPECS, *STRATEGIES], ids=lambda advice: advice.wrong)
 def test_a_spec_that_is_mended_as_the_message_says_is_taken(tmp_path, advice):
     """Each way that the message names, by itself."""
@@ -304,28 +279,6 @@ def test_a_configuration_without_what_has_no_meaning_is_taken(wrong, left_out):
     Configuration.model_validate({key: value for key, value in wrong.items() if key != left_out})
 
 
-POINTS = [EpochPoint(trial=0, epoch=1, metrics={"accuracy": 0.5, "train_time_s": 2.0})]
-OBJECTIVES = [METRICS["accuracy"], METRICS["train_time_s"]]
-
-
-def test_a_bound_that_is_written_as_the_message_shows_is_read():
-    told = refusal(lambda: parse_where("peak_memory_mib<8000"))
-    assert parse_where(told.partition("--where '")[2].partition("'")[0]) == ("peak_memory_mib", "<=", 8000)
-
-
-def test_of_two_bounds_that_exclude_each_other_either_can_go():
-    both = {"max": {"train_time_s": 1.0}, "min": {"train_time_s": 2.0}}
-    assert "drop one of the two bounds" in refusal(lambda: Preference(**both))
-    for side, limits in both.items():
-        Preference(**{side: limits})
-
-
-def test_the_nearest_point_fits_once_the_bound_that_is_named_is_loosened():
-    told = refusal(lambda: choose(POINTS, OBJECTIVES, Preference(max={"train_time_s": 1.0})))
-    assert "Loosen that bound" in told and "train_time_s" in told and "2" in told
-    assert choose(POINTS, OBJECTIVES, Preference(max={"train_time_s": 2.0})) == POINTS[0]
-
-
 def followed() -> list[str]:
     """What the tests above are told before they follow it."""
     with TemporaryDirectory() as folder:
@@ -333,21 +286,8 @@ def followed() -> list[str]:
         told = [refusal(partial(loaded, place, advice.wrong)) for advice in (*SPECS, *STRATEGIES)]
         told += [refusal(partial(load_spec, written(place, "seed: 1"), [wrong])) for wrong, _, _ in OVERRIDES]
         told += [refusal(lambda: load_spec(place))]
-    told += [refusal(partial(Configuration.model_validate, wrong)) for wrong, _ in CONFIGURATIONS]
-    told += [refusal(lambda: parse_where("peak_memory_mib<8000"))]
-    told += [refusal(lambda: Preference(max={"train_time_s": 1.0}, min={"train_time_s": 2.0}))]
-    return [*told, refusal(lambda: choose(POINTS, OBJECTIVES, Preference(max={"train_time_s": 1.0})))]
+    return [*told, *(refusal(partial(Configuration.model_validate, wrong)) for wrong, _ in CONFIGURATIONS)]
 
 
-# Messages of these rooms whose advice no test follows, each with its reason.
-NOT_FOLLOWED = {
-    "bytes in its path that are no UTF-8": "a working folder has them, YAML can't; test_file_names.py follows it",
-    "needs {…} beside it; add it": "none of ours needs another; tests/spec/test_strategy_cards.py has one that does",
-}
-
-
-@pytest.mark.parametrize("room", ["spec", "front"])
-def test_every_piece_of_advice_of_a_room_is_followed_here(room):
-    told = followed()
-    unseen = [m for m in messages(f"tune_cnn/{room}/") if m.advises and not any(m.gave(one) for one in told)]
-    assert [m for m in unseen if not any(words in m.text for words in NOT_FOLLOWED)] == []
+def test_every_piece_of_advice_on_a_spec_is_followed_here():
+    assert not_followed("spec", followed()) == []

@@ -1,59 +1,19 @@
-"""The search: ask, observe, finish; rebuilt from what is past; the same for every sampler."""
+"""The search: ask, observe, finish; what is queued first; the same for every sampler."""
 
 import warnings
 from collections import Counter
 
-import numpy as np
-import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
+from searched import SAMPLERS, SMALL, run, trials_of
 
-from tune_cnn.errors import SpecError
 from tune_cnn.metrics import EpochPoint
-from tune_cnn.search.curve_model.hardware_share import time_ratio
 from tune_cnn.search.importances import importances
-from tune_cnn.search.samplers import OURS, build_sampler
+from tune_cnn.search.samplers import OURS
 from tune_cnn.search.search import ASKS, Past, Search
-from tune_cnn.spec.costs import Cost
-from tune_cnn.spec.parts import SAMPLER_ARGUMENTS
 from tune_cnn.states import TrialState
 
-SAMPLERS = list(SAMPLER_ARGUMENTS)
 OBJECTIVES = (["accuracy"], ["accuracy", "train_time_s"], ["accuracy", "train_time_s", "peak_memory_mib"])
-SMALL = {"tpe": {"n_startup_trials": 5}, "gp": {"n_startup_trials": 5}, "nsga2": {"population_size": 5}}
-
-
-def trials_of(search: Search) -> list[optuna.trial.FrozenTrial]:
-    return search._optuna.trials
-
-
-def run(search: Search, curve, count: int, first: int = 0) -> list[Past]:
-    """Trials two at a time: one in five fails, one runs out of memory, one lacks its constraint's metric."""
-    ended, running = [], []
-    for number in range(first, first + count):
-        running.append((number, search.ask(number)))
-        if len(running) == 2 or number == first + count - 1:
-            ended += [end(search, curve, *running.pop(0)) for _ in range(len(running) if number % 2 else 1)]
-    ended += [end(search, curve, *one) for one in running]
-    return ended
-
-
-FAILURES = (TrialState.FAILED, TrialState.INFEASIBLE)
-
-
-def end(search: Search, curve, number: int, params) -> Past:
-    points, state = curve(number, params), FAILURES[number % 5] if number % 5 < 2 else None
-    if state is None:
-        state = TrialState.COMPLETE if number % 2 else TrialState.STOPPED
-        if number % 5 == 4:
-            metrics = {k: v for k, v in points[-1].metrics.items() if k != "images_per_s"}
-            points = [*points[:-1], EpochPoint(trial=number, epoch=2, metrics=metrics)]
-    else:
-        points = points[: number % 2]
-    for point in points:
-        assert search.observe(point) is False
-    search.finish(number, state, points)
-    return Past(params=params, state=state, points=points)
 
 
 @pytest.mark.parametrize("objectives", OBJECTIVES, ids=len)
@@ -97,66 +57,6 @@ def test_the_seed_decides_what_is_proposed(spec, curve, name):
 
     assert proposals(3) == proposals(3)
     assert proposals(3) != proposals(4)
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_search_rebuilt_from_its_past_knows_what_the_first_one_knew(spec, curve, name):
-    """The same trials, each told as a point of its curve; it goes on without repeating itself; nothing runs on.
-
-    Which point of a curve stands for it is judged anew, by the front of all that is past.
-    """
-    whole = spec(constraints={"train_time_s": {"max": 15}}, sampler={"name": name, **SMALL.get(name, {})})
-    first = Search(whole)
-    count = 8 if name == "gp" else 12  # each of its proposals takes a second
-    past = run(first, curve, count)
-    again = Search(whole, past=past)
-    known, rebuilt = trials_of(first), trials_of(again)
-    known = [t for t in known if t.state is not OptunaState.FAIL or name == OURS]  # without proposals passed over
-    rebuilt = [t for t in rebuilt if t.state is not OptunaState.FAIL or name == OURS]
-    facts, facts_again = (
-        sorted(repr((t.state, t.params, t.distributions, sorted(t.constraints))) for t in trials)
-        for trials in (known, rebuilt)
-    )
-    assert facts == facts_again
-    reached = [[p.metrics["accuracy"], p.metrics["train_time_s"]] for one in past for p in one.points]
-    assert all(t.values in reached for t in rebuilt if t.state is OptunaState.COMPLETE)
-    later = run(again, curve, 3 if name == "gp" else 6, first=count)
-    assert all(new.params not in [p.params for p in past] for new in later)
-    assert not [t for t in trials_of(again) if not t.state.is_finished()]
-
-
-def test_a_rebuilt_genetic_search_breeds_from_its_past(spec, curve):
-    """Past trials belong to generations: the next one is not drawn at random again."""
-    whole = spec(sampler={"name": "nsga2", "population_size": 4})
-    past = run(Search(whole), curve, 15)  # 9 with a result: two generations and one trial
-    again = Search(whole, past=past)
-    again.ask(15)
-    key = optuna.samplers.NSGAIISampler._get_generation_key()
-    assert trials_of(again)[-1].system_attrs[key] == 2
-
-
-def test_an_unfinished_trial_is_taken_up_with_its_parameters(spec, curve):
-    """Its end is told as that of any other; the proposals beside it are not those of the first search."""
-    whole = spec(sampler={"name": "random"})
-    first = Search(whole)
-    unfinished = [first.ask(number) for number in range(2)]
-    again = Search(whole)
-    for number, params in enumerate(unfinished):
-        again.resume(number, params)
-    fresh = again.ask(2)
-    assert fresh not in unfinished
-    for number, params in enumerate([*unfinished, fresh]):
-        again.finish(number, TrialState.COMPLETE, curve(number, params))
-    assert [t.state for t in trials_of(again)] == [OptunaState.COMPLETE] * 3
-    assert trials_of(again)[0].params == trials_of(first)[0].params
-
-
-def test_an_unfinished_trial_outside_the_space_does_no_harm(spec, curve):
-    """Its points count in the store; the sampler is not told."""
-    search = Search(spec())
-    search.resume(0, {"batch_size": 7})
-    search.finish(0, TrialState.COMPLETE, curve(0, {}))
-    assert not trials_of(search)
 
 
 def test_queued_configurations_are_asked_first_and_each_once(spec, caplog):
@@ -245,19 +145,6 @@ def test_constraints_are_told_as_shares_of_their_limits(spec):
     )
 
 
-def test_importances_find_what_matters(spec, curve):
-    """The batch decides the time of the made-up curves; before two results there are none."""
-    whole = spec({"batch_size": [32, 64, 128, 256], "weight_decay": {"low": 0.0, "high": 0.1}})
-    drawn = Search(whole.model_copy(update={"sampler": spec(sampler={"name": "random"}).sampler}))
-    asked = [drawn.ask(number) for number in range(40)]
-    past = [Past(params=params, state=TrialState.COMPLETE, points=curve(n, params)) for n, params in enumerate(asked)]
-    assert importances(whole, past[:1]) == {}
-    found = importances(whole, past)
-    assert found["train_time_s"]["batch_size"] > 0.8
-    assert [list(shares) for shares in found.values()] == [list(whole.searched)] * 2  # the same in every process
-    assert importances(spec({"batch_size": 32}), past) == {}
-
-
 def test_a_space_without_a_choice_can_be_asked(spec, curve):
     """An export searched again: one configuration, every trial the same."""
     search = Search(spec({"batch_size": 32, "epochs": 1}))
@@ -291,91 +178,3 @@ def test_a_small_space_is_tried_evenly(spec, name):
         search.finish(number, TrialState.COMPLETE, [point])
     assert set(asked[:9]) == set(asked[9:]) == set(grid)
     assert asked[9:] != grid
-
-
-def test_each_share_of_a_gpu_has_its_own_costs_memory_and_trials(spec):
-    """What did not fit on a quarter may fit on the whole; what was tried on one may be tried on the other."""
-    space = {"batch_size": [64, 128, 256], "epochs": 1}
-
-    metrics = {"accuracy": 0.5, "train_time_s": 9.0, "peak_memory_mib": 50.0}
-    point = EpochPoint(trial=0, epoch=1, metrics=metrics)
-    past = [
-        Past(params={"batch_size": 64, "epochs": 1}, state=TrialState.COMPLETE, points=[point], gpu_share=0.25),
-        Past(params={"batch_size": 128, "epochs": 1}, state=TrialState.INFEASIBLE, gpu_share=0.25),
-    ]
-    first = Search(spec(space))
-    first.begin_phase(0.25)
-    for number, one in enumerate(past):
-        first.queue(one.params)
-        assert first.ask(number)["batch_size"] == one.params["batch_size"]
-        for seen in one.points:
-            first.observe(seen)
-        first.finish(number, one.state, one.points)
-    for search in (first, Search(spec(space), past=past)):
-        search.begin_phase(0.25)
-        assert search.epoch_time_s({"batch_size": 64, "epochs": 1}) == 9.0
-        large = [search._candidates.row({"batch_size": size}) for size in (128, 256)]
-        assert search._here.memory.too_large(np.stack(large)).all()
-        search.begin_phase(1.0)
-        assert search.epoch_time_s({"batch_size": 64, "epochs": 1}) is None
-        assert not search._here.memory.too_large(np.stack(large)).any()
-        assert {search.ask(number)["batch_size"] for number in (7, 8, 9)} == {64, 128, 256}
-
-
-def test_less_power_is_another_part_of_the_hardware(spec):
-    """What an epoch takes at 200 W says nothing of 300 W, and what was tried there may be tried here."""
-    space = {"batch_size": [64, 128], "epochs": 1}
-    point = EpochPoint(trial=0, epoch=1, metrics={"accuracy": 0.5, "train_time_s": 9.0})
-    params = {"batch_size": 64, "epochs": 1}
-    past = Past(params=params, state=TrialState.COMPLETE, points=[point], gpu_share=1.0, power_limit_w=200.0)
-    search = Search(spec(space), past=[past])
-    search.begin_phase(1.0, 300.0)
-    assert search.epoch_time_s(params) is None
-    assert {search.ask(number)["batch_size"] for number in (7, 8)} == {64, 128}
-    search.begin_phase(1.0, 200.0)
-    assert search.epoch_time_s(params) == 9.0
-
-
-def test_another_type_is_another_part_of_the_hardware(spec):
-    """What an epoch takes on A says nothing of B until both are known; then how much faster one is, is known."""
-    params = [{"batch_size": size, "epochs": 1} for size in (64, 128)]
-    points = [EpochPoint(trial=at, epoch=1, metrics={"accuracy": 0.5, "train_time_s": 8.0}) for at in range(2)]
-    past = [
-        Past(params=one, state=TrialState.COMPLETE, points=[point], accelerator="A")
-        for one, point in zip(params, points, strict=True)
-    ]
-    search = Search(spec({"batch_size": [64, 128], "epochs": 1}), past=past)
-    search.begin_phase(0.0, None, "B")
-    assert search.epoch_time_s(params[0]) is None
-    on_a, on_b = search._on((0.0, None, "A")), search._here
-    assert time_ratio(on_a.costs, on_b.costs) == 1.0
-    search.learn_cost(params[0], Cost(step_time_s=0.2, steps_per_epoch=10))
-    assert time_ratio(on_a.costs, on_b.costs) == pytest.approx(0.25)
-    assert search._acquisition._time_shifts(search._observations.all) == pytest.approx([np.log10(0.25)] * 2)
-
-
-@pytest.mark.parametrize("sampler", ["curve_ehvi", "random"])
-def test_what_a_type_cannot_train_is_not_asked_for_there(spec, sampler):
-    """A queued configuration waits for a type that can."""
-    search = Search(spec({"precision": ["fp32", "bf16"], "batch_size": [64, 128]}, sampler=sampler))
-    search.queue({"precision": "bf16", "batch_size": 64})
-    search.begin_phase(0.0, None, "A", possible={"precision": ["fp32"]})
-    assert {search.ask(number)["precision"] for number in range(6)} == {"fp32"}
-    search.begin_phase(0.0, None, "B")
-    assert search.ask(6) == {"precision": "bf16", "batch_size": 64}
-
-
-def test_arguments_reach_the_sampler_and_wrong_ones_are_refused(spec):
-    """A multivariate of false takes the groups along; what Optuna refuses is a SpecError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        build_sampler("tpe", {"multivariate": False}, seed=0)
-        for name in SAMPLERS:
-            build_sampler(name, {}, seed=0)
-    assert build_sampler("nsga2", {"population_size": 7}, seed=0).population_size == 7
-    with pytest.raises(SpecError, match="sampler: random refuses"):
-        build_sampler("random", {"population_size": 7}, seed=0)
-    with pytest.raises(SpecError, match="sampler: qmc refuses"):
-        build_sampler("qmc", {"qmc_type": "lattice"}, seed=0)
-    with pytest.raises(SpecError, match="sampler: curve_ehvi takes no population_size"):
-        spec(sampler={"population_size": 7})

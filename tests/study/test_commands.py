@@ -82,6 +82,8 @@ def test_report_is_written_anew(command: Command, tmp_path: Path) -> None:
     """`report` needs only the store."""
     assert command("report", "made-up", "-o", "r.html", "--json").document["report"].endswith("r.html")
     one_message(command("report", "made-up", "-o", "r.md"), 2, "only a comparison is written as Markdown", ".html")
+    one_message(command("report", "made-up", "-o", "r.txt"), 2, "r.txt: a report is an HTML file; name it .html")
+    assert not (tmp_path / "r.txt").exists()
     assert "made-up" in (tmp_path / "r.html").read_text()
 
 
@@ -151,6 +153,20 @@ def test_mistyped_name_is_answered_with_the_nearest(command: Command) -> None:
     """All commands that look for a study name the one that was meant."""
     for words in (["status"], ["front"], ["export"], ["report", "-o", "x.html"], ["delete", "--yes"], ["sync"]):
         one_message(command(words[0], "madeup", *words[1:]), 2, "did you mean 'made-up'?")
+
+
+@pytest.mark.usefixtures("home")
+def test_mistyped_name_is_answered_with_the_nearest_where_mlflow_is_asked_too(command: Command, tmp_path: Path) -> None:
+    """That MLflow doesn't know it either is said after it."""
+    nowhere = f"sqlite:///{tmp_path}/nothing.db"
+    for words in (["status"], ["front"], ["export"], ["report", "-o", "x.html"]):
+        ended = command(words[0], "madeup", *words[1:], "--tracking-uri", nowhere)
+        one_message(ended, 2, "did you mean 'made-up'? MLflow was asked too: ", "no such database")
+
+
+def test_mistyped_data_is_answered_with_sets_and_recipes(command: Command) -> None:
+    one_message(command("data", "fashon_mnist"), 2, "no file, folder, recipe or set of images", "'fashion_mnist'")
+    one_message(command("data", "quickstrat"), 2, "did you mean 'quickstart'?")
 
 
 @pytest.mark.usefixtures("home")

@@ -20,7 +20,7 @@ from missing import missing
 from study.commands import environment
 from tune_cnn.spec.calls import resolve
 from tune_cnn.study.doctoring.cluster import Examination
-from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, store_check
+from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, storage_check, store_check
 from tune_cnn.study.locations import Locations
 from tune_cnn.training.inspection.health import find_facts
 from tune_cnn.trials.cluster.address import why_silent
@@ -165,6 +165,15 @@ def test_the_store_is_held_against_its_file_system(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("tune_cnn.study.doctoring.here.network_file_system", lambda home: "nfs4")
     on_nfs = store_check(locations)
     assert not on_nfs.ok and "PostgreSQL" in on_nfs.todo
+
+
+def test_a_storage_is_tried_without_a_cluster_too(tmp_path: Path) -> None:
+    """A file is written there, read, and taken away; a file in the place of the folder is a fault."""
+    tried = storage_check(str(tmp_path / "checkpoints"))
+    assert tried.ok and "written and read" in tried.seen and not list((tmp_path / "checkpoints").iterdir())
+    (tmp_path / "file").write_text("")
+    wrong = storage_check(str(tmp_path / "file"))
+    assert not wrong.ok and wrong.todo
 
 
 def test_a_head_that_takes_connections_and_says_nothing_is_no_hang(

@@ -9,6 +9,22 @@ import pytest
 from models_of_a_user import USERS
 from ranks import Processes
 
+from tune_cnn.training.rank import RankTraining
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For the jobs of a file."""
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture
+def rank() -> Iterator[RankTraining]:
+    """One rank in this process."""
+    training = RankTraining()
+    yield training
+    training.end()
+
 
 @pytest.fixture(scope="session")
 def two_processes() -> Iterator[Processes]:

@@ -20,13 +20,6 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("within")
 
 
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
-
-
 class Centred(torch.nn.Module):
     """Its training reads what it has seen on its rank, as batch normalisation's doesn't."""
 

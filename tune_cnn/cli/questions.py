@@ -55,10 +55,11 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each combination.")] = 3,
     equal: Annotated[
-        str, typer.Option(metavar="epochs|time", help="What all have the same of; time: the baseline's.")
+        str,
+        typer.Option(metavar="epochs|time", help="What each combination gets alike: epochs, or the baseline's time."),
     ] = "epochs",
     beside: Annotated[
-        bool, typer.Option("--beside", help="Use all slots at once, where accuracy alone is asked.")
+        bool, typer.Option("--beside", help="Train several at a time, where accuracy alone is asked: times don't hold.")
     ] = False,
     then_combine: Annotated[
         bool, typer.Option("--then-combine", help="With --over strategies: train the winners together too.")
@@ -140,8 +141,12 @@ def gradients(
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Measure random mini-batches too, and the noise scale.")
     ] = True,
-    backbone: Annotated[str, typer.Option(help="torchvision's network for perceptual.")] = "alexnet",
-    weights: Annotated[str, typer.Option(metavar="pretrained|random", help="Of the backbone.")] = "pretrained",
+    backbone: Annotated[
+        str | None, typer.Option(help="torchvision's network for perceptual.", show_default="alexnet")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="pretrained|random", help="Of the backbone.", show_default="pretrained")
+    ] = None,
     study: StudyOf = None,
     overrides: Set = None,
     home: Home = HOME,

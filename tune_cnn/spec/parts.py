@@ -142,8 +142,8 @@ def check_data_name(name: str) -> None:
             raise SpecError(f"data.name: {kind} must be followed by what to read, as {kind}:{DATA_KINDS[kind]}")
         return
     if name not in DATA_NAMES and not (CALL.fullmatch(name) and is_call(name)):
-        near = nearest(name, DATA_NAMES).rstrip("?")
-        raise SpecError(f"data.name: there is no data set {name!r}{near}; your own is named as package.module:name")
+        near = nearest(name, DATA_NAMES, "your own is named as package.module:name")
+        raise SpecError(f"data.name: there is no data set {name!r}{near}")
 
 
 class ModelSpec(SpecPart):

@@ -58,7 +58,11 @@ def read_archive(name: str, home: str | Path, tracking_uri: str | None) -> Study
             make_quiet(tracking_uri)
             from tune_cnn.records.mlflow.reader import read_study  # imports mlflow, which takes seconds
 
-            return read_study(name, tracking_uri)
+            try:
+                return read_study(name, tracking_uri)
+            except StudyError as error:
+                there = nearest(name, known, f"MLflow was asked too: {error}")
+                raise StudyError(f"study {name!r}: does not exist in {home}{there}") from None
     search = shlex.join([*as_started(), "search"])
     there = nearest(name, known) if known else f", which holds none yet; start one with `{search}`"
     raise StudyError(f"study {name!r}: does not exist in {home}{there}")

@@ -29,6 +29,7 @@ from tune_cnn.study.session.failures import failures
 from tune_cnn.untyped import Plain, Untyped
 
 log = logging.getLogger(__name__)
+REPORTS = (".html", ".htm", ".md")  # endings of a report's file
 
 
 class Study:
@@ -151,6 +152,8 @@ class Study:
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file; of a comparison also Markdown, where the path ends in .md."""
+        if Path(path).suffix not in REPORTS:
+            raise InputError(f"report: {path}: a report is an HTML file; name it .html")
         archive = self.archive()
         question = question_of(archive.study)
         if Path(path).suffix == ".md" and (question is None or question["kind"] != "compare"):

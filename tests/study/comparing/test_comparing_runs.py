@@ -11,8 +11,8 @@ from tune_cnn.study.archive import read_archive
 from tune_cnn.study.comparing.cells import cells_of
 from tune_cnn.study.comparing.comparison import Comparison
 from tune_cnn.study.comparing.plan import epochs_of, runs_of, settled_cells
-from tune_cnn.study.questions.left import left
-from tune_cnn.study.questions.opening import check_same
+from tune_cnn.study.questions.left import foreseen, left
+from tune_cnn.study.questions.opening import check_same, over_limit
 from tune_cnn.study.questions.question import Run
 from tune_cnn.training.strategies.framework.registry import cards_of
 
@@ -145,6 +145,28 @@ def test_runs_that_fail_alike_pause_it_and_are_tried_again(tmp_path: Path) -> No
     archive = work_through(tmp_path, spec, question)
     assert len(question.did) == 5
     assert all(trial.state == "failed" for trial in archive.trials)
+
+
+def test_where_time_is_equal_the_blocks_are_foreseen(tmp_path: Path) -> None:
+    """Of two cells and three seeds: two paces, and six runs as long as the baseline's, before any epoch is known."""
+    spec, what = asked("batch_size", seeds=3, equal="time")
+    create(tmp_path, spec, what, cells_of(what, spec, {}))
+    question = MadeUp(what, by_batch)
+    told = foreseen(question, read_archive("made-up", tmp_path, None))
+    assert [run.extra["role"] for run in told] == ["pace"] * 2 + ["block"] * 6
+    assert {run.extra["as_long_as"]["params"]["batch_size"] for run in told[2:]} == {32}
+    archive = work_through(tmp_path, spec, MadeUp(what, by_batch), most=2)
+    settled = foreseen(question, archive)
+    assert [run.key for run in settled] == [run.key for run in told[2:]]
+    assert not any("as_long_as" in run.extra for run in settled)
+    assert foreseen(question, work_through(tmp_path, spec, question)) == []
+
+
+def test_the_limit_counts_the_blocks_that_are_foreseen(tmp_path: Path) -> None:
+    spec, what = asked("batch_size", seeds=3, equal="time")
+    create(tmp_path, spec, what, cells_of(what, spec, {}))
+    told = foreseen(MadeUp(what, by_batch), read_archive("made-up", tmp_path, None))
+    assert over_limit(MadeUp(what, by_batch), len(told), 7, lambda: None) is not None
 
 
 def test_more_runs_than_the_limit_are_refused_with_how_many_and_how_long(tmp_path: Path) -> None:

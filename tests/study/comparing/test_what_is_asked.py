@@ -100,6 +100,8 @@ def test_strategies_are_compared_each_alone() -> None:
         ("epochs", (), {}, {}, "one value only, 4"),
         ("learning_rate", (), {}, {"learning_rate": {"low": 0.01, "high": 1.0}}, "is a range.*--values learning_rate="),
         ("batch_size", (), {}, {"lr_rule": ["none", "sqrt"]}, "space.lr_rule: is neither fixed nor compared"),
+        ("batch_size", (), {}, {"nesterov": [True, False]}, "space.nesterov=true, or name it in --over$"),
+        ("batch_size", ("batchsize=1,2",), {}, {}, r"did you mean 'batch_size'\? Name it in --over too"),
         ("batch_size", (), {"seeds": 1}, {}, "at least 2"),
         ("batch_size", ("batch_size=64",), {}, {}, "one value only, 64"),
         ("batch_size", ("batch_size=64,64",), {}, {}, "64 stands twice"),

@@ -244,6 +244,9 @@ def test_the_report_speaks_of_one_training(home: Path) -> None:
         ("edges", {"every": 0}, "--every: must be at least 1, got 0"),
         ("edges", {"seeds": 0}, "--seeds: must be at least 1"),
         ("perceptual", {"weights": "some"}, "--weights: must be pretrained or random"),
+        ("edges,loss", {"weights": "random"}, "--weights: is of the network that perceptual looks with.*leave it out"),
+        ("edges", {"backbone": "vgg16"}, "--backbone: is of the network.*got 'vgg16'; leave it out, or add perceptual"),
+        ("edge", {}, r"did you mean 'edges'\? A function of yours is named as package.module:name"),
         ("no_such_module:f", {}, "--metric: importing no_such_module raised ModuleNotFoundError"),
         ("math:sqr", {}, "--metric: math has no 'sqr'; did you mean 'sqrt'"),
     ],
@@ -251,6 +254,12 @@ def test_the_report_speaks_of_one_training(home: Path) -> None:
 def test_what_is_asked_for_wrongly_is_said(metrics: str, how: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         asked_for(metrics, parse_spec(SPEC), **how)
+
+
+def test_a_network_that_is_not_named_is_the_usual_one() -> None:
+    """Said or not, it is the same question."""
+    said = asked_for("perceptual", parse_spec(SPEC), backbone="alexnet", weights="pretrained")
+    assert asked_for("perceptual", parse_spec(SPEC)) == said
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,9 @@ def _measured(folder: Path) -> list[tuple[int, int, dict[str, float]]]:
         (("--ranks", "0"), "--ranks: must be different numbers from 1 on"),
         (("--minutes", "0"), "--minutes: must be more than 0"),
         (("--study", "a/b"), "study: a name is"),
+        (("--set", "space.batch_size=64"), "nothing in the space of 'small' changes what a step costs"),
+        (("--set", "space.warmup_epochs={low: 0, high: 1}", "--set", "space.batch_size=64"), "nothing in the space"),
+        (("--set", "training=a.b:c"), "measures the steps of our own training loop"),
     ],
 )
 def test_what_can_not_be_asked_is_said_before_anything_is_started(

@@ -94,6 +94,8 @@ def test_nodes_get_the_signature_sealed_and_open_it(monkeypatch: pytest.MonkeyPa
         ({"on_head": "data"}, "whole path"),
         ({"tracking_uri": "http://127.0.0.1:5000"}, "another one"),
         ({"tracking_uri": "sqlite:///mlflow.db"}, "file of this machine"),
+        ({"tracking_uri": "./mlruns"}, "--tracking-uri: must be a server"),
+        ({"tracking_uri": "file:///data/mlruns"}, "a folder of files is no store any more"),
     ],
 )
 def test_what_another_machine_can_not_find_is_refused(changed: dict[str, str], told: str) -> None:
@@ -101,6 +103,19 @@ def test_what_another_machine_can_not_find_is_refused(changed: dict[str, str], t
     ask = {"store": None, "storage": None, "on_head": "/data", "tracking_uri": None, "jobs_url": HEAD}
     with pytest.raises(InputError, match=told):
         places(**{**ask, **changed})
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_database_of_this_machine_is_named_from_the_root(
+    by_variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster on this machine has the job in a folder of its own, which goes with the job."""
+    monkeypatch.chdir(tmp_path)
+    if by_variable:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    asked = None if by_variable else "sqlite:///mlflow.db"
+    found = places(store=None, storage=None, on_head="/data", tracking_uri=asked, jobs_url="http://127.0.0.1:8265")
+    assert found.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.mark.parametrize("text", ["", "sqlite:///here.db", "no url", "postgresql://a postgresql://b"])

@@ -29,13 +29,6 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("strategies")
 
 
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
-
-
 @pytest.fixture(scope="module")
 def plain(folder):
     """Results and weights without any strategy."""

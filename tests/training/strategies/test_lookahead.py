@@ -5,7 +5,6 @@ import torch
 from ranks import digits_job
 from torch import nn
 
-from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.strategies.lookahead import look
 
 
@@ -19,13 +18,6 @@ def test_a_look_is_the_papers():
     fast["w"].fill_(9.0)
     look(slow, fast, keep=1.0)
     assert fast["w"].tolist() == [2.0, 2.0]
-
-
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
 
 
 def linear(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:

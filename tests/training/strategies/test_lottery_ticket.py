@@ -14,13 +14,6 @@ from tune_cnn.training.strategies.lottery_ticket import prunable, prune
 ON = {"lottery_ticket": True, "lottery_ticket.levels": 2, "lottery_ticket.share": 0.25}
 
 
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
-
-
 def test_pruning_takes_the_smallest_of_what_is_left_over_all_layers():
     """By absolute value; 1/4 of 8, then 1/4 of 6."""
     weights = {"a": torch.tensor([0.1, -5.0, 3.0, -0.2]), "b": torch.tensor([[1.0, 0.3], [-4.0, 0.0]])}

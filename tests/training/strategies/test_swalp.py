@@ -7,7 +7,6 @@ from ranks import digits_job
 from tune_cnn.errors import SpecError
 from tune_cnn.spec.dimensions import Fixed
 from tune_cnn.spec.strategies import check_strategies
-from tune_cnn.training.rank import RankTraining
 from tune_cnn.training.strategies.block_floating import quantised
 from tune_cnn.training.strategies.framework.registry import cards_of
 from tune_cnn.training.strategies.framework.running_statistics import refreshed, some_images
@@ -23,13 +22,6 @@ def test_including_one_after_another_gives_the_mean():
     for number, one in enumerate(weights, start=1):
         include(mean, one, number=number)
         assert torch.allclose(mean["w"], torch.stack([w["w"] for w in weights[:number]]).mean(0), atol=1e-6)
-
-
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
 
 
 @pytest.mark.parametrize("hold_rate", [True, False])

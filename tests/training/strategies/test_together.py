@@ -16,13 +16,6 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("strategies")
 
 
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
-
-
 @pytest.mark.parametrize("group", groups(), ids="+".join)
 def test_all_that_go_together_go_on_within_an_epoch(group, rank, folder, tmp_path):
     """Where one has changed what the other has made of the model."""

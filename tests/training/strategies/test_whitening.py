@@ -57,13 +57,6 @@ def test_fewer_filters_take_the_directions_that_vary_most():
     assert (whole @ values @ whole.T).diag()[::2].tolist() == pytest.approx([0.8, 0.5, 0.0])
 
 
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
-
-
 def test_on_images_the_first_layers_outputs_are_uncorrelated_and_its_filters_never_learn(rank, tmp_path):
     """Over all patches of the training images; along what never varies in them, all is zero."""
     rank.begin(job_of(tmp_path))

@@ -17,13 +17,6 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("user")
 
 
-@pytest.fixture
-def rank():
-    training = RankTraining()
-    yield training
-    training.end()
-
-
 def users(folder: Path, name: str, job=None, **configuration):
     return digits_job(folder, job={"training": f"{__name__}:{name}"} | (job or {}), **configuration)
 

@@ -84,7 +84,12 @@ def dry_compare(source: str, overrides: Sequence[str], wanted: Wanted, locations
 
 
 def show_dry_run(result: dict[str, Plain]) -> None:
-    long = "how long they take can't be told" if result["seconds"] is None else f"some {duration(result['seconds'])}"
-    printed.line(
-        f"{result['study']}: {result['runs']} runs are left; {long}. Without --dry-run the same command starts."
-    )
+    runs, seconds = result["runs"], result["seconds"]
+    if not runs:
+        printed.line(f"{result['study']}: no run is left. Without --dry-run the same command shows the answer.")
+        return
+    left = "1 run is left" if runs == 1 else f"{runs} runs are left"
+    long = "how long that takes can't be told" if seconds is None else f"that takes some {duration(seconds)}"
+    then = "the same command starts" if result["refused"] is None else f"the command is refused: {result['refused']}"
+    more = f" The winners together come on top, at most {at_most} runs." if (at_most := result["then_at_most"]) else ""
+    printed.line(f"{result['study']}: {left}; {long}.{more} Without --dry-run {then}.")

@@ -102,7 +102,8 @@ def _given(text: str, keys: Sequence[str]) -> tuple[str, tuple[Plain, ...]]:
     if not equals or not listed.strip():
         raise InputError(f"--values {text}: must be KEY=a,b,c, e.g. --values batch_size=64,128,256")
     if key not in keys:
-        raise InputError(f"--values {key}: is not compared{nearest(key, keys)}; name it in --over too, or use --set")
+        near = nearest(key, keys, "name it in --over too, or use --set")
+        raise InputError(f"--values {key}: is not compared{near}")
     found = read_yaml(f"[{listed}]", f"--values {key}")
     twice = next((value for at, value in enumerate(found) if value in found[:at]), None)
     if twice is not None:
@@ -200,6 +201,6 @@ def _refuse_open(spec: StudySpec, keys: Sequence[str]) -> None:
         key = free[0]
         value = spec.searched[key].smallest if spec.searched[key].is_listed is False else spec.searched[key].values[0]
         raise InputError(
-            f"space.{key}: is neither fixed nor compared; fix it, as in --set space.{key}={value}, or name it in --over"
-            + (f" (so are {', '.join(free[1:])})" if len(free) > 1 else "")
+            f"space.{key}: is neither fixed nor compared; fix it, as in --set space.{key}={shown(value)}, or name it "
+            "in --over" + (f" (the same holds for {', '.join(free[1:])})" if len(free) > 1 else "")
         )

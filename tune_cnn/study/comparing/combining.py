@@ -24,10 +24,7 @@ def apart_of(names: Sequence[str], cards: Cards) -> list[list[str]]:
 
 def combined(archive: StudyArchive, cells: Sequence[Cell], spec: StudySpec, apart: Apart) -> list[Cell]:
     """For each combination of the other dimensions, the winners that go together; none where fewer than two do."""
-    groups: dict[tuple[Plain, ...], list[Cell]] = {}
-    for cell in cells:
-        others = tuple(str(level) for key, level in cell.levels.items() if key != EACH_STRATEGY)
-        groups.setdefault(others, []).append(cell)
+    groups = _groups(cells)
     means = {cell.name: _means(archive, cell, spec.objective_metrics) for cell in cells}
     found = []
     for group in groups.values():
@@ -35,6 +32,20 @@ def combined(archive: StudyArchive, cells: Sequence[Cell], spec: StudySpec, apar
         if len(together) > 1:
             found.append(_joined(together))
     return found
+
+
+def most_together(cells: Sequence[Cell]) -> int:
+    """How many cells of winners there are at most."""
+    return len(_groups(cells))
+
+
+def _groups(cells: Sequence[Cell]) -> dict[tuple[Plain, ...], list[Cell]]:
+    """By the levels of the other dimensions."""
+    groups: dict[tuple[Plain, ...], list[Cell]] = {}
+    for cell in cells:
+        others = tuple(str(level) for key, level in cell.levels.items() if key != EACH_STRATEGY)
+        groups.setdefault(others, []).append(cell)
+    return groups
 
 
 def winners(

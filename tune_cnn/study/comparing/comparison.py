@@ -12,7 +12,7 @@ from tune_cnn.study.comparing.asked import Asked
 from tune_cnn.study.comparing.cells import PACE_EPOCHS, Cell, cells_of, changed
 from tune_cnn.study.comparing.combining import apart_of
 from tune_cnn.study.comparing.estimate import seconds_of
-from tune_cnn.study.comparing.plan import runs_of
+from tune_cnn.study.comparing.plan import foreseen_of, runs_of
 from tune_cnn.study.comparing.training import Trainer
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.questions.question import Here, Run
@@ -43,6 +43,9 @@ class Comparison:
 
     def runs(self, archive: StudyArchive) -> Sequence[Run]:
         return runs_of(archive)
+
+    def foreseen(self, archive: StudyArchive) -> Sequence[Run]:
+        return foreseen_of(archive)
 
     def lanes(self, here: Here) -> int:
         return here.slots.count if self.what.beside else 1

@@ -10,6 +10,8 @@ from tune_cnn.spec.parts import study_name
 from tune_cnn.spec.reading.loading import read_raw
 from tune_cnn.study.comparing.answer import answer_of, notes_of
 from tune_cnn.study.comparing.asked import Asked, Equal, asked_of
+from tune_cnn.study.comparing.cells import Cell
+from tune_cnn.study.comparing.combining import most_together
 from tune_cnn.study.comparing.comparison import Comparison
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.questions.course import Answered, ask
@@ -52,9 +54,11 @@ def compare(
 def dry_run(
     source: str | Path, overrides: Sequence[str], wanted: Wanted, locations: Locations, *, report: Report
 ) -> Mapping[str, Plain]:
-    """How many runs there are, and how long they take."""
+    """How many runs there are, and how long they take; `then_at_most`: how many more the winners together may be."""
     spec, asked = read(source, overrides, wanted)
-    return reckon(Comparison(asked), spec, locations, report=report)
+    found = reckon(Comparison(asked), spec, locations, limit=wanted.limit, report=report)
+    together = most_together([Cell(**cell) for cell in found["settled"]["cells"]]) if asked.then_combine else 0
+    return {**found, "then_at_most": together * (asked.seeds + (asked.equal == "time"))}
 
 
 def read(source: str | Path, overrides: Sequence[str], wanted: Wanted) -> tuple[StudySpec, Asked]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tune_cnn.spec.costs import Cost, cost_key
 from tune_cnn.study.comparing.cells import changed
+from tune_cnn.study.comparing.plan import AS_LONG_AS
 from tune_cnn.study.questions.question import Here, Run
 from tune_cnn.study.searching.probing import STEPS, Prober
 
@@ -13,6 +14,7 @@ START_S = 10.0  # of a process: torch, the images, the checks; seen on two cores
 
 def seconds_of(here: Here, runs: Sequence[Run]) -> float | None:
     """One at a time; None where a configuration can't be probed: the user's own training, or one that doesn't fit."""
+    runs = [_as_long_as(run) for run in runs]
     specs = {repr(run.extra["changes"]): changed(here.spec, run.extra["changes"]) for run in runs}
     if any(spec.training is not None for spec in specs.values()):
         return None
@@ -35,6 +37,12 @@ def seconds_of(here: Here, runs: Sequence[Run]) -> float | None:
             return None
         total_s += trial_s + START_S
     return total_s
+
+
+def _as_long_as(run: Run) -> Run:
+    """The run by which one is reckoned whose epochs nobody knows yet."""
+    like = run.extra.get(AS_LONG_AS)
+    return run if like is None else replace(run, params=like["params"], extra={**run.extra, "changes": like["changes"]})
 
 
 def _key(here: Here, run: Run) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tune_cnn.metrics import by_trial
 from tune_cnn.records.document import StudyArchive
@@ -16,6 +16,7 @@ from tune_cnn.study.questions.asked import QUESTION
 from tune_cnn.study.questions.question import Run
 from tune_cnn.untyped import Plain
 
+AS_LONG_AS = "as_long_as"  # of a run that is foreseen: params and changes of the cell whose time it is to take
 BLOCK, PACE = "block", "pace"  # roles of a run: one seed of a cell, and how long an epoch of it takes
 
 
@@ -25,6 +26,25 @@ def runs_of(archive: StudyArchive) -> list[Run]:
     for stage in (cells, combined_cells(archive)):
         found += _stage(archive, stage, cells)
     return found
+
+
+def foreseen_of(archive: StudyArchive) -> list[Run]:
+    """Those, and where time is to be equal and the paces don't tell the epochs yet, the blocks: each as long as its
+    baseline's. (Which winners go together nobody knows before they have won.)"""
+    known, cells = runs_of(archive), settled_cells(archive)
+    asked, spec = archive.study.info[QUESTION]["asked"], spec_of(archive)
+    if asked["equal"] == "epochs" or any(run.extra["role"] == BLOCK for run in known):
+        return known
+    baselines = {cell.name: next(one for one in cells if one.group == cell.group) for cell in cells}
+    return [
+        *known,
+        *(_as_long_as(baselines[run.extra["cell"]], run) for run in _blocks(cells, spec, asked["seeds"], {})),
+    ]
+
+
+def _as_long_as(baseline: Cell, run: Run) -> Run:
+    like = {"params": dict(baseline.params), "changes": dict(baseline.changes)}
+    return replace(run, extra={**run.extra, AS_LONG_AS: like})
 
 
 def settled_cells(archive: StudyArchive) -> list[Cell]:

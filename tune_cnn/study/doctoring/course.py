@@ -8,7 +8,7 @@ from tune_cnn.errors import TuneCnnError, first_line
 from tune_cnn.spec import StudySpec
 from tune_cnn.study.doctoring.bounded import bounded
 from tune_cnn.study.doctoring.cluster import DATA_S, ROUND_S, Examination, Report
-from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, store_check
+from tune_cnn.study.doctoring.here import leftovers_check, mlflow_check, storage_check, store_check
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.session.jobs import user_calls
 from tune_cnn.training.inspection.health import NodeFacts, find_facts
@@ -48,6 +48,8 @@ def _here(locations: Locations, here: NodeFacts, spec: StudySpec | None, *, clea
         found = bounded(lambda: find_images(spec.data, spec.seed), DATA_S)
         said = f"error: {first_line(found)}" if isinstance(found, Exception) else found
         checks += check_images({"here": said}).values()
+    if locations.address is None and locations.storage is not None:  # else it is tried with the nodes
+        checks.append(storage_check(locations.storage))
     left = bounded(remove_leftovers if clean else find_leftovers, ROUND_S)
     return [*checks, store_check(locations), mlflow_check(locations.tracking_uri), leftovers_check(left)]
 

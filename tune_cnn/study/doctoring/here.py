@@ -9,6 +9,7 @@ from tune_cnn.records.file_system import network_file_system
 from tune_cnn.records.mlflow.environment import check_uri, database_path, is_sqlite, make_quiet, shown_uri
 from tune_cnn.study.doctoring.bounded import bounded
 from tune_cnn.study.locations import Locations
+from tune_cnn.training.inspection.between_nodes import read_probes, remove_probes, write_probe
 from tune_cnn.training.inspection.health_checks import Check
 from tune_cnn.trials.cluster.leftovers import Leftover
 from tune_cnn.untyped import Untyped
@@ -39,6 +40,23 @@ def _database(url: str) -> Check:
     shown = opened.shown
     opened.close()
     return Check(what="store", seen=shown, must="answers", ok=True)
+
+
+def storage_check(storage: str) -> Check:
+    """A folder or a URI for checkpoints: what this machine writes there it reads again."""
+    name = f"{os.getpid()}-0"
+
+    def tried() -> str:
+        try:
+            return write_probe(storage, name) or read_probes(storage, [name])[name]
+        finally:
+            remove_probes(storage, [name])
+
+    answer = bounded(tried, STORE_S)
+    why = first_line(answer) if isinstance(answer, Exception) else answer
+    todo = "name a folder or URI that the user of the search may write to" if why else ""
+    seen = f"{storage}: {why or 'written and read'}"
+    return Check(what="storage", seen=seen, must="what is written can be read", ok=not why, todo=todo)
 
 
 def mlflow_check(uri: str) -> Check:

@@ -11,6 +11,8 @@ from tune_cnn.trials.cluster.code import add_import_folders, code_folders
 from tune_cnn.untyped import Plain
 
 WHERE = "--metric"
+PERCEPTUAL = "perceptual"  # the one metric that looks with a network of torchvision's
+BACKBONE, WEIGHTS = "alexnet", "pretrained"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +23,16 @@ class AskedFor:
     every: int = 1  # epochs
     seeds: int = 1  # trainings
     control: bool = True  # random mini-batches too
-    backbone: str = "alexnet"
-    weights: str = "pretrained"  # of the backbone
+    backbone: str = BACKBONE
+    weights: str = WEIGHTS  # of the backbone
 
     def __post_init__(self) -> None:
         for name in self.metrics:
             if ":" in name:
                 find_call(name, where=WHERE)
             elif name not in METRICS:
-                raise InputError(
-                    f"{WHERE}: there is no metric {name!r}{nearest(name, METRICS)}; a function of yours is named as "
-                    "package.module:name"
-                )
+                near = nearest(name, METRICS, "a function of yours is named as package.module:name")
+                raise InputError(f"{WHERE}: there is no metric {name!r}{near}")
         if len(set(self.metrics)) < len(self.metrics):
             raise InputError(f"{WHERE}: each metric must stand once, got {','.join(self.metrics)}")
         for name, value in (("--every", self.every), ("--seeds", self.seeds)):
@@ -53,13 +53,24 @@ class AskedFor:
         return list(range(0, epochs, self.every))
 
 
-def asked_for(metrics: str, spec: StudySpec, **how: Plain) -> AskedFor:
-    """`metrics`: names, with commas between; functions are looked for where the spec's code is. Raises InputError."""
+def asked_for(
+    metrics: str, spec: StudySpec, *, backbone: str | None = None, weights: str | None = None, **how: Plain
+) -> AskedFor:
+    """`metrics`: names, with commas between; functions are looked for where the spec's code is. Raises InputError.
+
+    `backbone`, `weights`: None where they were not given, as without `perceptual` they mean nothing.
+    """
     add_import_folders(code_folders(spec.resources.code))
     names = tuple(name for part in metrics.split(",") if (name := part.strip()))
     if not names:
         raise InputError(f"{WHERE}: names at least one metric of {', '.join(METRICS)}, or package.module:name")
-    return AskedFor(metrics=names, **how)
+    for option, given in (("--backbone", backbone), ("--weights", weights)):
+        if given is not None and PERCEPTUAL not in names:
+            raise InputError(
+                f"{option}: is of the network that {PERCEPTUAL} looks with, and {WHERE} doesn't name that metric, got "
+                f"{given!r}; leave it out, or add {PERCEPTUAL}"
+            )
+    return AskedFor(metrics=names, backbone=backbone or BACKBONE, weights=weights or WEIGHTS, **how)
 
 
 def check_spec(spec: StudySpec) -> None:

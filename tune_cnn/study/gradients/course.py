@@ -41,9 +41,12 @@ def gradients_cost(spec: StudySpec, asked: AskedFor, locations: Locations) -> di
 
 
 def show_cost(cost: dict[str, Plain]) -> None:
-    seconds = cost["seconds"]
-    long = "can't be told how long that takes" if seconds is None else f"takes some {duration(seconds)}"
+    seconds, epochs = cost["seconds"], len(cost["measured_epochs"])
+    if not cost["runs"]:
+        printed.line(f"{cost['study']}: no training is left. Without --dry-run the same command shows the answer.")
+        return
+    long = "how long that takes can't be told" if seconds is None else f"that takes some {duration(seconds)}"
     printed.line(
         f"{cost['study']}: {cost['runs']} training{'s' * (cost['runs'] != 1)}, measured before "
-        f"{len(cost['measured_epochs'])} epochs each; {long}. Without --dry-run the same command starts."
+        f"{epochs} epoch{'s' * (epochs != 1)} each; {long}. Without --dry-run the same command starts."
     )

@@ -51,6 +51,9 @@ class Gradients:
             for number in range(asked["seeds"])
         ]
 
+    def foreseen(self, archive: StudyArchive) -> Sequence[Run]:
+        return self.runs(archive)
+
     def lanes(self, here: Here) -> int:  # noqa: ARG002  (each has the whole machine)
         return 1
 

@@ -78,11 +78,7 @@ def grid(spec: StudySpec, cards: Cards, ranks: Sequence[int], *, at_most: int | 
     at_most: as an even part. Raises InputError where there is nothing to compare, or too much.
     """
     levels = levels_of(spec)
-    if not levels and len(ranks) < 2:
-        raise InputError(
-            f"profile: nothing in the space of {spec.study!r} changes what a step costs, so there is nothing to "
-            "compare; give such a dimension several values (--set 'space.batch_size=[64, 256, 1024]'), or --ranks 1,2"
-        )
+    check_compares(spec, levels, ranks)
     whole = math.prod(map(len, levels.values())) * len(ranks)
     if at_most is None and whole > MOST_CELLS:
         raise InputError(
@@ -102,6 +98,15 @@ def grid(spec: StudySpec, cards: Cards, ranks: Sequence[int], *, at_most: int | 
     if at_most < 2:
         raise InputError("profile: --minutes leaves no time for two cells, and a profile compares; give it more")
     return even_part(cells, at_most, spec.seed), len(cells)
+
+
+def check_compares(spec: StudySpec, levels: Mapping[str, Sequence[Plain]], ranks: Sequence[int]) -> None:
+    """InputError where nothing that the spec leaves open changes what a step costs."""
+    if not levels and len(ranks) < 2:
+        raise InputError(
+            f"profile: nothing in the space of {spec.study!r} changes what a step costs, so there is nothing to "
+            "compare; give such a dimension several values (--set 'space.batch_size=[64, 256, 1024]'), or --ranks 1,2"
+        )
 
 
 def _cells(

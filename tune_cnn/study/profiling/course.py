@@ -60,7 +60,9 @@ def _asked(
     if minutes is not None and not minutes > 0:
         raise InputError(f"--minutes: must be more than 0, got {minutes:g}")
     name = study_name(study or f"{spec.study}-profile")
-    return Profile(ranks=ranks, minutes=minutes), spec.model_copy(update={"study": name})
+    question = Profile(ranks=ranks, minutes=minutes)
+    question.check(spec)
+    return question, spec.model_copy(update={"study": name})
 
 
 def _document(answered: Answered) -> dict[str, Plain]:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tune_cnn.errors import InputError, TrialError
 from tune_cnn.records.document import StudyArchive
+from tune_cnn.spec import StudySpec
 from tune_cnn.spec.strategies import Cards
 from tune_cnn.states import TrialState
 from tune_cnn.study.hints import NextCommands
 from tune_cnn.study.profiling.answer import CELL, KNOWN, medians
-from tune_cnn.study.profiling.cells import Cell, grid, in_blocks
+from tune_cnn.study.profiling.cells import Cell, check_compares, grid, in_blocks, levels_of
 from tune_cnn.study.profiling.page import answer_files
 from tune_cnn.study.profiling.plan import (
     BESIDE_S,
@@ -53,15 +54,23 @@ class Profile:
     def asked(self) -> Mapping[str, Plain]:
         return {"ranks": None if self._ranks is None else list(self._ranks), "minutes": self._minutes}
 
-    def settle(self, here: Here) -> Mapping[str, Plain]:
-        """The cells, with what is known of each. The user's own training has no steps that we know of."""
-        spec = here.spec
-        if spec.training is not None:
+    def counts(self, spec: StudySpec) -> list[int]:
+        """The numbers of ranks that the grid goes over."""
+        return sorted(set(self._ranks or (spec.resources.ranks,)))
+
+    def check(self, spec: StudySpec) -> None:
+        """InputError for what no hardware could profile, before Ray is started; `settle` holds the rest against it."""
+        if spec.training is not None:  # it has no steps that we know of
             raise InputError(
                 f"profile: measures the steps of our own training loop, and this spec has its own "
                 f"(training: {spec.training}); leave it out"
             )
-        ranks = sorted(set(self._ranks or (spec.resources.ranks,)))
+        check_compares(spec, levels_of(spec), self.counts(spec))
+
+    def settle(self, here: Here) -> Mapping[str, Plain]:
+        """The cells, with what is known of each."""
+        spec = here.spec
+        ranks = self.counts(spec)
         at_most = None if self._minutes is None else cells_in(self._minutes, len(ranks))
         cells, in_all = grid(spec, here.checked.cards, ranks, at_most=at_most)
         places = {count: self._place(here, count) for count in ranks}
@@ -86,6 +95,9 @@ class Profile:
             key = f"cell {at} repeat {block + 1}"
             runs.append(_run(cells[at], at, spec_seed, key, {BLOCK: block}))
         return runs
+
+    def foreseen(self, archive: StudyArchive) -> Sequence[Run]:
+        return self.runs(archive)
 
     def lanes(self, here: Here) -> int:  # noqa: ARG002  (each alone on its hardware)
         return 1

@@ -14,8 +14,17 @@ from tune_cnn.study.archive import open_store
 from tune_cnn.study.checks.preflight import check
 from tune_cnn.study.locations import Locations
 from tune_cnn.study.questions.asked import QUESTION
-from tune_cnn.study.questions.left import left
-from tune_cnn.study.questions.opening import begin, check_limit, check_same, go_on, info_of, reopen_failed, unopened
+from tune_cnn.study.questions.left import foreseen, left
+from tune_cnn.study.questions.opening import (
+    begin,
+    check_limit,
+    check_same,
+    go_on,
+    info_of,
+    over_limit,
+    reopen_failed,
+    unopened,
+)
 from tune_cnn.study.questions.question import Here, Question
 from tune_cnn.study.questions.runs import Runs
 from tune_cnn.study.session.failures import nothing_found, paused
@@ -85,8 +94,13 @@ def ask(
 
 
 @left_as_found()
-def dry_run(question: Question, spec: StudySpec, locations: Locations, *, report: Report) -> dict[str, Plain]:
-    """Check everything; say how many runs are left and how long they take. Only probed costs are kept."""
+def dry_run(
+    question: Question, spec: StudySpec, locations: Locations, *, limit: int | None = None, report: Report
+) -> dict[str, Plain]:
+    """Check everything; say how many runs are left and how long they take. Only probed costs are kept.
+
+    `limit`: the most runs that may be left; `refused` says what the command will say where there are more, else None.
+    """
     with ExitStack() as stack:
         store = open_store(locations.home, create=True)
         stack.callback(store.close)
@@ -99,13 +113,15 @@ def dry_run(question: Question, spec: StudySpec, locations: Locations, *, report
             archive = unopened(spec, info_of(here.checked.info, question, question.settle(here), again=""))
         else:
             archive = _grown(session, question)
-        runs = [run for _, run in left(question, archive)]
+        runs = foreseen(question, archive)
         seconds = question.seconds(here, runs)
+        in_all_s = None if seconds is None else seconds / max(question.lanes(here), 1)
         return {
             "settled": dict(archive.study.info[QUESTION]["settled"]),
             "study": spec.study,
             "runs": len(runs),
-            "seconds": None if seconds is None else seconds / max(question.lanes(here), 1),
+            "seconds": in_all_s,
+            "refused": over_limit(question, len(runs), limit, lambda: seconds),
             "planned": [{"run": run.key, "params": dict(run.params), "seed": run.seed, **run.extra} for run in runs],
             "notes": list(here.checked.notes),
         }

@@ -29,6 +29,12 @@ def left(question: Question, archive: StudyArchive) -> list[tuple[int, Run]]:
     return todo
 
 
+def foreseen(question: Question, archive: StudyArchive) -> list[Run]:
+    """The runs that have not ended, with those that are sure to follow."""
+    ended = {trial.extra.get(RUN) for trial in archive.trials if trial.state.has_ended}
+    return [run for run in question.foreseen(archive) if run.key not in ended]
+
+
 def counted(question: Question, archive: StudyArchive) -> tuple[int, int]:
     """How many of the runs known so far have ended, and how many there are."""
     runs: Sequence[Run] = question.runs(archive)

@@ -1,6 +1,6 @@
 """A question's study as it begins, or goes on: the same question alone does, and what failed may be tried again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from tune_cnn.errors import InputError, StudyError
@@ -11,7 +11,7 @@ from tune_cnn.states import StudyState
 from tune_cnn.study.checks.preflight import check_unchanged
 from tune_cnn.study.checks.resume import search_on
 from tune_cnn.study.questions.asked import QUESTION, question_of
-from tune_cnn.study.questions.left import left
+from tune_cnn.study.questions.left import foreseen
 from tune_cnn.study.questions.question import Here, Question
 from tune_cnn.study.session.failures import is_paused, may_go_well
 from tune_cnn.study.session.jobs import user_calls
@@ -93,14 +93,18 @@ def unopened(spec: StudySpec, info: Mapping[str, Plain]) -> StudyArchive:
 
 def check_limit(here: Here, question: Question, archive: StudyArchive, limit: int | None) -> None:
     """InputError where more runs are left than `limit`: how many, and how long they would take."""
-    runs = [run for _, run in left(question, archive)]
-    if limit is None or len(runs) <= limit:
-        return
-    seconds = question.seconds(here, runs)
-    long = "" if seconds is None else f", which take {in_words(seconds)} here"
-    raise InputError(
-        f"{question.kind}: {len(runs)} runs are more than --limit {limit}{long}; compare fewer values, or raise --limit"
-    )
+    runs = foreseen(question, archive)
+    if why := over_limit(question, len(runs), limit, lambda: question.seconds(here, runs)):
+        raise InputError(why)
+
+
+def over_limit(question: Question, runs: int, limit: int | None, seconds: Callable[[], float | None]) -> str | None:
+    """What is said of more runs than `limit`; None where there are not so many. `seconds`: how long they take."""
+    if limit is None or runs <= limit:
+        return None
+    takes_s = seconds()
+    long = "" if takes_s is None else f", which take {in_words(takes_s)} here"
+    return f"{question.kind}: {runs} runs are more than --limit {limit}{long}; compare fewer values, or raise --limit"
 
 
 def in_words(seconds: float) -> str:

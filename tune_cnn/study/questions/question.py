@@ -65,6 +65,9 @@ class Question(Protocol):
     def runs(self, archive: StudyArchive) -> Sequence[Run]:
         """All runs that are known so far, in their order; asked again once these have ended, as more may be known."""
 
+    def foreseen(self, archive: StudyArchive) -> Sequence[Run]:
+        """The same, and those that are sure to follow but not known in full yet: how many there are, and how long."""
+
     def lanes(self, here: Here) -> int:
         """How many runs are worked on at a time; each beyond one in a thread of its own."""
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tune_cnn.errors import InputError
 from tune_cnn.records.database import store_url
-from tune_cnn.records.mlflow.environment import is_server, secrets_of
+from tune_cnn.records.mlflow.environment import VARIABLE, absolute_uri, check_uri, is_server, secrets_of
 from tune_cnn.spec.addresses import QUERY
 from tune_cnn.study.submitting.remembered import STORE, store_from
 
@@ -53,7 +53,10 @@ def places(
         )
     environment = {name: value for name, value in os.environ.items() if name.startswith(TRACKING) or name == QUERY}
     if tracking_uri is not None:
-        environment["MLFLOW_TRACKING_URI"] = tracking_uri
+        environment[VARIABLE] = tracking_uri
+    if uri := environment.get(VARIABLE):
+        check_uri(uri)
+        environment[VARIABLE] = absolute_uri(uri)  # the job's folder on the head goes with the job
     if url is not None:
         if store_url(url).get_backend_name() == "sqlite":
             raise InputError(
@@ -74,7 +77,7 @@ def _check_reachable(environment: Mapping[str, str], jobs_url: str) -> None:
     """What is on this machine's loopback is not there on another one's."""
     if urlsplit(jobs_url).hostname in _LOOPBACK:
         return
-    uri = environment.get("MLFLOW_TRACKING_URI")
+    uri = environment.get(VARIABLE)
     if uri is not None and not is_server(uri) and uri.startswith("sqlite:"):
         raise InputError(
             "--tracking-uri: is a file of this machine, and the search runs on another; give MLflow's server, or leave "

@@ -67,9 +67,8 @@ def find_model(name: str) -> Factory:
     if name in _torchvision("torchvision_names")():
         factory: Factory = _torchvision("TorchvisionModel")(name)
         return factory
-    raise ModelError(
-        f"there is no model {name!r}{nearest(name, model_names())}; your own is named as package.module:name"
-    )
+    near = nearest(name, model_names(), "your own is named as package.module:name")
+    raise ModelError(f"there is no model {name!r}{near}")
 
 
 def _torchvision(name: str) -> Untyped:

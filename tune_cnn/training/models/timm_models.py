@@ -42,10 +42,8 @@ def _config(name: str, weights: str) -> Untyped:
         return timm.get_pretrained_cfg(name)
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
     if weights not in tags:
-        raise ModelError(
-            f"model 'timm:{name}' has no weights {weights!r}{nearest(weights, [DEFAULT, *tags])}; a file of weights is "
-            "named by its path"
-        )
+        near = nearest(weights, [DEFAULT, *tags], "a file of weights is named by its path")
+        raise ModelError(f"model 'timm:{name}' has no weights {weights!r}{near}")
     return timm.get_pretrained_cfg(f"{name}.{weights}")
 
 

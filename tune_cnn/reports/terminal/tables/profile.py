@@ -50,10 +50,15 @@ def reckoned(found: Mapping[str, Plain]) -> None:
     console = Stream()
     part = f" of {found['in_all']:,}" if found["in_all"] > found["cells"] else ""
     known = f", {found['known']} of them known already" if found["known"] else ""
+    left = found["runs"] - found["known"]  # a cell that is known is a run too, in which nothing is measured
+    cells = f"{found['study']}: {found['cells']:,}{part} cells{known}"
+    if not left:
+        plain(console, f"{cells}; nothing is left to measure. Without --dry-run the same command shows the answer.")
+        return
     plain(
         console,
-        f"{found['study']}: {found['cells']:,}{part} cells{known}; {found['runs']:,} measurements, some "
-        f"{duration(found['seconds'])}, longer where a step takes more than a tenth of a second.",
+        f"{cells}; {left:,} measurement{'s' * (left != 1)}, some {duration(found['seconds'])}, longer where a step "
+        "takes more than a tenth of a second.",
     )
 
 

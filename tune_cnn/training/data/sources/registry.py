@@ -55,7 +55,5 @@ def find_source(data: DataSpec, seed: int) -> Source:
         source = user_set(data.name, root, data.image_size, seed)
         check_origins(data.name, source.datasets, data.max_shared)
         return source
-    raise DataError(
-        f"there is no data set {data.name!r}{nearest(data.name, data_names())}; "
-        "your own is named as package.module:name"
-    )
+    near = nearest(data.name, data_names(), "your own is named as package.module:name")
+    raise DataError(f"there is no data set {data.name!r}{near}")

@@ -72,9 +72,9 @@ def _download(name: str, known: PublishedSet, root: Path) -> None:
                 for train in (True, False):
                     read(root, train, True)
     except Exception as error:  # urllib's, the file system's or torchvision's bare RuntimeError
+        why = " ".join(f"{type(error).__name__}: {error}".split())  # torchvision's are of several lines
         raise DataError(
-            f"data: {name} isn't in {root} and couldn't be downloaded ({type(error).__name__}: {error}); "
-            f"{_what_to_put(known, root)}"
+            f"data: {name} isn't in {root} and couldn't be downloaded ({why}); {_what_to_put(known, root)}"
         ) from error
     if not _present(known, root):
         raise DataError(f"data: {name} isn't complete in {root} after its download; {_what_to_put(known, root)}")

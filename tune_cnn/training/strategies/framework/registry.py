@@ -25,10 +25,8 @@ def find_strategy(name: str) -> type[Strategy]:
     known = {module.name for module in pkgutil.iter_modules(strategies.__path__) if not module.ispkg}
     kind = _of_file(name) if name in known else None
     if kind is None:
-        raise SpecError(
-            f"space.strategies: unknown strategy {name!r}{nearest(name, find_strategies())}; "
-            "your own is named as package.module:Class"
-        )
+        near = nearest(name, find_strategies(), "your own is named as package.module:Class")
+        raise SpecError(f"space.strategies: unknown strategy {name!r}{near}")
     return kind
 
 
