@@ -133,11 +133,14 @@ def test_points_that_the_constraints_leave_out(command: Command, tmp_path: Path)
 
 def test_recipes_name_what_they_search(command: Command) -> None:
     """Each recipe with its data, model and searched keys, for a reader as for a script."""
-    names = [row["name"] for row in command("recipes", "--json").document]
+    rows = command("recipes", "--json").document
+    names = [row["name"] for row in rows]
     assert {"quickstart", "joint"} <= set(names)
     shown = command("recipes").out
     assert "lr_rule" in shown
     assert all(name in shown for name in names)
+    most = max((row["searched"] for row in rows), key=len)
+    assert f"{', '.join(most[:8])}, and {len(most) - 8} more\n" in shown
 
 
 @pytest.mark.usefixtures("home")

@@ -14,6 +14,7 @@ from tune_cnn.reports.terminal.tables.front import front_table
 from tune_cnn.untyped import Plain
 
 FIRST_POINTS = 12  # of a front, where it stands among other things
+SHOWN = 8  # of the dimensions that a recipe searches: the strategies' has sixty
 TRAINED = ("accuracy", "train_time_s", "total_time_s", "val_loss", "peak_memory_mib")
 NEXT = {"confirm": "Confirm:", "export": "Export:", "train": "Train:"}
 
@@ -123,13 +124,17 @@ def studies(rows: Sequence[Mapping[str, Plain]]) -> None:
 
 
 def recipes(rows: Sequence[Mapping[str, Plain]]) -> None:
-    """A paragraph a recipe: as columns, what it searches and its description fold into slivers."""
+    """A paragraph a recipe: as columns, what it searches and its description fold into slivers. `--json` has all."""
     console = Stream()
     for at, row in enumerate(rows):
         if at:
             console.print()
         console.print(Text.assemble((row["name"], "bold"), f": {row['description']}"), highlight=False)
-        plain(console, f"  {row['data']}, {row['model']}; searches {', '.join(row['searched']) or 'nothing'}")
+        searched = list(row["searched"])
+        more = len(searched) - SHOWN
+        if more > 1:
+            searched = [*searched[:SHOWN], f"and {more} more"]
+        plain(console, f"  {row['data']}, {row['model']}; searches {', '.join(searched) or 'nothing'}")
         plain(console, f"  {row['file']}")
 
 

@@ -65,8 +65,8 @@ def part_of(text: str, where: str) -> PartName:
     part = KNOWN.get(text.strip().lower())
     if part is None:
         raise DataError(
-            f"{where} must be train, val or test, got {printable(text)!r}{nearest(text, KNOWN)}; correct it, or set "
-            "data.columns.split to another column"
+            f"{where} must be train, val or test, got {printable(text)!r}"
+            + nearest(text, KNOWN, "correct it, or set data.columns.split to another column")
         )
     return part
 
