@@ -15,6 +15,7 @@ from tune_cnn.records.store import Store
 from tune_cnn.states import TrialState
 from tune_cnn.study.archive import read_archive
 from tune_cnn.study.comparing.cells import cells_of
+from tune_cnn.study.questions import runs
 from tune_cnn.study.questions.left import counted, left, trial_of
 from tune_cnn.study.questions.question import Here, Run
 
@@ -89,6 +90,32 @@ def test_nobody_waits_for_a_lane_that_is_left_at_once(tmp_path: Path) -> None:
         work_through(tmp_path, spec, Waits(what, lambda run: (0.9, 1.0)))
     assert sorted(heard) == [0, 1, 2]
     assert [trial.state for trial in read_archive("made-up", tmp_path, None).trials] == [TrialState.RUNNING] * 3
+
+
+def test_a_lane_that_hears_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a call that Ray doesn't answer: the command ends while the lane still waits."""
+    monkeypatch.setattr(runs, "LEFT_S", 0.1)
+    spec, what = asked("batch_size", seeds=2)
+    create(tmp_path, spec, what, cells_of(what, spec, {}))
+    together, answer = threading.Barrier(2, timeout=30), threading.Event()
+    ended = list[int]()
+
+    class Deaf(MadeUp):
+        def lanes(self, here: Here) -> int:
+            return 2
+
+        def work(self, here: Here, number: int, run: Run) -> None:
+            if together.wait() == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            answer.wait(30)
+            ended.append(number)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work_through(tmp_path, spec, Deaf(what, lambda run: (0.9, 1.0)))
+        assert ended == []
+    finally:
+        answer.set()
 
 
 def test_a_run_that_was_stopped_is_done_again_as_the_same_trial(tmp_path: Path) -> None:
