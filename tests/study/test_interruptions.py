@@ -112,6 +112,56 @@ def test_a_search_whose_ray_is_stopped_ends_at_the_first_sigint(tmp_path: Path) 
     _nothing_doubled(tmp_path, "small", 6, 12)
 
 
+SLOW = """
+import time
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def forward(self, images):
+        time.sleep(0.3)
+        return super().forward(images)
+
+
+def net(num_classes, in_channels, image_size):
+    return Net(nn.Flatten(), nn.LazyLinear(num_classes))
+"""
+
+
+def test_second_sigint_of_a_comparison_side_by_side_waits_for_no_epoch(tmp_path: Path) -> None:
+    """Of two lanes whose epochs take a minute: no point comes, nothing is left, and the same command is named."""
+    (tmp_path / "slow_net.py").write_text(SLOW)
+    spec = SMALL.replace("{name: small_cnn}", '{name: "slow_net:net"}').replace("  model.width: [4, 8]\n", "")
+    (tmp_path / "slow.yaml").write_text(spec.replace("[64, 128]", "8") + "resources: {slots: 2, cpus_per_trial: 1}\n")
+    words = (
+        "compare",
+        "slow.yaml",
+        "--over",
+        "learning_rate",
+        "--values",
+        "learning_rate=0.1,0.2",
+        "--seeds",
+        "2",
+        "--beside",
+    )
+    driver, store = start(tmp_path, *words, "--study", "small"), Store(tmp_path / "studies")
+    while driver.poll() is None and (store.study("small") is None or len(store.trials("small")) < 2):
+        time.sleep(0.1)
+    descendants = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+    for _ in range(2):
+        driver.send_signal(signal.SIGINT)
+        time.sleep(1.0)  # else the two are one to the kernel
+    _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130, err
+    assert "and the same command goes on: " in err and "compare slow.yaml --over" in err and "Traceback" not in err
+    started = [one for one in descendants if "tune_cnn.records.outbox.process" not in " ".join(_command(one))]
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert not alive
+    assert store.points("small") == []
+    assert {trial.state for trial in store.trials("small")} == {"running"}
+    store.close()
+
+
 def _command(one: psutil.Process) -> list[str]:
     try:
         return one.cmdline()
