@@ -267,12 +267,13 @@ class Search:
             beside = self._candidates.around(good, self._rng)
             fresh = self._here.worth_trying(beside, within_s, strict=True)
             if fresh:
-                return [c for c in fresh if self._has_new_strategy(c)] or fresh
+                new = self._strategies_never_on()
+                return [c for c in fresh if any(c.params.get(name) is True for name in new)] or fresh
         return self._here.worth_trying(self._candidates.among(good, self._rng), within_s)
 
-    def _has_new_strategy(self, candidate: Candidate) -> bool:
-        on = [name for name in self._space.strategies if candidate.params.get(name) is True]
-        return any(all(k.params.get(name) is not True for k in self._observations.all) for name in on)
+    def _strategies_never_on(self) -> list[str]:
+        tried = self._observations.all
+        return [name for name in self._space.strategies if all(k.params.get(name) is not True for k in tried)]
 
     def _take_in(self, ended: Sequence[Past]) -> None:
         """The past as Optuna's trials; one that a changed space can't hold keeps its place in the store only."""

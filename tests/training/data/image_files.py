@@ -5,11 +5,13 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.image_sets import ImageSets
+from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.prepare import prepare
 
 
@@ -66,3 +68,18 @@ def write_fashion_mnist(root: Path, *, train: int = 60, test: int = 20, zipped: 
                 (raw / f"{name}.gz").write_bytes(gzip.compress(content))
             else:
                 (raw / name).write_bytes(content)
+
+
+def plan_of(sets: ImageSets) -> Plan:
+    """Of small batches, on the CPU."""
+    return Plan(
+        images=sets.train,
+        facts=sets.facts,
+        batch_size=4,
+        rank=0,
+        ranks=1,
+        seed=0,
+        augment="crop_flip",
+        device=torch.device("cpu"),
+        channels_last=False,
+    )

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image_files import photograph, prepared, write_photographs
+from image_files import photograph, plan_of, prepared, write_photographs
 
 from tune_cnn.errors import DataError
 from tune_cnn.training.data.image_sets import ImageSets
-from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.decoding import DecodingLoader
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.data.sources.packed import on_device
@@ -23,25 +22,15 @@ SIDE = 96  # photographs of 150 × 200 are decoded whole for it: a half of them 
 
 
 def packed_sets(tmp_path: Path) -> ImageSets:
-    """Twelve JPEGs, one of them grey, and one PNG, which is kept as pixels."""
+    """Thirteen JPEGs, one of them grey, and four PNGs, which are kept as pixels; of both some are trained on."""
     root = write_photographs(tmp_path / "root")
     photograph().convert("L").resize((150, 120)).save(root / "train/temple/grey.jpg")
-    photograph().save(root / "train/flower/other.png")
-    return prepared(tmp_path, "image_folder", image_size=SIDE, cache="jpeg")
-
-
-def plan_of(sets: ImageSets) -> Plan:
-    return Plan(
-        images=sets.train,
-        facts=sets.facts,
-        batch_size=4,
-        rank=0,
-        ranks=1,
-        seed=0,
-        augment="crop_flip",
-        device=CPU,
-        channels_last=False,
-    )
+    for number in range(4):
+        photograph().crop((9 * number, 0, 9 * number + 200, 150)).save(root / f"train/flower/other{number}.png")
+    sets = prepared(tmp_path, "image_folder", image_size=SIDE, cache="jpeg")
+    hows = {reader_of(sets).content(row)[1] is How.PIXELS for row in sets.train.indices.tolist()}
+    assert hows == {False, True}
+    return sets
 
 
 def reader_of(sets: ImageSets) -> PackReader:
@@ -95,7 +84,27 @@ def test_what_the_device_refuses_is_decoded_by_the_cpu(tmp_path: Path, monkeypat
         assert asked == expected
         for row, image_chw in zip(jpegs, images_nchw, strict=True):
             assert np.abs(image_chw.numpy().astype(int) - reader.image(row)).mean() <= TOLERANCE
-    assert decoder.why_not(jpegs[0]) is None and "nvjpegDecode failed: 8" in str(decoder.why_not(jpegs[2]))
+    assert decoder.why_not(rows_n) is None and "nvjpegDecode failed: 8" in str(decoder.why_not(rows_n[2:]))
+
+
+def test_the_inspection_tries_the_first_jpeg_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept as pixels says nothing of the device's decoder."""
+    sets = packed_sets(tmp_path)
+    reader = reader_of(sets)
+    rows = sets.train.indices.tolist()
+    pixels = [row for row in rows if reader.content(row)[1] is How.PIXELS]
+    jpeg = next(row for row in rows if row not in pixels)
+    asked: list[bytes] = []
+
+    def refuses(contents: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+        asked.extend(content.numpy().tobytes() for content in contents)
+        raise RuntimeError("no nvJPEG here")
+
+    monkeypatch.setattr(on_device, "decode_jpegs", refuses)
+    decoder = DecoderOnDevice(reader, CPU)
+    assert decoder.why_not(np.array([*pixels, jpeg, *rows])) == "no nvJPEG here"
+    assert asked == [reader.content(jpeg)[0].tobytes()]
+    assert decoder.why_not(np.array(pixels, np.int64)) is None
 
 
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image_files import photograph, prepared, write_folder, write_image, write_photographs
+from image_files import photograph, plan_of, prepared, write_folder, write_image, write_photographs
 from PIL import Image
 
 from tune_cnn.errors import DataError
@@ -17,7 +17,6 @@ from tune_cnn.spec import DataSpec
 from tune_cnn.training.data.cache import cached
 from tune_cnn.training.data.cache_quota import DISK_GB
 from tune_cnn.training.data.image_sets import ImageSets
-from tune_cnn.training.data.loaders.batch import Plan
 from tune_cnn.training.data.loaders.registry import make_loader
 from tune_cnn.training.data.sources.folder.image_file import Decoding
 from tune_cnn.training.data.sources.packed import jpeg
@@ -212,17 +211,7 @@ def test_batched_and_stream_deliver_the_same_images(tmp_path: Path) -> None:
     """In this process, and image by image in a loader process."""
     write_photographs(tmp_path / "root")
     sets = _sets(tmp_path, "jpeg")
-    plan = Plan(
-        images=sets.train,
-        facts=sets.facts,
-        batch_size=4,
-        rank=0,
-        ranks=1,
-        seed=0,
-        augment="crop_flip",
-        device=torch.device("cpu"),
-        channels_last=False,
-    )
+    plan = plan_of(sets)
     delivered = []
     for kind, workers in (("batched", 0), ("stream", 1)):
         loader = make_loader(plan, kind=kind, workers=workers)

@@ -41,5 +41,5 @@ def why_not_on_device(images: ImageSet, device: torch.device) -> str | None:
         return NOT_CACHED
     if device.type != "cuda":
         return PACKED
-    refused = DecoderOnDevice(images.reader, device).why_not()
+    refused = DecoderOnDevice(images.reader, device).why_not(images.indices)
     return f"{REFUSED} ({refused})" if refused else None

@@ -33,15 +33,16 @@ class DecoderOnDevice:
         decoded = dict(self._decoded(jpegs))
         return torch.stack([decoded[row] if row in decoded else self._by_cpu(row) for row in rows_n.tolist()])
 
-    def why_not(self, row: int = 0) -> str | None:
-        """Why the device can't decode a JPEG; None where it did that one, or where the row is none."""
-        content, how = self._reader.content(row)
-        if how is How.PIXELS:
-            return None
-        try:
-            self._decode([content])
-        except RuntimeError as error:
-            return str(error).splitlines()[0]
+    def why_not(self, rows_n: Int64) -> str | None:
+        """Why the device can't decode the first JPEG among these rows; None where it can, or where none is one."""
+        for row in rows_n.tolist():
+            content, how = self._reader.content(row)
+            if how is not How.PIXELS:
+                try:
+                    self._decode([content])
+                except RuntimeError as error:
+                    return str(error).splitlines()[0]
+                return None
         return None
 
     def _decoded(self, jpegs: dict[int, Uint8]) -> Iterator[tuple[int, torch.Tensor]]:
@@ -65,7 +66,7 @@ class DecoderOnDevice:
     def _decode(self, contents: list[Uint8]) -> list[torch.Tensor]:
         with warnings.catch_warnings():
             # torchvision says that TorchCodec will take its place; torch 2.11's torchvision knows of none.
-            warnings.filterwarnings("ignore", message=".*TorchCodec", append=False)
+            warnings.filterwarnings("ignore", message=".*TorchCodec")
             asked = [torch.from_numpy(np.array(content)) for content in contents]
             return decode_jpegs(asked, self._device)
 
